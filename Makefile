@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEV := .venv/.dev-installed
+DOCS := .venv/.docs-installed
+
+# One torch thread per test process: the same bits everywhere, and the processes do not fight for cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
+
+.PHONY: demo test test-all check docs clean
+
+demo: $(DEV)  ## train on a planted shortcut and write the report
+	$(BIN)/longcut demo --out runs/demo
+
+test: check  ## what every change must pass, in minutes
+	$(PYTEST) -m "not (slow or data or gpu or browser or hub)"
+
+test-all: check docs  ## everything this machine has the data and the devices for
+	$(PYTEST)
+
+check: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+docs: $(DOCS)  ## docs/_build/index.html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
+
+clean:  ## remove what is made again; runs/ and .venv/ stay
+	rm -rf build dist docs/_build .pytest_cache .ruff_cache .hypothesis
+	find src tests docs -name __pycache__ -type d -exec rm -rf {} +
+
+# torch comes first: what is built against it must find the pinned one.
+$(DEV): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("longcut needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(DOCS): $(DEV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@

@@ -1,0 +1,76 @@
+"""longcut trains classifiers that do not take the shortcut.
+
+The public names, each imported when it is first used: ``import longcut`` loads nothing, and
+``import longcut.mixing`` loads torch and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longcut.data import Batch, Dataset, Info, Splits
+    from longcut.datasets import load
+    from longcut.errors import UserError
+    from longcut.fit import Fitted, Training, fit
+    from longcut.methods import METHODS
+    from longcut.methods.base import Method
+    from longcut.mixing import Mix
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Dataset",
+    "Fitted",
+    "Info",
+    "Method",
+    "Mix",
+    "Splits",
+    "Training",
+    "UserError",
+    "__version__",
+    "fit",
+    "load",
+]
+
+_HOME = {
+    "METHODS": "methods",
+    "Batch": "data",
+    "Dataset": "data",
+    "Fitted": "fit",
+    "Info": "data",
+    "Method": "methods.base",
+    "Mix": "mixing",
+    "Splits": "data",
+    "Training": "fit",
+    "UserError": "errors",
+    "fit": "fit",
+    "load": "datasets",
+}
+
+
+class _Package(ModuleType):
+    """Python binds each imported submodule to its package; ``longcut.fit`` is the function all the same."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,141 @@
+"""Bias models answer two questions: who is easy for a biased learner, and who looks alike to it?
+
+Each is a small module that a pair rule, a weight or an audit can ask.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longcut.contrast import generalized_supervised_contrastive, supervised_contrastive
+from longcut.data import Batch, Info
+from longcut.losses import relative_difficulty
+from longcut.mixing import Pool
+
+__all__ = ["ContrastiveBias", "Difficulty", "least_typical"]
+
+
+class Difficulty(nn.Module):
+    """LfF's relative difficulty (Nam et al., NeurIPS 2020, §3.2) with a memory per sample.
+
+    Each sample's loss under the biased and under the debiased net is averaged over visits and divided by the largest
+    average of its class; the weight is ``biased / (biased + debiased)``: near 1 where only the biased net fails.
+
+    Args:
+        info: gives the number of samples and classes.
+        decay: weight of the old average at each visit, in [0, 1); the first visit stores the loss itself.
+    """
+
+    def __init__(self, info: Info, decay: float = 0.7) -> None:
+        super().__init__()
+        self.decay, self.n_classes = decay, info.n_classes
+        # rows: biased net, debiased net. Losses are not negative, so rows never visited (0) do not move a maximum.
+        self.register_buffer("loss", torch.zeros(2, info.n_stored))
+        self.register_buffer("label", torch.zeros(info.n_stored, dtype=torch.long))
+        self.register_buffer("seen", torch.zeros(info.n_stored, dtype=torch.bool))
+
+    loss: Tensor
+    label: Tensor
+    seen: Tensor
+
+    @torch.no_grad()
+    def update(self, index: Tensor, label: Tensor, biased: Tensor, debiased: Tensor) -> Tensor:
+        """Remember the losses ``(n,)`` of these samples and return their weights ``(n,)`` in [0, 1]."""
+        now = torch.stack([biased, debiased]).to(self.loss.dtype)
+        before = torch.where(self.seen[index], self.loss[:, index], now)
+        self.loss[:, index] = self.decay * before + (1 - self.decay) * now
+        self.label[index] = label
+        self.seen[index] = True
+        peak = torch.zeros(2, self.n_classes, device=self.loss.device)
+        peak.scatter_reduce_(1, self.label.expand(2, -1), self.loss, "amax")
+        scaled = self.loss[:, index] / peak[:, label].clamp_min(torch.finfo(torch.float32).tiny)
+        return relative_difficulty(scaled[0], scaled[1])
+
+
+def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Tensor:
+    """The rows farthest from the mean direction of their class: where samples that contradict the shortcut lie.
+
+    Args:
+        z: unit vectors of a biased model ``(n, d)``.
+        label: ``(n,)``.
+        n_classes: number of classes.
+        share: of each class to return, rounded up, at least two samples where a class has them.
+
+    Returns:
+        Positions, by class and from least typical on.
+
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    >>> least_typical(z, torch.tensor([0, 0, 0, 1]), 2, 0.5)
+    tensor([2, 0, 3])
+    """
+    centre = F.normalize(z.new_zeros(n_classes, z.shape[1]).index_add_(0, label, z), dim=1)
+    order = (z * centre[label]).sum(1).argsort(stable=True)
+    order = order[label[order].argsort(stable=True)]
+    size = torch.bincount(label, minlength=n_classes)
+    rank = torch.arange(len(label), device=z.device) - (size.cumsum(0) - size)[label[order]]
+    return order[rank < (share * size).ceil().clamp_min(2)[label[order]]]
+
+
+class ContrastiveBias(nn.Module):
+    """SelecMix's auxiliary model: an embedding in which samples that share the easy cue lie together.
+
+    Trained with the generalized supervised contrastive loss, which trusts the pairs that already agree and so
+    amplifies what was learned first (Hwang et al., NeurIPS 2022, Eq. 3). The embedding of every sample is kept in a
+    bank as samples pass, so looking at the whole data set costs no extra forward pass.
+
+    Args:
+        net: inputs to embeddings ``(n, width)``; normalised here.
+        info: gives the number of samples.
+        width: of the embedding.
+        loss: ``"gsc"`` or ``"sc"`` (plain supervised contrastive).
+        temperature: tau.
+        q: amplification, for ``"gsc"``.
+        scale: ``"paper"`` (weights p^q) or ``"code"`` (q p^q, as released).
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        info: Info,
+        width: int,
+        *,
+        loss: Literal["gsc", "sc"] = "gsc",
+        temperature: float = 0.2,
+        q: float = 0.7,
+        scale: Literal["paper", "code"] = "paper",
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.kind, self.temperature, self.q = loss, temperature, q
+        self.scale: Literal["paper", "code"] = scale
+        self.register_buffer("bank", torch.zeros(info.n_stored, width))
+        self.register_buffer("seen", torch.zeros(info.n_stored, dtype=torch.bool))
+
+    bank: Tensor
+    seen: Tensor
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Inputs to unit vectors ``(n, width)``."""
+        return F.normalize(self.net(x), dim=1)
+
+    def loss(self, z: Tensor, label: Tensor) -> Tensor:
+        """Mean over the batch of the contrastive loss of embeddings ``(n, width)``."""
+        if self.kind == "sc":
+            return supervised_contrastive(z, label, self.temperature, reduction="mean")
+        return generalized_supervised_contrastive(
+            z, label, self.temperature, self.q, scale=self.scale, reduction="mean"
+        )
+
+    def similarity(self, batch: Batch, pool: Pool) -> Tensor:
+        """Cosine of the remembered embeddings of batch and pool, ``(n, p)``, as pair rules ask it."""
+        return self.bank[batch.index] @ self.bank[pool.index].T
+
+    @torch.no_grad()
+    def remember(self, index: Tensor, z: Tensor) -> None:
+        """Keep the embeddings of these samples."""
+        self.bank[index] = z.detach()
+        self.seen[index] = True

@@ -1,0 +1,456 @@
+"""Plans, their execution, and tables: methods x options x seeds to run folders.
+
+A method is written ``name``, ``name@recipe`` or ``name:key=value,key=value``, as data sets and nets are; the keys are
+options of the method, settings of the training loop, or ``net``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longcut import runs
+from longcut.data import Splits
+from longcut.datasets import DATASETS, load, parse, spec_of
+from longcut.errors import UserError, unknown
+from longcut.evaluate import Scores, predict, sample_values, scores
+from longcut.fit import Epoch, Fitted, Training, fit, parse_selection
+from longcut.methods import METHODS, build, get
+from longcut.options import options_of, validate
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "COLUMNS",
+    "Plan",
+    "compare",
+    "execute",
+    "folder_name",
+    "parse_method",
+    "plan",
+    "rescore",
+    "split_methods",
+    "summary",
+    "table",
+]
+
+COLUMNS = {
+    "average": "accuracy on the test set, of the selected epoch",
+    "best_average": "accuracy on the test set, of the epoch where it is highest; an oracle picks it",
+    "aligned": "accuracy where the sample agrees with the shortcut",
+    "conflicting": "accuracy where the sample contradicts the shortcut",
+    "worst_group": "accuracy of the worst group",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the numbers of a run; make one with :func:`plan`.
+
+    Attributes:
+        data: canonical spec of the data set.
+        data_seed: of what is drawn when the data is made.
+        method: its name.
+        label: its name in tables, such as ``"selecmix@paper"``.
+        options: the method's options that are not at their default.
+        net: spec of the main network.
+        training: settings of the loop.
+        seed: of initial weights, order and mixing.
+        select: which epoch counts (see :func:`longcut.fit.fit`).
+    """
+
+    data: str
+    data_seed: int
+    method: str
+    label: str
+    options: Mapping[str, Any]
+    net: str
+    training: Training
+    seed: int
+    select: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, as the run folder stores them."""
+        return dataclasses.asdict(self)
+
+
+def plan(
+    data: str,
+    method: str = "erm",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    data_seed: int | None = None,
+    select: str = "last",
+    label: str | None = None,
+) -> Plan:
+    """A checked plan, with everything that was not said filled in.
+
+    Each source overrides those before it: the general defaults, what suits the data set, what belongs to the method,
+    the recipe, ``settings``, and the options within ``method``.
+
+    Args:
+        data: spec of the data set, such as ``"colored-digits:ratio=0.02"``.
+        method: such as ``"selecmix"``, ``"selecmix@paper"`` or ``"selecmix:mode=positive,epochs=5"``.
+        settings: options of the method, settings of the training loop, or ``net``, by name; text is converted.
+        seed: of the run.
+        data_seed: of the data; by default that of the run, so that runs with several seeds also differ in what was
+            drawn when the data was made (split, colours), and their spread speaks of both.
+        select: which epoch counts: ``"last"``, ``"best:METRIC"`` or ``"oracle"``.
+        label: name in tables; by default ``method`` as given.
+
+    Raises:
+        UserError: for any name that is unknown, or value that is not allowed.
+
+    >>> plan("colored-digits", "erm", settings={"epochs": "3"}).training.epochs
+    3
+    """
+    data_name, data_options = parse(data)
+    name, recipe, own = parse_method(method)
+    cls = get(name)
+    parse_selection(select)
+    options, training = {option.name for option in options_of(cls.__init__)}, _training_fields()
+    given = {**(settings or {}), **own}
+    for key in given:
+        if key not in {*options, *training, "net"}:
+            raise unknown(f"setting of {name}", key, {*options, *training, "net"})
+    published = _recipe(name, recipe)
+    loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
+    loop |= published.pop("net") | {key: value for key, value in given.items() if key not in options}
+    chosen = published.pop("options") | {key: value for key, value in given.items() if key in options}
+    checked = validate(f"method '{name}'", cls.__init__, chosen)
+    return Plan(
+        data=spec_of(data_name, data_options),
+        data_seed=seed if data_seed is None else data_seed,
+        method=name,
+        label=label or method.strip(),
+        options={
+            o.name: checked[o.name] for o in options_of(cls.__init__) if checked.get(o.name, o.default) != o.default
+        },
+        net=loop.pop("net"),
+        training=Training(**validate("training", Training, loop)),
+        seed=seed,
+        select=select,
+    )
+
+
+def _training_fields() -> set[str]:
+    return {field.name for field in dataclasses.fields(Training)}
+
+
+def _recipe(method: str, recipe: str | None) -> dict[str, dict[str, Any]]:
+    if recipe is None:
+        return {"options": {}, "training": {}, "net": {}}
+    recipes = METHODS[method].recipes
+    if recipe not in recipes:
+        raise unknown(f"recipe of {method}", recipe, recipes)
+    found = recipes[recipe]
+    return {
+        "options": dict(found.options),
+        "training": dict(found.training),
+        "net": {"net": found.net} if found.net else {},
+    }
+
+
+def parse_method(spec: str) -> tuple[str, str | None, dict[str, str]]:
+    """Name, recipe and settings of a method spec, not yet checked against the method.
+
+    Raises:
+        UserError: when it is not written ``name@recipe:key=value,key=value``.
+
+    >>> parse_method("selecmix@paper:mode=positive,net=mlp:hidden=8")
+    ('selecmix', 'paper', {'mode': 'positive', 'net': 'mlp:hidden=8'})
+    """
+    head, _, text = spec.partition(":")
+    name, _, recipe = head.strip().partition("@")
+    given: dict[str, str] = {}
+    for piece in text.split(",") if text else ():
+        key, equals, value = (part.strip() for part in piece.partition("="))
+        if not equals or key in given:
+            what = "is given twice" if equals else "is not key=value"
+            raise UserError(f"'{piece}' in method '{spec}' {what}; write {head}:key=value,key=value.")
+        given[key] = value
+    return name, recipe or None, given
+
+
+def split_methods(text: str) -> list[str]:
+    """The method specs in a list joined by commas, each once.
+
+    A piece with a ``=`` and no ``:`` before it goes on with the options of the method before it.
+
+    >>> split_methods("erm,selecmix:mode=positive,blend=keep-both,lff")
+    ['erm', 'selecmix:mode=positive,blend=keep-both', 'lff']
+    """
+    specs: list[str] = []
+    for piece in map(str.strip, text.split(",")):
+        key, equals, _ = piece.partition("=")
+        if specs and equals and ":" not in key:
+            specs[-1] += f",{piece}"
+        else:
+            specs.append(piece)
+    return list(dict.fromkeys(specs))
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+def execute(
+    plan: Plan,
+    folder: Path | str | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Train as planned and judge; resume what was begun in ``folder``, and do nothing where it is already done.
+
+    Args:
+        plan: what to do.
+        folder: run folder to write; None leaves no files.
+        progress: called after every epoch.
+        device: where to compute.
+
+    Returns:
+        The record, as :func:`longcut.runs.read` finds it in the folder.
+
+    Raises:
+        UserError: when the folder holds something else, or data, method and settings do not fit together.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return execute(plan, Path(temporary, "run"), progress, device)
+    with runs.Writer(folder, plan.to_dict()) as run:
+        if run.done and run.record is not None:
+            return run.record
+
+        def on_epoch(epoch: Epoch) -> None:
+            run.on_epoch(epoch)
+            if progress:
+                progress(epoch)
+
+        splits = load(plan.data, plan.data_seed)
+        method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed)
+        state = run.start(runs.fingerprint(splits))
+        fitted = fit(
+            method,
+            splits,
+            plan.training,
+            seed=plan.seed,
+            device=device,
+            select=plan.select,
+            on_epoch=on_epoch,
+            state=state,
+        )
+        return _finish(run, fitted, splits, device)
+
+
+def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.device | str) -> dict[str, Any]:
+    method, info, test = fitted.method, splits.info, splits.test
+    outputs = predict(method, test, device)
+    judged = {"test": scores(sample_values(outputs, test), test, splits.train).to_dict(), "valid": None}
+    if splits.valid is not None:
+        values = sample_values(predict(method, splits.valid, device), splits.valid)
+        judged["valid"] = scores(values, splits.valid, splits.train).to_dict()
+    pick = max if info.task == "classification" else min
+    best = pick((row for row in fitted.history if "test" in row), key=lambda row: row["test"]["average"])
+    columns = {"label": test.label, "attribute": test.attribute, "index": test.index}
+    return run.finish(
+        {
+            "epoch": fitted.epoch,
+            "seconds": sum(row["seconds"] for row in fitted.history),
+            "parameters": sum(parameter.numel() for parameter in method.net.parameters()),
+            "task": info.task,
+            "scores": judged,
+            "best": {"epoch": best["epoch"], "average": best["test"]["average"]},
+        },
+        weights=method.net.state_dict(),
+        predictions={"outputs": outputs, **{name: column for name, column in columns.items() if column is not None}},
+        gallery=runs.gallery(method, splits.train, device),
+        about={
+            "dataset": info.name,
+            "kind": info.kind,
+            "class_names": info.class_names,
+            "attribute_names": info.attribute_names,
+            "aligned": info.aligned,
+        },
+    )
+
+
+def rescore(run: runs.Run, data: str, device: torch.device | str = "cpu") -> Scores:
+    """The scores of a finished run's network on the test set of other data, made with the data seed of the run.
+
+    Raises:
+        UserError: when the data has another shape or other classes than the run was trained on.
+    """
+    stored, weights = run.record["plan"], run.weights()
+    splits, own = load(data, stored["data_seed"]), load(stored["data"], stored["data_seed"]).info
+    for name, there, here in (
+        ("samples of shape", own.shape, splits.info.shape),
+        ("classes", own.n_classes, splits.info.n_classes),
+    ):
+        if there != here:
+            raise UserError(f"the run in {run.folder} knows {name} {there}, but {data} has {here}; give similar data.")
+    method = build(stored["method"], own, net=stored["net"], options=stored["options"], seed=stored["seed"]).to(device)
+    method.net.load_state_dict(weights)
+    return scores(sample_values(predict(method, splits.test, device), splits.test), splits.test, splits.train)
+
+
+# --- many runs --------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    plans: Sequence[Plan],
+    out: Path | str,
+    jobs: int = 1,
+    progress: Callable[[float, int], None] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[dict[str, Any]]:
+    """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
+
+    What is already done is not done again, what was begun is resumed. When a run fails, the others go on, and the
+    failure is raised at the end.
+
+    Args:
+        plans: what to do. Where they are on several data sets, each data set has its folder of runs.
+        out: new or empty, or from an earlier comparison.
+        jobs: processes; with several, each computes with one thread.
+        progress: called with the number of runs done (a fraction, within one process) and their total.
+        device: where to compute.
+
+    Returns:
+        The records, in the order of the plans.
+
+    Raises:
+        UserError: before anything runs, when ``out`` or a folder below it holds something else; at the end, when a run
+            failed.
+    """
+    out = Path(out)
+    tasks = _folders(plans, out)
+    runs.check_parent(out)
+    for folder, one in tasks.items():
+        runs.check(folder, one.to_dict())
+    results: dict[Path, dict[str, Any] | UserError] = {}
+    for folder, result in _results(tasks, jobs, progress, device):
+        results[folder] = result
+        if progress:
+            progress(len(results), len(tasks))
+    records = [result for folder in tasks if isinstance(result := results[folder], dict)]
+    failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
+    if records:
+        with runs.replacing(out / "summary.json") as temporary:
+            temporary.write_text(runs.to_json([summary(record) for record in records], indent=1) + "\n", "utf-8")
+    if failures:
+        raise UserError(f"{len(failures)} of {len(tasks)} runs failed: {failures[0]}") from failures[0]
+    return records
+
+
+def _results(
+    tasks: Mapping[Path, Plan],
+    jobs: int,
+    progress: Callable[[float, int], None] | None,
+    device: torch.device | str,
+) -> Iterator[tuple[Path, dict[str, Any] | UserError]]:
+    if jobs == 1:
+        for number, (folder, one) in enumerate(tasks.items()):
+
+            def on_epoch(epoch: Epoch, number: int = number) -> None:
+                if progress:
+                    progress(number + epoch.epoch / epoch.epochs, len(tasks))
+
+            yield _attempt(folder, one, on_epoch, device)
+        return
+    from joblib import Parallel, delayed
+
+    work = (delayed(_attempt_alone)(folder, one, device) for folder, one in tasks.items())
+    yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
+
+
+def _attempt(
+    folder: Path, one: Plan, on_epoch: Callable[[Epoch], None] | None, device: torch.device | str
+) -> tuple[Path, dict[str, Any] | UserError]:
+    try:
+        return folder, execute(one, folder, on_epoch, device)
+    except UserError as error:
+        return folder, error
+
+
+def _attempt_alone(folder: Path, one: Plan, device: torch.device | str) -> tuple[Path, dict[str, Any] | UserError]:
+    """In a process of its own, which shares the cores with its siblings."""
+    import torch
+
+    torch.set_num_threads(1)
+    return _attempt(folder, one, None, device)
+
+
+def folder_name(plan: Plan) -> str:
+    """``selecmix-s0``; where the label says more than method and recipe, with a short hash of it.
+
+    >>> folder_name(plan("colored-digits", "erm:epochs=3", seed=1))
+    'erm-7ee2f5-s1'
+    """
+    plain = re.fullmatch(r"[\w@.-]+", plan.label)
+    tag = "" if plain else "-" + hashlib.sha256(plan.label.encode()).hexdigest()[:6]
+    return f"{plan.label if plain else plan.method}{tag}-s{plan.seed}"
+
+
+def _folders(plans: Sequence[Plan], out: Path) -> dict[Path, Plan]:
+    several = len({plan.data for plan in plans}) > 1
+    tasks: dict[Path, Plan] = {}
+    for one in plans:
+        folder = (out / re.sub(r"[^\w.=,-]+", "-", one.data) if several else out) / folder_name(one)
+        if tasks.setdefault(folder, one) != one:
+            raise UserError(f"two runs would be called {folder.name}; give them different labels.")
+    return tasks
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def summary(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of ``summary.json``; accuracies are fractions, and None where they are not defined."""
+    plan, values = record["plan"], record["scores"]["test"]["values"]
+    return {
+        "method": plan["method"],
+        "options": plan["options"],
+        "dataset": plan["data"],
+        "seed": plan["seed"],
+        "epochs": plan["training"]["epochs"],
+        "seconds": record["seconds"],
+        "selection": plan["select"],
+        **{name: values[name] for name in ("average", "aligned", "conflicting", "worst_group")},
+        "best_average": record["best"]["average"],
+    }
+
+
+def table(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over seeds, for each data set, label and selection rule.
+
+    Returns:
+        Rows with ``data``, ``label``, ``selection``, ``task``, ``runs`` (how many) and, for each of ``COLUMNS``, a
+        pair (mean, sample standard deviation): both None where the metric is not defined, the latter also for a single
+        run.
+    """
+    groups: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        plan = record["plan"]
+        key = (plan["data"], plan["label"], plan["select"], record["task"])
+        groups.setdefault(key, []).append(summary(record))
+    return [
+        dict(zip(("data", "label", "selection", "task"), key, strict=True))
+        | {"runs": len(rows)}
+        | {column: _spread([row[column] for row in rows]) for column in COLUMNS}
+        for key, rows in groups.items()
+    ]
+
+
+def _spread(values: list[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None, None
+    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None

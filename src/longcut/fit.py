@@ -1,0 +1,340 @@
+"""The one training loop: pools, minibatches, schedule, averaging, selection, resumption."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from longcut.data import Batch, Dataset, Splits, generator, pools
+from longcut.errors import UserError, unknown
+from longcut.evaluate import METRICS, metrics, predict, sample_values
+from longcut.methods.base import Method
+
+__all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast: the settings every method shares, and nothing of a method's idea."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the training set")] = 30
+    batch: Annotated[int, Field(ge=1, description="samples per update")] = 256
+    pool: Annotated[int, Field(ge=1, description="minibatches per pool; partners are searched pool by pool")] = 4
+    lr: Annotated[float, Field(gt=0, description="learning rate")] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, description="weight decay of the main network")] = 0.0
+    schedule: Annotated[Literal["constant", "cosine"], Field(description="learning rate over the run")] = "constant"
+    average: Annotated[float, Field(ge=0, lt=1, description="decay per update of the averaged weights; 0: none")] = 0.0
+    drop_last: Annotated[bool, Field(description="leave out a last pool that is not full")] = False
+    every: Annotated[int, Field(ge=1, description="epochs between evaluations")] = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What ``on_epoch`` is told.
+
+    Attributes:
+        epoch: number of epochs done.
+        epochs: number to do.
+        row: this epoch's line of the history.
+        state: call it for everything needed to go on from here with the same bits: plain containers and tensors.
+    """
+
+    epoch: int
+    epochs: int
+    row: dict[str, Any]
+    state: Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained method.
+
+    Attributes:
+        method: with the selected weights in ``method.net``.
+        epoch: the epoch the weights come from.
+        history: a row per epoch: ``epoch, seconds, loss``, the method's logs, ``valid`` and ``test`` metrics.
+    """
+
+    method: Method
+    epoch: int
+    history: list[dict[str, Any]]
+
+
+def parse_selection(select: str) -> tuple[str, str]:
+    """``"last"``, ``"best:METRIC"`` (on validation) or ``"oracle"`` (on test) to (split, metric).
+
+    >>> parse_selection("best:worst_group")
+    ('valid', 'worst_group')
+    """
+    rule, _, metric = select.partition(":")
+    if rule == "best" and metric:
+        if metric not in METRICS:
+            raise unknown("metric", metric, METRICS)
+        return "valid", metric
+    if select == "oracle":
+        return "test", "average"
+    if select == "last":
+        return "", ""
+    raise UserError(
+        f"selection rule '{select}' is not known; use last, best:METRIC (on validation) or oracle (on test)."
+    )
+
+
+def fit(
+    method: Method,
+    splits: Splits,
+    training: Training,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    select: str = "last",
+    on_epoch: Callable[[Epoch], None] | None = None,
+    state: dict[str, Any] | None = None,
+) -> Fitted:
+    """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
+
+    The caller's random state is left as it was. All randomness of an epoch is derived from ``(seed, epoch)``, so a run
+    resumed from any epoch's ``state`` ends with the same bits as one never interrupted.
+
+    Args:
+        method: freshly built (see :func:`longcut.methods.build`).
+        splits: data.
+        training: settings of the loop.
+        seed: of order, mixing and everything else that is drawn.
+        device: where to compute.
+        select: which epoch's weights to keep: ``"last"``, ``"best:METRIC"`` on validation, ``"oracle"`` on test.
+        on_epoch: called after every epoch.
+        state: what an earlier ``Epoch.state()`` returned.
+
+    Raises:
+        UserError: when method and data do not fit each other, or the loss stops being finite.
+    """
+    watch, metric = parse_selection(select)
+    _check(method, splits, watch)
+    lower = splits.info.task == "regression"
+    method.to(device)
+    with torch.random.fork_rng(devices=_cuda_devices(device)):
+        helper = _helper(splits.train, training, seed, device)
+        loop = _Loop(method, training, device)
+        best: dict[str, Any] = {"epoch": 0, "value": math.inf if lower else -math.inf, "net": {}}
+        if state is None:
+            torch.manual_seed(_derived(seed, 0))
+            method.generator = generator(seed, 0, 2, device=device)
+            train = method.prepare(splits.train, helper)
+            history: list[dict[str, Any]] = []
+            loop.start()
+        else:
+            train, history, best = loop.restore(state, splits.train)
+        method.train_data = train
+        for epoch in range(len(history), training.epochs):
+            row = loop.epoch(train, epoch, seed)
+            if (epoch + 1) % training.every == 0 or epoch + 1 == training.epochs:
+                with _deployed(method, loop.net):
+                    for name in ("valid", "test"):
+                        data = getattr(splits, name)
+                        if data is not None:
+                            values = sample_values(predict(method, data, device), data)
+                            row[name] = metrics(values, data, splits.train)
+                if watch and (row[watch][metric] < best["value"] if lower else row[watch][metric] > best["value"]):
+                    best = {"epoch": epoch + 1, "value": row[watch][metric], "net": _copy(loop.net.state_dict())}
+            history.append(row)
+            if on_epoch:
+                on_epoch(Epoch(epoch + 1, training.epochs, row, lambda: loop.state(train, splits.train, history, best)))
+        chosen = best["epoch"] if watch else training.epochs
+        method.net.load_state_dict(best["net"] if watch else loop.net.state_dict())
+        method.generator = generator(seed, training.epochs, 3, device=device)
+        method.eval()
+        method.finish(train, splits.valid, helper)
+    method.eval()
+    return Fitted(method, chosen, history)
+
+
+class _Loop:
+    """The state of one run of the loop: optimizers, averaged weights, position in the schedule."""
+
+    def __init__(self, method: Method, training: Training, device: torch.device | str) -> None:
+        self.method, self.training, self.device = method, training, device
+        self.step = 0
+
+    def start(self) -> None:
+        """Once the method is prepared: ``prepare`` may have replaced parameters."""
+        self.optimizers = self.method.optimizers(self.training)
+        self.base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        decay = self.training.average
+        averaging = get_ema_multi_avg_fn(decay)
+        self.average = AveragedModel(self.method.net, multi_avg_fn=averaging, use_buffers=True) if decay else None
+
+    @property
+    def net(self) -> nn.Module:
+        """The weights to be used: the average's where there is one."""
+        return self.average.module if self.average is not None else self.method.net
+
+    def epoch(self, train: Dataset, epoch: int, seed: int) -> dict[str, Any]:
+        """One pass over ``train``; returns the history row."""
+        method, training = self.method, self.training
+        began = time.perf_counter()
+        torch.manual_seed(_derived(seed, epoch + 1))
+        method.generator = generator(seed, epoch, 1, device=self.device)
+        method.train()
+        method.on_epoch(epoch, training.epochs)
+        steps = steps_per_epoch(len(train), training)
+        total = torch.zeros((), device=self.device)
+        first_bad = torch.full((), -1.0, device=self.device)
+        sums: dict[str, Tensor] = {}
+        done = 0
+        for batch in self._minibatches(train, generator(seed, epoch, 0)):
+            if training.schedule == "cosine":
+                factor = 0.5 * (1 + math.cos(math.pi * (epoch * steps + done) / (training.epochs * steps)))
+                for optimizer, rates in zip(self.optimizers, self.base_lr, strict=True):
+                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor
+            loss, logs = method.step(batch, self.optimizers, Tensor.backward)
+            if self.average is not None:
+                self.average.update_parameters(method.net)
+            # no .item() here: it would make the device wait for every step
+            first_bad = torch.where((first_bad < 0) & ~torch.isfinite(loss), float(done), first_bad)
+            total += loss
+            for name, value in logs.items():
+                sums[name] = sums.get(name, 0) + value.detach()
+            done += 1
+        if first_bad >= 0:
+            raise UserError(
+                f"the loss stopped being a finite number in epoch {epoch + 1}, step {int(first_bad) + 1} of {done}; "
+                f"lower the learning rate (lr={training.lr:g}) or check the inputs."
+            )
+        return {
+            "epoch": epoch + 1,
+            "seconds": time.perf_counter() - began,
+            "loss": float(total) / max(done, 1),
+            **{name: float(value) / done for name, value in sums.items()},
+        }
+
+    def _minibatches(self, train: Dataset, order: torch.Generator) -> Iterator[Batch]:
+        size = self.training.batch
+        for pool in pools(train, size * self.training.pool, order, self.device, whole_only=self.training.drop_last):
+            pool = self.method.on_pool(pool)
+            for start, stop in _cuts(len(pool), size):
+                yield pool[start:stop]
+
+    def state(self, train: Dataset, given: Dataset, history: list[dict], best: dict) -> dict[str, Any]:
+        """Everything a resumed run needs."""
+        prepared = None
+        if train is not given:
+            prepared = {"index": train.index, "label": train.label, "attribute": train.attribute}
+        return {
+            "method": self.method.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "average": self.average.state_dict() if self.average is not None else None,
+            "history": history,
+            "best": best,
+            "train": prepared,
+        }
+
+    def restore(self, state: dict[str, Any], given: Dataset) -> tuple[Dataset, list[dict], dict]:
+        """The reverse of ``state``: (training set, history, best so far)."""
+        self.method.load_state_dict(state["method"])
+        self.start()
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        train = given if state["train"] is None else dataclasses.replace(given, **state["train"])
+        return train, list(state["history"]), state["best"]
+
+
+@contextmanager
+def _deployed(method: Method, net: nn.Module) -> Iterator[None]:
+    """For the time of a ``with``: the method carries the weights that will be used."""
+    own, method.net = method.net, net
+    try:
+        yield
+    finally:
+        method.net = own
+
+
+def _cuts(n: int, size: int) -> list[tuple[int, int]]:
+    """Slices of ``size``; a last one of a single sample joins the one before, for batch normalisation's sake."""
+    edges = [*range(0, n, size), n]
+    if size > 1 and len(edges) > 2 and n - edges[-2] == 1:
+        del edges[-2]
+    return list(pairwise(edges)) if n else []
+
+
+def steps_per_epoch(n: int, training: Training) -> int:
+    """Updates in one epoch over ``n`` samples.
+
+    >>> steps_per_epoch(55_000, Training(batch=256, pool=4, drop_last=True))
+    212
+    """
+    pool = training.batch * training.pool
+    whole, rest = divmod(n, pool)
+    rest = 0 if training.drop_last and whole else rest
+    return whole * training.pool + len(_cuts(rest, training.batch))
+
+
+def _helper(train: Dataset, training: Training, seed: int, device: torch.device | str) -> Any:
+    """The loop, as methods are handed it for their helper models: no evaluation, no selection."""
+    calls = 0
+
+    def run(method: Method, data: Dataset, **overrides: Any) -> Method:
+        nonlocal calls
+        calls += 1
+        loop = _Loop(method.to(device), dataclasses.replace(training, **overrides), device)
+        loop.start()
+        method.train_data = data
+        for epoch in range(loop.training.epochs):
+            loop.epoch(data, epoch, _derived(seed, 1000 + calls))
+        method.net.load_state_dict(loop.net.state_dict())
+        return method.eval()
+
+    return run
+
+
+def _derived(seed: int, number: int) -> int:
+    return generator(seed, number, 5).initial_seed() % (1 << 62)
+
+
+def _cuda_devices(device: torch.device | str) -> list[torch.device]:
+    return [torch.device(device)] if torch.device(device).type == "cuda" else []
+
+
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def _check(method: Method, splits: Splits, watch: str) -> None:
+    train = splits.train
+    who = method.name
+    if train.info.task not in method.tasks:
+        raise UserError(
+            f"{who} learns {' or '.join(sorted(method.tasks))}, but {train.info.name} is {train.info.task}."
+        )
+    if "attribute" in method.needs and train.attribute is None:
+        raise UserError(
+            f"{who} needs the attribute of each training sample, but {train.info.name} has none; "
+            "pass attribute=…, or take a method that needs none, such as selecmix or lff."
+        )
+    if watch and getattr(splits, watch) is None:
+        raise UserError(
+            f"selection on {watch} needs a validation set, but {train.info.name} has none; use select='last'."
+        )
+    if train.info.task == "classification":
+        counts = torch.bincount(train.label, minlength=train.info.n_classes)
+        if int(counts.min()) < 2:
+            c = int(counts.argmin())
+            name = train.info.class_names[c]
+            raise UserError(
+                f"class '{name}' has {int(counts[c])} training sample{'' if counts[c] == 1 else 's'}; "
+                "every class needs at least 2. Add samples or leave the class out."
+            )

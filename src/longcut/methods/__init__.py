@@ -1,0 +1,60 @@
+"""The table of contents: every method by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from longcut import nets
+from longcut.data import Info, generator
+from longcut.errors import unknown
+from longcut.methods.base import Method
+from longcut.methods.erm import ERM
+from longcut.methods.lff import LfF
+from longcut.methods.lisa import LISA
+from longcut.methods.mixup import Mixup
+from longcut.methods.resample import Resample
+from longcut.methods.selecmix import SelecMix
+from longcut.options import validate
+
+__all__ = ["METHODS", "Method", "build", "get"]
+
+METHODS: dict[str, type[Method]] = {cls.name: cls for cls in (ERM, Mixup, Resample, LfF, LISA, SelecMix)}
+
+
+def get(name: str) -> type[Method]:
+    """The method of that name.
+
+    Raises:
+        UserError: when there is none; the nearest name is suggested.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def build(
+    method: str | type[Method], info: Info, *, net: str = "mlp", options: Mapping[str, Any] | None = None, seed: int = 0
+) -> Method:
+    """A fresh method, its networks initialised from ``seed``; the caller's random state is left as it was.
+
+    Args:
+        method: a name, or a class of your own.
+        info: of the data.
+        net: spec of the main network (see :func:`longcut.nets.build`).
+        options: the method's hyperparameters by name; text is converted.
+        seed: of the initial weights.
+
+    Raises:
+        UserError: for an unknown method, net or option, or a value out of range.
+
+    >>> build("lff", Info("toy", (4,), 2), options={"q": "0.5"}).q
+    0.5
+    """
+    cls = get(method) if isinstance(method, str) else method
+    checked = validate(f"method '{cls.name}'", cls.__init__, options or {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(seed, 4).initial_seed())
+        return cls(lambda: nets.build(net, info), info, **checked)

@@ -1,0 +1,154 @@
+"""The contract of a method: one class, one file, one scalar loss per batch.
+
+A method is an ``nn.Module`` that owns its networks. Only ``loss`` is required; each other step has a default and is
+overridden by the methods whose paper needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from longcut.data import Batch, Dataset, Info
+
+from longcut.losses import cross_entropy
+
+if TYPE_CHECKING:
+    from longcut.fit import Training
+
+__all__ = ["FitHelper", "MakeNet", "Method", "Recipe", "adam", "per_sample_loss", "squared_error"]
+
+MakeNet = Callable[[], nn.Module]
+
+
+class FitHelper(Protocol):
+    """What a method is handed to train a helper with: the same loop, its own seed."""
+
+    def __call__(self, method: Method, train: Dataset, **training: Any) -> Method:
+        """Train ``method`` on ``train`` (keywords override the run's training settings) and return it."""
+        ...
+
+
+def squared_error(output: Tensor, label: Tensor) -> Tensor:
+    """Mean over the target's width of the squared error, per sample ``(n,)``."""
+    return (output - label).square().mean(1)
+
+
+def per_sample_loss(info: Info) -> Callable[[Tensor, Tensor], Tensor]:
+    """Cross-entropy for classes, squared error for regression."""
+    return cross_entropy if info.task == "classification" else squared_error
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published setting, quirks included.
+
+    Attributes:
+        why: what it reproduces and which quirks it takes over.
+        options: of the method.
+        training: settings of the loop.
+        net: spec of the main network, or None to leave it.
+    """
+
+    why: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    net: str | None = None
+
+
+class Method(nn.Module):
+    """Base of every method.
+
+    Class attributes:
+        name: what users type.
+        paper: authors, venue, year.
+        needs: ``{"attribute"}`` when every training sample must have its attribute.
+        tasks: what it can learn.
+        training_defaults: training settings that belong to the method and differ from the general defaults.
+        recipes: published settings by name.
+
+    Args:
+        make_net: call it once per network of the main kind that the method needs.
+        info: of the data.
+
+    A subclass adds its hyperparameters as keyword-only arguments, ``Annotated`` with a ``pydantic.Field`` that gives
+    description and range: that is their one declaration, from which command line, validation, docs and run record
+    follow. It keeps the network that will be used in ``self.net``.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {}
+
+    generator: torch.Generator  # set by fit at every epoch, from the run's seed; use it for all randomness
+    train_data: Dataset  # set by fit before the first epoch: what prepare returned
+
+    def __init__(self, make_net: MakeNet, info: Info) -> None:
+        super().__init__()
+        self.info = info
+        self.make_net = make_net
+        self.net = make_net()
+        self.per_sample_loss = per_sample_loss(info)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs ``(n, C)`` of the network that will be used."""
+        return self.net(x)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The whole idea of the paper: a scalar for a minibatch, and numbers worth logging (detached scalars)."""
+        raise NotImplementedError
+
+    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
+        """Once, before training: what to train on. JTT and JM1 train a helper model here first."""
+        return train
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        """At the start of epoch ``epoch`` (from 0) of ``epochs``."""
+
+    def on_pool(self, pool: Batch) -> Batch:
+        """Once per pool of several minibatches, in training mode: SelecMix searches partners here.
+
+        Return the pool, with extra columns that ``loss`` will find in its minibatches.
+        """
+        return pool
+
+    def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
+        """The optimizers that ``step`` steps; default: Adam on all parameters."""
+        return [adam(self.parameters(), training)]
+
+    def step(
+        self, batch: Batch, optimizers: list[torch.optim.Optimizer], backward: Callable[[Tensor], None]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One update. Overridden where two players take turns."""
+        loss, logs = self.loss(batch)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        backward(loss)
+        for optimizer in optimizers:
+            optimizer.step()
+        return loss.detach(), logs
+
+    def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
+        """Once, after training, on the selected weights: DFR refits the head, contrastive methods fit a probe."""
+
+    def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor] | None:
+        """For the report: ``n`` pairs this method mixes, as columns ``anchor, partner`` (positions in ``train``) and ``share``."""
+        return None
+
+    def embedding(self, x: Tensor) -> Tensor | None:
+        """For the report: how the method's bias model sees inputs, ``(n, d)``; None when it has none."""
+        return None
+
+
+def adam(parameters: Any, training: Training, **overrides: float) -> torch.optim.Optimizer:
+    """Adam with the run's learning rate and weight decay, or with ``lr=`` and ``weight_decay=`` of a network's own."""
+    settings = {"lr": training.lr, "weight_decay": training.weight_decay, **overrides}
+    return torch.optim.Adam(parameters, fused=True, **settings)

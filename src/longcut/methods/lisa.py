@@ -1,0 +1,63 @@
+"""LISA: mix across the attribute within a label, or across labels within the attribute."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from longcut import mixing
+from longcut.data import Batch, Dataset, Info, balance
+from longcut.losses import cross_entropy
+from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
+from longcut.methods.mixup import BLENDS
+
+
+class LISA(Method):
+    """Selective mixing with a known attribute; both labels in proportion."""
+
+    name = "lisa"
+    paper = "Yao et al., Improving out-of-distribution robustness via selective augmentation, ICML 2022"
+    needs = frozenset({"attribute"})
+    recipes = {
+        "paper": Recipe("the authors draw equally from every group", {"balanced": True}),
+        "selecmix-table": Recipe("as in SelecMix's comparison: shares U(0, 1)", {"alpha": 1.0}),
+    }
+
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        mode: Annotated[
+            Literal["A", "B", "both"],
+            Field(description="A: same label, other attribute; B: other label, same attribute; both: a coin per pool"),
+        ] = "both",
+        alpha: Annotated[float, Field(gt=0, description="shares are Beta(alpha, alpha), one for each sample")] = 2.0,
+        blend: Annotated[
+            Literal["linear", "cut", "keep-both"],
+            Field(description="how: convex, box, or the control that does not blend"),
+        ] = "linear",
+        balanced: Annotated[bool, Field(description="draw equally from every group, as the authors do")] = False,
+    ) -> None:
+        super().__init__(make_net, info)
+        a, b = mixing.same_label(other_attribute=True), mixing.same_attribute()
+        pair = {"A": a, "B": b, "both": mixing.either(a, b)}[mode]
+        self.mix = mixing.Mix(pair, mixing.beta(alpha), BLENDS[blend], mixing.proportional)
+        self.mode, self.balanced = mode, balanced
+
+    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
+        """The training set, group-balanced if asked for."""
+        mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
+        return balance(train, "group", self.generator) if self.balanced else train
+
+    def on_pool(self, pool: Batch) -> Batch:
+        """Pairs are made within the pool."""
+        return pool.with_extra(mixed=self.mix(pool, generator=self.generator))
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Mean over the batch of the two-term loss of the mixed samples."""
+        mixed = batch.extra["mixed"]
+        loss = mixing.target_loss(cross_entropy, self(mixed.x), mixed.target).mean()
+        return loss, {"paired": mixed.found.float().mean()}

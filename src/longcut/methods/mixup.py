@@ -1,0 +1,52 @@
+"""mixup: convex combinations of random pairs, labels in proportion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from longcut import mixing
+from longcut.data import Batch, Info
+from longcut.methods.base import MakeNet, Method, Recipe
+
+PAIRS = {"anyone": mixing.anyone, "same-label": mixing.same_label}
+BLENDS = {"linear": mixing.linear, "cut": mixing.cut, "keep-both": mixing.keep_both}
+
+
+class Mixup(Method):
+    """Train on ``share * x + (1 - share) * partner`` alone, with both labels in that proportion.
+
+    Mixing is not selective, so pairs carry the shortcut as often as the data does.
+    """
+
+    name = "mixup"
+    paper = "Zhang et al., mixup: Beyond empirical risk minimization, ICLR 2018; Yun et al., CutMix, ICCV 2019"
+    tasks = frozenset({"classification", "regression"})
+
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        alpha: Annotated[
+            float, Field(ge=0, description="shares are Beta(alpha, alpha); 1 is uniform, 0 is no mixing")
+        ] = 1.0,
+        scope: Annotated[
+            Literal["sample", "batch"], Field(description="one share for each sample, or for the batch")
+        ] = "sample",
+        partner: Annotated[Literal["anyone", "same-label"], Field(description="who is mixed with whom")] = "anyone",
+        blend: Annotated[
+            Literal["linear", "cut", "keep-both"],
+            Field(description="how: mixup, CutMix, or the control that does not blend"),
+        ] = "linear",
+    ) -> None:
+        super().__init__(make_net, info)
+        label = mixing.own if partner == "same-label" else mixing.proportional
+        self.mix = mixing.Mix(PAIRS[partner](), mixing.beta(alpha, scope=scope), BLENDS[blend], label)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Mean over the batch of the two-term loss of the mixed samples."""
+        mixed = self.mix(batch, generator=self.generator)
+        return mixing.target_loss(self.per_sample_loss, self(mixed.x), mixed.target).mean(), {}

@@ -1,0 +1,42 @@
+"""Resampling: all classes, or all groups, equally often."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from longcut.data import Dataset, Info, balance
+from longcut.errors import UserError
+from longcut.methods.base import FitHelper, MakeNet
+from longcut.methods.erm import ERM
+
+
+class Resample(ERM):
+    """Empirical risk minimisation on a balanced training set: a change of the data, not of the step.
+
+    With groups it needs the attribute, and is the simplest of the methods that are told the answer.
+    """
+
+    name = "resample"
+    paper = "Idrissi et al., Simple data balancing achieves competitive worst-group-accuracy, CLeaR 2022"
+    tasks = frozenset({"classification"})
+
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        by: Annotated[Literal["class", "group"], Field(description="what is made equally frequent")] = "class",
+    ) -> None:
+        if by == "group" and not info.n_attributes:
+            raise UserError(
+                f"resample by group needs the attribute of each training sample, but {info.name} has none; "
+                "pass attribute=…, or use by=class."
+            )
+        super().__init__(make_net, info)
+        self.by: Literal["class", "group"] = by
+
+    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
+        """The balanced training set; it keeps its size."""
+        return balance(train, self.by, self.generator)

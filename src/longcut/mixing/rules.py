@@ -1,0 +1,456 @@
+"""Mixing as four plain rules: who is mixed with whom, how much, how, and what the label becomes.
+
+>>> mix = Mix(pair=anyone(), ratio=beta(1.0), blend=linear, label=proportional)
+>>> batch = Batch(torch.rand(8, 3, 4, 4), torch.arange(8) % 2)
+>>> mixed = mix(batch, generator=torch.Generator().manual_seed(0))
+>>> mixed.x.shape, mixed.target.share.shape
+(torch.Size([8, 3, 4, 4]), torch.Size([8]))
+
+``share`` is everywhere the share of the *anchor*, the sample that a row of the batch started as, in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from longcut.data import Batch, Rows
+from longcut.errors import UserError
+
+__all__ = [
+    "Mix",
+    "Mixed",
+    "Pairs",
+    "Pool",
+    "Target",
+    "anyone",
+    "beta",
+    "choose",
+    "coin",
+    "contradicting",
+    "cut",
+    "either",
+    "keep_both",
+    "linear",
+    "of_partner",
+    "own",
+    "proportional",
+    "require_contradiction",
+    "same_attribute",
+    "same_label",
+    "target_loss",
+    "uniform",
+]
+
+Mode = Literal["positive", "negative"]
+
+
+class Pool(Protocol):
+    """Where partners come from: a :class:`~longcut.Batch`, a :class:`~longcut.Dataset`, or anything like them."""
+
+    @property
+    def label(self) -> Tensor: ...
+    @property
+    def attribute(self) -> Tensor | None: ...
+    def __len__(self) -> int: ...
+    def gather(self, rows: Tensor) -> Tensor:
+        """Inputs of the samples at positions ``rows``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pairs(Rows):
+    """Who is mixed with whom.
+
+    Attributes:
+        partner: position in the pool of each anchor's partner ``(n,)``.
+        found: False where an anchor has no partner and stays as it is ``(n,)``.
+    """
+
+    partner: Tensor
+    found: Tensor
+
+
+@dataclass(frozen=True)
+class Target(Rows):
+    """The canonical target of a mixed sample: two labels, how much each counts, and a weight for each term.
+
+    Attributes:
+        label_a, label_b: labels of anchor and partner ``(n,)``, or float targets ``(n, width)``.
+        share: how much of ``label_a`` counts ``(n,)``; the rest goes to ``label_b``.
+        weight_a, weight_b: factors of the two terms ``(n,)``; UMIX weighs them apart, everybody else has ones.
+    """
+
+    label_a: Tensor
+    label_b: Tensor
+    share: Tensor
+    weight_a: Tensor
+    weight_b: Tensor
+
+    def soft(self, n_classes: int) -> Tensor:
+        """The target as one row of class weights per sample ``(n, n_classes)``; rows sum to 1 if the weights are 1."""
+        a, b = F.one_hot(self.label_a, n_classes), F.one_hot(self.label_b, n_classes)
+        share = self.share[:, None]
+        return self.weight_a[:, None] * share * a + self.weight_b[:, None] * (1 - share) * b
+
+
+@dataclass(frozen=True)
+class Mixed(Rows):
+    """What mixing returns: inputs ``(n, ...)``, their target, and which rows found a partner ``(n,)``."""
+
+    x: Tensor
+    target: Target
+    found: Tensor
+
+
+PairRule = Callable[[Batch, Pool, torch.Generator | None], Pairs]
+RatioRule = Callable[[int, torch.Generator | None], Tensor]
+Blend = Callable[[Tensor, Tensor, Tensor, torch.Generator | None], tuple[Tensor, Tensor]]
+LabelRule = Callable[[Tensor, Tensor, Tensor], Target]
+Similarity = Callable[[Batch, Pool], Tensor]
+
+
+# --- who: pair rules --------------------------------------------------------------------------------------------------
+
+
+def choose(score: Tensor, allowed: Tensor, generator: torch.Generator | None, *, top: int = 1) -> Pairs:
+    """The one helper every pair rule ends in: for each row one of its ``top`` best allowed columns, at random.
+
+    What is not allowed is masked with −∞, so a row of negative scores never falls to a forbidden column, as happens
+    in released code that multiplies by a 0/1 mask. Ties at the best score are broken at random.
+
+    Args:
+        score: ``(n, p)`` floats, higher is better; −∞ and what is not a number are worst.
+        allowed: ``(n, p)`` boolean.
+        generator: source of randomness.
+        top: how many of the best to draw from; fewer where fewer are allowed.
+
+    Returns:
+        Pairs; ``found`` is False exactly where a row has no allowed column.
+
+    >>> choose(torch.tensor([[-3.0, -1.0]]), torch.tensor([[True, False]]), None).partner
+    tensor([0])
+    """
+    n, p = score.shape
+    count = allowed.sum(1)
+    if p == 0:
+        return Pairs(torch.zeros(n, dtype=torch.long, device=score.device), count > 0)
+    masked = score.nan_to_num(torch.finfo(score.dtype).min).masked_fill(~allowed, -torch.inf)
+    if top == 1:
+        best = allowed & (masked == masked.amax(1, keepdim=True))
+        ties = best.sum(1)
+        partner = masked.argmax(1)
+        if bool((ties > 1).any()):  # rare with real similarities, the rule with constant scores
+            rows = (ties > 1).nonzero().flatten()
+            noise = torch.rand(len(rows), p, generator=generator, device=score.device)
+            partner[rows] = noise.masked_fill(~best[rows], -1).argmax(1)
+        return Pairs(partner, count > 0)
+    candidates = masked.topk(min(top, p), 1).indices
+    draw = torch.rand(n, generator=generator, device=score.device)
+    rank = (draw * count.clamp(max=candidates.shape[1])).long()
+    return Pairs(candidates.gather(1, rank[:, None]).flatten(), count > 0)
+
+
+def _random(allowed: Tensor, generator: torch.Generator | None) -> Pairs:
+    """A uniformly random allowed column for each row."""
+    noise = torch.rand(allowed.shape, generator=generator, device=allowed.device)
+    return choose(noise, allowed, generator)
+
+
+def _same_sample(batch: Batch, pool: Pool) -> Tensor:
+    """``(n, p)``, True where a column is the row's own sample, or a repeat of it."""
+    theirs = getattr(pool, "index", None)
+    if batch.index is not None and theirs is not None:
+        return batch.index[:, None] == theirs
+    same = torch.zeros(len(batch), len(pool), dtype=torch.bool, device=batch.label.device)
+    return same.fill_diagonal_(True) if pool is batch else same
+
+
+def _attributes(batch: Batch, pool: Pool, rule: str) -> tuple[Tensor, Tensor]:
+    if batch.attribute is None or pool.attribute is None:
+        raise UserError(f"pair rule '{rule}' needs the attribute of each sample; pass Batch(x, label, attribute).")
+    return batch.attribute, pool.attribute
+
+
+def anyone() -> PairRule:
+    """Anyone: a random permutation of the batch (fixed points allowed, as in mixup), or random rows of a pool."""
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        n, device = len(batch), batch.label.device
+        if pool is batch:
+            partner = torch.randperm(n, generator=generator, device=device)
+        else:
+            partner = torch.randint(max(len(pool), 1), (n,), generator=generator, device=device)
+        return Pairs(partner, torch.full((n,), len(pool) > 0, device=device))
+
+    return rule
+
+
+def same_label(*, other_attribute: bool = False) -> PairRule:
+    """Another sample of the same label: class-conditional mixup; with ``other_attribute``, LISA's intra-label pairs.
+
+    With ``other_attribute`` these are also SelecMix's contradicting positives by the true attribute.
+    """
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        allowed = (batch.label[:, None] == pool.label) & ~_same_sample(batch, pool)
+        if other_attribute:
+            ours, theirs = _attributes(batch, pool, "same_label(other_attribute=True)")
+            allowed &= ours[:, None] != theirs
+        return _random(allowed, generator)
+
+    return rule
+
+
+def same_attribute() -> PairRule:
+    """Another label, same attribute: LISA's intra-domain pairs.
+
+    These are also SelecMix's contradicting negatives by the true attribute.
+    """
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        ours, theirs = _attributes(batch, pool, "same_attribute")
+        return _random((batch.label[:, None] != pool.label) & (ours[:, None] == theirs), generator)
+
+    return rule
+
+
+def contradicting(similarity: Similarity, mode: Mode, *, top: int = 1) -> PairRule:
+    """SelecMix's pairs (Hwang et al., NeurIPS 2022, §3.2), by the similarity a biased model sees.
+
+    Args:
+        similarity: ``(batch, pool) -> (n, p)``.
+        mode: ``"positive"``, the least similar of the same label; ``"negative"``, the most similar of another label.
+        top: draw from this many best instead of taking the best.
+    """
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        same, alike = batch.label[:, None] == pool.label, similarity(batch, pool)
+        if mode == "positive":
+            return choose(-alike, same & ~_same_sample(batch, pool), generator, top=top)
+        return choose(alike, ~same, generator, top=top)
+
+    return rule
+
+
+def either(first: PairRule, second: PairRule) -> PairRule:
+    """One rule or the other, by one fair coin for the whole batch (SelecMix's and LISA's "both")."""
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        return (first if coin(generator) else second)(batch, pool, generator)
+
+    return rule
+
+
+def require_contradiction(label: Tensor, attribute: Tensor | None, mode: Literal["A", "B", "both"], who: str) -> None:
+    """Refuse data whose known attribute leaves a selective rule nobody to mix with.
+
+    Args:
+        label, attribute: of the training set ``(n,)``.
+        mode: ``"A"`` needs a label with two attributes, ``"B"`` an attribute with two labels, ``"both"`` both.
+        who: the method, for the sentence.
+
+    Raises:
+        UserError: when there is not one pair.
+    """
+    if attribute is None:
+        raise UserError(f"{who} needs the attribute of each training sample; pass attribute=….")
+    cells = torch.unique(torch.stack([label, attribute]), dim=1)
+    for rule, row, sentence in (
+        ("A", 0, "every label has a single attribute"),
+        ("B", 1, "every attribute has a single label"),
+    ):
+        if mode in (rule, "both") and len(torch.unique(cells[row])) == cells.shape[1]:
+            raise UserError(
+                f"{who} finds no pair to mix in mode {rule}: in the training set {sentence}, so no sample contradicts "
+                "the shortcut; add such samples, or take erm."
+            )
+
+
+def coin(generator: torch.Generator | None) -> bool:
+    """A fair coin."""
+    return bool(torch.rand((), generator=generator, device=generator.device if generator else "cpu") > 0.5)
+
+
+# --- how much: ratio rules --------------------------------------------------------------------------------------------
+
+
+def uniform(low: float = 0.0, high: float = 1.0) -> RatioRule:
+    """A share for each sample from U(low, high); SelecMix's is U(0, ½), the law of min(λ, 1−λ)."""
+
+    def rule(n: int, generator: torch.Generator | None) -> Tensor:
+        device = generator.device if generator else None
+        return low + (high - low) * torch.rand(n, generator=generator, device=device)
+
+    return rule
+
+
+def beta(alpha: float, *, scope: Literal["sample", "batch"] = "sample") -> RatioRule:
+    """A share from Beta(α, α), one for each sample or (mixup's and CutMix's released code) one for the batch.
+
+    ``alpha=0`` keeps every sample as it is, as in the released code of mixup.
+    """
+    if not alpha >= 0:
+        raise UserError(f"alpha is {alpha}; a Beta distribution needs alpha > 0 (0 switches mixing off).")
+
+    def rule(n: int, generator: torch.Generator | None) -> Tensor:
+        device = generator.device if generator else None
+        size = n if scope == "sample" else 1
+        if alpha == 0:
+            return torch.ones(n, device=device)
+        # A Beta variate is G / (G + G') of two gammas, and torch's gamma sampler is the one that takes a generator. In
+        # logarithms, with G(α) = G(α + 1) · U^(1/α), no gamma of a small α rounds to the smallest float (and two to ½).
+        shape = torch.full((2, size), alpha + 1.0, device=device)
+        gamma = torch._standard_gamma(shape, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
+        u = torch.rand(2, size, generator=generator, device=device)
+        log = gamma.log() + torch.log1p(-u) / alpha
+        return (log[0] - log[1]).sigmoid().expand(n)
+
+    return rule
+
+
+# --- how: blends ------------------------------------------------------------------------------------------------------
+
+
+def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """``share * own + (1 - share) * partner``."""
+    return torch.lerp(partner, own, _column(share, own)), share
+
+
+def cut(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """CutMix (Yun et al., ICCV 2019): a box of the partner pasted at the same place, clipped at the border.
+
+    The box has area fraction ``1 - share`` before clipping, its own place for each sample, corners at
+    ``centre ∓ side // 2``; the share returned is what is left of the anchor, in pixels.
+    """
+    if own.ndim != 4:
+        raise UserError(f"blend 'cut' needs images (n, C, H, W), but these inputs have shape {tuple(own.shape)}.")
+    n, _, h, w = own.shape
+    device, side = own.device, (1 - share).sqrt()
+
+    def inside(length: int) -> Tensor:
+        half = (length * side).int() // 2
+        centre = torch.randint(length, (n,), generator=generator, device=device)
+        at = torch.arange(length, device=device)
+        return (at >= (centre - half)[:, None]) & (at < (centre + half)[:, None])
+
+    box = inside(h)[:, :, None] & inside(w)[:, None, :]
+    realised = 1 - box.float().mean((1, 2))
+    return torch.where(box[:, None], partner, own), realised
+
+
+def keep_both(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """The control of every pair rule: the same anchors and partners are drawn, but one of the two is shown whole.
+
+    The anchor is shown with probability ``share``, so on average both weigh what they weigh in the blend. What a
+    method gains over this is the mixing; the rest is resampling (Teney et al., ICML 2024).
+    """
+    keep = (torch.rand(len(own), generator=generator, device=own.device) < share).to(share.dtype)
+    return torch.where(_column(keep, own) == 1, own, partner), keep
+
+
+def _column(share: Tensor, like: Tensor) -> Tensor:
+    return share.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+# --- what label -------------------------------------------------------------------------------------------------------
+
+
+def _target(own: Tensor, partner: Tensor, share: Tensor) -> Target:
+    one = torch.ones_like(share)
+    return Target(own, partner, share, one, one)
+
+
+def proportional(own: Tensor, partner: Tensor, share: Tensor) -> Target:
+    """Both labels, in the proportion of the two inputs (mixup, CutMix, LISA)."""
+    return _target(own, partner, share)
+
+
+def own(own: Tensor, partner: Tensor, share: Tensor) -> Target:
+    """The anchor's label (class-conditional mixup, Just Mix Once)."""
+    return _target(own, own, torch.ones_like(share))
+
+
+def of_partner(own: Tensor, partner: Tensor, share: Tensor) -> Target:
+    """The partner's label, hard, whatever the share (SelecMix)."""
+    return _target(partner, partner, torch.zeros_like(share))
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Four rules in one frozen object, for anybody's training loop.
+
+    Args:
+        pair: who is mixed with whom.
+        ratio: how much of the anchor is kept.
+        blend: how the two inputs become one.
+        label: what the label becomes.
+    """
+
+    pair: PairRule
+    ratio: RatioRule
+    blend: Blend
+    label: LabelRule
+
+    def __call__(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Mixed:
+        """Mix every sample of ``batch`` with a partner from ``pool`` (None: from the batch itself).
+
+        A sample without a partner is returned as it is, with its own label. The pool may be another batch or a
+        whole data set.
+        """
+        if not batch.x.is_floating_point():
+            raise UserError(
+                f"mixing needs float inputs, but x is {batch.x.dtype}; for images divide by 255 first, "
+                "for token ids mix behind the embedding."
+            )
+        source = batch if pool is None else pool
+        pairs = self.pair(batch, source, generator)
+        share = self.ratio(len(batch), generator).to(batch.x.device)
+        return self.apply(batch, source, pairs, share, generator)
+
+    def apply(
+        self, batch: Batch, pool: Pool, pairs: Pairs, share: Tensor, generator: torch.Generator | None = None
+    ) -> Mixed:
+        """Blend given pairs; what ``__call__`` does after it has drawn them."""
+        found = pairs.found
+        partner = pairs.partner if len(pool) else torch.zeros_like(pairs.partner)
+        theirs = pool.gather(partner) if len(pool) else batch.x
+        x, realised = self.blend(batch.x, theirs, share, generator)
+        label = pool.label[partner] if len(pool) else batch.label
+        target = self.label(batch.label, label, realised)
+        if not bool(found.all()):
+            alone = proportional(batch.label, batch.label, torch.ones_like(realised))
+            x = torch.where(_column(found, batch.x) == 1, x, batch.x)
+            columns = ((getattr(target, k), getattr(alone, k)) for k in Target.__dataclass_fields__)
+            target = Target(*(_where(found, yes, no) for yes, no in columns))
+        return Mixed(x, target, found)
+
+
+def _where(found: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(found.view(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+def target_loss(per_sample: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, target: Target) -> Tensor:
+    """The loss of mixed samples: ``share * w_a * l(out, label_a) + (1 - share) * w_b * l(out, label_b)``.
+
+    Args:
+        per_sample: ``(outputs, label) -> (n,)``, such as :func:`longcut.losses.cross_entropy`.
+        outputs: ``(n, C)``.
+        target: of the mixed samples.
+
+    Returns:
+        One value per sample ``(n,)``.
+    """
+    if target.label_a is target.label_b:  # a hard label is one term
+        weight = target.share * target.weight_a + (1 - target.share) * target.weight_b
+        return weight * per_sample(outputs, target.label_a)
+    a, b = per_sample(outputs, target.label_a), per_sample(outputs, target.label_b)
+    return target.share * target.weight_a * a + (1 - target.share) * target.weight_b * b

@@ -1,0 +1,307 @@
+"""The pictures of a report, and the way from a picture to a page.
+
+Every function returns a new matplotlib ``Figure`` with its whole style written out, so the caller's settings are
+neither read nor changed. :func:`svg` makes one part of a page: lines and letters take the colour of the text around
+them, so that it serves light, dark and print.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import CSS4_COLORS, to_hex, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from longcut.datasets.colored_mnist import COLORS
+from longcut.evaluate import METRICS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Style", "accuracy", "curve", "metric_title", "named_color", "number", "points", "styles", "svg", "uri"]
+
+INK = "#1b1f24"
+BASELINE = "#8c8c8c"
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
+"""Okabe and Ito's colours, which the colour-blind tell apart; their yellow darkened to be seen on white."""
+DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+MARKERS = "os^DvPX"
+FONT = "DejaVu Sans"  # comes with matplotlib
+WIDTH = 3.4  # inches, of one panel
+
+
+class Style(NamedTuple):
+    """How one thing looks in every figure of a page."""
+
+    color: str
+    dash: Any = "-"
+    marker: str = "o"
+
+
+def styles(names: Sequence[str], baseline: str | None = None) -> dict[str, Style]:
+    """A look for each name: the baseline grey, the others in colours, then the colours again with other marks.
+
+    >>> styles(["erm", "selecmix"], baseline="erm")["selecmix"].color
+    '#0072b2'
+    """
+    result = {baseline: Style(BASELINE)} if baseline in names and baseline is not None else {}
+    for i, name in enumerate(name for name in names if name != baseline):
+        turn, place = divmod(i, len(PALETTE))
+        result[name] = Style(PALETTE[place], DASHES[turn % len(DASHES)], MARKERS[turn % len(MARKERS)])
+    return result
+
+
+def named_color(name: str) -> str | None:
+    """The colour that a word says, or None when it says none.
+
+    >>> named_color("red"), named_color("7")
+    ('#ff0000', None)
+    """
+    return to_hex([part / 255 for part in COLORS[name]]) if name in COLORS else CSS4_COLORS.get(name.lower())
+
+
+def accuracy(
+    values: Mapping[str, Mapping[str, Sequence[float]]],
+    looks: Mapping[str, Style] | None = None,
+    *,
+    percent: bool = True,
+) -> Figure:
+    """Bars of each method's mean, a panel per metric, with a dot for each seed.
+
+    Args:
+        values: metric (see :data:`longcut.evaluate.METRICS`) to method to one value per seed; ``nan`` is not drawn.
+        looks: method to style; default: ``erm`` grey, the others in colours.
+        percent: values are shares, shown in percent from 0 to 100; otherwise errors, shown as they are.
+
+    >>> values = {"aligned": {"erm": [0.96, 0.97]}, "conflicting": {"erm": [0.21, 0.24]}}
+    >>> len(accuracy(values).axes)
+    2
+    """
+    names = list(dict.fromkeys(name for methods in values.values() for name in methods))
+    looks = looks or styles(names, next((name for name in names if name.lower() == "erm"), None))
+    finite = [v for methods in values.values() for seeds in methods.values() for v in seeds if np.isfinite(v)]
+    top = 1.0 if percent else 1.05 * max(finite, default=1.0) or 1.0
+    height = 0.55 + 0.42 * len(names)
+    figure = _figure(WIDTH * len(values), height)
+    for column, (metric, methods) in enumerate(values.items()):
+        left = (column + 0.04) / len(values)
+        axes = _axes(figure, (left, 0.25 / height, 0.80 / len(values), 1 - 0.53 / height))
+        axes.set_xlim(0, top)
+        axes.set_ylim(len(names) - 0.5, -0.62)
+        axes.set_yticks([])
+        axes.spines[["bottom"]].set_visible(False)
+        axes.spines[["left"]].set(visible=True, alpha=0.5)
+        _ticks(axes.xaxis, percent)
+        axes.grid(True, axis="x", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
+        figure.text(left, 1 - 0.04 / height, metric_title(metric), va="top", weight="bold", **_text(9.5))
+        for row, name in enumerate(names):
+            seeds = np.asarray(methods.get(name, ()), dtype=float)
+            seeds, look = seeds[np.isfinite(seeds)], looks[name]
+            _label(axes, 0.006 * top, row - 0.22, name, va="bottom")
+            shown = number(float(seeds.mean()), percent) if len(seeds) else "–"
+            _label(axes, 1.03, row + 0.09, shown, va="center", weight="bold", transform=axes.get_yaxis_transform())
+            if not len(seeds):
+                continue
+            mean = seeds.mean()
+            axes.barh(row + 0.09, mean, height=0.42, color=look.color, alpha=0.4, linewidth=0)
+            axes.plot([mean, mean], [row - 0.12, row + 0.30], color=look.color, linewidth=2.2, linestyle="-", marker="")
+            if len(seeds) > 1:
+                spread = row + 0.09 + np.linspace(-0.1, 0.1, len(seeds))
+                _dots(axes, seeds, spread, look.color, size=3.2)
+    return figure
+
+
+def curve(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]],
+    looks: Mapping[str, Style],
+    title: str,
+    *,
+    percent: bool = True,
+) -> Figure:
+    """One metric over the epochs: a line per method through its mean over seeds, a band from lowest to highest.
+
+    Args:
+        lines: method to (epochs ``(e,)``, values ``(seeds, e)``).
+        looks: method to style.
+        title: of the panel.
+        percent: as for :func:`accuracy`.
+    """
+    figure = _figure(WIDTH, 2.3)
+    axes = _axes(figure, (0.12, 0.17, 0.84, 0.70))
+    figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
+    for name, (epochs, values) in lines.items():
+        seeds, look = np.asarray(values, dtype=float), looks[name]
+        if len(seeds) > 1:
+            axes.fill_between(epochs, seeds.min(0), seeds.max(0), color=look.color, alpha=0.2, linewidth=0)
+        marker = look.marker if seeds.shape[1] == 1 else ""
+        axes.plot(
+            epochs, seeds.mean(0), color=look.color, linestyle=look.dash, linewidth=1.6, marker=marker, markersize=4
+        )
+    axes.set_ylim(0, 1.0 if percent else None)
+    axes.set_xmargin(0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _ticks(axes.yaxis, percent)
+    axes.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
+    axes.set_xlabel("epoch", labelpad=2, **_text(8))
+    return figure
+
+
+def points(
+    place: NDArray[Any], group: Sequence[int], looks: Sequence[Style], ringed: NDArray[Any] | None = None
+) -> Figure:
+    """A map of samples, coloured by group; those that contradict the shortcut have a ring.
+
+    Args:
+        place: ``(m, 2)``.
+        group: number of each point's group ``(m,)``.
+        looks: a style for each group.
+        ringed: boolean ``(m,)``, or None when it is not known.
+    """
+    figure = _figure(WIDTH, WIDTH)
+    axes = _axes(figure, (0.01, 0.01, 0.98, 0.98))
+    axes.spines[["bottom"]].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.03)
+    if ringed is not None and ringed.any():
+        axes.plot(
+            *place[ringed].T,
+            linestyle="",
+            marker="o",
+            markersize=8.5,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=0.9,
+        )
+    groups = np.asarray(group)
+    for g in np.unique(groups):
+        look = looks[int(g) % len(looks)]
+        _dots(axes, *place[groups == g].T, look.color, size=4.6, marker=look.marker)
+    return figure
+
+
+# --- from figure to page ----------------------------------------------------------------------------------------------
+
+
+def svg(figure: Figure, alt: str, prefix: str) -> Markup:
+    """The figure as an ``<svg>`` element that takes its ink from the page.
+
+    Args:
+        figure: is drawn on a transparent ground.
+        alt: what it shows, for those who do not see it.
+        prefix: makes its ids differ from those of other figures of the page.
+    """
+    buffer = io.StringIO()
+    figure.set_facecolor("none")
+    nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href").replace(INK, "currentColor")
+    text = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    links = re.compile(r'(href="#|url\(#)([^")]+)')
+    names = {old: f"{prefix}-{i}" for i, old in enumerate(dict.fromkeys(link[1] for link in links.findall(text)))}
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", text)
+    text = links.sub(lambda found: found[1] + names[found[2]], text)
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-label="ALT">', text, count=1)
+    text = re.sub(r">\s+<", "><", text)
+    return Markup(text.replace("ALT", str(escape(alt)), 1))
+
+
+def uri(image: NDArray[Any], largest: int = 96) -> str:
+    """A uint8 image ``(C, H, W)`` as a data URI: PNG if it is small, else JPEG of at most ``largest`` pixels a side.
+
+    >>> uri(np.zeros((3, 2, 2), np.uint8))[:22]
+    'data:image/png;base64,'
+    """
+    from PIL import Image
+
+    pixels = np.repeat(image, 3, 0) if len(image) == 1 else image[:3]
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    kind = "png" if max(picture.size) <= largest // 2 else "jpeg"
+    picture.thumbnail((largest * 2, largest * 2))
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 80}))
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def metric_title(metric: str) -> str:
+    """A metric's name as people write it.
+
+    >>> metric_title("worst_group")
+    'Worst group'
+    """
+    return metric.replace("_", " ").capitalize() if metric in METRICS else metric
+
+
+def number(value: float, percent: bool = True) -> str:
+    """A value as it is printed: percent with one decimal, an error with three digits, a dash for ``nan``.
+
+    >>> number(0.7123), number(float("nan")), number(0.01234, percent=False)
+    ('71.2', '–', '0.0123')
+    """
+    if not np.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f}" if percent else f"{value:.3g}"
+
+
+# --- style ------------------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=150, facecolor="white", edgecolor="none", layout="none")
+
+
+def _axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    axes = figure.add_axes(place, facecolor="none")
+    axes.grid(False)
+    axes.set_axisbelow(True)
+    axes.spines[:].set(visible=False, color=INK, linewidth=0.7)
+    axes.spines[["bottom"]].set_visible(True)
+    axes.tick_params(which="both", length=0, labelsize=8, labelcolor=INK, labelfontfamily=FONT, pad=3)
+    return axes
+
+
+def _ticks(axis: Any, percent: bool) -> None:
+    if percent:
+        axis.set_ticks([0, 0.25, 0.5, 0.75, 1])
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}{' %' if value == 1 else ''}"))
+    else:
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _dots(axes: Axes, x: Any, y: Any, color: str, *, size: float, marker: str = "o") -> None:
+    axes.plot(
+        x,
+        y,
+        linestyle="",
+        marker=marker,
+        markersize=size,
+        markerfacecolor=color,
+        markeredgecolor=to_rgba(INK, 0.45),
+        markeredgewidth=0.5,
+    )
+
+
+def _text(size: float) -> dict[str, Any]:
+    return {"family": FONT, "size": size, "color": INK, "parse_math": False}
+
+
+def _label(axes: Axes, x: float, y: float, text: str, **place: Any) -> None:
+    """Somebody else's words: cut to fit, and no letter that the font would complain about."""
+    known = font_manager.get_font(font_manager.findfont(FONT)).get_charmap()
+    text = "".join(letter if ord(letter) in known else "□" for letter in text)
+    axes.text(x, y, text if len(text) <= 44 else f"{text[:43]}…", clip_on=False, **{**_text(8.5), **place})

@@ -1,0 +1,287 @@
+"""What stands on the page, part by part; ``page.html.j2`` says how it looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from statistics import stdev
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+import longcut
+from longcut.evaluate import METRICS
+from longcut.methods import METHODS
+from longcut.report import figures
+from longcut.report.figures import Style, metric_title, number
+from longcut.report.study import Contender, Study, differences, gallery, studies
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["page"]
+
+SHOWN = ("average", "aligned", "conflicting", "worst_group")
+SAMPLES, PAIRS, MAPS = 16, 8, 4  # pictures of a kind, and methods whose bias model is drawn; studies share them
+KEYS = 24  # names in a legend
+
+
+def page(found: Sequence[Study], title: str = "") -> str:
+    """The HTML about some studies."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("longcut", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals.update(metric_title=metric_title, definitions=METRICS, version=longcut.__version__)
+    ids = (f"f{i}" for i in count())
+    sections = [_section(study, ids, len(found)) for study in found]
+    title = title or ", ".join(study.data for study in found)
+    return environment.get_template("page.html.j2").render(title=title, studies=sections)
+
+
+def _section(study: Study, ids: Iterator[str], sharing: int) -> dict[str, Any]:
+    """Everything the template shows of one of ``sharing`` studies on the page."""
+    names = [contender.name for contender in study.contenders]
+    looks = figures.styles(names, next((c.name for c in study.contenders if c.is_baseline), None))
+    columns = study.metrics(METRICS)
+    return {
+        "data": study.data,
+        "sentence": study.sentence(),
+        "facts": _facts(study),
+        "notes": study.notes,
+        "percent": study.percent,
+        "cue": study.cue or "shortcut",
+        "legend": _legend(names, [looks[name] for name in names], ids, line=True),
+        "bars": [_bars(study, metric, looks, ids) for metric in study.metrics(SHOWN)],
+        "columns": columns,
+        "rows": [
+            _row(contender, columns, looks[contender.name].color, study.percent) for contender in study.contenders
+        ],
+        "single": any(len(contender.runs) == 1 for contender in study.contenders),
+        "curves": list(_curves(study, looks, ids)),
+        "samples": _samples(study, max(4, SAMPLES // sharing)),
+        "mixtures": list(_mixtures(study, max(4, PAIRS // sharing), max(1, MAPS // sharing))),
+        "maps": list(_maps(study, max(1, MAPS // sharing), ids)),
+        "settings": _settings(study),
+    }
+
+
+def _facts(study: Study) -> list[str]:
+    """What a reader wants to know before believing a number."""
+    seeds = sorted({len(contender.runs) for contender in study.contenders})
+    how_many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+    tested = study.runs[0].record["scores"]["test"]["n"]
+    return [
+        study.data,
+        f"{len(study.contenders)} method{'s' * (len(study.contenders) > 1)}",
+        f"{how_many} seed{'s' * (how_many != '1')}{' each' * (len(study.contenders) > 1)}",
+        f"{tested:,} test samples",
+    ]
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _bars(study: Study, metric: str, looks: Mapping[str, Style], ids: Iterator[str]) -> Markup:
+    values = {contender.name: contender.values(metric) for contender in study.contenders}
+    unit = " %" if study.percent else ""
+    means = ", ".join(f"{c.name} {number(c.mean(metric), study.percent)}{unit}" for c in study.contenders)
+    return figures.svg(
+        figures.accuracy({metric: values}, looks, percent=study.percent),
+        f"{metric_title(metric)} on the test set, mean over seeds: {means}.",
+        next(ids),
+    )
+
+
+def _curves(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> Iterator[Markup]:
+    """Test metrics over the epochs, where at least one method was watched more than once."""
+    for metric in study.metrics(("average", "aligned", "conflicting")):
+        lines = {contender.name: contender.curve(metric) for contender in study.contenders}
+        lines = {name: line for name, line in lines.items() if line[0]}
+        if any(len(epochs) > 1 for epochs, _ in lines.values()):
+            ends = ", ".join(
+                f"{name} {number(float(np.mean([seed[-1] for seed in seeds])), study.percent)} at epoch {epochs[-1]}"
+                for name, (epochs, seeds) in lines.items()
+            )
+            title = metric_title(metric)
+            figure = figures.curve(lines, looks, title, percent=study.percent)
+            yield figures.svg(figure, f"{title} on the test set over the epochs; it ends with {ends}.", next(ids))
+
+
+def _row(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
+    """One line of the table."""
+    best = [run.record["best"] or {} for run in contender.runs]
+    oracle = [math.nan if b.get("average") is None else b["average"] for b in best]
+    return {
+        "name": contender.name,
+        "color": color,
+        "seeds": len(contender.runs),
+        "rule": _rule(contender.plan["select"]),
+        "epoch": _range([run.record["epoch"] for run in contender.runs]),
+        "cells": [_cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
+        "oracle": _cell(oracle, percent) | {"epoch": _range([b["epoch"] for b in best if b.get("epoch") is not None])},
+    }
+
+
+def _cell(
+    values: Sequence[float], percent: bool, interval: tuple[float, float] = (math.nan, math.nan)
+) -> dict[str, str]:
+    """Mean and spread as text; with a single seed the interval over test samples stands for the spread."""
+    mean = sum(values) / len(values)
+    spread = ""
+    if len(values) > 1 and math.isfinite(mean):
+        spread = f"± {number(stdev(values), percent)}"
+    elif all(map(math.isfinite, interval)):
+        spread = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
+    return {"mean": number(mean, percent), "spread": spread, "sort": f"{mean:.6g}" if math.isfinite(mean) else ""}
+
+
+def _rule(select: str) -> str:
+    """A selection rule in words.
+
+    >>> _rule("best:worst_group")
+    'best worst group on validation'
+    """
+    rule, _, metric = select.partition(":")
+    if rule == "best":
+        return f"best {metric.replace('_', ' ')} on validation"
+    return {"last": "last epoch", "oracle": "oracle: best average on test"}.get(select, select)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """The numbers' span.
+
+    >>> _range([40, 31]), _range([7])
+    ('31–40', '7')
+    """
+    ends = dict.fromkeys(str(n) for n in (min(numbers, default="–"), max(numbers, default="–")))
+    return "–".join(ends)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _legend(names: Sequence[str], looks: Sequence[Style], ids: Iterator[str], *, line: bool) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "key": figures.svg(figures.key(look, line=line), "", next(ids))}
+        for name, look in zip(names[:KEYS], looks, strict=False)
+    ]
+
+
+class _Words:
+    """Labels and attributes of a gallery as people call them."""
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        self.names = {"label": about.get("class_names", ()), "attribute": about.get("attribute_names", ())}
+
+    def __call__(self, tensors: Mapping[str, Tensor], prefix: str, i: int) -> tuple[str, str]:
+        """Label and attribute of row ``i``; the attribute is empty where it is not known."""
+        found = []
+        for what, names in self.names.items():
+            column = tensors.get(f"{prefix}_{what}")
+            if column is None:
+                found.append("")
+            elif column.is_floating_point():
+                found.append(", ".join(f"{value:.3g}" for value in column[i].flatten().tolist()))
+            else:
+                found.append(_name(names, int(column[i])))
+        return found[0], found[1]
+
+
+def _name(names: Sequence[str], i: int) -> str:
+    return names[i] if i < len(names) else str(i)
+
+
+def _samples(study: Study, n: int) -> dict[str, list[dict[str, Any]]]:
+    """Training images that agree with the shortcut, and that contradict it."""
+    found: dict[str, list[dict[str, Any]]] = {"agree": [], "contradict": []}
+    tensors, about = gallery(study.runs[0])
+    words = _Words(about)
+    for i, image in enumerate(tensors.get("sample_x", ())):
+        label, attribute = words(tensors, "sample", i)
+        row = found["contradict" if tensors["sample_conflicting"][i] else "agree"]
+        if len(row) < n:
+            row.append({"uri": figures.uri(image.numpy()), "label": label, "attribute": attribute})
+    return found
+
+
+def _mixtures(study: Study, n: int, methods: int) -> Iterator[dict[str, Any]]:
+    """Pairs that were mixed, by method."""
+    found = ((contender, *gallery(contender.runs[0])) for contender in study.contenders)
+    for contender, tensors, about in [item for item in found if "pair_mixed_x" in item[1]][:methods]:
+        words, pairs = _Words(about), []
+        for i in range(min(n, len(tensors["pair_share"]))):
+            pair: dict[str, Any] = {"share": 100 * float(tensors["pair_share"][i])}
+            for part in ("anchor", "partner"):
+                label, attribute = words(tensors, f"pair_{part}", i)
+                uri = figures.uri(tensors[f"pair_{part}_x"][i].numpy())
+                pair[part] = {"uri": uri, "label": label, "attribute": attribute}
+            pair["mixed"] = {"uri": figures.uri(tensors["pair_mixed_x"][i].numpy())}
+            pairs.append(pair)
+        yield {"name": contender.name, "pairs": pairs}
+
+
+def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """The embedding of each bias model, once coloured by label and once by attribute."""
+    found = ((contender, *gallery(contender.runs[0])) for contender in study.contenders)
+    for contender, tensors, about in [item for item in found if "embedding" in item[1]][:methods]:
+        place = figures.flatten(tensors["embedding"].numpy())
+        label = tensors["embedding_label"]
+        if place is None or label.is_floating_point():
+            continue
+        ringed = tensors["embedding_conflicting"].numpy()
+        views = []
+        for what, names in _Words(about).names.items():
+            column = tensors.get(f"embedding_{what}")
+            if column is None:
+                continue
+            called = [_name(names, i) for i in range(int(column.max()) + 1)]
+            looks = _looks(called, named=what == "attribute")
+            alt = f"Map of {len(place)} training samples as the bias model of {contender.name} sees them, by {what}."
+            picture = figures.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))
+            title = study.cue or what if what == "attribute" else what
+            views.append({"title": title, "svg": picture, "legend": _legend(called, looks, ids, line=False)})
+        yield {"name": contender.name, "views": views, "ringed": bool(ringed.any())}
+
+
+def _looks(names: Sequence[str], *, named: bool) -> list[Style]:
+    """The colours that the names say, if ``named`` and all do; else colours that are easily told apart."""
+    colors = [figures.named_color(name) for name in names] if named else [None]
+    if all(colors):
+        return [Style(color) for color in colors if color]
+    return list(figures.styles([str(i) for i in range(len(names))]).values())
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """What all runs have in common, what each method adds, and where they were made."""
+    common, own = differences([contender.plan for contender in study.contenders])
+    methods = [
+        {
+            "name": contender.name,
+            "paper": METHODS[contender.plan["method"]].paper if contender.plan["method"] in METHODS else "",
+            "settings": settings,
+            "seeds": ", ".join(str(run.record["plan"]["seed"]) for run in contender.runs),
+            "seconds": f"{np.mean([run.record['seconds'] for run in contender.runs]):.3g}",
+            "parameters": f"{contender.runs[0].record['parameters']:,}",
+        }
+        for contender, settings in zip(study.contenders, own, strict=True)
+    ]
+    runs = study.runs
+    environments = {tuple(sorted(run.record["environment"].items())): None for run in runs}
+    prints = {(run.record["plan"]["data_seed"], run.record["fingerprint"]): None for run in runs}
+    return {
+        "common": common,
+        "methods": methods,
+        "environments": [", ".join(f"{key} {value}" for key, value in items) for items in environments],
+        "fingerprints": sorted(prints),
+        "command": _command(study),
+    }

@@ -1,0 +1,266 @@
+"""From run folders to what can be said about them: who competes, with what numbers, and the sentence on top."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from scipy.special import stdtrit
+
+from longcut.methods import METHODS
+from longcut.report.figures import named_color, number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from longcut.runs import Run
+
+__all__ = ["Contender", "Study", "gallery", "studies"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One method with one setting: the runs that differ in their seeds alone.
+
+    Attributes:
+        name: unlike that of any other contender of its study.
+        runs: finished, in the order of their seeds.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        return self.runs[0].record["plan"]
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.plan["method"] == "erm"
+
+    @property
+    def knows_shortcut(self) -> bool:
+        """Whether the attribute may have been used: by the method, by one of its variants, or to select."""
+        method = METHODS.get(self.plan["method"])
+        variant = any(isinstance(value, str) for value in self.plan["options"].values())
+        return method is None or bool(method.needs) or variant or self.plan["select"] not in ("last", "best:average")
+
+    def values(self, metric: str) -> list[float]:
+        """The metric on the test set at the selected epoch, one value for each seed; ``nan`` where undefined."""
+        return [_value(run.record["scores"]["test"]["values"].get(metric)) for run in self.runs]
+
+    def mean(self, metric: str) -> float:
+        return fmean(self.values(metric))
+
+    def interval(self, metric: str) -> tuple[float, float]:
+        """95 % bootstrap interval of the first run, over test samples."""
+        low, high = self.runs[0].record["scores"]["test"]["intervals"].get(metric) or (None, None)
+        return _value(low), _value(high)
+
+    def margin(self, metric: str) -> tuple[float, int]:
+        """Standard error of the mean and its degrees of freedom: over seeds, or for one run over test samples."""
+        values = self.values(metric)
+        if len(values) > 1:
+            return stdev(values) / math.sqrt(len(values)), len(values) - 1
+        low, high = self.interval(metric)
+        return (high - low) / 3.92, 1000
+
+    def curve(self, metric: str) -> tuple[list[int], list[list[float]]]:
+        """Epochs at which every run has the metric on the test set, and its values by seed and epoch."""
+        rows = [{row["epoch"]: _value(row.get("test", {}).get(metric)) for row in run.history()} for run in self.runs]
+        common = sorted(set.intersection(*(set(row) for row in rows)))
+        epochs = [epoch for epoch in common if all(math.isfinite(row[epoch]) for row in rows)]
+        epochs = epochs[:: max(1, len(epochs) // 150)]
+        return epochs, [[row[epoch] for epoch in epochs] for row in rows]
+
+
+@dataclass(frozen=True)
+class Study:
+    """All contenders on one data set.
+
+    Attributes:
+        data: spec of the data set.
+        contenders: the baseline first, then the best first.
+        percent: the scores are accuracies; otherwise errors, and lower is better.
+        cue: what the shortcut is, such as ``"colour"``; empty when it has no name.
+        notes: what a reader must know about the choice of runs.
+    """
+
+    data: str
+    contenders: tuple[Contender, ...]
+    percent: bool = True
+    cue: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for contender in self.contenders for run in contender.runs]
+
+    def metrics(self, names: Iterable[str]) -> list[str]:
+        """Those that at least one run has."""
+        return [m for m in names if any(math.isfinite(v) for c in self.contenders for v in c.values(m))]
+
+    def sentence(self) -> str:
+        """What was found, in one sentence that claims no more than the numbers do."""
+        first, *others = self.contenders
+        metric = _judged_by(first, self.percent)
+        if not metric:
+            return f"{first.name} on {self.data}: nothing could be measured."
+        if not self.percent:
+            text = f"{first.name} has a mean squared error of {number(first.mean(metric), percent=False)}"
+        elif metric == "conflicting":
+            text = _shortcut(first, self.cue)
+        else:
+            text = f"{first.name} is right on {_percent(first.mean('average'))} of the test samples"
+            if metric == "worst_group":
+                groups = first.runs[0].record["scores"]["test"]["groups"]
+                unit = "class" if all(group["attribute"] is None for group in groups) else "group"
+                text += f" and on {_percent(first.mean(metric))} of its worst {unit}"
+        return f"{text}{self._rival(first, others, metric)}."
+
+    def _rival(self, first: Contender, others: Sequence[Contender], metric: str) -> str:
+        """The best of the others beside the first."""
+        others = [other for other in others if math.isfinite(other.mean(metric))]
+        if not others:
+            return ""
+        best, traits = others[0], []
+        if len(others) > 1:
+            traits.append(f"the best of the other {len(others)}")
+        if metric == "conflicting" and not best.knows_shortcut:
+            traits.append(f"never told the {self.cue or 'shortcut'}")
+        value = _percent(best.mean(metric)) if self.percent else number(best.mean(metric), percent=False)
+        where = "" if metric == "average" else " there"
+        clear = _clear(best.mean(metric) - first.mean(metric), best.margin(metric), first.margin(metric))
+        who = f"{best.name}, {' and '.join(traits)}," if traits else best.name
+        return f"; {who} gets {value}{where}{'' if clear else ', no clear difference'}"
+
+
+def studies(runs: Iterable[Run]) -> list[Study]:
+    """The finished runs, sorted by data set, method and setting; a run that is there twice counts once."""
+    by_data: dict[str, list[Run]] = {}
+    for run in runs:
+        by_data.setdefault(run.record["plan"]["data"], []).append(run)
+    return [_study(data, members) for data, members in by_data.items() if any(run.done for run in members)]
+
+
+def gallery(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What the run keeps for its report; empty when somebody removed it."""
+    try:
+        return run.gallery()
+    except FileNotFoundError:
+        return {}, {}
+
+
+def _study(data: str, members: Sequence[Run]) -> Study:
+    done = [run for run in members if run.done]
+    settings: dict[str, dict[tuple[int, int], Run]] = {}
+    for run in done:
+        plan = run.record["plan"]
+        setting = json.dumps(
+            {key: value for key, value in plan.items() if key not in ("seed", "data_seed")}, sort_keys=True
+        )
+        settings.setdefault(setting, {}).setdefault((plan["seed"], plan["data_seed"]), run)
+    groups = [tuple(seeds[key] for key in sorted(seeds)) for seeds in settings.values()]
+    contenders = [Contender(name, group) for name, group in zip(_names(groups), groups, strict=True)]
+    percent = not done[0].predictions()["label"].is_floating_point()
+    first = next((c for c in contenders if c.is_baseline), contenders[0])
+    metric = _judged_by(first, percent) or "average"
+
+    def place(contender: Contender) -> tuple[bool, bool, float]:
+        value = contender.mean(metric)
+        return not contender.is_baseline, math.isnan(value), -value if percent else value
+
+    counted = sum(map(len, groups))
+    prints = {(run.record["plan"]["data_seed"], run.record["fingerprint"]) for run in done}
+    notes = []
+    if len(members) > len(done):
+        notes.append(f"{_runs(len(members) - len(done))} not finished and left out.")
+    if len(done) > counted:
+        notes.append(f"{_runs(len(done) - counted)} there more than once and counted once.")
+    if len(prints) > len({seed for seed, _ in prints}):
+        notes.append("These runs did not all see the same data (their fingerprints differ): do not compare them.")
+    return Study(data, tuple(sorted(contenders, key=place)), percent, _cue(done[0]), tuple(notes))
+
+
+def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Each setting's label, followed by what sets it apart from others of that label."""
+    plans = [group[0].record["plan"] for group in groups]
+    labels = [_label(plan) for plan in plans]
+    flat = [_flat(plan) for plan in plans]
+    names = []
+    for label, own in zip(labels, flat, strict=True):
+        rivals = [other for other, name in zip(flat, labels, strict=True) if name == label]
+        keys = dict.fromkeys(key for settings in rivals for key in settings)
+        differ = [key for key in keys if len({repr(settings.get(key)) for settings in rivals}) > 1]
+        what = ", ".join(f"{key}={own[key]}" for key in differ if key in own)
+        names.append(f"{label} ({what or 'defaults'})" if differ else label)
+    return names
+
+
+def _label(plan: dict[str, Any]) -> str:
+    plain = plan["label"] == plan["method"] and plan["method"] in METHODS
+    return METHODS[plan["method"]].__name__ if plain else plan["label"]
+
+
+def _flat(plan: dict[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in plan.items() if key not in ("seed", "data_seed", "options", "training")}
+    return {**plan["options"], **plan["training"], **own}
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{' is' if count == 1 else 's are'}"
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _cue(run: Run) -> str:
+    """What the attribute is, where its values tell."""
+    names = gallery(run)[1].get("attribute_names", ())
+    return "colour" if names and all(named_color(name) for name in names) else ""
+
+
+def _judged_by(contender: Contender, percent: bool) -> str:
+    """The hardest metric it has."""
+    if percent and all(math.isfinite(contender.mean(metric)) for metric in ("aligned", "conflicting")):
+        return "conflicting"
+    hardest = ("worst_group", "average") if percent else ("average",)
+    return next((metric for metric in hardest if math.isfinite(contender.mean(metric))), "")
+
+
+def _shortcut(contender: Contender, cue: str) -> str:
+    """How much better it is where the shortcut agrees with the label."""
+    agree, against = contender.mean("aligned"), contender.mean("conflicting")
+    gap, margins = agree - against, (contender.margin("aligned"), contender.margin("conflicting"))
+    numbers = f"{_percent(agree)} right where {{}} agrees with the label, {_percent(against)} where it contradicts it"
+    if gap >= 0.1 and _clear(gap, *margins):
+        return f"{contender.name} {f'follows the {cue}' if cue else 'takes the shortcut'}: {numbers.format('it')}"
+    what = f"the {cue or 'shortcut'}"
+    if abs(gap) < 0.03 and _clear(0.1, *margins):
+        return f"{contender.name} does not follow {what}: {numbers.format('it')}"
+    return f"{contender.name} is {numbers.format(what)}"
+
+
+def _clear(difference: float, *margins: tuple[float, int]) -> bool:
+    """Whether a difference lies beyond its 95 % interval."""
+    error = math.hypot(*(error for error, _ in margins))
+    return abs(difference) > float(stdtrit(min(freedom for _, freedom in margins), 0.975)) * error
+
+
+def _percent(share: float) -> str:
+    """Whole percent, with a decimal where it would otherwise say all or nothing.
+
+    >>> _percent(0.214), _percent(0.998), _percent(1)
+    ('21\u202f%', '99.8\u202f%', '100\u202f%')
+    """
+    digits = 1 if 0 < share < 0.01 or 0.99 < share < 1 else 0
+    return f"{100 * share:.{digits}f}\u202f%"
+
+
+def _value(number: float | None) -> float:
+    return math.nan if number is None else float(number)
