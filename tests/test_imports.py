@@ -26,8 +26,8 @@ ROWS = [
     {"fit", "evaluate"},
     {"runs"},
     {"audit", "compare", "estimators", "datasets"},
-    {"report"},
-    {"cli"},
+    {"report", "reproduce"},
+    {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -156,20 +156,534 @@ def test_same_attribute_is_another_label(case: Case):
     assert_partners(pairs, case.each(lambda i, j, itself: not case.label(i, j) and case.attribute(i, j)))
 
 
+def best(allowed: list[list[int]], score: Tensor, top: int) -> list[list[int]]:
+    """Of each anchor's allowed partners those that reach the ``top``-th best score."""
+    reach = [sorted(score[i, js].tolist(), reverse=True)[:top] for i, js in enumerate(allowed)]
+    return [[j for j in js if score[i, j] >= reach[i][-1]] for i, js in enumerate(allowed)]
+
+
 @given(cases(), st.integers(1, 8))
 def test_contradicting_positive_is_the_least_similar_of_the_label(case: Case, top: int):
     allowed = case.each(lambda i, j, itself: case.label(i, j) and not itself)
-    best = [
-        sorted((case.alike[i, j].item(), j) for j in partners)[:top] and
-        [j for j in partners if case.alike[i, j] <= sorted(case.alike[i, partners].tolist())[:top][-1]]
-        for i, partners in enumerate(allowed)
-    ]  # fmt: skip
-    assert_partners(case.draw(contradicting(lambda batch, pool: case.alike, "positive", top=top)), best)
+    pairs = case.draw(contradicting(lambda batch, pool: case.alike, "positive", top=top))
+    assert_partners(pairs, best(allowed, -case.alike, top))
 
 
 @given(cases(), st.integers(1, 8))
 def test_contradicting_negative_is_the_most_similar_of_another_label(case: Case, top: int):
     allowed = case.each(lambda i, j, itself: not case.label(i, j))
-    assert_partners(case.draw(contradicting(lambda batch, pool: case.alike, "negative", top=top)), allowed)
+    pairs = case.draw(contradicting(lambda batch, pool: case.alike, "negative", top=top))
+    assert_partners(pairs, best(allowed, case.alike, top))
 
 
+def test_no_partner_of_the_same_label_when_all_similarities_are_negative():
+    """Multiplying similarities by a 0/1 mask, the released program's way, finds 1 for 0: its product is the largest."""
+    batch = Batch(torch.zeros(3, 1), ids([0, 0, 1]))
+    alike = torch.tensor([[1.0, -0.1, -0.9], [-0.1, 1.0, -0.8], [-0.9, -0.8, 1.0]])
+    pairs = contradicting(lambda batch, pool: alike, "negative")(batch, batch, generator(0))
+    assert pairs.partner.tolist() == [2, 2, 1]
+
+
+@pytest.mark.parametrize("rule", [same_label(), contradicting(lambda batch, pool: batch.x @ batch.x.T, "positive")])
+def test_no_sample_is_its_own_partner_among_repeats(rule):
+    """Rows 0 and 1 are one sample, drawn twice; row 3 has nobody but its repeat."""
+    batch = Batch(torch.eye(5), ids([0, 0, 0, 1, 1]), index=ids([7, 7, 8, 9, 9]))
+    pairs = rule(batch, batch, generator(0))
+    assert pairs.found.tolist() == [True, True, True, False, False]
+    assert pairs.partner[:2].tolist() == [2, 2]
+
+
+# --- who: by chance ---------------------------------------------------------------------------------------------------
+
+CROWD = Batch(torch.zeros(12000, 1), ids([0] * 12000), ids([0] * 12000))  # anchors that may all choose alike
+POOL = Batch(torch.zeros(7, 1), ids([0, 1, 0, 0, 1, 0, 2]), ids([0, 0, 1, 0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "cells"),
+    [
+        (anyone(), [0, 1, 2, 3, 4, 5, 6]),
+        (same_label(), [0, 2, 3, 5]),
+        (same_label(other_attribute=True), [2, 5]),
+        (same_attribute(), [1, 4]),
+        (contradicting(lambda batch, pool: torch.full((12000, 7), -1.0), "positive"), [0, 2, 3, 5]),
+        (contradicting(lambda batch, pool: torch.full((12000, 7), -1.0), "negative"), [1, 4, 6]),
+    ],
+)
+def test_partners_are_drawn_alike(rule, cells):
+    """Who may be chosen is chosen equally often, ties at the best score included."""
+    assert is_uniform(rule(CROWD, POOL, generator(0)).partner, cells)
+
+
+def test_ties_are_broken_among_the_best_alone():
+    score = torch.tensor([2.0, -1.0, 2.0, 3.0, 2.0]).expand(12000, -1)
+    allowed = torch.tensor([True, True, True, False, True]).expand(12000, -1)
+    assert is_uniform(choose(score, allowed, generator(0)).partner, [0, 2, 4])
+
+
+@pytest.mark.parametrize(("top", "cells"), [(2, [2, 4]), (3, [0, 2, 4]), (4, [0, 1, 2, 4]), (9, [0, 1, 2, 4])])
+def test_top_draws_alike_from_the_best_that_are_allowed(top, cells):
+    score = torch.tensor([0.0, -1.0, 2.0, 3.0, 1.0]).expand(12000, -1)
+    allowed = torch.tensor([True, True, True, False, True]).expand(12000, -1)
+    assert is_uniform(choose(score, allowed, generator(0), top=top).partner, cells)
+
+
+def test_permutations_of_mixup_are_drawn_alike():
+    """Also those that leave a sample where it is."""
+    batch, draw = Batch(torch.zeros(3, 1), ids([0, 1, 2])), generator(0)
+    drawn = [tuple(anyone()(batch, batch, draw).partner.tolist()) for _ in range(3000)]
+    assert is_uniform(drawn, list(permutations(range(3))))
+
+
+scores = st.floats(width=32, allow_nan=True, allow_infinity=True)
+
+
+@given(st.lists(st.tuples(scores, st.booleans()), max_size=5), st.integers(1, 6))
+def test_choose_takes_no_forbidden_column_whatever_the_scores(row, top):
+    score = torch.tensor([value for value, _ in row])[None]
+    allowed = torch.tensor([may for _, may in row], dtype=torch.bool)[None]
+    pairs = choose(score, allowed, generator(0), top=top)
+    assert pairs.found.item() == bool(allowed.any())
+    assert not pairs.found or allowed[0, pairs.partner]
+
+
+def test_choose_takes_what_is_not_a_number_last():
+    score = torch.tensor([[math.nan, -1.0], [-1.0, -math.inf]])
+    assert choose(score, torch.ones(2, 2, dtype=torch.bool), None).partner.tolist() == [1, 0]
+
+
+def constant(partner: int):
+    return lambda batch, pool, draw: Pairs(torch.full((len(batch),), partner), torch.ones(len(batch)).bool())
+
+
+def test_either_is_one_fair_coin_for_the_batch():
+    rule, draw = either(constant(0), constant(1)), generator(0)
+    batches = [rule(POOL, POOL, draw).partner.unique().tolist() for _ in range(1000)]
+    assert {len(partners) for partners in batches} == {1}
+    assert is_uniform([partners[0] for partners in batches], [0, 1])
+
+
+def test_coin_is_fair():
+    draw = generator(0)
+    assert is_uniform([coin(draw) for _ in range(1000)], [False, True])
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (same_attribute(), "'same_attribute'"),
+        (same_label(other_attribute=True), r"'same_label\(other_attribute=True\)'"),
+    ],
+)
+def test_rules_that_need_the_attribute_say_so(rule, name):
+    without = dataclasses.replace(POOL, attribute=None)
+    for batch, pool in [(without, without), (without, POOL), (POOL, without)]:
+        with pytest.raises(UserError, match=f"{name} needs the attribute of each sample; pass Batch"):
+            rule(batch, pool, None)
+
+
+# --- how much ---------------------------------------------------------------------------------------------------------
+
+
+def has_moments(share: Tensor, mean: float, variance: float) -> bool:
+    """Within four standard errors; that of the variance is at most sqrt(variance / 4n) for shares in [0, 1]."""
+    n = len(share)
+    near_mean = abs(share.double().mean().item() - mean) < 4 * math.sqrt(variance / n)
+    return near_mean and abs(share.double().var().item() - variance) < 4 * math.sqrt(variance / 4 / n)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 0.5), (0.2, 0.3)])
+def test_uniform(low, high):
+    share = uniform(low, high)(20000, generator(0))
+    assert share.shape == (20000,)
+    assert low <= share.min() and share.max() <= high
+    assert has_moments(share, (low + high) / 2, (high - low) ** 2 / 12)
+    assert stats.kstest(share.double().numpy(), stats.uniform(low, high - low).cdf).pvalue > RARE
+
+
+def test_selecmix_share_is_the_smaller_of_a_uniform_share_and_the_rest():
+    either_share = uniform()(20000, generator(1))
+    folded = torch.minimum(either_share, 1 - either_share)
+    assert stats.cramervonmises_2samp(uniform(0, 0.5)(20000, generator(0)).numpy(), folded.numpy()).pvalue > RARE
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.01, 0.2, 1, 2.0, 5.0, 240.0])
+def test_beta_for_each_sample(alpha):
+    share = beta(alpha)(20000, generator(0))
+    assert share.shape == (20000,)
+    assert share.min() >= 0 and share.max() <= 1
+    assert has_moments(share, 0.5, 1 / (4 * (2 * alpha + 1)))
+    law, edges = stats.beta(alpha, alpha), [0.0, 1e-30, 1e-3, 0.1, 0.4, 0.5, 0.6, 0.9, 0.999, 1.0]
+    count = torch.histogram(share.double(), torch.tensor(edges, dtype=torch.float64)).hist
+    chance = torch.tensor([law.cdf(high) - law.cdf(low) for low, high in pairwise(edges)], dtype=torch.float64)
+    common = chance * len(share) > 5
+    assert count[~common].sum() <= 10 * (~common).sum()
+    expected = chance[common] / chance[common].sum() * count[common].sum()
+    assert stats.chisquare(count[common].numpy(), expected.numpy()).pvalue > RARE
+    if alpha >= 1:  # below, shares pile up at 1, where float32 rounds
+        assert stats.kstest(share.double().numpy(), law.cdf).pvalue > RARE
+
+
+def test_beta_for_the_batch_is_one_share_of_the_same_law():
+    draw = generator(0)
+    batches = torch.stack([beta(2.0, scope="batch")(3, draw) for _ in range(3000)])
+    assert (batches == batches[:, :1]).all()
+    assert stats.kstest(batches[:, 0].double().numpy(), stats.beta(2, 2).cdf).pvalue > RARE
+
+
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+def test_beta_of_zero_keeps_every_sample(scope):
+    assert beta(0, scope=scope)(3, generator(0)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("alpha", [-0.1, math.nan])
+def test_beta_refuses_alpha_below_zero(alpha):
+    with pytest.raises(UserError, match=f"alpha is {alpha}; a Beta distribution needs alpha > 0"):
+        beta(alpha)
+
+
+# --- how --------------------------------------------------------------------------------------------------------------
+
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
+
+
+@given(shapes, st.integers(0, 99))
+@pytest.mark.parametrize("blend", list(BLENDS.values()))
+def test_share_one_is_the_identity(blend, shape, seed):
+    a, b = images(shape[0], shape[1:], seed), images(shape[0], shape[1:], seed + 1)
+    mixed, realised = blend(a, b, torch.ones(shape[0]), generator(seed))
+    assert torch.equal(mixed, a)
+    assert realised.tolist() == [1] * shape[0]
+
+
+@pytest.mark.parametrize("blend", [linear, keep_both])
+def test_share_zero_is_the_partner(blend):
+    mixed, realised = blend(images(3), images(3, seed=1), torch.zeros(3), generator(0))
+    assert torch.equal(mixed, images(3, seed=1))
+    assert realised.tolist() == [0, 0, 0]
+
+
+def test_linear_by_hand():
+    a, b, share = (
+        torch.tensor([[1.0, 2.0], [4.0, 0.0]]),
+        torch.tensor([[5.0, 2.0], [0.0, 8.0]]),
+        torch.tensor([0.25, 0.5]),
+    )
+    mixed, realised = linear(a, b, share, None)
+    assert mixed.tolist() == [[4, 2], [2, 4]]
+    assert realised is share
+
+
+def test_linear_is_differentiable_in_both():
+    """So it can mix at a hidden level."""
+    a, b = images(3).requires_grad_(), images(3, seed=1).requires_grad_()
+    share = torch.tensor([0.2, 0.5, 0.75])
+    gradients = torch.autograd.grad(linear(a, b, share, None)[0].sum(), (a, b))
+    for gradient, expected in zip(gradients, (share, 1 - share), strict=True):
+        torch.testing.assert_close(gradient, expected[:, None, None, None].expand_as(gradient))
+
+
+@given(shapes, st.floats(0, 1, width=32), st.integers(0, 99))
+def test_cut_pastes_one_box_and_counts_its_pixels(shape, share, seed):
+    n, _, h, w = shape
+    number = torch.arange(math.prod(shape), dtype=torch.float32).reshape(shape)  # tells place and channel apart
+    mixed, realised = cut(number, number + 1000, torch.full((n,), share), generator(seed))
+    pasted = mixed - number == 1000
+    assert torch.equal(pasted | (mixed == number), torch.ones(shape, dtype=torch.bool))
+    assert (pasted == pasted[:, :1]).all()
+    for box, left in zip(pasted[:, 0], realised.tolist(), strict=True):
+        assert left == pytest.approx(1 - int(box.sum()) / (h * w), abs=1e-6)
+        side = math.sqrt(1 - share)
+        for line, length in [(box.any(1), h), (box.any(0), w)]:
+            places = line.nonzero().flatten().tolist()
+            assert places == list(range(places[0], places[-1] + 1)) if places else True
+            assert len(places) <= length * side + 1e-4
+        assert torch.equal(box, box.any(1)[:, None] & box.any(0))
+
+
+def line(length: int, half: int) -> float:
+    """Mean length of [centre - half, centre + half) inside [0, length), for a whole centre anywhere inside."""
+    return sum(min(centre + half, length) - max(centre - half, 0) for centre in range(length)) / length
+
+
+def mean_area(h: int, w: int) -> float:
+    """Mean area fraction that cut pastes when the share is uniform, without drawing anything.
+
+    With u = 1 - share, half a side is int(h √u) // 2 = k where (2k/h)² ≤ u < ((2k + 2)/h)²; between the steps of
+    both sides the area is the product of two mean lengths.
+    """
+    steps = sorted({min((2 * k / side) ** 2, 1) for side in (h, w) for k in range(side)} | {1.0})
+    total = 0.0
+    for low, high in pairwise(steps):
+        root = math.sqrt((low + high) / 2)
+        total += (high - low) * line(h, int(h * root) // 2) * line(w, int(w * root) // 2) / (h * w)
+    return total
+
+
+@pytest.mark.parametrize(("side", "area"), [(32, 0.2993), (64, 0.3105), (224, 0.3175)])
+def test_mean_area_without_drawing(side, area):
+    """Another's simulation of the law; without whole pixels it is E[(√u - u/4)²] = 1/2 - 1/5 + 1/48 = 0.3208."""
+    assert mean_area(side, side) == pytest.approx(area, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "n"),
+    [(32, 32, 20000), (64, 64, 12000), (224, 224, 3000), (32, 64, 12000), (48, 9, 20000), (5, 7, 20000)],
+)
+def test_mean_area_of_cut(h, w, n):
+    """Shares are uniform and evenly spread, so that only the places are left to chance."""
+    share, empty = ((torch.arange(n) + 0.5) / n)[torch.randperm(n, generator=generator(1))], torch.zeros(1, 1, 1, 1)
+    draw = generator(0)
+    realised = torch.cat([cut(empty.expand(len(s), 1, h, w), empty, s, draw)[1] for s in share.split(250)])
+    assert (1 - realised).mean().item() == pytest.approx(mean_area(h, w), abs=0.003)
+    # a box is empty where a side is below two pixels: 1 - share < (2 / shorter side)²
+    assert (realised == 1).float().mean().item() == pytest.approx((2 / min(h, w)) ** 2, abs=2 / n)
+
+
+def test_cut_draws_a_place_for_each_sample():
+    a, b = torch.zeros(2000, 1, 8, 8), torch.ones(2000, 1, 8, 8)
+    box = cut(a, b, torch.full((2000,), 0.9), generator(0))[0][:, 0]  # int(8 √0.1) = 2 wide: centre - 1 and centre
+    for places in (box.any(1), box.any(2)):
+        last = torch.where(places, torch.arange(8), -1).amax(1)
+        assert is_uniform(last, list(range(8)))
+    assert abs(torch.corrcoef(torch.stack([box.any(1)[:, 0], box.any(2)[:, 0]]).float())[0, 1]) < 0.1
+
+
+def test_cut_refuses_what_is_no_image():
+    with pytest.raises(UserError, match=r"'cut' needs images \(n, C, H, W\), but these inputs have shape \(2, 3\)"):
+        cut(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2), None)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_keep_both_shows_one_of_the_two_whole(share):
+    a, b = images(5000, (2,)), images(5000, (2,), seed=1)
+    mixed, realised = keep_both(a, b, torch.full((5000,), share), generator(0))
+    shown = (mixed == a).all(1)
+    assert torch.equal(shown, ~(mixed == b).all(1))
+    assert torch.equal(realised, shown.float())
+    assert stats.binomtest(int(shown.sum()), 5000, share).pvalue > RARE
+
+
+# --- what label -------------------------------------------------------------------------------------------------------
+
+A, B, SHARE = ids([0, 1, 2]), ids([1, 1, 0]), torch.tensor([0.25, 0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        (proportional, [[0.25, 0.75, 0], [0, 1, 0], [0, 0, 1]]),
+        (own, [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+        (of_partner, [[0, 1, 0], [0, 1, 0], [1, 0, 0]]),
+    ],
+)
+def test_labels_by_hand(rule, rows):
+    assert rule(A, B, SHARE).soft(3).tolist() == rows
+
+
+def test_soft_counts_the_weights():
+    target = Target(A, B, SHARE, torch.tensor([2.0, 1.0, 3.0]), torch.tensor([4.0, 3.0, 9.0]))
+    assert target.soft(3).tolist() == [[0.5, 3, 0], [0, 2, 0], [0, 0, 3]]
+
+
+def random_target(rule, n: int = 50) -> Target:
+    draw = generator(3)
+    a, b = torch.randint(5, (2, n), generator=draw)
+    weights = {f"weight_{k}": 3 * torch.rand(n, generator=draw, dtype=torch.float64) for k in "ab"}
+    return dataclasses.replace(rule(a, b, torch.rand(n, generator=draw, dtype=torch.float64)), **weights)
+
+
+@pytest.mark.parametrize("rule", list(LABELS.values()))
+def test_two_terms_of_cross_entropy_are_one_of_the_soft_label(rule):
+    """Value and gradient: the cross entropy is linear in the target."""
+    target = random_target(rule)
+    logits = torch.randn(50, 5, generator=generator(0), dtype=torch.float64, requires_grad=True)
+    loss = target_loss(cross_entropy, logits, target)
+    soft = -(target.soft(5) * logits.log_softmax(1)).sum(1)
+    torch.testing.assert_close(loss, soft)
+    torch.testing.assert_close(torch.autograd.grad(loss.sum(), logits), torch.autograd.grad(soft.sum(), logits))
+
+
+def test_two_terms_of_squared_error_add_a_constant():
+    """λ‖f - a‖² + (1 - λ)‖f - b‖² = ‖f - (λa + (1 - λ)b)‖² + λ(1 - λ)‖a - b‖²: another value, the same gradient."""
+
+    def squares(outputs: Tensor, label: Tensor) -> Tensor:
+        return (outputs - label).square().sum(1)
+
+    a, b, values = torch.randn(3, 20, 4, generator=generator(0), dtype=torch.float64)
+    outputs, share = values.requires_grad_(), torch.rand(20, generator=generator(1), dtype=torch.float64)
+    loss = target_loss(squares, outputs, proportional(a, b, share))
+    one = squares(outputs, share[:, None] * a + (1 - share)[:, None] * b)
+    torch.testing.assert_close(loss, one + share * (1 - share) * squares(a, b))
+    torch.testing.assert_close(torch.autograd.grad(loss.sum(), outputs), torch.autograd.grad(one.sum(), outputs))
+
+
+@pytest.mark.parametrize("rule", [own, of_partner])
+def test_a_hard_label_is_one_term(rule):
+    calls = []
+    target_loss(lambda out, label: calls.append(label) or torch.ones(3), torch.zeros(3, 3), rule(A, B, SHARE))
+    assert len(calls) == 1
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    label=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    blend=st.sampled_from(sorted(BLENDS)),
+    rule=st.sampled_from(sorted(LABELS)),
+    seed=st.integers(0, 99),
+)
+def test_who_finds_no_partner_stays_as_it_is(label, blend, rule, seed):
+    """And who finds one is blended as the blend says, by hand with the same draws."""
+    batch = Batch(images(len(label)), ids(label))
+    mix = Mix(same_label(), uniform(), BLENDS[blend], LABELS[rule])
+    mixed = mix(batch, generator=generator(seed))
+    draw = generator(seed)
+    pairs, share = mix.pair(batch, batch, draw), mix.ratio(len(batch), draw)
+    x, realised = mix.blend(batch.x, batch.x[pairs.partner], share, draw)
+    expected = mix.label(batch.label, batch.label[pairs.partner], realised).soft(3)
+    alone = ids([label.count(y) == 1 for y in label]).bool()
+    assert torch.equal(mixed.found, ~alone)
+    assert torch.equal(mixed.x, torch.where(alone[:, None, None, None], batch.x, x))
+    assert torch.equal(mixed.target.soft(3), torch.where(alone[:, None], F.one_hot(batch.label, 3), expected))
+    torch.testing.assert_close(mixed.target.soft(3).sum(1), torch.ones(len(label)))
+
+
+@pytest.mark.parametrize(("label", "values"), [([0.0, 4.0], [[0.0], [4.0]]), ([2.0, 2.0], [[2.0], [2.0]])])
+def test_float_targets_stay_with_who_finds_no_partner(label, values):
+    def nobody(batch: Batch, pool: Pool, draw: torch.Generator | None) -> Pairs:
+        return Pairs(ids([1, 0]), ids([0, 0]).bool())
+
+    batch = Batch(torch.rand(2, 3), torch.tensor(label)[:, None])
+    target = Mix(nobody, uniform(), linear, proportional)(batch, generator=generator(0)).target
+    assert target.label_a.tolist() == target.label_b.tolist() == values
+
+
+def everything_alike(batch: Batch, pool: Pool) -> Tensor:
+    return -torch.ones(len(batch), len(pool))
+
+
+PAIRS = {
+    "anyone": anyone(),
+    "same_label": same_label(),
+    "other_attribute": same_label(other_attribute=True),
+    "same_attribute": same_attribute(),
+    "positive": contradicting(everything_alike, "positive"),
+    "negative of the top": contradicting(everything_alike, "negative", top=2),
+    "either": either(anyone(), same_label()),
+}
+
+
+@pytest.mark.parametrize("pair", list(PAIRS))
+@pytest.mark.parametrize("blend", list(BLENDS))
+def test_an_empty_pool_changes_nothing(pair, blend):
+    batch = Batch(images(3), ids([0, 1, 0]), ids([0, 0, 1]))
+    nobody = batch[ids([])]
+    mixed = Mix(PAIRS[pair], uniform(), BLENDS[blend], of_partner)(batch, nobody, generator(0))
+    assert not mixed.found.any()
+    assert torch.equal(mixed.x, batch.x)
+    assert torch.equal(mixed.target.soft(2), F.one_hot(batch.label, 2).float())
+
+
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_selecmix(mode):
+    """Inputs that spell their own identity tell who was mixed with whom, and how much."""
+    n, draw = 40, generator(0)
+    label, z = torch.randint(3, (n,), generator=draw), F.normalize(torch.randn(n, 2, generator=draw), dim=1)
+    alike = z @ z.T
+    mix = Mix(contradicting(lambda batch, pool: alike, mode), uniform(0, 0.5), linear, of_partner)
+    mixed = mix(Batch(torch.eye(n), label), generator=draw)
+    assert mixed.found.all()
+    torch.testing.assert_close(mixed.x.sum(1), torch.ones(n))
+    share, rest = mixed.x.diagonal(), mixed.x - torch.diag(mixed.x.diagonal())
+    assert (share <= 0.5).all() and share.unique().numel() == n
+    partner = rest.argmax(1)
+    for i in range(n):
+        score = {
+            k: -alike[i, k] if mode == "positive" else alike[i, k]
+            for k in range(n)
+            if k != i and (label[i] == label[k]) == (mode == "positive")
+        }
+        assert partner[i] == max(score, key=lambda k: score[k])
+    assert torch.equal(mixed.target.soft(3), F.one_hot(label[partner], 3).float())
+
+
+def test_partners_come_from_a_data_set():
+    """Stored as uint8, and in another order than the batch."""
+    x = torch.randint(256, (9, 1, 4, 4), generator=generator(0)).to(torch.uint8)
+    data = Dataset.of(x, [0, 1, 2] * 3)
+    pool = data.take(ids([8, 1, 6, 3, 0]))
+    batch = data.batch(ids([0, 4, 5]))
+    mix = Mix(same_label(), uniform(), linear, proportional)
+    mixed = mix(batch, pool, generator(1))
+    draw = generator(1)
+    pairs, share = same_label()(batch, pool, draw), mix.ratio(3, draw)
+    identity = pool.index[pairs.partner]
+    assert identity[0] in (3, 6) and identity[1] == 1 and identity[2] == 8
+    expected = share[:, None, None, None] * x[[0, 4, 5]] + (1 - share)[:, None, None, None] * x[identity]
+    torch.testing.assert_close(mixed.x, expected / 255)
+    assert torch.equal(mixed.target.label_b, data.label[identity])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_mixing_refuses_whole_numbers(dtype):
+    batch = Batch(torch.zeros(2, 3, 4, 4, dtype=dtype), ids([0, 1]))
+    with pytest.raises(UserError, match=f"needs float inputs, but x is {dtype}; for images divide by 255 first"):
+        Mix(anyone(), beta(1.0), linear, proportional)(batch)
+
+
+def test_a_similarity_that_is_being_trained_gets_no_gradient():
+    weight = torch.randn(32, 4, generator=generator(0), requires_grad=True)
+    pair = contradicting(
+        lambda batch, pool: (batch.x.flatten(1) @ weight) @ (batch.x.flatten(1) @ weight).T, "negative"
+    )
+    mixed = Mix(pair, uniform(0, 0.5), linear, of_partner)(Batch(images(6), ids([0, 1] * 3)), generator=generator(0))
+    assert not mixed.x.requires_grad and not mixed.target.share.requires_grad
+
+
+@pytest.mark.parametrize("pair", list(PAIRS))
+@pytest.mark.parametrize("blend", list(BLENDS))
+@pytest.mark.parametrize("ratio", [uniform(), beta(0.3), beta(0.3, scope="batch"), beta(0)])
+def test_the_generator_decides_and_the_callers_is_left_alone(pair, blend, ratio):
+    batch, before = Batch(images(16), ids([0, 1] * 8), ids([0, 0, 1, 1] * 4)), torch.get_rng_state()
+    mix = Mix(PAIRS[pair], ratio, BLENDS[blend], proportional)
+    first, again = mix(batch, generator=generator(5)), mix(batch, generator=generator(5))
+    assert torch.equal(first.x, again.x) and torch.equal(first.target.soft(2), again.target.soft(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    if ratio(1, generator(0)) < 1:
+        assert any(not torch.equal(first.x, mix(batch, generator=generator(seed)).x) for seed in range(3))
+
+
+def test_rows_of_what_was_mixed():
+    """A pool is mixed once and then sliced into minibatches."""
+    mixed = Mix(anyone(), uniform(), linear, proportional)(Batch(images(6), ids([0, 1, 2] * 2)), generator=generator(0))
+    rows = ids([4, 0])
+    assert torch.equal(mixed[rows].x, mixed.x[rows])
+    assert torch.equal(mixed.target[rows].soft(3), mixed.target.soft(3)[rows])
+
+
+@pytest.mark.parametrize(("blend", "rule"), list(product([linear, keep_both], LABELS.values())))
+def test_in_a_plain_training_loop(blend, rule):
+    """Nothing but inputs and labels; the seed is the loop's own."""
+
+    def train() -> tuple[float, float]:
+        torch.manual_seed(0)
+        x = torch.randn(64, 2)
+        label = (x[:, 0] > 0).long()
+        net = nn.Linear(2, 2)
+        optimizer = torch.optim.SGD(net.parameters(), 0.5)
+        mix = Mix(same_label() if rule is own else anyone(), beta(0.2), blend, rule)
+        start = cross_entropy(net(x), label).mean().item()
+        for _ in range(30):
+            mixed = mix(Batch(x, label))
+            optimizer.zero_grad()
+            target_loss(cross_entropy, net(mixed.x), mixed.target).mean().backward()
+            optimizer.step()
+        return start, cross_entropy(net(x), label).mean().item()
+
+    with torch.random.fork_rng():
+        start, end = train()
+        assert (start, end) == train()
+    if rule is not of_partner:  # whose label goes to the larger share only when the share is at most 1/2
+        assert end < 0.6 * start

@@ -132,7 +132,7 @@ class ContrastiveBias(nn.Module):
 
     def similarity(self, batch: Batch, pool: Pool) -> Tensor:
         """Cosine of the remembered embeddings of batch and pool, ``(n, p)``, as pair rules ask it."""
-        return self.bank[batch.index] @ self.bank[pool.index].T
+        return self.bank[batch.identity] @ self.bank[pool.identity].T
 
     @torch.no_grad()
     def remember(self, index: Tensor, z: Tensor) -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "parse_method",
     "plan",
     "rescore",
+    "slug",
     "split_methods",
     "summary",
     "table",
@@ -310,6 +311,7 @@ def compare(
     jobs: int = 1,
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
+    by_data: bool = False,
 ) -> list[dict[str, Any]]:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
@@ -317,21 +319,23 @@ def compare(
     failure is raised at the end.
 
     Args:
-        plans: what to do. Where they are on several data sets, each data set has its folder of runs.
+        plans: what to do.
         out: new or empty, or from an earlier comparison.
         jobs: processes; with several, each computes with one thread.
         progress: called with the number of runs done (a fraction, within one process) and their total.
         device: where to compute.
+        by_data: give each data set a folder of its own below ``out``, also when there is only one.
 
     Returns:
-        The records, in the order of the plans.
+        The record of each plan.
 
     Raises:
         UserError: before anything runs, when ``out`` or a folder below it holds something else; at the end, when a run
             failed.
     """
     out = Path(out)
-    tasks = _folders(plans, out)
+    folders = _folders(plans, out, by_data)
+    tasks = dict(zip(folders, plans, strict=True))
     runs.check_parent(out)
     for folder, one in tasks.items():
         runs.check(folder, one.to_dict())
@@ -340,7 +344,7 @@ def compare(
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
-    records = [result for folder in tasks if isinstance(result := results[folder], dict)]
+    records = [result for folder in folders if isinstance(result := results[folder], dict)]
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
         with runs.replacing(out / "summary.json") as temporary:
@@ -389,24 +393,33 @@ def _attempt_alone(folder: Path, one: Plan, device: torch.device | str) -> tuple
 
 
 def folder_name(plan: Plan) -> str:
-    """``selecmix-s0``; where the label says more than method and recipe, with a short hash of it.
+    """Label and seed; a label that says more than method and recipe is replaced by the method and a short hash.
 
-    >>> folder_name(plan("colored-digits", "erm:epochs=3", seed=1))
-    'erm-7ee2f5-s1'
+    >>> folder_name(plan("colored-digits", "lff@paper", seed=1))
+    'lff@paper-s1'
     """
     plain = re.fullmatch(r"[\w@.-]+", plan.label)
     tag = "" if plain else "-" + hashlib.sha256(plan.label.encode()).hexdigest()[:6]
     return f"{plan.label if plain else plan.method}{tag}-s{plan.seed}"
 
 
-def _folders(plans: Sequence[Plan], out: Path) -> dict[Path, Plan]:
-    several = len({plan.data for plan in plans}) > 1
-    tasks: dict[Path, Plan] = {}
-    for one in plans:
-        folder = (out / re.sub(r"[^\w.=,-]+", "-", one.data) if several else out) / folder_name(one)
-        if tasks.setdefault(folder, one) != one:
-            raise UserError(f"two runs would be called {folder.name}; give them different labels.")
-    return tasks
+def slug(data: str) -> str:
+    """A data set's spec as the name of a folder.
+
+    >>> slug("colored-digits:ratio=0.02")
+    'colored-digits-ratio=0.02'
+    """
+    return re.sub(r"[^\w.=,-]+", "-", data)
+
+
+def _folders(plans: Sequence[Plan], out: Path, by_data: bool) -> list[Path]:
+    nested = by_data or len({one.data for one in plans}) > 1
+    folders = [(out / slug(one.data) if nested else out) / folder_name(one) for one in plans]
+    owner: dict[Path, Plan] = {}
+    for folder, one in zip(folders, plans, strict=True):
+        if owner.setdefault(folder, one) != one:
+            raise UserError(f"two different runs would be called {folder.name}; give them different labels.")
+    return folders
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

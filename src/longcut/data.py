@@ -155,6 +155,17 @@ class Batch(Rows):
     def __len__(self) -> int:
         return len(self.label)
 
+    @property
+    def identity(self) -> Tensor:
+        """``index``, for those that keep a memory per sample.
+
+        Raises:
+            UserError: when the batch was made without.
+        """
+        if self.index is None:
+            raise UserError("a memory per sample needs to know who is who; pass Batch(x, label, index=…).")
+        return self.index
+
     def gather(self, rows: Tensor) -> Tensor:
         """The inputs of some rows; the same word a :class:`Dataset` answers to."""
         return self.x[rows]
@@ -261,6 +272,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def identity(self) -> Tensor:
+        """``index``; the same word a :class:`Batch` answers to."""
+        return self.index
 
     def take(self, rows: Tensor) -> Dataset:
         """The samples at ``rows`` (positions, or a boolean mask); identities stay, nothing is copied."""

@@ -73,7 +73,7 @@ def predict(model: Callable[[Tensor], Tensor], data: Dataset, device: torch.devi
     finally:
         if isinstance(model, nn.Module):
             model.train(was_training)
-    return torch.cat(outputs) if outputs else torch.zeros(0, data.info.n_classes)
+    return torch.cat(outputs)
 
 
 def sample_values(outputs: Tensor, data: Dataset) -> Tensor:
@@ -98,10 +98,13 @@ def _cells(data: Dataset) -> tuple[Tensor, int]:
     return data.group, data.info.n_classes * data.info.n_attributes
 
 
-def _share(train: Dataset | None, count: int) -> Tensor | None:
-    if train is None:
+def _share(train: Dataset | None, data: Dataset) -> Tensor | None:
+    """The share of each group of ``data`` in the training set; None where that does not know the same groups."""
+    if train is None or (train.attribute is None) != (data.attribute is None):
         return None
-    cells, _ = _cells(train)
+    cells, count = _cells(train)
+    if count != _cells(data)[1]:
+        return None
     return torch.bincount(cells, minlength=count).double() / max(len(train), 1)
 
 
@@ -136,7 +139,7 @@ def _setting(data: Dataset, train: Dataset | None) -> tuple[Tensor, int, Tensor 
         every = torch.arange(count)
         conflict = ~data.info.is_aligned(every // data.info.n_attributes, every % data.info.n_attributes)
     worst = _lowest if data.info.task == "classification" else _highest
-    return cells, count, conflict, _share(train, count), worst
+    return cells, count, conflict, _share(train, data), worst
 
 
 def metrics(values: Tensor, data: Dataset, train: Dataset | None = None) -> dict[str, float]:

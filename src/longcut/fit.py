@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -121,17 +122,16 @@ def fit(
         UserError: when method and data do not fit each other, or the loss stops being finite.
     """
     watch, metric = parse_selection(select)
-    _check(method, splits, watch)
+    _check(method, splits, watch, metric)
     lower = splits.info.task == "regression"
     method.to(device)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
-        helper = _helper(splits.train, training, seed, device)
         loop = _Loop(method, training, device)
         best: dict[str, Any] = {"epoch": 0, "value": math.inf if lower else -math.inf, "net": {}}
         if state is None:
             torch.manual_seed(_derived(seed, 0))
             method.generator = generator(seed, 0, 2, device=device)
-            train = method.prepare(splits.train, helper)
+            train = method.prepare(splits.train, _helper(training, seed, 1000, device))
             history: list[dict[str, Any]] = []
             loop.start()
         else:
@@ -150,12 +150,14 @@ def fit(
                     best = {"epoch": epoch + 1, "value": row[watch][metric], "net": _copy(loop.net.state_dict())}
             history.append(row)
             if on_epoch:
-                on_epoch(Epoch(epoch + 1, training.epochs, row, lambda: loop.state(train, splits.train, history, best)))
+                state_now = partial(loop.state, train, splits.train, history, best)
+                on_epoch(Epoch(epoch + 1, training.epochs, row, state_now))
         chosen = best["epoch"] if watch else training.epochs
         method.net.load_state_dict(best["net"] if watch else loop.net.state_dict())
+        torch.manual_seed(_derived(seed, training.epochs + 1))
         method.generator = generator(seed, training.epochs, 3, device=device)
         method.eval()
-        method.finish(train, splits.valid, helper)
+        method.finish(train, splits.valid, _helper(training, seed, 2000, device))  # a resumed run draws the same
     method.eval()
     return Fitted(method, chosen, history)
 
@@ -256,7 +258,7 @@ class _Loop:
 @contextmanager
 def _deployed(method: Method, net: nn.Module) -> Iterator[None]:
     """For the time of a ``with``: the method carries the weights that will be used."""
-    own, method.net = method.net, net
+    own, method.net = method.net, net  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -283,7 +285,7 @@ def steps_per_epoch(n: int, training: Training) -> int:
     return whole * training.pool + len(_cuts(rest, training.batch))
 
 
-def _helper(train: Dataset, training: Training, seed: int, device: torch.device | str) -> Any:
+def _helper(training: Training, seed: int, first: int, device: torch.device | str) -> Any:
     """The loop, as methods are handed it for their helper models: no evaluation, no selection."""
     calls = 0
 
@@ -294,7 +296,7 @@ def _helper(train: Dataset, training: Training, seed: int, device: torch.device 
         loop.start()
         method.train_data = data
         for epoch in range(loop.training.epochs):
-            loop.epoch(data, epoch, _derived(seed, 1000 + calls))
+            loop.epoch(data, epoch, _derived(seed, first + calls))
         method.net.load_state_dict(loop.net.state_dict())
         return method.eval()
 
@@ -313,7 +315,7 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
 
 
-def _check(method: Method, splits: Splits, watch: str) -> None:
+def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
     train = splits.train
     who = method.name
     if train.info.task not in method.tasks:
@@ -325,10 +327,15 @@ def _check(method: Method, splits: Splits, watch: str) -> None:
             f"{who} needs the attribute of each training sample, but {train.info.name} has none; "
             "pass attribute=…, or take a method that needs none, such as selecmix or lff."
         )
-    if watch and getattr(splits, watch) is None:
-        raise UserError(
-            f"selection on {watch} needs a validation set, but {train.info.name} has none; use select='last'."
-        )
+    if watch:
+        watched = getattr(splits, watch)
+        if watched is None:
+            raise UserError(f"selection on validation needs a set for it, but {train.info.name} has none; select last.")
+        if math.isnan(metrics(torch.zeros(len(watched)), watched, train)[metric]):
+            raise UserError(
+                f"cannot select by {metric}: it is not defined on the {watch} set of {train.info.name}; "
+                "select best:average or last."
+            )
     if train.info.task == "classification":
         counts = torch.bincount(train.label, minlength=train.info.n_classes)
         if int(counts.min()) < 2:

@@ -148,7 +148,9 @@ def tokens(info: Info, outputs: int, *, width: int = 64) -> Net:
     The first stage is the embedding, so that text can be mixed right behind it.
     """
     if info.kind != "tokens":
-        raise UserError(f"net 'tokens' needs token ids, but {info.name} holds a {info.kind}; use net 'mlp' or 'conv'.")
+        raise UserError(
+            f"net 'tokens' needs token ids, but {info.name} is of kind '{info.kind}'; use net 'mlp' or 'conv'."
+        )
     hidden = nn.Sequential(nn.Linear(width, width), nn.ReLU())
     return Net([nn.Embedding(info.vocabulary, width, padding_idx=0), MeanToken(), hidden], nn.Linear(width, outputs))
 

@@ -104,11 +104,19 @@ class Run:
         tensors, metadata = self._tensors(GALLERY)
         return tensors, json.loads(metadata["about"])
 
+    def scores(self) -> dict[str, Any]:
+        """Of the test set: :class:`longcut.evaluate.Scores` as plain containers; None where a number is not defined."""
+        self._require_done()
+        return self.record["scores"]["test"]
+
+    def _require_done(self) -> None:
+        if not self.done:
+            raise UserError(f"the run in {self.folder} is not finished; start it again to finish it.")
+
     def _tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         from safetensors import safe_open
 
-        if not self.done:
-            raise UserError(f"the run in {self.folder} is not finished; start it again to finish it.")
+        self._require_done()
         with safe_open(self.folder / name, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
@@ -122,7 +130,7 @@ def read(folder: Path | str) -> Run:
     folder = Path(folder)
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-        schema = record["schema"]
+        schema = int(record["schema"])
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{folder} is no run folder: it has no {RECORD}; name a folder that a run was written to."
@@ -180,7 +188,8 @@ def check_parent(out: Path) -> None:
     """
     if not os.path.lexists(out):
         return
-    ours = out.is_dir() and (any(out.rglob(RECORD)) or all(map(is_blank, out.iterdir())))
+    below = [path for depth in ("*", "*/*") for path in out.glob(f"{depth}/{RECORD}")]
+    ours = out.is_dir() and (below or all(map(is_blank, out.iterdir())))
     if not ours or (out / RECORD).exists():
         raise UserError(f"{out} exists and is neither empty nor a folder of runs; choose a new or empty folder.")
 
@@ -409,7 +418,7 @@ def fingerprint(splits: Splits) -> str:
     for column in (*columns, *storage.values()):
         digest.update(f"{tuple(column.shape)} {column.dtype}".encode())
         for block in column.split(4096):  # memory-mapped storage may be larger than memory
-            digest.update(block.contiguous().view(torch.uint8).numpy())
+            digest.update(block.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -40,7 +40,7 @@ class Entry:
         return getattr(import_module(module), name)
 
 
-_MNIST_TRAINING = {"epochs": 40, "batch": 256, "pool": 4, "lr": 0.005, "net": "mlp:hidden=100-100-16"}
+_MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
 
 DATASETS: dict[str, Entry] = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),

@@ -6,7 +6,8 @@ overridden by the methods whose paper needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -14,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from longcut.data import Batch, Dataset, Info
-
 from longcut.losses import cross_entropy
+from longcut.mixing import Mix, Mixed, Partners
+from longcut.nets import Net
 
 if TYPE_CHECKING:
     from longcut.fit import Training
 
 __all__ = ["FitHelper", "MakeNet", "Method", "Recipe", "adam", "per_sample_loss", "squared_error"]
 
-MakeNet = Callable[[], nn.Module]
+MakeNet = Callable[[], Net]
 
 
 class FitHelper(Protocol):
@@ -95,12 +97,29 @@ class Method(nn.Module):
         super().__init__()
         self.info = info
         self.make_net = make_net
-        self.net = make_net()
+        self.net: Net = make_net()
         self.per_sample_loss = per_sample_loss(info)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``(n, C)`` of the network that will be used."""
         return self.net(x)
+
+    def mixable(self, x: Tensor) -> Tensor:
+        """Inputs as they can be mixed: themselves, or for token ids their embedding, the first stage of the net."""
+        return self.net.stages[0](x) if self.info.kind == "tokens" else x
+
+    def outputs(self, mixed: Tensor) -> Tensor:
+        """Outputs ``(n, C)`` for what was made from ``mixable`` inputs."""
+        if self.info.kind != "tokens":
+            return self(mixed)
+        for stage in self.net.stages[1:]:
+            mixed = stage(mixed)
+        return self.net.head(mixed)
+
+    def blend(self, mix: Mix, batch: Batch, partners: Partners) -> Mixed:
+        """Blend a minibatch with partners that were drawn for its pool."""
+        own = dataclasses.replace(batch, x=self.mixable(batch.x))
+        return mix.blend_with(own, dataclasses.replace(partners, x=self.mixable(partners.x)), self.generator)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole idea of the paper: a scalar for a minibatch, and numbers worth logging (detached scalars)."""
@@ -140,7 +159,7 @@ class Method(nn.Module):
         """Once, after training, on the selected weights: DFR refits the head, contrastive methods fit a probe."""
 
     def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor] | None:
-        """For the report: ``n`` pairs this method mixes, as columns ``anchor, partner`` (positions in ``train``) and ``share``."""
+        """For the report: ``n`` pairs as columns ``anchor, partner`` (positions in ``train``) and ``share``."""
         return None
 
     def embedding(self, x: Tensor) -> Tensor | None:
@@ -148,7 +167,13 @@ class Method(nn.Module):
         return None
 
 
-def adam(parameters: Any, training: Training, **overrides: float) -> torch.optim.Optimizer:
-    """Adam with the run's learning rate and weight decay, or with ``lr=`` and ``weight_decay=`` of a network's own."""
-    settings = {"lr": training.lr, "weight_decay": training.weight_decay, **overrides}
-    return torch.optim.Adam(parameters, fused=True, **settings)
+def adam(
+    parameters: Iterable[nn.Parameter],
+    training: Training,
+    *,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+) -> torch.optim.Optimizer:
+    """Adam with the run's learning rate and weight decay, or with those of a network's own."""
+    lr, decay = lr or training.lr, training.weight_decay if weight_decay is None else weight_decay
+    return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)

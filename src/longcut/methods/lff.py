@@ -39,13 +39,14 @@ class LfF(Method):
         super().__init__(make_net, info)
         self.biased = make_net()
         self.difficulty = Difficulty(info, decay)
-        self.q, self.scale = q, scale
+        self.q = q
+        self.scale: Literal["paper", "code"] = scale
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One summed loss of two networks on disjoint parameters: each receives its own gradient."""
         biased, debiased = self.biased(batch.x), self.net(batch.x)
         ce_biased, ce = cross_entropy(biased, batch.label), cross_entropy(debiased, batch.label)
-        weight = self.difficulty.update(batch.index, batch.label, ce_biased.detach(), ce.detach())
+        weight = self.difficulty.update(batch.identity, batch.label, ce_biased.detach(), ce.detach())
         loss = (weight * ce).mean() + gce(biased, batch.label, self.q, scale=self.scale).mean()
         return loss, {"weight": weight.mean()}
 

@@ -45,7 +45,8 @@ class LISA(Method):
         a, b = mixing.same_label(other_attribute=True), mixing.same_attribute()
         pair = {"A": a, "B": b, "both": mixing.either(a, b)}[mode]
         self.mix = mixing.Mix(pair, mixing.beta(alpha), BLENDS[blend], mixing.proportional)
-        self.mode, self.balanced = mode, balanced
+        self.mode: Literal["A", "B", "both"] = mode
+        self.balanced = balanced
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """The training set, group-balanced if asked for."""
@@ -54,10 +55,10 @@ class LISA(Method):
 
     def on_pool(self, pool: Batch) -> Batch:
         """Pairs are made within the pool."""
-        return pool.with_extra(mixed=self.mix(pool, generator=self.generator))
+        return pool.with_extra(partners=self.mix.draw(pool, generator=self.generator))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Mean over the batch of the two-term loss of the mixed samples."""
-        mixed = batch.extra["mixed"]
-        loss = mixing.target_loss(cross_entropy, self(mixed.x), mixed.target).mean()
+        mixed = self.blend(self.mix, batch, batch.extra["partners"])
+        loss = mixing.target_loss(cross_entropy, self.outputs(mixed.x), mixed.target).mean()
         return loss, {"paired": mixed.found.float().mean()}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longcut import mixing
 from longcut.data import Batch, Info
-from longcut.methods.base import MakeNet, Method, Recipe
+from longcut.methods.base import MakeNet, Method
 
 PAIRS = {"anyone": mixing.anyone, "same-label": mixing.same_label}
 BLENDS = {"linear": mixing.linear, "cut": mixing.cut, "keep-both": mixing.keep_both}
@@ -48,5 +48,5 @@ class Mixup(Method):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Mean over the batch of the two-term loss of the mixed samples."""
-        mixed = self.mix(batch, generator=self.generator)
-        return mixing.target_loss(self.per_sample_loss, self(mixed.x), mixed.target).mean(), {}
+        mixed = self.blend(self.mix, batch, self.mix.draw(batch, generator=self.generator))
+        return mixing.target_loss(self.per_sample_loss, self.outputs(mixed.x), mixed.target).mean(), {}

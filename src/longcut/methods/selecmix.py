@@ -16,7 +16,7 @@ from torch import Tensor
 
 from longcut import mixing, nets
 from longcut.bias import ContrastiveBias, Difficulty, least_typical
-from longcut.data import Batch, Dataset, Info, subsample
+from longcut.data import Batch, Dataset, Info, generator, subsample
 from longcut.errors import UserError
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam
@@ -26,10 +26,17 @@ if TYPE_CHECKING:
 
 WIDTH = 128  # of the biased model's embedding, as in the paper
 
-PAPER = {"partners": "pool", "top": 1, "share_a": 0.5, "scale": "code", "auxiliary_lr": 0.01}
+PAPER = {"a_rate": 0.5, "partners": "pool", "share_a": 0.5, "scale": "code", "auxiliary": "tiny:side=14"}
 PAPER_TRAINING = {
-    "epochs": 200, "batch": 256, "pool": 4, "lr": 0.005, "weight_decay": 0.0, "schedule": "constant", "average": 0.0, "drop_last": True,
-}  # fmt: skip
+    "epochs": 200,
+    "batch": 256,
+    "pool": 4,
+    "lr": 0.005,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "average": 0.0,
+    "drop_last": True,
+}
 PAPER_MLP = "mlp:hidden=100-100-16,scale=0.00392156862745098"
 
 
@@ -43,11 +50,11 @@ class SelecMix(Method):
 
     name = "selecmix"
     paper = "Hwang et al., SelecMix: Debiased learning by contradicting-pair sampling, NeurIPS 2022"
-    training_defaults = {"average": 0.999, "weight_decay": 1e-4}
+    training_defaults = {"average": 0.999, "weight_decay": 2e-3}
     recipes = {
         "paper": Recipe(
-            "V+Ours for Colored MNIST as released: pairs within a pool of four minibatches, mixed loss only, generalized "
-            "contrastive loss with its extra factor q, an MLP that divides its input by 255 a second time",
+            "V+Ours for Colored MNIST as released: partners from a pool of four minibatches, the best one, mixed "
+            "loss only, contrastive weights with an extra factor q, an MLP that divides its input by 255 a second time",
             PAPER,
             PAPER_TRAINING,
             PAPER_MLP,
@@ -68,8 +75,11 @@ class SelecMix(Method):
         base: Annotated[Literal["erm", "lff"], Field(description="train on mixtures alone, or beside LfF")] = "erm",
         mode: Annotated[
             Literal["A", "B", "both"],
-            Field(description="A: same label, other cue; B: other label, same cue; both: a coin per pool"),
+            Field(
+                description="A: same label, other cue; B: other label, same cue; both: one of them, by a coin per pool"
+            ),
         ] = "both",
+        a_rate: Annotated[float, Field(ge=0, le=1, description="mode both: how often the coin says A")] = 0.75,
         pairs: Annotated[
             Literal["learned", "attribute"], Field(description="who contradicts: asked of the biased model, or known")
         ] = "learned",
@@ -82,7 +92,7 @@ class SelecMix(Method):
         search: Annotated[
             int, Field(ge=2, description="bank: candidates, drawn anew, that each pool is compared with")
         ] = 512,
-        top: Annotated[int, Field(ge=1, description="draw from this many best partners")] = 4,
+        top: Annotated[int, Field(ge=1, description="draw from this many best partners")] = 1,
         share_a: Annotated[float, Field(gt=0, le=1, description="A: the anchor's share is U(0, share_a)")] = 1.0,
         share_b: Annotated[float, Field(gt=0, le=1, description="B: the anchor's share is U(0, share_b)")] = 0.5,
         blend: Annotated[
@@ -110,9 +120,11 @@ class SelecMix(Method):
                 f"selecmix with pairs=attribute needs the attribute of each training sample, but {info.name} has none; "
                 "pass attribute=…, or use pairs=learned."
             )
-        self.mode, self.partners, self.base, self.by_attribute = mode, partners, base, pairs == "attribute"
-        self.candidates, self.search, self.mixed_weight = candidates, search, mixed_weight
-        self.q, self.lff_scale, self.auxiliary_lr = q, lff_scale, auxiliary_lr
+        self.mode: Literal["A", "B", "both"] = mode
+        self.partners, self.base, self.by_attribute = partners, base, pairs == "attribute"
+        self.candidates, self.search, self.a_rate, self.mixed_weight = candidates, search, a_rate, mixed_weight
+        self.q, self.auxiliary_lr = q, auxiliary_lr
+        self.lff_scale: Literal["paper", "code"] = lff_scale
         if self.by_attribute:
             positive, negative = mixing.same_label(other_attribute=True), mixing.same_attribute()
         else:
@@ -135,39 +147,43 @@ class SelecMix(Method):
         return train
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Choose who may be a partner: the samples least typical of their class in the biased model's eyes.
+        """Choose who may be a partner in this epoch; before the first, the bank is empty and pools serve themselves."""
+        self.partner_set = None if epoch == 0 and not self.by_attribute else self._partner_set(self.train_data)
 
-        Before the first epoch the bank is empty and partners come from the pool.
-        """
-        data = self.train_data
-        if self.partners == "pool" or (epoch == 0 and not self.by_attribute):
-            self.partner_set = None
-        elif self.by_attribute:
-            self.partner_set = data.take(data.conflicting)
-        else:
-            rows = least_typical(self.bias.bank[data.index], data.label, data.info.n_classes, self.candidates)
-            self.partner_set = data.take(rows)
+    def _partner_set(self, data: Dataset) -> Dataset | None:
+        """The samples least typical of their class in the biased model's eyes, or known to be conflicting."""
+        if self.partners == "pool":
+            return None
+        if self.by_attribute:
+            return data.take(data.conflicting)
+        return data.take(least_typical(self.bias.bank[data.index], data.label, data.info.n_classes, self.candidates))
+
+    def _source(self, pool: Batch, partners: Dataset | None) -> Batch | Dataset:
+        """Where the partners of this pool are sought."""
+        if partners is not None:
+            return subsample(partners, min(self.search, len(partners)), self.generator)
+        if not self.by_attribute:
+            with torch.no_grad():  # as released: by the pool's fresh embedding, with the batch statistics of the pool
+                self.bias.remember(pool.identity, self.bias.embed(pool.x))
+        return pool
 
     def on_pool(self, pool: Batch) -> Batch:
-        """Find partners and mix, once for the pool."""
-        if self.partner_set is None and not self.by_attribute:
-            with torch.no_grad():  # partners within the pool are sought in its fresh embedding, as released
-                self.bias.remember(pool.index, self.bias.embed(pool.x))
-        partners = self.partner_set
-        if partners is not None and len(partners) > self.search:
-            partners = subsample(partners, self.search, self.generator)
-        mode = ("A" if mixing.coin(self.generator) else "B") if self.mode == "both" else self.mode
-        return pool.with_extra(mixed=self.mixes[mode](pool, partners, self.generator))
+        """Find partners, once for the pool."""
+        mode = self.mode
+        if mode == "both":
+            mode = "A" if mixing.coin(self.generator, self.a_rate) else "B"
+        source = self._source(pool, self.partner_set)
+        return pool.with_extra(partners=self.mixes[mode].draw(pool, source, self.generator))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mixed cross-entropy, with LfF's loss beside it on that base, plus the biased model's contrastive loss."""
-        mixed = batch.extra["mixed"]
-        loss = self.mixed_weight * mixing.target_loss(cross_entropy, self(mixed.x), mixed.target).mean()
+        mixed = self.blend(self.mixes["A"], batch, batch.extra["partners"])  # A and B differ in whom and how much alone
+        loss = self.mixed_weight * mixing.target_loss(cross_entropy, self.outputs(mixed.x), mixed.target).mean()
         if self.base == "lff":
             loss = loss + self._failure(batch)
         if not self.by_attribute:
             z = self.bias.embed(batch.x)
-            self.bias.remember(batch.index, z)
+            self.bias.remember(batch.identity, z)
             loss = loss + self.bias.loss(z, batch.label)
         return loss, {"paired": mixed.found.float().mean()}
 
@@ -175,7 +191,7 @@ class SelecMix(Method):
         """LfF's loss on the samples as they are."""
         biased, debiased = self.biased(batch.x), self.net(batch.x)
         ce_biased, ce = cross_entropy(biased, batch.label), cross_entropy(debiased, batch.label)
-        weight = self.difficulty.update(batch.index, batch.label, ce_biased.detach(), ce.detach())
+        weight = self.difficulty.update(batch.identity, batch.label, ce_biased.detach(), ce.detach())
         return (weight * ce).mean() + gce(biased, batch.label, self.q, scale=self.lff_scale).mean()
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
@@ -187,3 +203,34 @@ class SelecMix(Method):
             adam(main, training),
             adam(self.bias.net.parameters(), training, lr=self.auxiliary_lr, weight_decay=1e-4),
         ]
+
+    @torch.no_grad()
+    def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor]:
+        """Some pairs as the last epoch would mix them: half of mode A, half of mode B."""
+        rows = torch.randperm(len(train), generator=generator(len(train), 43))[: max(n, 1024)]
+        pool = train.batch(rows, self.generator.device)
+        source = self._source(pool, self._partner_set(train))
+        position = torch.empty(train.info.n_stored, dtype=torch.long)
+        position[train.index] = torch.arange(len(train))
+        modes = ["A", "B"] if self.mode == "both" else [self.mode]
+        columns: list[tuple[Tensor, Tensor, Tensor]] = []
+        for mode, anchors in zip(modes, torch.arange(min(n, len(pool))).chunk(len(modes)), strict=True):
+            found = self.mixes[mode].pair(pool[anchors], source, self.generator)
+            share = self.mixes[mode].ratio(len(anchors), self.generator)
+            keep = found.found.cpu()
+            columns.append(
+                (
+                    rows[anchors][keep],
+                    position[(source.identity if isinstance(source, Batch) else source.index)[found.partner].cpu()][
+                        keep
+                    ],
+                    share.cpu()[keep],
+                )
+            )
+        anchor, partner, share = (torch.cat(column) for column in zip(*columns, strict=True))
+        return {"anchor": anchor, "partner": partner, "share": share}
+
+    @torch.no_grad()
+    def embedding(self, x: Tensor) -> Tensor | None:
+        """How the biased model sees inputs ``(n, 128)``; None when the attribute is known instead."""
+        return None if self.by_attribute else self.bias.embed(x)

@@ -26,6 +26,7 @@ __all__ = [
     "Mix",
     "Mixed",
     "Pairs",
+    "Partners",
     "Pool",
     "Target",
     "anyone",
@@ -57,6 +58,11 @@ class Pool(Protocol):
     def label(self) -> Tensor: ...
     @property
     def attribute(self) -> Tensor | None: ...
+    @property
+    def identity(self) -> Tensor:
+        """Who each sample is; asked only by rules that remember samples."""
+        ...
+
     def __len__(self) -> int: ...
     def gather(self, rows: Tensor) -> Tensor:
         """Inputs of the samples at positions ``rows``."""
@@ -73,6 +79,23 @@ class Pairs(Rows):
     """
 
     partner: Tensor
+    found: Tensor
+
+
+@dataclass(frozen=True)
+class Partners(Rows):
+    """Drawn partners, gathered: what is left to do is to blend.
+
+    Attributes:
+        x: the partners' inputs ``(n, ...)``; a sample without a partner is its own.
+        label: theirs.
+        share: how much of the anchor to keep ``(n,)``; 1 where there is no partner.
+        found: False where there is none ``(n,)``.
+    """
+
+    x: Tensor
+    label: Tensor
+    share: Tensor
     found: Tensor
 
 
@@ -272,9 +295,10 @@ def require_contradiction(label: Tensor, attribute: Tensor | None, mode: Literal
             )
 
 
-def coin(generator: torch.Generator | None) -> bool:
-    """A fair coin."""
-    return bool(torch.rand((), generator=generator, device=generator.device if generator else "cpu") > 0.5)
+def coin(generator: torch.Generator | None, probability: float = 0.5) -> bool:
+    """True with this probability; a fair coin by default."""
+    device = generator.device if generator else "cpu"
+    return bool(torch.rand((), generator=generator, device=device) < probability)
 
 
 # --- how much: ratio rules --------------------------------------------------------------------------------------------
@@ -406,36 +430,31 @@ class Mix:
         A sample without a partner is returned as it is, with its own label. The pool may be another batch or a
         whole data set.
         """
+        return self.blend_with(batch, self.draw(batch, pool, generator), generator)
+
+    def draw(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Partners:
+        """The first half of mixing: who and how much. Partners can be drawn for a large pool and blended in slices."""
+        source = batch if pool is None else pool
+        pairs = self.pair(batch, source, generator)
+        share = self.ratio(len(batch), generator).to(batch.label.device)
+        share = torch.where(pairs.found, share, 1)
+        if not len(source):
+            return Partners(batch.x, batch.label, share, pairs.found)
+        x, label = source.gather(pairs.partner).to(batch.x.device), source.label[pairs.partner.to(source.label.device)]
+        alone = ~pairs.found.view(-1, *[1] * (x.ndim - 1))
+        label = label.to(batch.label.device)
+        label = torch.where(pairs.found.view(-1, *[1] * (label.ndim - 1)), label, batch.label)
+        return Partners(torch.where(alone, batch.x, x) if alone.any() else x, label, share, pairs.found)
+
+    def blend_with(self, batch: Batch, partners: Partners, generator: torch.Generator | None = None) -> Mixed:
+        """The second half: how, and what label. A hidden level is mixed by passing its activations as both ``x``."""
         if not batch.x.is_floating_point():
             raise UserError(
                 f"mixing needs float inputs, but x is {batch.x.dtype}; for images divide by 255 first, "
                 "for token ids mix behind the embedding."
             )
-        source = batch if pool is None else pool
-        pairs = self.pair(batch, source, generator)
-        share = self.ratio(len(batch), generator).to(batch.x.device)
-        return self.apply(batch, source, pairs, share, generator)
-
-    def apply(
-        self, batch: Batch, pool: Pool, pairs: Pairs, share: Tensor, generator: torch.Generator | None = None
-    ) -> Mixed:
-        """Blend given pairs; what ``__call__`` does after it has drawn them."""
-        found = pairs.found
-        partner = pairs.partner if len(pool) else torch.zeros_like(pairs.partner)
-        theirs = pool.gather(partner) if len(pool) else batch.x
-        x, realised = self.blend(batch.x, theirs, share, generator)
-        label = pool.label[partner] if len(pool) else batch.label
-        target = self.label(batch.label, label, realised)
-        if not bool(found.all()):
-            alone = proportional(batch.label, batch.label, torch.ones_like(realised))
-            x = torch.where(_column(found, batch.x) == 1, x, batch.x)
-            columns = ((getattr(target, k), getattr(alone, k)) for k in Target.__dataclass_fields__)
-            target = Target(*(_where(found, yes, no) for yes, no in columns))
-        return Mixed(x, target, found)
-
-
-def _where(found: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(found.view(-1, *[1] * (yes.ndim - 1)), yes, no)
+        x, realised = self.blend(batch.x, partners.x, partners.share, generator)
+        return Mixed(x, self.label(batch.label, partners.label, realised), partners.found)
 
 
 def target_loss(per_sample: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, target: Target) -> Tensor:

@@ -20,7 +20,7 @@ def write(runs: Sequence[Path | str], out: Path | str, *, title: str = "") -> Pa
 
     Args:
         runs: run folders, or folders that hold some.
-        out: the HTML file, or a folder to put ``report.html`` in.
+        out: the HTML file, or an existing folder to put ``report.html`` in.
         title: of the page; default: the data sets.
 
     Returns:
@@ -36,9 +36,7 @@ def write(runs: Sequence[Path | str], out: Path | str, *, title: str = "") -> Pa
     if not found:
         where = ", ".join(map(str, runs))
         raise UserError(f"no run in {where} is finished, so there is nothing to report; finish one first.")
-    path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
-        path /= "report.html"
+    path = Path(out, "report.html") if Path(out).is_dir() else Path(out)
     text = page(found, title)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

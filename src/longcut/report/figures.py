@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import CSS4_COLORS, to_hex, to_rgba
+from matplotlib.colors import CSS4_COLORS, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -28,7 +28,20 @@ from longcut.evaluate import METRICS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Style", "accuracy", "curve", "metric_title", "named_color", "number", "points", "styles", "svg", "uri"]
+__all__ = [
+    "Style",
+    "accuracy",
+    "curve",
+    "flatten",
+    "key",
+    "metric_title",
+    "named_color",
+    "number",
+    "points",
+    "styles",
+    "svg",
+    "uri",
+]
 
 INK = "#1b1f24"
 BASELINE = "#8c8c8c"
@@ -37,7 +50,7 @@ PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b
 DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = "os^DvPX"
 FONT = "DejaVu Sans"  # comes with matplotlib
-WIDTH = 3.4  # inches, of one panel
+WIDTH = 3.4  # inches, of a panel of which three stand in a row
 
 
 class Style(NamedTuple):
@@ -67,7 +80,9 @@ def named_color(name: str) -> str | None:
     >>> named_color("red"), named_color("7")
     ('#ff0000', None)
     """
-    return to_hex([part / 255 for part in COLORS[name]]) if name in COLORS else CSS4_COLORS.get(name.lower())
+    if name in COLORS:
+        return "#{:02x}{:02x}{:02x}".format(*COLORS[name])
+    return str(CSS4_COLORS[name.lower()]).lower() if name.lower() in CSS4_COLORS else None
 
 
 def accuracy(
@@ -76,7 +91,7 @@ def accuracy(
     *,
     percent: bool = True,
 ) -> Figure:
-    """Bars of each method's mean, a panel per metric, with a dot for each seed.
+    """Bars of each method's mean, with a dot for each seed: a panel per metric, two in a row.
 
     Args:
         values: metric (see :data:`longcut.evaluate.METRICS`) to method to one value per seed; ``nan`` is not drawn.
@@ -91,34 +106,42 @@ def accuracy(
     looks = looks or styles(names, next((name for name in names if name.lower() == "erm"), None))
     finite = [v for methods in values.values() for seeds in methods.values() for v in seeds if np.isfinite(v)]
     top = 1.0 if percent else 1.05 * max(finite, default=1.0) or 1.0
-    height = 0.55 + 0.42 * len(names)
-    figure = _figure(WIDTH * len(values), height)
-    for column, (metric, methods) in enumerate(values.items()):
-        left = (column + 0.04) / len(values)
-        axes = _axes(figure, (left, 0.25 / height, 0.80 / len(values), 1 - 0.53 / height))
+    columns = min(2, len(values))
+    rows = -(-len(values) // columns)
+    height = 0.62 + 0.44 * len(names)
+    figure = _figure(4.4 * columns, height * rows)
+    for i, (metric, methods) in enumerate(values.items()):
+        left, bottom = (i % columns) / columns, 1 - (i // columns + 1) / rows
+        place = (left + 0.004, bottom + 0.32 / height / rows, 0.83 / columns, (1 - 0.6 / height) / rows)
+        axes = _axes(figure, place)
         axes.set_xlim(0, top)
-        axes.set_ylim(len(names) - 0.5, -0.62)
+        axes.set_ylim(len(names) - 0.5, -0.6)
         axes.set_yticks([])
         axes.spines[["bottom"]].set_visible(False)
         axes.spines[["left"]].set(visible=True, alpha=0.5)
         _ticks(axes.xaxis, percent)
         axes.grid(True, axis="x", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
-        figure.text(left, 1 - 0.04 / height, metric_title(metric), va="top", weight="bold", **_text(9.5))
+        title = {"va": "top", "weight": "bold", **_text(9.5)}
+        figure.text(left, bottom + (1 - 0.04 / height) / rows, metric_title(metric), **title)
         for row, name in enumerate(names):
             seeds = np.asarray(methods.get(name, ()), dtype=float)
-            seeds, look = seeds[np.isfinite(seeds)], looks[name]
-            _label(axes, 0.006 * top, row - 0.22, name, va="bottom")
-            shown = number(float(seeds.mean()), percent) if len(seeds) else "–"
-            _label(axes, 1.03, row + 0.09, shown, va="center", weight="bold", transform=axes.get_yaxis_transform())
-            if not len(seeds):
-                continue
-            mean = seeds.mean()
-            axes.barh(row + 0.09, mean, height=0.42, color=look.color, alpha=0.4, linewidth=0)
-            axes.plot([mean, mean], [row - 0.12, row + 0.30], color=look.color, linewidth=2.2, linestyle="-", marker="")
-            if len(seeds) > 1:
-                spread = row + 0.09 + np.linspace(-0.1, 0.1, len(seeds))
-                _dots(axes, seeds, spread, look.color, size=3.2)
+            _bar(axes, row, name, seeds[np.isfinite(seeds)], looks[name].color, percent)
     return figure
+
+
+def _bar(axes: Axes, row: int, name: str, seeds: NDArray[Any], color: str, percent: bool) -> None:
+    beside = {"va": "center", "weight": "bold", "transform": axes.get_yaxis_transform()}
+    _label(axes, 0.008, row - 0.22, name, va="bottom", transform=axes.get_yaxis_transform())
+    if not len(seeds):
+        return _label(axes, 1.03, row + 0.09, number(np.nan), **beside)
+    mean = float(seeds.mean())
+    _label(axes, 1.03, row + 0.09, number(mean, percent), **beside)
+    axes.barh(row + 0.09, mean, height=0.42, color=color, alpha=0.4, linewidth=0)
+    axes.plot(
+        [mean, mean], [row - 0.12, row + 0.3], color=color, linewidth=2.2, linestyle="-", marker="", clip_on=False
+    )
+    if len(seeds) > 1:
+        _dots(axes, seeds, row + 0.09 + np.linspace(-0.11, 0.11, len(seeds)), color, size=3.6)
 
 
 def curve(
@@ -174,9 +197,15 @@ def points(
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.03)
+    groups = np.asarray(group)
+    for g in np.unique(groups):
+        look = looks[int(g) % len(looks)]
+        x, y = place[groups == g].T
+        _dots(axes, x, y, look.color, size=4.6, marker=look.marker)
     if ringed is not None and ringed.any():
         axes.plot(
-            *place[ringed].T,
+            place[ringed, 0],
+            place[ringed, 1],
             linestyle="",
             marker="o",
             markersize=8.5,
@@ -184,11 +213,34 @@ def points(
             markeredgecolor=INK,
             markeredgewidth=0.9,
         )
-    groups = np.asarray(group)
-    for g in np.unique(groups):
-        look = looks[int(g) % len(looks)]
-        _dots(axes, *place[groups == g].T, look.color, size=4.6, marker=look.marker)
     return figure
+
+
+def key(look: Style, *, line: bool) -> Figure:
+    """The sample of a line or a point that stands in a legend."""
+    figure = _figure(0.3 if line else 0.16, 0.16)
+    axes = figure.add_axes((0, 0, 1, 1), facecolor="none", xlim=(0, 1), ylim=(0, 1))
+    axes.set_axis_off()
+    if line:
+        axes.plot([0.05, 0.95], [0.5, 0.5], color=look.color, linestyle=look.dash, linewidth=2.6, marker="")
+    else:
+        _dots(axes, [0.5], [0.5], look.color, size=6.5, marker=look.marker)
+    return figure
+
+
+def flatten(embedding: NDArray[Any]) -> NDArray[Any] | None:
+    """Places in the plane ``(m, 2)`` that keep neighbours of an embedding ``(m, d)`` together, by t-SNE.
+
+    None where there is nothing to draw: few points, all at one place, or values that are not finite.
+    """
+    if len(embedding) < 10 or not np.isfinite(embedding).all() or np.ptp(embedding, 0).max() == 0:
+        return None
+    if embedding.shape[1] <= 2:
+        return np.pad(embedding, ((0, 0), (0, 2 - embedding.shape[1])))
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30, (len(embedding) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embedding)
 
 
 # --- from figure to page ----------------------------------------------------------------------------------------------
@@ -221,7 +273,7 @@ def svg(figure: Figure, alt: str, prefix: str) -> Markup:
 
 
 def uri(image: NDArray[Any], largest: int = 96) -> str:
-    """A uint8 image ``(C, H, W)`` as a data URI: PNG if it is small, else JPEG of at most ``largest`` pixels a side.
+    """A uint8 image ``(C, H, W)`` as a data URI: PNG if it is small, else JPEG with ``largest`` pixels at most.
 
     >>> uri(np.zeros((3, 2, 2), np.uint8))[:22]
     'data:image/png;base64,'
@@ -231,7 +283,7 @@ def uri(image: NDArray[Any], largest: int = 96) -> str:
     pixels = np.repeat(image, 3, 0) if len(image) == 1 else image[:3]
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     kind = "png" if max(picture.size) <= largest // 2 else "jpeg"
-    picture.thumbnail((largest * 2, largest * 2))
+    picture.thumbnail((largest, largest))
     buffer = io.BytesIO()
     picture.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 80}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
@@ -261,7 +313,9 @@ def number(value: float, percent: bool = True) -> str:
 
 
 def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), dpi=150, facecolor="white", edgecolor="none", layout="none")
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", edgecolor="none")
+    figure.set_layout_engine("none")
+    return figure
 
 
 def _axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
@@ -293,6 +347,7 @@ def _dots(axes: Axes, x: Any, y: Any, color: str, *, size: float, marker: str = 
         markerfacecolor=color,
         markeredgecolor=to_rgba(INK, 0.45),
         markeredgewidth=0.5,
+        clip_on=False,
     )
 
 
@@ -303,5 +358,5 @@ def _text(size: float) -> dict[str, Any]:
 def _label(axes: Axes, x: float, y: float, text: str, **place: Any) -> None:
     """Somebody else's words: cut to fit, and no letter that the font would complain about."""
     known = font_manager.get_font(font_manager.findfont(FONT)).get_charmap()
-    text = "".join(letter if ord(letter) in known else "□" for letter in text)
+    text = "".join(letter if ord(letter) in known else "□" for letter in " ".join(text.split()))
     axes.text(x, y, text if len(text) <= 44 else f"{text[:43]}…", clip_on=False, **{**_text(8.5), **place})

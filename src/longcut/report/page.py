@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from statistics import stdev
@@ -13,11 +15,14 @@ import numpy as np
 from markupsafe import Markup
 
 import longcut
+from longcut.compare import plan, slug
+from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.methods import METHODS
 from longcut.report import figures
 from longcut.report.figures import Style, metric_title, number
-from longcut.report.study import Contender, Study, differences, gallery, studies
+from longcut.report.study import Contender, Study, differences, gallery
+from longcut.runs import to_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 SHOWN = ("average", "aligned", "conflicting", "worst_group")
-SAMPLES, PAIRS, MAPS = 16, 8, 4  # pictures of a kind, and methods whose bias model is drawn; studies share them
+SAMPLES, PAIRS, PICTURED = 20, 6, 3  # pictures of a kind, and methods with pictures; studies share them
 KEYS = 24  # names in a legend
 
 
@@ -40,15 +45,17 @@ def page(found: Sequence[Study], title: str = "") -> str:
     )
     environment.globals.update(metric_title=metric_title, definitions=METRICS, version=longcut.__version__)
     ids = (f"f{i}" for i in count())
-    sections = [_section(study, ids, len(found)) for study in found]
+    contenders = [contender for study in found for contender in study.contenders]
+    names = list(dict.fromkeys(contender.name for contender in contenders))
+    looks = figures.styles(names, next((c.name for c in contenders if c.is_baseline), None))
+    sections = [_section(study, looks, ids, len(found)) for study in found]
     title = title or ", ".join(study.data for study in found)
     return environment.get_template("page.html.j2").render(title=title, studies=sections)
 
 
-def _section(study: Study, ids: Iterator[str], sharing: int) -> dict[str, Any]:
+def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], sharing: int) -> dict[str, Any]:
     """Everything the template shows of one of ``sharing`` studies on the page."""
     names = [contender.name for contender in study.contenders]
-    looks = figures.styles(names, next((c.name for c in study.contenders if c.is_baseline), None))
     columns = study.metrics(METRICS)
     return {
         "data": study.data,
@@ -63,11 +70,11 @@ def _section(study: Study, ids: Iterator[str], sharing: int) -> dict[str, Any]:
         "rows": [
             _row(contender, columns, looks[contender.name].color, study.percent) for contender in study.contenders
         ],
-        "single": any(len(contender.runs) == 1 for contender in study.contenders),
+        "single": {len(contender.runs) == 1 for contender in study.contenders},
         "curves": list(_curves(study, looks, ids)),
         "samples": _samples(study, max(4, SAMPLES // sharing)),
-        "mixtures": list(_mixtures(study, max(4, PAIRS // sharing), max(1, MAPS // sharing))),
-        "maps": list(_maps(study, max(1, MAPS // sharing), ids)),
+        "mixtures": list(_mixtures(study, max(3, PAIRS // sharing), max(1, PICTURED // sharing))),
+        "maps": list(_maps(study, max(1, PICTURED // sharing), ids)),
         "settings": _settings(study),
     }
 
@@ -76,9 +83,8 @@ def _facts(study: Study) -> list[str]:
     """What a reader wants to know before believing a number."""
     seeds = sorted({len(contender.runs) for contender in study.contenders})
     how_many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
-    tested = study.runs[0].record["scores"]["test"]["n"]
+    tested = study.runs[0].scores()["n"]
     return [
-        study.data,
         f"{len(study.contenders)} method{'s' * (len(study.contenders) > 1)}",
         f"{how_many} seed{'s' * (how_many != '1')}{' each' * (len(study.contenders) > 1)}",
         f"{tested:,} test samples",
@@ -124,8 +130,9 @@ def _row(contender: Contender, columns: Sequence[str], color: str, percent: bool
         "seeds": len(contender.runs),
         "rule": _rule(contender.plan["select"]),
         "epoch": _range([run.record["epoch"] for run in contender.runs]),
+        "last": max(run.record["epoch"] for run in contender.runs),
         "cells": [_cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
-        "oracle": _cell(oracle, percent) | {"epoch": _range([b["epoch"] for b in best if b.get("epoch") is not None])},
+        "oracle": _cell(oracle, percent),
     }
 
 
@@ -160,8 +167,7 @@ def _range(numbers: Sequence[int]) -> str:
     >>> _range([40, 31]), _range([7])
     ('31–40', '7')
     """
-    ends = dict.fromkeys(str(n) for n in (min(numbers, default="–"), max(numbers, default="–")))
-    return "–".join(ends)
+    return "–".join(dict.fromkeys(str(end) for end in (min(numbers), max(numbers))))
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -198,6 +204,12 @@ def _name(names: Sequence[str], i: int) -> str:
     return names[i] if i < len(names) else str(i)
 
 
+def _with(study: Study, tensor: str) -> list[tuple[Contender, Mapping[str, Tensor], Mapping[str, Any]]]:
+    """The contenders whose first run has that tensor in its gallery, and the gallery."""
+    found = [(contender, *gallery(contender.runs[0])) for contender in study.contenders]
+    return [item for item in found if tensor in item[1]]
+
+
 def _samples(study: Study, n: int) -> dict[str, list[dict[str, Any]]]:
     """Training images that agree with the shortcut, and that contradict it."""
     found: dict[str, list[dict[str, Any]]] = {"agree": [], "contradict": []}
@@ -212,25 +224,45 @@ def _samples(study: Study, n: int) -> dict[str, list[dict[str, Any]]]:
 
 
 def _mixtures(study: Study, n: int, methods: int) -> Iterator[dict[str, Any]]:
-    """Pairs that were mixed, by method."""
-    found = ((contender, *gallery(contender.runs[0])) for contender in study.contenders)
-    for contender, tensors, about in [item for item in found if "pair_mixed_x" in item[1]][:methods]:
-        words, pairs = _Words(about), []
-        for i in range(min(n, len(tensors["pair_share"]))):
-            pair: dict[str, Any] = {"share": 100 * float(tensors["pair_share"][i])}
-            for part in ("anchor", "partner"):
-                label, attribute = words(tensors, f"pair_{part}", i)
-                uri = figures.uri(tensors[f"pair_{part}_x"][i].numpy())
-                pair[part] = {"uri": uri, "label": label, "attribute": attribute}
-            pair["mixed"] = {"uri": figures.uri(tensors["pair_mixed_x"][i].numpy())}
-            pairs.append(pair)
-        yield {"name": contender.name, "pairs": pairs}
+    """Pairs that were mixed, by method and by what the two have in common."""
+    found = _with(study, "pair_mixed_x")[:methods]
+    for contender, tensors, about in found:
+        kinds: dict[tuple[int, str], list[int]] = {}
+        for i in range(len(tensors["pair_share"])):
+            kinds.setdefault(_kind(tensors, i, study.cue or "attribute"), []).append(i)
+        parts = []
+        for (_, title), rows in sorted(kinds.items()):
+            pairs = [_pair(tensors, _Words(about), i) for i in rows[: max(2, n // len(found))]]
+            parts.append({"title": title, "count": len(rows), "pairs": pairs})
+        yield {"name": contender.name, "count": len(tensors["pair_share"]), "kinds": parts}
+
+
+def _pair(tensors: Mapping[str, Tensor], words: _Words, i: int) -> dict[str, Any]:
+    pair: dict[str, Any] = {"share": 100 * float(tensors["pair_share"][i])}
+    for part in ("anchor", "partner", "mixed"):
+        label, attribute = words(tensors, f"pair_{part}", i)
+        uri = figures.uri(tensors[f"pair_{part}_x"][i].numpy())
+        pair[part] = {"uri": uri, "label": label, "attribute": attribute}
+    return pair
+
+
+def _kind(tensors: Mapping[str, Tensor], i: int, cue: str) -> tuple[int, str]:
+    """What anchor and partner of pair ``i`` have in common: place among other kinds, and words."""
+    same = {}
+    for what, word in (("label", "label"), ("attribute", cue)):
+        own, other = (tensors.get(f"pair_{part}_{what}") for part in ("anchor", "partner"))
+        if own is not None and other is not None and not own.is_floating_point():
+            same[word] = bool(own[i] == other[i])
+    common = [word for word in same if same[word]]
+    apart = [word for word in same if not same[word]]
+    words = ([f"same {' and '.join(common)}"] if common else []) + ([f"another {' and '.join(apart)}"] if apart else [])
+    contradicting = len(common) == len(apart)
+    return not contradicting, ", ".join(words).capitalize()
 
 
 def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, Any]]:
     """The embedding of each bias model, once coloured by label and once by attribute."""
-    found = ((contender, *gallery(contender.runs[0])) for contender in study.contenders)
-    for contender, tensors, about in [item for item in found if "embedding" in item[1]][:methods]:
+    for contender, tensors, about in _with(study, "embedding")[:methods]:
         place = figures.flatten(tensors["embedding"].numpy())
         label = tensors["embedding_label"]
         if place is None or label.is_floating_point():
@@ -285,3 +317,50 @@ def _settings(study: Study) -> dict[str, Any]:
         "fingerprints": sorted(prints),
         "command": _command(study),
     }
+
+
+def _command(study: Study) -> str:
+    """What to type to get the same runs and this page; settings that no command can say are left out."""
+    together: dict[tuple[Any, ...], list[str]] = {}
+    lines = []
+    for contender in study.contenders:
+        again = _again(contender)
+        if again is None:
+            continue
+        spec, flags = again
+        seeds = [run.record["plan"]["seed"] for run in contender.runs]
+        if seeds == list(range(len(seeds))):
+            together.setdefault((len(seeds), *flags), []).append(spec)
+        else:
+            lines += [["train", study.data, "--method", spec, "--seed", str(seed), *flags] for seed in seeds]
+    lines += [
+        ["compare", study.data, "--methods", ",".join(specs), "--seeds", str(seeds), *flags]
+        for (seeds, *flags), specs in together.items()
+    ]
+    if lines:
+        lines.append(["report", f"runs/{slug(study.data)}"])
+    return "\n".join(shlex.join(["longcut", *words]) for words in lines)
+
+
+def _again(contender: Contender) -> tuple[str, list[str]] | None:
+    """The method as it is typed, and further flags, that plan these very runs; None when there are none."""
+    plans = [run.record["plan"] for run in contender.runs]
+    first = plans[0]
+    for spec in (first["label"], first["method"]):
+        try:
+            own = plan(first["data"], spec, select=first["select"]).to_dict()
+            settings = differences([first, own])[1][0]
+            flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+            typed = {key: str(value) for key, value in settings.items()}
+            made = [
+                plan(first["data"], spec, settings=typed, seed=p["seed"], select=p["select"]).to_dict() for p in plans
+            ]
+        except UserError:
+            continue
+        if [_unnamed(p) for p in made] == [_unnamed(p) for p in plans]:
+            return spec, flags + (["--select", first["select"]] if first["select"] != "last" else [])
+    return None
+
+
+def _unnamed(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(to_json({key: value for key, value in plan.items() if key != "label"}))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from longcut.runs import Run
 
-__all__ = ["Contender", "Study", "gallery", "studies"]
+__all__ = ["Contender", "Study", "differences", "gallery", "studies"]
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,19 @@ class Contender:
     def knows_shortcut(self) -> bool:
         """Whether the attribute may have been used: by the method, by one of its variants, or to select."""
         method = METHODS.get(self.plan["method"])
-        variant = any(isinstance(value, str) for value in self.plan["options"].values())
+        variant = any(word in f"{option}" for option in self.plan["options"].items() for word in ("attribute", "group"))
         return method is None or bool(method.needs) or variant or self.plan["select"] not in ("last", "best:average")
 
     def values(self, metric: str) -> list[float]:
         """The metric on the test set at the selected epoch, one value for each seed; ``nan`` where undefined."""
-        return [_value(run.record["scores"]["test"]["values"].get(metric)) for run in self.runs]
+        return [_value(run.scores()["values"].get(metric)) for run in self.runs]
 
     def mean(self, metric: str) -> float:
         return fmean(self.values(metric))
 
     def interval(self, metric: str) -> tuple[float, float]:
         """95 % bootstrap interval of the first run, over test samples."""
-        low, high = self.runs[0].record["scores"]["test"]["intervals"].get(metric) or (None, None)
+        low, high = self.runs[0].scores()["intervals"].get(metric) or (None, None)
         return _value(low), _value(high)
 
     def margin(self, metric: str) -> tuple[float, int]:
@@ -118,7 +118,7 @@ class Study:
         else:
             text = f"{first.name} is right on {_percent(first.mean('average'))} of the test samples"
             if metric == "worst_group":
-                groups = first.runs[0].record["scores"]["test"]["groups"]
+                groups = first.runs[0].scores()["groups"]
                 unit = "class" if all(group["attribute"] is None for group in groups) else "group"
                 text += f" and on {_percent(first.mean(metric))} of its worst {unit}"
         return f"{text}{self._rival(first, others, metric)}."
@@ -167,7 +167,7 @@ def _study(data: str, members: Sequence[Run]) -> Study:
         settings.setdefault(setting, {}).setdefault((plan["seed"], plan["data_seed"]), run)
     groups = [tuple(seeds[key] for key in sorted(seeds)) for seeds in settings.values()]
     contenders = [Contender(name, group) for name, group in zip(_names(groups), groups, strict=True)]
-    percent = not done[0].predictions()["label"].is_floating_point()
+    percent = done[0].record["task"] == "classification"
     first = next((c for c in contenders if c.is_baseline), contenders[0])
     metric = _judged_by(first, percent) or "average"
 
@@ -191,25 +191,41 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Each setting's label, followed by what sets it apart from others of that label."""
     plans = [group[0].record["plan"] for group in groups]
     labels = [_label(plan) for plan in plans]
-    flat = [_flat(plan) for plan in plans]
     names = []
-    for label, own in zip(labels, flat, strict=True):
-        rivals = [other for other, name in zip(flat, labels, strict=True) if name == label]
-        keys = dict.fromkeys(key for settings in rivals for key in settings)
-        differ = [key for key in keys if len({repr(settings.get(key)) for settings in rivals}) > 1]
-        what = ", ".join(f"{key}={own[key]}" for key in differ if key in own)
-        names.append(f"{label} ({what or 'defaults'})" if differ else label)
+    for label, plan in zip(labels, plans, strict=True):
+        rivals = [other for other, name in zip(plans, labels, strict=True) if name == label]
+        own = differences(rivals)[1][rivals.index(plan)]
+        what = ", ".join(f"{key}={value}" for key, value in own.items()) or "defaults"
+        names.append(f"{label} ({what})" if len(rivals) > 1 else label)
     return names
 
 
-def _label(plan: dict[str, Any]) -> str:
-    plain = plan["label"] == plan["method"] and plan["method"] in METHODS
-    return METHODS[plan["method"]].__name__ if plain else plan["label"]
+def _label(plan: Mapping[str, Any]) -> str:
+    """The plan's label, its method written as its authors do.
+
+    >>> _label({"method": "selecmix", "label": "selecmix@paper"})
+    'SelecMix@paper'
+    """
+    name, label = plan["method"], plan["label"]
+    plain = name in METHODS and re.split("[@:]", label)[0] == name
+    return METHODS[name].__name__ + label[len(name) :] if plain else label
 
 
-def _flat(plan: dict[str, Any]) -> dict[str, Any]:
-    own = {key: value for key, value in plan.items() if key not in ("seed", "data_seed", "options", "training")}
-    return {**plan["options"], **plan["training"], **own}
+def differences(plans: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Settings that all plans share, and those of each plan that not all share; without labels and seeds.
+
+    >>> plan = {"method": "erm", "options": {}, "training": {"lr": 0.1, "epochs": 5}, "net": "mlp", "select": "last"}
+    >>> differences([plan, {**plan, "net": "conv"}])[1]
+    [{'net': 'mlp'}, {'net': 'conv'}]
+    """
+    flat = [
+        {key: plan[key] for key in ("method", "net", "select")} | plan["options"] | plan["training"] for plan in plans
+    ]
+    absent = object()
+    shared = {
+        key: value for key, value in flat[0].items() if all(settings.get(key, absent) == value for settings in flat)
+    }
+    return shared, [{key: value for key, value in own.items() if key not in shared} for own in flat]
 
 
 def _runs(count: int) -> str:
@@ -247,19 +263,23 @@ def _shortcut(contender: Contender, cue: str) -> str:
 
 
 def _clear(difference: float, *margins: tuple[float, int]) -> bool:
-    """Whether a difference lies beyond its 95 % interval."""
-    error = math.hypot(*(error for error, _ in margins))
-    return abs(difference) > float(stdtrit(min(freedom for _, freedom in margins), 0.975)) * error
+    """Whether a difference of two means lies beyond its 95 % interval (Welch's t), given their standard errors."""
+    variances = [error**2 for error, _ in margins]
+    total = sum(variances)
+    if total == 0:
+        return difference != 0
+    freedom = total**2 / sum(variance**2 / own for variance, (_, own) in zip(variances, margins, strict=True))
+    return abs(difference) > float(stdtrit(freedom, 0.975)) * math.sqrt(total)
 
 
 def _percent(share: float) -> str:
     """Whole percent, with a decimal where it would otherwise say all or nothing.
 
-    >>> _percent(0.214), _percent(0.998), _percent(1)
-    ('21\u202f%', '99.8\u202f%', '100\u202f%')
+    >>> _percent(0.214), _percent(0.9996), _percent(1)
+    ('21\u202f%', '99.9\u202f%', '100\u202f%')
     """
-    digits = 1 if 0 < share < 0.01 or 0.99 < share < 1 else 0
-    return f"{100 * share:.{digits}f}\u202f%"
+    extreme = f"{100 * share:.0f}" in ("0", "100") and 0 < share < 1
+    return f"{min(max(100 * share, 0.1), 99.9):.1f}\u202f%" if extreme else f"{100 * share:.0f}\u202f%"
 
 
 def _value(number: float | None) -> float:

@@ -1,0 +1,422 @@
+"""The command line: thin commands over the library, which they import when they run."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from longcut.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from longcut.options import Option
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Says users' mistakes and interruptions in one line on stderr, with exit status 2 and 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"longcut: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("longcut: stopped; the same command goes on from where this one was.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="longcut",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+METHOD = "name, name@recipe or name:key=value,key=value (see longcut methods)"
+
+Data = Annotated[str, typer.Argument(help="data set, as name or name:key=value,… (see longcut datasets)")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="method option or training setting; repeatable")
+]
+Net = Annotated[str | None, typer.Option(help="network, such as mlp:hidden=100-100-16 or resnet18:stem=cifar")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="passes over the training set")]
+Select = Annotated[str, typer.Option(help="epoch that counts: last, best:METRIC (on validation) or oracle (on test)")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0: one per core")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
+
+
+def main() -> None:
+    """The ``longcut`` command."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import longcut
+
+        print(longcut.__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Train classifiers that do not take the shortcut."""
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the runs and the page")] = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """See it happen: train three methods on digits whose colour gives the label away, and write a page about it."""
+    from longcut.compare import compare, plan, summary
+
+    plans = [plan("colored-digits", method, seed=seed) for method in ("erm", "lff", "selecmix") for seed in range(3)]
+    with _bar("runs") as progress:
+        records = compare(plans, out, _cores(0), progress)
+    page = _write_report([out], out / "report.html")
+    if as_json:
+        return _print_json({"summary": [summary(record) for record in records], "report": str(page)})
+    _print_comparison(records)
+    print(f"The page about it: {page}")
+
+
+@app.command()
+def datasets(as_json: Json = False) -> None:
+    """List the data sets and their options."""
+    from longcut.datasets import DATASETS
+    from longcut.options import options_of
+
+    rows = {
+        name: {
+            "about": _first_line(entry.function),
+            "options": _options(options_of(entry.function)),
+            "training": dict(entry.training),
+        }
+        for name, entry in DATASETS.items()
+    }
+    if as_json:
+        return _print_json(rows)
+    table = _table("data set", "about", "options (default)")
+    for name, row in rows.items():
+        options = "\n".join(f"{o['name']} ({o['default']}): {o['help']}" for o in row["options"])
+        table.add_row(name, row["about"], options)
+    _print(table)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="one method, in full")] = None, as_json: Json = False
+) -> None:
+    """List the methods, or show the options and recipes of one."""
+    from longcut.methods import METHODS, get
+    from longcut.options import options_of
+
+    rows = {
+        cls.name: {
+            "about": _first_line(cls),
+            "paper": cls.paper,
+            "needs": sorted(cls.needs),
+            "tasks": sorted(cls.tasks),
+            "options": _options(options_of(cls.__init__)),
+            "training": dict(cls.training_defaults),
+            "recipes": {
+                key: {"why": r.why, "options": dict(r.options), "training": dict(r.training), "net": r.net}
+                for key, r in cls.recipes.items()
+            },
+        }
+        for cls in ([get(name)] if name else METHODS.values())
+    }
+    if as_json:
+        return _print_json(rows[name] if name else rows)
+    if name:
+        return _print_method(name, rows[name])
+    table = _table("method", "about", "needs", "recipes", "paper")
+    for key, row in rows.items():
+        table.add_row(key, row["about"], ", ".join(row["needs"]), ", ".join(row["recipes"]), row["paper"])
+    _print(table)
+
+
+@app.command()
+def train(
+    data: Data,
+    method: Annotated[str, typer.Option("--method", "-m", help=METHOD)] = "selecmix",
+    set_: Set = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="published settings of the method; the same as name@recipe")
+    ] = None,
+    net: Net = None,
+    epochs: Epochs = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the data, initial weights, order and mixing")] = 0,
+    select: Select = "last",
+    out: Annotated[Path | None, typer.Option(help="run folder (default: runs/DATA/METHOD-sSEED)")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train one method, or go on with a run that was stopped."""
+    from longcut.compare import execute, folder_name, plan, slug
+
+    chosen = plan(data, _with_recipe(method, recipe), settings=_settings(set_, net, epochs), seed=seed, select=select)
+    folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
+    with _bar("epochs") as progress:
+        record = execute(chosen, folder, lambda epoch: progress(epoch.epoch, epoch.epochs), _device(device))
+    if as_json:
+        return _print_json(record)
+    _print_comparison([record])
+    print(f"The run is in {folder}")
+
+
+@app.command()
+def compare(
+    data: Data,
+    methods: Annotated[str, typer.Option(help=f"joined by commas, each {METHOD}")] = "erm,lff,selecmix",
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each method; the seed also draws the data")] = 3,
+    jobs: Jobs = 1,
+    set_: Set = None,
+    net: Net = None,
+    epochs: Epochs = None,
+    select: Select = "last",
+    out: Annotated[Path | None, typer.Option(help="folder of run folders (default: runs/DATA)")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train several methods with several seeds each; what is already done is not done again."""
+    from longcut.compare import compare, plan, slug, split_methods, summary
+
+    settings = _settings(set_, net, epochs)
+    plans = [
+        plan(data, method, settings=settings, seed=seed, select=select)
+        for method in split_methods(methods)
+        for seed in range(seeds)
+    ]
+    folder = out or Path("runs", slug(plans[0].data))
+    with _bar("runs") as progress:
+        records = compare(plans, folder, _cores(jobs), progress, _device(device))
+    if as_json:
+        return _print_json([summary(record) for record in records])
+    _print_comparison(records)
+    print(f"The runs are in {folder}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    data: Annotated[
+        str | None, typer.Option(help="other data to judge the network on (default: its own test set)")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show the scores of a run with their intervals, on its own test set or on other data."""
+    from longcut.compare import rescore
+    from longcut.evaluate import METRICS
+    from longcut.runs import read
+
+    stored = read(run)
+    scores = rescore(stored, data, _device(device)).to_dict() if data else stored.scores()
+    if as_json:
+        return _print_json(scores)
+    table = _table("metric", "value", "95 % interval", "what it is")
+    for name, value in scores["values"].items():
+        low, high = scores["intervals"][name]
+        interval = "–" if low is None or math.isnan(low) else f"{low:.4g} … {high:.4g}"
+        table.add_row(name, "–" if value is None or math.isnan(value) else f"{value:.4g}", interval, METRICS[name])
+    _print(table)
+
+
+@app.command()
+def report(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="run folders, or folders of them")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="page to write")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about finished runs."""
+    page = _write_report(paths, out)
+    if as_json:
+        return _print_json({"report": str(page)})
+    print(f"The page: {page}")
+
+
+@app.command()
+def reproduce(
+    recipe: Annotated[str, typer.Argument(help="table of a paper, such as selecmix/table1")],
+    only: Annotated[list[str] | None, typer.Option(help="data set, column or row of the table; repeatable")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="runs per cell (default: the paper's)")] = None,
+    set_: Set = None,
+    epochs: Epochs = None,
+    out: Annotated[Path, typer.Option(help="folder of run folders")] = Path("runs/reproduce"),
+    jobs: Jobs = 1,
+    as_json: Json = False,
+) -> None:
+    """Train what a paper's table reports, and show our numbers beside the paper's."""
+    from longcut.reproduce import run
+
+    with _bar("runs") as progress:
+        cells = run(recipe, only or (), seeds, out, _cores(jobs), progress, _settings(set_, None, epochs))
+    if as_json:
+        return _print_json(cells)
+    table = _table("row", "data", "published", "ours, last epoch", "ours, best epoch", "epochs", "seeds")
+    for cell in cells:
+        numbers = [_spread(cell[key], cell[f"{key}_sd"]) for key in ("published", "last", "best")]
+        table.add_row(cell["row"], cell["column"], *numbers, str(cell["epochs"]), str(cell["seeds"]))
+    _print(table)
+    print("Accuracy on the test set in %, mean ± standard deviation over seeds. An oracle picks the best epoch.")
+
+
+# --- what is given ----------------------------------------------------------------------------------------------------
+
+
+def _settings(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for text in given or ():
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or key in settings:
+            raise UserError(f"--set {text} {'is given twice' if equals else 'is not KEY=VALUE'}; write --set lr=0.01.")
+        settings[key] = value
+    for key, value in (("net", net), ("epochs", epochs)):
+        if value is not None:
+            if key in settings:
+                raise UserError(f"{key} is given by --{key} and by --set; leave out one of them.")
+            settings[key] = value
+    return settings
+
+
+def _with_recipe(method: str, recipe: str | None) -> str:
+    if recipe is None:
+        return method
+    name, colon, own = method.partition(":")
+    if "@" in name:
+        raise UserError(f"the recipe is given by --recipe {recipe} and by --method {method}; leave out one of them.")
+    return f"{name}@{recipe}{colon}{own}"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f"device '{name}' is not there; use cpu, or auto to take a GPU where there is one.") from None
+    return name
+
+
+def _cores(jobs: int) -> int:
+    from joblib import cpu_count
+
+    return jobs or cpu_count()
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def _write_report(paths: list[Path], out: Path) -> Path:
+    from longcut.report import write
+
+    return write(paths, out)
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").partition("\n")[0].replace("``", "")
+
+
+def _options(options: Iterable[Option]) -> list[dict[str, Any]]:
+    return [{"name": o.name, "default": o.default, "allowed": o.allowed, "help": o.help} for o in options]
+
+
+def _print_json(value: Any) -> None:
+    from longcut.runs import to_json
+
+    print(to_json(value, indent=2, default=str))
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
+def _print_method(name: str, row: Mapping[str, Any]) -> None:
+    print(f"{name}: {row['about']}\n{row['paper']}\nlearns {' and '.join(row['tasks'])}")
+    if row["needs"]:
+        print(f"needs the {' and '.join(row['needs'])} of each training sample")
+    options = _table("option", "default", "allowed", "what it is")
+    for option in row["options"]:
+        options.add_row(option["name"], str(option["default"]), option["allowed"], option["help"])
+    recipes = _table("recipe", "what it reproduces", "sets")
+    for recipe, about in row["recipes"].items():
+        sets = about["options"] | about["training"] | ({"net": about["net"]} if about["net"] else {})
+        recipes.add_row(recipe, about["why"], ", ".join(f"{key}={value}" for key, value in sets.items()))
+    for table in (options, recipes):
+        if table.row_count:
+            _print(table)
+
+
+def _print_comparison(records: list[dict[str, Any]]) -> None:
+    from longcut.compare import COLUMNS, table
+
+    headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in table(records):
+        headed.setdefault((row["data"], row["selection"]), []).append(row)
+    for (data, selection), rows in headed.items():
+        shown = _table("method", "runs", "test", "best\nepoch", "aligned", "conflicting", "worst\ngroup")
+        shown.columns[0].overflow = "fold"  # a long label is broken into lines, a number is not
+        for column in shown.columns[1:]:
+            column.no_wrap = True
+        for row in rows:
+            show = (100, ".1f") if row["task"] == "classification" else (1, ".4g")
+            cells = [_spread(row[name][0], row[name][1], *show) for name in COLUMNS]
+            shown.add_row(row["label"], str(row["runs"]), *cells)
+        print(f"{data}, epoch chosen by: {selection}")
+        _print(shown)
+    print(
+        "Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen;\n"
+        "'best epoch' is the highest of all epochs: an oracle picks it."
+    )
+
+
+def _spread(mean: float | None, deviation: float | None, factor: float = 1, form: str = ".1f") -> str:
+    known = [format(factor * value, form) for value in (mean, deviation) if value is not None]
+    return " ± ".join(known) or "–"
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Callable[[float, int], None]]:
+    """A bar with the time left, on stderr, gone when all is done; where stderr is no terminal, nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(
+            task, completed=done, total=total, description=f"{done:.4g}/{total} {unit}"
+        )

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from longcut.bias import ContrastiveBias, Difficulty
+from longcut.contrast import supervised_contrastive
+from longcut.data import Info, generator
+
+
+def info(n_stored: int, n_classes: int) -> Info:
+    return Info("toy", (2,), n_classes, n_stored=n_stored)
+
+
+# --- Difficulty -------------------------------------------------------------------------------------------------------
+
+
+class Naive:
+    """LfF's relative difficulty in Python's own numbers, sample by sample."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay, self.biased, self.debiased, self.label = decay, {}, {}, {}
+
+    def update(self, index: Sequence[int], label: Sequence[int], biased: Sequence[float], debiased: Sequence[float]):
+        for i, y, b, d in zip(index, label, biased, debiased, strict=True):
+            for memory, now in ((self.biased, b), (self.debiased, d)):
+                memory[i] = self.decay * memory[i] + (1 - self.decay) * now if i in memory else now
+            self.label[i] = y
+        weights = []
+        for i, y in zip(index, label, strict=True):
+            b, d = (
+                memory[i] / peak if (peak := max(memory[j] for j in memory if self.label[j] == y)) else 0.0
+                for memory in (self.biased, self.debiased)
+            )
+            weights.append(b / (b + d + 1e-8))
+        return weights
+
+
+losses = st.one_of(st.just(0.0), st.floats(2**-10, 32, width=32))
+
+
+@st.composite
+def visits(draw):
+    """Labels of all samples, and batches of distinct samples with the losses of both nets."""
+    n = draw(st.integers(1, 9))
+    label = draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
+    batches = []
+    for _ in range(draw(st.integers(1, 6))):
+        index = draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5, unique=True))
+        row = st.lists(losses, min_size=len(index), max_size=len(index))
+        batches.append((index, [label[i] for i in index], draw(row), draw(row)))
+    return n, batches
+
+
+def update(difficulty: Difficulty, index, label, biased, debiased) -> Tensor:
+    return difficulty.update(torch.tensor(index), torch.tensor(label), torch.tensor(biased), torch.tensor(debiased))
+
+
+@given(visits(), st.sampled_from([0.0, 0.7, 0.9]))
+def test_difficulty_is_the_naive_one_visit_after_visit(case, decay):
+    n, batches = case
+    difficulty, naive = Difficulty(info(n, 3), decay), Naive(decay)
+    for batch in batches:
+        weight, expected = update(difficulty, *batch), torch.tensor(naive.update(*batch), dtype=torch.float64)
+        torch.testing.assert_close(weight.double(), expected, atol=1e-6, rtol=1e-5)
+        assert weight.min() >= 0 and weight.max() <= 1
+
+
+def test_difficulty_by_hand():
+    """Two samples of class 0 and one of class 1; sample 3 is never visited."""
+    difficulty = Difficulty(info(4, 2))
+    # class 0: biased 4 and 1 of at most 4, debiased 1 and 2 of at most 2; class 1 is alone, so both its losses are 1
+    weight = update(difficulty, [0, 1, 2], [0, 0, 1], [4.0, 1.0, 9.0], [1.0, 2.0, 0.1])
+    torch.testing.assert_close(weight, torch.tensor([1 / 1.5, 0.25 / 1.25, 0.5]))
+    # biased 0.7·4 + 0.3·2 = 3.4, itself the largest of its class; debiased 0.7·1 + 0.3·11 = 4, now larger than 2
+    weight = update(difficulty, [0], [0], [2.0], [11.0])
+    torch.testing.assert_close(weight, torch.tensor([0.5]))
+    # biased 0.7·1 + 0.3·1 = 1 of at most 3.4; debiased 0.7·2 + 0.3·2 = 2 of at most 4
+    weight = update(difficulty, [1], [0], [1.0], [2.0])
+    torch.testing.assert_close(weight, torch.tensor([(1 / 3.4) / (1 / 3.4 + 0.5)]))
+
+
+def test_difficulty_of_no_loss_is_zero():
+    assert update(Difficulty(info(3, 2)), [0, 2], [0, 1], [0.0, 0.0], [0.0, 0.0]).tolist() == [0, 0]
+
+
+def test_difficulty_survives_a_sample_twice_in_a_batch():
+    """An oversampled sample: one of its losses is remembered, and its weights are weights."""
+    difficulty = Difficulty(info(3, 2))
+    update(difficulty, [1, 0], [0, 0], [5.0, 5.0], [5.0, 5.0])
+    weight = update(difficulty, [1, 1, 0], [0, 0, 0], [1.0, 3.0, 2.0], [2.0, 4.0, 2.0])
+    assert torch.isfinite(weight).all() and weight.min() >= 0 and weight.max() <= 1
+    assert weight[0] == weight[1]
+    assert difficulty.loss[0, 1].item() in [pytest.approx(0.7 * 5 + 0.3 * now) for now in (1, 3)]
+
+
+def test_difficulty_passes_no_gradient():
+    difficulty, loss = Difficulty(info(2, 1)), torch.ones(2, requires_grad=True)
+    weight = difficulty.update(torch.arange(2), torch.zeros(2).long(), loss, 2 * loss)
+    assert not weight.requires_grad and not difficulty.loss.requires_grad
+
+
+def test_difficulty_goes_on_from_its_state():
+    """What a resumed run needs is in the state."""
+    first, resumed = Difficulty(info(4, 2)), Difficulty(info(4, 2))
+    update(first, [0, 1, 3], [0, 0, 1], [1.0, 2.0, 3.0], [2.0, 2.0, 1.0])
+    resumed.load_state_dict(first.state_dict())
+    batch = ([0, 2], [0, 1], [4.0, 1.0], [1.0, 1.0])
+    assert torch.equal(update(first, *batch), update(resumed, *batch))
+
+
+# --- ContrastiveBias --------------------------------------------------------------------------------------------------
+
+
+def model(n_stored: int = 6, **options) -> ContrastiveBias:
+    net = nn.Linear(2, 3)
+    nn.init.normal_(net.weight, generator=generator(0))
+    return ContrastiveBias(net, info(n_stored, 2), 3, **options)
+
+
+def test_embeddings_are_unit_vectors_of_what_the_net_says():
+    bias, x = model(), torch.randn(5, 2, generator=generator(1))
+    z = bias.embed(x)
+    torch.testing.assert_close(z.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(z * bias.net(x).norm(dim=1, keepdim=True), bias.net(x))
+
+
+def test_remembers_the_samples_that_passed():
+    bias, z = model(), torch.eye(3, requires_grad=True)
+    bias.remember(torch.tensor([4, 0]), z[:2])
+    bias.remember(torch.tensor([0, 1]), z[1:])
+    assert bias.seen.tolist() == [True, True, False, False, True, False]
+    expected = torch.zeros(6, 3)
+    expected[[4, 0, 1], [0, 1, 2]] = 1
+    assert torch.equal(bias.bank, expected)
+    assert not bias.bank.requires_grad
+    assert {"bank", "seen"} <= bias.state_dict().keys()
+
+
+OPPOSITE = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [-1.0, 0, 0], [-1.0, 0, 0]])
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.5])
+@pytest.mark.parametrize(
+    ("options", "factor"),
+    [
+        ({"loss": "sc"}, lambda p: 1),
+        ({"loss": "sc", "scale": "code"}, lambda p: 1),
+        ({"loss": "gsc"}, lambda p: p**0.7),
+        ({"q": 0.3}, lambda p: p**0.3),
+        ({"scale": "code"}, lambda p: 0.7 * p**0.7),
+    ],
+)
+def test_loss_of_two_opposite_pairs(options, factor, temperature):
+    """One partner at cosine 1, two others at -1, so p = 1 / (1 + 2 exp(-2 / temperature)) and each anchor's loss is
+    that times -log p.
+    """
+    p = 1 / (1 + 2 * math.exp(-2 / temperature))
+    loss = model(temperature=temperature, **options).loss(OPPOSITE, torch.tensor([0, 0, 1, 1]))
+    assert loss.item() == pytest.approx(factor(p) * -math.log(p), rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("sc", math.log(2)), ("gsc", 2**-0.7 * math.log(2))])
+def test_loss_is_the_mean_over_all_anchors(kind, expected):
+    """Three alike, so p = 1/2; the third has no positives and counts 0, in the mean too."""
+    loss = model(loss=kind).loss(OPPOSITE[[0, 0, 0]], torch.tensor([0, 0, 1]))
+    assert loss.item() == pytest.approx(2 / 3 * expected)
+
+
+@pytest.mark.parametrize("kind", ["gsc", "sc"])
+def test_loss_trains_the_net(kind):
+    """Steps along the gradient bring the samples of a label together (the weights, which pass none, may well grow)."""
+    bias, label = model(loss=kind), torch.arange(40) % 2
+    x = torch.randn(40, 2, generator=generator(1)) + 2 * label[:, None]
+    optimizer = torch.optim.SGD(bias.parameters(), 0.1)
+    start = supervised_contrastive(bias.embed(x), label)
+    for _ in range(20):
+        optimizer.zero_grad()
+        bias.loss(bias.embed(x), label).backward()
+        optimizer.step()
+    assert supervised_contrastive(bias.embed(x), label) < start

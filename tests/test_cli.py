@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import longcut
+from longcut import runs
+from longcut.cli import app
+from longcut.datasets import DATASETS, Entry
+from longcut.methods import METHODS
+
+FAST = ("--epochs", "1", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def call(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def printed(*arguments: str | Path) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def printed_json(*arguments: str | Path) -> Any:
+    result = call(*arguments, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line on stderr of a call that ends with status 2 and writes nothing."""
+    before = sorted(Path.cwd().rglob("*"))
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert sorted(Path.cwd().rglob("*")) == before
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("longcut: ")
+    return line.removeprefix("longcut: ")
+
+
+# --- what it costs to ask ---------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_imports_nothing_heavy():
+    code = "import json, sys, longcut.cli; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert "typer" in modules
+    assert not modules & {"torch", "numpy", "sklearn", "pydantic", "joblib", "matplotlib", "jinja2"}
+
+
+def test_help_answers_in_half_a_second():
+    """Of processor time: how long one waits also depends on what else the machine is doing."""
+    seconds = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-m", "longcut", "--help"], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert "compare" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_version():
+    assert printed("--version").strip() == longcut.__version__
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "datasets", "methods", "train", "compare", "evaluate", "report", "reproduce"]
+)
+def test_every_command_has_help_and_json(command: str):
+    text = printed(command, "--help")
+    assert "--json" in text
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+
+def test_methods_are_listed():
+    text = printed("methods")
+    for name, method in METHODS.items():
+        assert name in text
+        assert method.paper.split(",")[0] in text
+    listed = printed_json("methods")
+    assert listed.keys() == METHODS.keys()
+    assert listed["lisa"]["needs"] == ["attribute"]
+
+
+def test_one_method_in_full():
+    text = printed("methods", "lff")
+    for word in (METHODS["lff"].paper, "decay", "0.7", "at least 0 and below 1", "paper", "scale=code"):
+        assert word in text
+    one = printed_json("methods", "lff")
+    option = {"name": "scale", "default": "paper", "allowed": "paper or code"}
+    assert option.items() <= next(o for o in one["options"] if o["name"] == "scale").items()
+    assert one["recipes"]["paper"]["options"] == {"scale": "code"}
+    assert "attribute of each training sample" in printed("methods", "lisa")
+    assert refused("methods", "lfff").startswith("unknown method 'lfff': did you mean 'lff'? Known: erm, ")
+
+
+def test_data_sets_are_listed():
+    text = printed("datasets")
+    for name in DATASETS:
+        assert name in text
+    (option,) = printed_json("datasets")["colored-digits"]["options"]
+    assert (option["name"], option["default"], option["allowed"]) == ("ratio", 0.05, "a number from 0 to 0.9")
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_train_evaluate_and_train_again():
+    text = printed("train", "colored-digits:ratio=0.02", "--method", "erm", "--seed", "3", *FAST)
+    folder = Path("runs/colored-digits-ratio=0.02/erm-s3")
+    assert str(folder) in text
+    assert "worst" in text
+    record = runs.read(folder).record
+    assert record["plan"]["training"]["epochs"] == 1
+    average = record["scores"]["test"]["values"]["average"]
+    assert f"{100 * average:.1f}" in text
+    assert printed_json("train", "colored-digits:ratio=0.02", "--method", "erm", "--seed", "3", *FAST) == record
+    assert f"{average:.4g}" in printed("evaluate", folder)
+    assert printed_json("evaluate", folder) == record["scores"]["test"]
+    assert printed_json("evaluate", folder, "--data", "colored-digits:ratio=0.02") == record["scores"]["test"]
+    assert printed_json("evaluate", folder, "--data", "colored-digits:ratio=0.9")["n"] == 600
+
+
+def test_settings_from_every_side():
+    record = printed_json(
+        "train", "colored-digits", "-m", "lff:q=0.5", "--recipe", "paper", "--set", "decay=0.6", "--set", "lr=0.01",
+        "--net", "mlp:hidden=8", "--select", "best:worst_group", "--out", "run", *FAST,
+    )  # fmt: skip
+    plan = record["plan"]
+    assert plan["options"] == {"q": 0.5, "decay": 0.6, "scale": "code"}
+    assert (plan["training"]["lr"], plan["net"], plan["select"]) == (0.01, "mlp:hidden=8", "best:worst_group")
+    assert plan["label"] == "lff@paper:q=0.5"
+
+
+def test_compare_and_go_on():
+    arguments = ("compare", "colored-digits", "--methods", "erm,lff:q=0.5,decay=0.6", "--seeds", "2", "--out", "out")
+    rows = printed_json(*arguments, *FAST)
+    assert rows == json.loads(Path("out/summary.json").read_text())
+    assert [(row["method"], row["seed"]) for row in rows] == [("erm", 0), ("erm", 1), ("lff", 0), ("lff", 1)]
+    assert rows[2]["options"] == {"q": 0.5, "decay": 0.6}
+    text = printed(*arguments, *FAST)
+    assert "lff:q=0.5,decay=0.6" in text
+    assert "±" in text
+    assert "oracle" in text
+
+
+def test_the_demo(monkeypatch: pytest.MonkeyPatch):
+    quick = Entry(DATASETS["colored-digits"].target, {"epochs": 1, "net": "mlp:hidden=8"})
+    monkeypatch.setitem(DATASETS, "colored-digits", quick)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    text = printed("demo", "--out", "demo")
+    assert Path("demo/report.html").is_file()
+    assert "demo/report.html" in text
+    for word in ("erm", "lff", "selecmix", "worst"):
+        assert word in text
+    again = printed_json("demo", "--out", "demo")
+    assert again["report"] == "demo/report.html"
+    assert [row["method"] for row in again["summary"]] == ["erm"] * 3 + ["lff"] * 3 + ["selecmix"] * 3
+    assert printed_json("report", "demo/erm-s0", "demo/lff-s1", "-o", "page.html") == {"report": "page.html"}
+    assert Path("page.html").is_file()
+
+
+def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPatch):
+    cell = {"row": "SelecMix", "column": "0.5%", "published": 70.0, "published_sd": 0.5, "last": 71.25, "last_sd": None}
+    cell |= {"best": 72.0, "best_sd": 1.0, "epochs": 2, "seeds": 1}
+    asked = []
+    monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: asked.append(arguments) or [cell])
+    arguments = ("reproduce", "selecmix/table1", "--only", "0.5%", "--only", "SelecMix", "--seeds", "1", "--epochs", "2")
+    text = printed(*arguments, "--jobs", "3", "--set", "lr=0.1")
+    for word in ("SelecMix", "70.0 ± 0.5", "71.2", "72.0 ± 1.0"):
+        assert word in text
+    recipe, only, seeds, out, jobs, _, settings = asked[0]
+    assert (recipe, only, seeds, out, jobs) == ("selecmix/table1", ["0.5%", "SelecMix"], 1, Path("runs/reproduce"), 3)
+    assert settings == {"lr": "0.1", "epochs": 2}
+    assert printed_json(*arguments) == [cell]
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train colored-digts", "unknown data set 'colored-digts': did you mean 'colored-digits'"),
+        ("train colored-digits:ratio=2", "colored-digits: ratio=2 is not allowed; give a number from 0 to 0.9."),
+        ("train colored-digits:ration=0.1", "unknown option of colored-digits 'ration': did you mean 'ratio'"),
+        ("train colored-digits -m slecmix", "unknown method 'slecmix': did you mean 'selecmix'"),
+        ("compare colored-digits --methods erm,lf", "unknown method 'lf': did you mean 'lff'"),
+        ("train colored-digits -m lff --recipe papr", "unknown recipe of lff 'papr': did you mean 'paper'"),
+        ("train colored-digits -m lff@paper --recipe paper", "the recipe is given by --recipe paper and by --method"),
+        ("train colored-digits -m lff --set qq=1", "unknown setting of lff 'qq': did you mean 'q'"),
+        ("train colored-digits -m lff --set q=7", "method 'lff': q=7 is not allowed; give a number above 0"),
+        ("train colored-digits --set lr", "--set lr is not KEY=VALUE; write --set lr=0.01."),
+        ("train colored-digits --set lr=1 --set lr=2", "--set lr=2 is given twice; write --set lr=0.01."),
+        ("train colored-digits --epochs 3 --set epochs=2", "epochs is given by --epochs and by --set; leave out"),
+        ("train colored-digits --net mpl", "unknown net 'mpl': did you mean 'mlp'"),
+        ("train colored-digits --net resnet18:stem=x", "unknown stem 'x'"),
+        ("train colored-digits --select best:worst", "unknown metric 'worst'"),
+        ("train colored-digits --device gpu", "device 'gpu' is not there; use cpu, or auto to take a GPU where there is"),
+        ("train colored-digits --out /dev/null/run", "cannot write to /dev/null/run ("),
+        ("evaluate nowhere", "nowhere is no run folder: it has no run.json; name a folder that a run was written to."),
+        ("report nowhere", "there is no run at or below nowhere; name folders that runs were written to."),
+        ("reproduce selecmix/table9", "unknown recipe 'selecmix/table9': did you mean 'selecmix/table"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(arguments: str, message: str):
+    assert refused(*arguments.split()).startswith(message)
+    if arguments.startswith(("train", "compare")):
+        assert refused(*arguments.split(), "--json").startswith(message)
+
+
+def test_an_out_that_is_not_ours_is_refused():
+    Path("photos").mkdir()
+    Path("photos/cat.png").touch()
+    for command, kind in (("train", "a run"), ("compare", "a folder of runs")):
+        message = f"photos exists and is neither empty nor {kind}; choose a new or empty folder."
+        assert refused(command, "colored-digits", "--out", "photos") == message
+    message = "photos exists and is neither empty nor a folder of runs; choose a new or empty folder."
+    assert refused("demo", "--out", "photos") == message
+
+
+def test_another_run_in_the_folder_is_refused():
+    printed("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    line = refused("train", "colored-digits", "-m", "erm", "--out", "run", "--set", "lr=0.1", *FAST)
+    assert line == "run holds another run (lr 0.002 instead of 0.1); choose another folder, or delete that one."
+
+
+def test_a_newer_run_folder_is_refused():
+    printed("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    record = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(record | {"schema": runs.SCHEMA + 1}))
+    for arguments in (("evaluate", "run"), ("report", "run"), ("train", "colored-digits", "--out", "run")):
+        assert refused(*arguments).startswith("run was written by a newer longcut (run schema 2, this one knows 1);")
+
+
+def test_a_second_writer_is_refused():
+    from longcut.compare import plan
+
+    planned = plan("colored-digits", "erm", settings={"epochs": 1}).to_dict()
+    with runs.Writer("run", planned) as writer:
+        writer.start("")
+        line = refused("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    assert line == "another process is writing run; wait until it is done, or choose another folder."
+
+
+def test_a_loss_that_is_no_number_leaves_nothing_half_written():
+    line = refused("train", "colored-digits", "-m", "erm", "--set", "lr=1e30", "--out", "run", *FAST)
+    assert line.startswith("the loss stopped being a finite number in epoch 1, step ")
+    assert line.endswith("lower the learning rate (lr=1e+30) or check the inputs.")
+
+
+def test_a_key_press_ends_with_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("longcut.compare.execute", interrupted)
+    result = call("train", "colored-digits")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "longcut: stopped; the same command goes on from where this one was.\n"
+
+
+def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("longcut.compare.execute", broken)
+    with pytest.raises(ZeroDivisionError):
+        call("train", "colored-digits")

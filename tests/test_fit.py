@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from longcut.data import Batch, Dataset, Splits, generator
+from longcut.errors import UserError
+from longcut.fit import Epoch, Training, fit, parse_selection, steps_per_epoch
+from longcut.methods import build
+from longcut.methods.base import Method
+from longcut.methods.erm import ERM
+from longcut.nets import Net
+
+
+def toy(n: int = 22, seed: int = 0) -> Dataset:
+    draw = generator(seed, 99)
+    x = torch.randn(n, 3, generator=draw)
+    label = (torch.arange(n) % 2).long()
+    return Dataset.of(x + label[:, None], label, torch.arange(n) // 2 % 2, aligned=(0, 1))
+
+
+def splits(n: int = 22) -> Splits:
+    return Splits(toy(n), toy(8, 1), toy(8, 2))
+
+
+def linear() -> Net:
+    return Net([nn.Flatten()], nn.Linear(3, 2))
+
+
+class Recorder(ERM):
+    """ERM that remembers what it was shown; ``seen`` is shared by the runs that are handed the same list."""
+
+    def __init__(self, make_net, info):
+        super().__init__(make_net, info)
+        self.rates, self.weights, self.batches, self.pools = [], [], [], []
+
+    def on_pool(self, pool):
+        self.pools.append(pool)
+        return pool.with_extra(place=torch.arange(len(pool)))
+
+    def step(self, batch, optimizers, backward):
+        self.rates.append(optimizers[0].param_groups[0]["lr"])
+        self.batches.append(batch)
+        result = super().step(batch, optimizers, backward)
+        self.weights.append([p.detach().clone() for p in self.net.parameters()])
+        return result
+
+
+def recorded(training: Training, data: Splits | None = None, **how) -> tuple[Recorder, list[torch.Tensor]]:
+    data = data or splits()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        method = Recorder(linear, data.info)
+    fitted = fit(method, data, training, **how)
+    return method, [p.detach() for p in fitted.method.net.parameters()]
+
+
+# --- minibatches ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "drop_last", "sizes"),
+    [
+        (16, False, [4, 4, 4, 4]),
+        (9, False, [4, 4, 1]),  # the last pool is a single sample
+        (13, False, [4, 4, 5]),  # within a pool, a last single sample joins the one before
+        (14, False, [4, 4, 4, 2]),
+        (14, True, [4, 4]),
+        (6, True, [4, 2]),  # the only pool is never left out
+    ],
+)
+def test_how_an_epoch_is_cut(n: int, drop_last: bool, sizes: list[int]):
+    method, _ = recorded(Training(epochs=1, batch=4, pool=2, drop_last=drop_last), splits(n))
+    assert [len(batch) for batch in method.batches] == sizes
+
+
+@given(st.integers(2, 60), st.integers(1, 9), st.integers(1, 4), st.booleans())
+def test_every_sample_once_per_epoch_and_the_steps_are_counted_right(n: int, batch: int, pool: int, drop_last: bool):
+    training = Training(epochs=1, batch=batch, pool=pool, drop_last=drop_last)
+    data = toy(60).take(torch.arange(60).roll(-1)[:n]) if n > 3 else toy(n + 2)
+    method, _ = recorded(training, Splits(data, None, data))
+    index = torch.cat([b.index for b in method.batches if b.index is not None])
+    assert len(index.unique()) == len(index)
+    whole = len(data) - len(data) % (batch * pool) if drop_last and len(data) >= batch * pool else len(data)
+    assert len(index) == whole
+    assert len(method.batches) == steps_per_epoch(len(data), training)
+    if batch > 1:
+        assert all(len(b) <= batch + 1 for b in method.batches)
+
+
+def test_a_pool_is_shown_once_and_its_columns_go_to_the_minibatches():
+    method, _ = recorded(Training(epochs=2, batch=4, pool=2))
+    assert [len(pool) for pool in method.pools] == [8, 8, 6] * 2
+    assert [batch.extra["place"].tolist() for batch in method.batches[:3]] == [[0, 1, 2, 3], [4, 5, 6, 7], [0, 1, 2, 3]]
+    first = torch.cat([pool.index for pool in method.pools[:3] if pool.index is not None])
+    second = torch.cat([pool.index for pool in method.pools[3:] if pool.index is not None])
+    assert not torch.equal(first, second), "each epoch has its own order"
+    assert torch.equal(first.sort().values, second.sort().values)
+
+
+# --- schedule and averaging -------------------------------------------------------------------------------------------
+
+
+def test_the_cosine_schedule_by_hand():
+    # 12 samples in pools of one minibatch of 4: 3 steps per epoch, 6 in all; half a cosine from 1 to 0
+    training = Training(epochs=2, batch=4, pool=1, lr=0.8, schedule="cosine")
+    method, _ = recorded(training, splits(12))
+    r = math.sqrt(3)
+    assert method.rates == pytest.approx([0.8 * f for f in (1, (2 + r) / 4, 0.75, 0.5, 0.25, (2 - r) / 4)])
+
+
+def test_the_cosine_schedule_keeps_the_ratio_of_several_rates():
+    class Two(Recorder):
+        def optimizers(self, training) -> list[torch.optim.Optimizer]:
+            first, second = self.net.parameters()
+            return [torch.optim.SGD([first], lr=1.0), torch.optim.SGD([second], lr=0.1)]
+
+        def step(self, batch, optimizers, backward):
+            self.second = [*getattr(self, "second", []), optimizers[1].param_groups[0]["lr"]]
+            return super().step(batch, optimizers, backward)
+
+    method = Two(linear, splits().info)
+    fit(method, splits(12), Training(epochs=2, batch=4, pool=1, schedule="cosine"))
+    assert method.second == pytest.approx([0.1 * rate for rate in method.rates])
+
+
+def test_the_constant_schedule():
+    method, _ = recorded(Training(epochs=2, batch=8, pool=1, lr=0.3))
+    assert set(method.rates) == {0.3}
+
+
+def test_averaging_against_a_naive_loop():
+    training = Training(epochs=3, batch=4, pool=1, lr=0.05)
+    method, used = recorded(dataclasses.replace(training, average=0.8))
+    plain, last = recorded(training)
+    for a, b in zip(method.weights[-1], plain.weights[-1], strict=True):
+        assert torch.equal(a, b), "the average does not touch what is trained"
+    for number, parameter in enumerate(used):
+        average = method.weights[0][number].double()
+        for weights in method.weights[1:]:
+            average = 0.8 * average + 0.2 * weights[number]
+        assert torch.allclose(parameter.double(), average, atol=1e-6)
+        assert torch.equal(last[number], plain.weights[-1][number])
+
+
+def test_the_average_is_what_is_evaluated():
+    rows = []
+    training = Training(epochs=2, batch=4, pool=1, lr=0.5, average=0.9)
+    data = splits()
+    method = ERM(linear, data.info)
+    fitted = fit(method, data, training, on_epoch=lambda epoch: rows.append(epoch.row))
+    right = (fitted.method(data.test.gather(torch.arange(8))).argmax(1) == data.test.label).double().mean()
+    assert rows[-1]["test"]["average"] == pytest.approx(float(right))
+
+
+# --- selection --------------------------------------------------------------------------------------------------------
+
+
+class Staged(Net):
+    """Right about a sample (its rank in [0, 1), its label, its split) where the rank is below the split's level."""
+
+    def __init__(self):
+        super().__init__([], nn.Identity())
+        self.register_buffer("levels", torch.zeros(3))
+        self.dummy = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        right = x[:, 0] < self.get_buffer("levels")[x[:, 2].long()]
+        wrong_label = 1 - x[:, 1]
+        return torch.eye(2)[torch.where(right, x[:, 1], wrong_label).long()] + 0 * self.dummy
+
+
+class Scripted(Method):
+    """Learns nothing; its accuracy on validation and test is written down, epoch by epoch."""
+
+    name, paper, tasks = "scripted", "", frozenset({"classification", "regression"})
+    script = ((0.2, 0.9), (0.8, 0.1), (0.5, 0.5), (0.8, 0.9))
+
+    def on_epoch(self, epoch, epochs):
+        self.net.get_buffer("levels")[1:] = torch.tensor(self.script[epoch])
+
+    def loss(self, batch):
+        return self(batch.x).mean() * 0 + 2.5, {"half": torch.tensor(0.5), "rows": torch.tensor(float(len(batch)))}
+
+
+def staged(split: int) -> Dataset:
+    label = torch.arange(20) % 2
+    x = torch.stack([torch.arange(20) / 20, label.float(), torch.full((20,), float(split))], 1)
+    return Dataset.of(x, label)
+
+
+STAGED = Splits(staged(0), staged(1), staged(2))
+
+
+def staged_run(select: str, **training):
+    return fit(Scripted(Staged, STAGED.info), STAGED, Training(epochs=4, **training), select=select)
+
+
+@pytest.mark.parametrize(
+    ("select", "epoch"), [("last", 4), ("best:average", 2), ("best:balanced", 2), ("oracle", 1)]
+)  # of equals, the first
+def test_selection_takes_the_best_epoch_and_its_weights(select: str, epoch: int):
+    fitted = staged_run(select)
+    assert fitted.epoch == epoch
+    assert fitted.method.net.get_buffer("levels")[1:].tolist() == pytest.approx(Scripted.script[epoch - 1])
+    assert [row["valid"]["average"] for row in fitted.history] == pytest.approx([0.2, 0.8, 0.5, 0.8])
+    assert [row["test"]["average"] for row in fitted.history] == pytest.approx([0.9, 0.1, 0.5, 0.9])
+
+
+def test_only_evaluated_epochs_can_be_selected_and_the_last_always_is():
+    fitted = staged_run("best:average", every=3)
+    assert [row["epoch"] for row in fitted.history if "valid" in row] == [3, 4]
+    assert fitted.epoch == 4
+
+
+def test_the_history_holds_means_over_the_steps():
+    fitted = staged_run("last", batch=8, pool=1)  # minibatches of 8, 8 and 4
+    row = fitted.history[0]
+    assert (row["epoch"], row["loss"], row["half"]) == (1, pytest.approx(2.5), pytest.approx(0.5))
+    assert row["rows"] == pytest.approx(20 / 3)
+    assert row["seconds"] > 0
+
+
+def test_a_regression_selects_the_lowest_error():
+    class Constant(Scripted):
+        def on_epoch(self, epoch, epochs):
+            self.net.get_buffer("levels")[0] = (3.0, 1.0, 2.0)[epoch]
+
+    class Level(Staged):
+        def forward(self, x):
+            return self.get_buffer("levels")[:1].expand(len(x), 1) + 0 * self.dummy
+
+    data = Dataset.of(torch.zeros(4, 1), torch.zeros(4))
+    fitted = fit(Constant(Level, data.info), Splits(data, data, data), Training(epochs=3), select="best:average")
+    assert fitted.epoch == 2
+    assert [row["valid"]["average"] for row in fitted.history] == pytest.approx([9.0, 1.0, 4.0])
+
+
+def test_selection_rules_are_read():
+    assert parse_selection("last") == ("", "")
+    assert parse_selection("oracle") == ("test", "average")
+    assert parse_selection("best:conflicting") == ("valid", "conflicting")
+
+
+# --- the same bits ----------------------------------------------------------------------------------------------------
+
+
+class Helped(ERM):
+    """Trains a helper before and another one after, and draws from both random streams everywhere."""
+
+    def prepare(self, train, fit):
+        helper = fit(ERM(self.make_net, self.info), train, epochs=2)
+        wrong = helper(train.gather(torch.arange(len(train)))).argmax(1) != train.label
+        return train.take(torch.cat([torch.arange(len(train)), wrong.nonzero().flatten()]))
+
+    def loss(self, batch):
+        noise = torch.randn(1) + torch.randn(1, generator=self.generator)
+        return (1 + 0.1 * noise.mean()) * super().loss(batch)[0], {}
+
+    def finish(self, train, valid, fit):
+        helper = fit(ERM(self.make_net, self.info), train, epochs=1)
+        with torch.no_grad():
+            for mine, other in zip(self.net.parameters(), helper.net.parameters(), strict=True):
+                mine += 0.5 * other + 0.01 * torch.randn(1) + 0.01 * torch.randn(1, generator=self.generator)
+
+
+def helped(seed: int = 0, on_epoch=None, state=None):
+    data = splits()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        method = Helped(lambda: Net([nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))], nn.Linear(4, 2)), data.info)
+    training = Training(epochs=4, batch=4, pool=2, lr=0.05, average=0.5, schedule="cosine")
+    return fit(method, data, training, seed=seed, select="best:average", on_epoch=on_epoch, state=state)
+
+
+def numbers(fitted) -> tuple:
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in fitted.history]
+    return [p.tolist() for p in fitted.method.net.state_dict().values()], rows, fitted.epoch
+
+
+def test_a_run_resumed_at_any_epoch_ends_with_the_same_bits():
+    saved: list[bytes] = []
+
+    def save(epoch: Epoch) -> None:
+        file = io.BytesIO()
+        torch.save(epoch.state(), file)
+        saved.append(file.getvalue())
+
+    whole = numbers(helped(on_epoch=save))
+    assert len(saved) == 4
+    torch.rand(7)  # the state of the world does not matter
+    for content in saved:
+        state = torch.load(io.BytesIO(content), weights_only=True)
+        assert numbers(helped(state=state)) == whole
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    assert numbers(helped()) == numbers(helped())
+    assert numbers(helped(seed=1)) != numbers(helped())
+
+
+@pytest.mark.parametrize("name", ["erm", "resample", "lff", "selecmix"])
+def test_the_callers_random_state_is_left_alone(name: str):
+    data = splits()
+    method = build(name, data.info, net="mlp:hidden=4")
+    before = torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())
+    fit(method, data, Training(epochs=2, batch=8, pool=1))
+    assert (torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())) == before
+
+
+def test_the_method_is_left_ready_to_predict():
+    fitted = fit(build("erm", splits().info, net="mlp:hidden=4"), splits(), Training(epochs=1))
+    assert not fitted.method.training
+    assert not any(module.training for module in fitted.method.modules())
+
+
+# --- users' mistakes --------------------------------------------------------------------------------------------------
+
+
+class Explodes(ERM):
+    def loss(self, batch: Batch):
+        loss, logs = super().loss(batch)
+        self.count = getattr(self, "count", 0) + 1
+        return loss * (math.nan if self.count >= 5 else 1), logs
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_step():
+    method = Explodes(linear, splits().info)
+    epochs = []
+    training = Training(epochs=4, batch=8, pool=1, lr=0.25)
+    with pytest.raises(UserError, match=r"epoch 2, step 2 of 3; lower the learning rate \(lr=0\.25\)"):
+        fit(method, splits(), training, on_epoch=lambda epoch: epochs.append(epoch.epoch))
+    assert epochs == [1]
+
+
+def failing(data: Splits, method: str = "erm", select: str = "last") -> str:
+    built = build(method, splits().info, net="mlp:hidden=4")
+    with pytest.raises(UserError) as caught:
+        fit(built, data, Training(epochs=1), select=select)
+    return str(caught.value)
+
+
+def test_a_method_for_another_task():
+    data = Dataset.of(torch.zeros(4, 3), torch.rand(4), name="prices")
+    assert failing(Splits(data, None, data), "lff") == "lff learns classification, but prices is regression."
+
+
+def test_a_method_that_needs_the_attribute():
+    data = Dataset.of(torch.zeros(4, 3), [0, 1, 0, 1], name="photos")
+    message = failing(Splits(data, None, data), "lisa")
+    assert message.startswith("lisa needs the attribute of each training sample, but photos has none; pass attribute=…")
+
+
+def test_selection_without_a_validation_set():
+    data = dataclasses.replace(splits(), valid=None)
+    assert "needs a set for it, but data has none" in failing(data, select="best:average")
+
+
+def test_selection_by_what_is_not_defined_there():
+    bare = Dataset.of(torch.zeros(4, 3), [0, 1, 0, 1])
+    message = failing(dataclasses.replace(splits(), valid=bare), select="best:conflicting")
+    assert message.startswith("cannot select by conflicting: it is not defined on the valid set of data")
+
+
+@pytest.mark.parametrize(
+    ("label", "message"), [([0, 0, 1], "'1' has 1 training sample;"), ([0, 0, 0], "'1' has 0 training samples;")]
+)
+def test_a_class_with_too_few_samples(label: list[int], message: str):
+    data = Dataset.of(torch.zeros(3, 3), label, n_classes=2)
+    assert message in failing(Splits(data, None, data))
+
+
+@pytest.mark.parametrize("select", ["first", "best", "best:", "oracle:average"])
+def test_an_unknown_selection_rule(select: str):
+    with pytest.raises(UserError, match=f"selection rule '{select}' is not known; use last, best:METRIC"):
+        parse_selection(select)
+
+
+def test_selection_by_an_unknown_metric():
+    with pytest.raises(UserError, match="unknown metric 'worst-group': did you mean 'worst_group'"):
+        parse_selection("best:worst-group")

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from longcut import nets
+from longcut.data import Info, generator
+from longcut.errors import UserError
+from longcut.nets import NETS, build
+
+IMAGE = Info("pictures", (3, 32, 32), 10, kind="image")
+TABLE = Info("people", (7,), 3, kind="table")
+TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
+SPECS = [*sorted(NETS), "resnet18:stem=imagenet"]
+IMAGE_SPECS = [spec for spec in SPECS if spec != "tokens"]
+FITS = [
+    *((spec, IMAGE) for spec in IMAGE_SPECS),
+    *((spec, TABLE) for spec in ("mlp", "tiny")),
+    *((spec, TOKENS) for spec in ("tokens", "tiny")),
+]
+
+
+def inputs(info: Info, n: int = 4) -> Tensor:
+    if info.kind == "tokens":
+        return torch.randint(1, info.vocabulary, (n, *info.shape), generator=generator(0))
+    return torch.rand(n, *info.shape, generator=generator(0))
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+# --- every net --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spec", "info"), FITS)
+def test_net_is_its_head_on_its_features(spec, info):
+    net, x = build(spec, info).eval(), inputs(info)
+    features = net.features(x)
+    assert isinstance(net.head, nn.Linear)
+    assert features.shape == (4, net.head.in_features)
+    assert net(x).shape == (4, info.n_classes)
+    assert torch.equal(net(x), net.head(features))
+    for stage in net.stages:
+        x = stage(x)
+    assert torch.equal(x, features)
+
+
+@pytest.mark.parametrize(("spec", "info"), FITS)
+def test_outputs_can_be_asked_for(spec, info):
+    assert build(spec, info, 5).eval()(inputs(info)).shape == (4, 5)
+
+
+@pytest.mark.parametrize(("spec", "info"), FITS)
+def test_a_sample_alone_is_what_it_is_in_company(spec, info):
+    net, x = build(spec, info).eval(), inputs(info)
+    torch.testing.assert_close(torch.cat([net(row[None]) for row in x]), net(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("spec", "info"), FITS)
+def test_every_parameter_learns(spec, info):
+    net = build(spec, info)
+    net(inputs(info)).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 21), (3, 40, 9), (2, 9, 9)])
+@pytest.mark.parametrize("spec", IMAGE_SPECS)
+def test_images_small_odd_and_not_square(spec, shape):
+    info = Info("pictures", shape, 4, kind="image")
+    output = build(spec, info).eval()(inputs(info, 1))
+    assert output.shape == (1, 4) and torch.isfinite(output).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "info", "message"),
+    [
+        ("conv", TABLE, r"net 'conv' needs images \(C, H, W\), but people has shape \(7,\); use net 'mlp'"),
+        ("resnet18", TABLE, r"net 'resnet18' needs images \(C, H, W\), but people has shape \(7,\); use net 'mlp'"),
+        ("conv", TOKENS, r"net 'conv' needs images \(C, H, W\), but reviews has shape \(12,\); use net 'tokens'"),
+        ("resnet18", TOKENS, r"net 'resnet18' needs images .*; use net 'tokens'"),
+        ("mlp", TOKENS, "net 'mlp' needs numbers, but reviews holds token ids; use net 'tokens'"),
+        ("tokens", IMAGE, "net 'tokens' needs token ids, but pictures is of kind 'image'; use net 'mlp' or 'conv'"),
+        ("tokens", TABLE, "net 'tokens' needs token ids, but people is of kind 'table'; use net 'mlp' or 'conv'"),
+    ],
+)
+def test_data_that_a_net_does_not_take(spec, info, message):
+    with pytest.raises(UserError, match=message):
+        build(spec, info)
+
+
+# --- how large --------------------------------------------------------------------------------------------------------
+
+
+def convolution(c: int, width: int, kernel: int) -> int:
+    """Without bias, with the two numbers per channel of batch normalisation."""
+    return c * width * kernel**2 + 2 * width
+
+
+def linear(width_in: int, width: int) -> int:
+    return width_in * width + width
+
+
+def residual_stages() -> int:
+    """Of ResNet-18: four stages of two blocks of two convolutions; a skip of the last three is a convolution, too."""
+    total = 4 * convolution(64, 64, 3)
+    for width in (128, 256, 512):
+        total += (
+            convolution(width // 2, width, 3) + 3 * convolution(width, width, 3) + convolution(width // 2, width, 1)
+        )
+    return total
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "outputs", "count"),
+    [
+        # published: DFA's and SelecMix's net for Colored MNIST; ResNet-18 for ImageNet (torchvision states 11,689,512)
+        ("mlp", (3, 28, 28), 10, 247_186),
+        ("resnet18:stem=imagenet", (3, 224, 224), 1000, 11_689_512),
+        ("resnet18:stem=imagenet", (3, 32, 32), 10, 11_176_512 + 5_130),
+        ("resnet18:stem=cifar", (3, 32, 32), 10, 11_168_832 + 5_130),
+        # derived, layer by layer
+        ("mlp", (3, 28, 28), 10, linear(2352, 100) + linear(100, 100) + linear(100, 16) + linear(16, 10)),
+        ("resnet18:stem=imagenet", (3, 32, 32), 10, convolution(3, 64, 7) + residual_stages() + linear(512, 10)),
+        ("resnet18", (1, 32, 32), 10, convolution(1, 64, 3) + residual_stages() + linear(512, 10)),
+        (
+            "conv:width=8",
+            (3, 28, 28),
+            5,
+            convolution(3, 8, 3)
+            + convolution(8, 16, 3)
+            + convolution(16, 16, 3)
+            + convolution(16, 32, 3)
+            + linear(32, 5),
+        ),
+        ("tiny", (3, 28, 28), 10, convolution(3, 16, 5) + convolution(16, 32, 3) + linear(32, 128) + linear(128, 10)),
+    ],
+)
+def test_number_of_parameters(spec, shape, outputs, count):
+    assert parameters(build(spec, Info("pictures", shape, outputs, kind="image"))) == count
+
+
+def test_number_of_parameters_off_images():
+    assert parameters(build("tiny", TABLE)) == linear(7, 64) + linear(64, 3)
+    assert parameters(build("tokens:width=6", TOKENS)) == 50 * 6 + linear(6, 6) + linear(6, 2)
+    assert parameters(build("tiny:width=6", TOKENS)) == 50 * 12 + linear(12, 12) + linear(12, 2)
+
+
+def test_backbone_of_resnet18():
+    assert parameters(build("resnet18", IMAGE).stages) == 11_168_832
+
+
+@pytest.mark.parametrize(
+    ("spec", "info", "sizes"),
+    [
+        ("resnet18:stem=cifar", IMAGE, [(64, 32, 32), (64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512,)]),
+        ("resnet18:stem=imagenet", IMAGE, [(64, 8, 8), (64, 8, 8), (128, 4, 4), (256, 2, 2), (512, 1, 1), (512,)]),
+        ("conv", IMAGE, [(32, 32, 32), (64, 16, 16), (64, 16, 16), (128, 8, 8), (128,)]),
+        ("tiny:side=14", IMAGE, [(3, 10, 10), (16, 5, 5), (32, 3, 3), (32,), (128,)]),
+        ("mlp", TABLE, [(7,), (100,), (100,), (16,)]),
+        ("tokens", TOKENS, [(12, 64), (64,), (64,)]),
+    ],
+)
+def test_sizes_along_the_stages(spec, info, sizes):
+    x, found = inputs(info), []
+    for stage in build(spec, info).stages:
+        x = stage(x)
+        found.append(tuple(x.shape[1:]))
+    assert found == sizes
+
+
+# --- mlp --------------------------------------------------------------------------------------------------------------
+
+
+def test_mlp_is_the_layers_by_hand():
+    net, x = build("mlp:hidden=5-4,scale=0.5", IMAGE), inputs(IMAGE)
+    (w1, b1), (w2, b2), (w3, b3) = ((m.weight, m.bias) for m in net.modules() if isinstance(m, nn.Linear))
+    hidden = ((0.5 * x.flatten(1)) @ w1.T + b1).clamp(min=0)
+    hidden = (hidden @ w2.T + b2).clamp(min=0)
+    torch.testing.assert_close(net(x), hidden @ w3.T + b3)
+
+
+def test_dropout_is_for_training():
+    """Half of the positive hidden units go, the others double, so that the mean stays."""
+    net = build("mlp:hidden=1000,dropout=0.5", TABLE)
+    x = inputs(TABLE, 64)
+    whole = net.eval().features(x)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dropped = net.train().features(x)
+    kept = (dropped[whole > 0] > 0).float().mean().item()
+    assert kept == pytest.approx(0.5, abs=0.02)
+    assert (torch.isclose(dropped, 2 * whole) | (dropped == 0)).all()
+    assert not any(isinstance(module, nn.Dropout) for module in build("mlp", TABLE).modules())
+
+
+@pytest.mark.parametrize("hidden", ["", "wide", "10-", "-5", "10-0", "1.5"])
+def test_mlp_refuses_widths_that_are_none(hidden):
+    with pytest.raises(UserError, match=f"net 'mlp': hidden={hidden} is not widths joined by '-', such as 100-100-16"):
+        build(f"mlp:hidden={hidden}", TABLE)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, math.nan])
+def test_mlp_refuses_a_dropout_out_of_range(dropout):
+    with pytest.raises(UserError, match=f"net 'mlp': dropout is {dropout}; give a probability from 0 to below 1"):
+        build(f"mlp:dropout={dropout}", TABLE)
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_shrink_by_hand():
+    x = torch.arange(24.0).reshape(1, 1, 4, 6)
+    assert nets.Shrink(2)(x).tolist() == [[[[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]]]]
+    assert nets.Shrink(4)(x) is x
+
+
+@pytest.mark.parametrize(
+    ("size", "shrunken"), [((14, 14), (14, 14)), ((15, 29), (7, 14)), ((28, 28), (14, 14)), ((224, 448), (14, 28))]
+)
+def test_shrink_makes_the_short_side_at_most_the_side(size, shrunken):
+    assert nets.Shrink(14)(torch.zeros(1, 1, *size)).shape[-2:] == shrunken
+
+
+def test_global_mean():
+    x = torch.arange(12.0).reshape(1, 2, 2, 3)
+    assert nets.GlobalMean()(x).tolist() == [[2.5, 8.5]]
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+def test_resnet18_begins_with_fan_out_kaiming_weights(stem):
+    """He's variance is 2 / (outputs · kernel²)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = build(f"resnet18:stem={stem}", IMAGE)
+    for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):
+        expected = math.sqrt(2 / (conv.out_channels * math.prod(conv.kernel_size)))
+        assert conv.weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_a_residual_block_that_adds_nothing_passes_its_input():
+    stage = build("resnet18", IMAGE).stages[2]
+    assert isinstance(stage, nn.Sequential)
+    x = torch.randn(2, 128, 4, 4, generator=generator(0))
+    for norm in (module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.zeros_(norm.weight)
+    torch.testing.assert_close(stage[1](x), x.clamp(min=0))
+
+
+def test_refuses_an_unknown_stem():
+    with pytest.raises(UserError, match="unknown stem 'cifr': did you mean 'cifar'"):
+        build("resnet18:stem=cifr", IMAGE)
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ["tokens", "tiny"])
+def test_padding_changes_nothing(spec):
+    net, words = build(spec, TOKENS), inputs(TOKENS)
+    pad = torch.zeros(len(words), 5, dtype=torch.long)
+    for padded in (torch.cat([words, pad], 1), torch.cat([pad, words], 1)):
+        torch.testing.assert_close(net(padded), net(words))
+    assert not torch.allclose(net(words), net(torch.cat([words, pad + 1], 1)))
+
+
+def test_tokens_is_the_mean_of_the_embeddings_of_words():
+    net = build("tokens:width=4", TOKENS)
+    embedding, mean = net.stages[0], net.stages[1]
+    assert isinstance(embedding, nn.Embedding)
+    words = torch.tensor([[3, 0, 7, 3], [0, 0, 0, 0]])
+    expected = torch.stack([(2 * embedding.weight[3] + embedding.weight[7]) / 3, torch.zeros(4)])
+    torch.testing.assert_close(mean(embedding(words)), expected)
+    assert torch.isfinite(net(words)).all()
+
+
+def test_padding_stays_zero_in_training():
+    net = build("tokens", TOKENS)
+    optimizer = torch.optim.Adam(net.parameters(), 0.1, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(torch.tensor([[3, 0, 7, 0]])).sum().backward()
+        optimizer.step()
+    embedding = net.stages[0]
+    assert isinstance(embedding, nn.Embedding)
+    assert embedding.weight[0].abs().max() == 0
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("resnet", "unknown net 'resnet': did you mean 'resnet18'"),
+        ("", "unknown net '': Known: conv, mlp, resnet18, tiny, tokens"),
+        ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
+        ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: width"),
+        ("conv:width=wide", "net 'conv': width=wide is not a whole number above 0, such as 32"),
+        ("conv:width=0", "net 'conv': width=0 is not a whole number above 0, such as 32"),
+        ("tiny:side=-1", r"net 'tiny': side=-1 is not a whole number above 0, such as \d+\."),
+        ("tiny:side", r"net 'tiny': side= is not a whole number above 0, such as \d+\."),
+        ("mlp:scale=small", r"net 'mlp': scale=small is not a number such as 1\.0"),
+    ],
+)
+def test_build_refuses(spec, message):
+    with pytest.raises(UserError, match=message):
+        build(spec, IMAGE)
+
+
+def test_options_reach_the_net():
+    assert parameters(build("mlp:hidden=8-4,", TABLE)) == linear(7, 8) + linear(8, 4) + linear(4, 3)
+    assert build("tiny:side=7,width=4", IMAGE).stages[0](torch.zeros(1, 3, 28, 28)).shape[-2:] == (7, 7)
+
+
+def test_the_callers_random_numbers_are_the_nets():
+    """A net's weights are drawn by torch itself, so its seed is torch's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = build("mlp", TABLE)
+        torch.manual_seed(1)
+        again = build("mlp", TABLE)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))

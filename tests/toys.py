@@ -1,0 +1,148 @@
+"""Six shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
+
+They are as small as their shape allows and are no faithful versions of the papers they are named after.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad
+from torch.nn import functional as F
+
+from longcut import mixing
+from longcut.contrast import supervised_contrastive
+from longcut.data import Dataset, upweight
+from longcut.losses import cross_entropy
+from longcut.methods.base import Method, adam
+from longcut.methods.erm import ERM
+
+
+class SimCLR(Method):
+    """Two views and no label in the loss; a linear probe at the end makes it a classifier."""
+
+    name, paper = "toy-simclr", "Chen et al., ICML 2020"
+
+    def __init__(self, make_net, info, *, noise: float = 0.1):
+        super().__init__(make_net, info)
+        self.noise = noise
+
+    def view(self, x):
+        return x + self.noise * torch.randn(x.shape, generator=self.generator)
+
+    def loss(self, batch):
+        two_views = torch.cat([self.view(batch.x), self.view(batch.x)])
+        z = F.normalize(self.net.features(two_views), dim=1)
+        itself = torch.arange(len(batch)).repeat(2)  # the label of a view is the sample it shows
+        return supervised_contrastive(z, itself, reduction="mean"), {}
+
+    def finish(self, train, valid, fit):
+        with torch.no_grad():
+            features = self.net.features(train.gather(torch.arange(len(train))))
+        probe = ERM(lambda: nn.Linear(features.shape[1], self.info.n_classes), self.info)
+        probe = fit(probe, Dataset.of(features, train.label, n_classes=self.info.n_classes), epochs=5)
+        self.net.head.load_state_dict(probe.net.state_dict())
+
+
+class JTT(ERM):
+    """A helper is trained first; what it gets wrong counts more."""
+
+    name, paper = "toy-jtt", "Liu et al., ICML 2021"
+
+    def __init__(self, make_net, info, *, times: int = 5, helper_epochs: int = 2):
+        super().__init__(make_net, info)
+        self.times, self.helper_epochs = times, helper_epochs
+
+    def prepare(self, train, fit):
+        helper = fit(ERM(self.make_net, self.info), train, epochs=self.helper_epochs)
+        with torch.no_grad():
+            wrong = torch.cat([helper(b.x).argmax(1) != b.label for b in train.batches(256)])
+        return upweight(train, wrong, self.times)
+
+
+class DFR(ERM):
+    """The head is fitted again at the end, on held-out data."""
+
+    name, paper = "toy-dfr", "Kirichenko et al., ICLR 2023"
+
+    def finish(self, train, valid, fit):
+        held_out = valid or train
+        with torch.no_grad():
+            features = self.net.features(held_out.gather(torch.arange(len(held_out))))
+        head = ERM(lambda: nn.Linear(features.shape[1], self.info.n_classes), self.info)
+        head = fit(head, Dataset.of(features, held_out.label, n_classes=self.info.n_classes), epochs=3)
+        self.net.head.load_state_dict(head.net.state_dict())
+
+
+class Adversary(Method):
+    """Two players take turns, each with an optimizer of its own (ReBias, LAFTR)."""
+
+    name, paper, needs = "toy-adversary", "Madras et al., ICML 2018", frozenset({"attribute"})
+
+    def __init__(self, make_net, info, *, strength: float = 0.5):
+        super().__init__(make_net, info)
+        self.adversary = nn.Linear(info.n_classes, info.n_attributes)
+        self.strength = strength
+
+    def optimizers(self, training):
+        return [adam(self.net.parameters(), training), adam(self.adversary.parameters(), training, lr=1e-2)]
+
+    def step(self, batch, optimizers, backward):
+        guess = cross_entropy(self.adversary(self(batch.x).detach()), batch.attribute).mean()
+        logits = self(batch.x)
+        hidden = cross_entropy(self.adversary(logits), batch.attribute).mean()
+        loss = cross_entropy(logits, batch.label).mean() - self.strength * hidden
+        for optimizer, own_loss in zip(optimizers, (loss, guess), strict=True):
+            backward_only = [p for group in optimizer.param_groups for p in group["params"]]
+            grads = torch.autograd.grad(own_loss, backward_only, retain_graph=True)
+            for parameter, gradient in zip(backward_only, grads, strict=True):
+                parameter.grad = gradient
+        for optimizer in optimizers:
+            optimizer.step()
+        return loss.detach(), {"guess": guess.detach()}
+
+
+class Recursive(Method):
+    """The previous mixed batch is mixed into the next one; forgotten at every epoch."""
+
+    name, paper = "toy-recursive", "Yang et al., NeurIPS 2022"
+
+    def on_epoch(self, epoch, epochs):
+        self.x = self.soft = None
+
+    def loss(self, batch):
+        x, soft = batch.x, F.one_hot(batch.label, self.info.n_classes).float()
+        if self.x is not None:
+            n = min(len(x), len(self.x))
+            share = 1 - 0.5 * torch.rand((), generator=self.generator)
+            x = torch.cat([torch.lerp(self.x[:n], x[:n], share), x[n:]])
+            soft = torch.cat([torch.lerp(self.soft[:n], soft[:n], share), soft[n:]])
+        self.x, self.soft = x, soft
+        return F.cross_entropy(self(x), soft), {}
+
+
+class Meta(Method):
+    """An inner step on one half of the batch, an outer loss through it on the mixed other half."""
+
+    name, paper = "toy-meta", "Yao et al., ICML 2021"
+
+    def __init__(self, make_net, info, *, inner_lr: float = 0.1):
+        super().__init__(make_net, info)
+        self.inner_lr = inner_lr
+        self.mix = mixing.Mix(mixing.anyone(), mixing.beta(2.0), mixing.linear, mixing.proportional)
+
+    def loss(self, batch):
+        half = max(len(batch) // 2, 1)
+        support, query = batch[:half], batch[-half:]
+        parameters = dict(self.net.named_parameters())
+
+        def inner(weights):
+            return cross_entropy(functional_call(self.net, weights, (support.x,)), support.label).mean()
+
+        step = grad(inner)(parameters)
+        adapted = {name: value - self.inner_lr * step[name] for name, value in parameters.items()}
+        mixed = self.mix(query, support, self.generator)
+        return mixing.target_loss(cross_entropy, functional_call(self.net, adapted, (mixed.x,)), mixed.target).mean(), {}
+
+
+TOYS = (SimCLR, JTT, DFR, Adversary, Recursive, Meta)
