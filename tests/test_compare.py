@@ -357,6 +357,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: 
     ]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_numbers(tmp_path: Path):
     """On built-in data, because worker processes do not know what a test has registered."""
     plans = [plan("colored-digits", "erm", seed=seed, settings={"epochs": 1}) for seed in (0, 1)]

@@ -35,8 +35,8 @@ def rows(folder: Path) -> int:
 def kill_after(folder: Path, epochs: int, seconds: float) -> None:
     """Start, wait until so many epochs are done in all and some time of the next has passed, and SIGKILL."""
     process = start(["-c", EAGER], folder)
-    deadline = time.monotonic() + 60
-    while not (folder / ".lock").exists() or rows(folder) < epochs:
+    deadline = time.monotonic() + 120
+    while rows(folder) < epochs:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -55,13 +55,12 @@ def test_killed_and_resumed_is_as_never_killed(tmp_path: Path):
     settings = {"settings": SETTINGS, "seed": 5, "select": "best:average"}
     expected = execute(plan("colored-digits", "selecmix", **settings), whole)
     rng = random.Random(0)
-    for epochs in (0, rng.randint(2, 8), rng.randint(11, 18)):
+    for epochs in (rng.randint(1, 8), rng.randint(10, 18)):
         kill_after(parts, epochs, rng.uniform(0, 0.1))
-        if epochs:
-            assert runs.read(parts).record["status"] == "running"
-            assert (parts / "resume.pt").exists()
+        assert runs.read(parts).record["status"] == "running"
+        assert (parts / "resume.pt").exists()
     last = start(["-m", "longcut"], parts)
-    output, errors = last.communicate(timeout=60)
+    output, errors = last.communicate(timeout=120)
     assert (last.returncode, errors) == (0, "")
     record = json.loads(output)
     assert {k: v for k, v in record.items() if k != "seconds"} == {k: v for k, v in expected.items() if k != "seconds"}

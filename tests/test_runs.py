@@ -153,10 +153,12 @@ def test_killed_before_the_first_save_it_starts_again(tmp_path: Path):
 
 
 def test_a_mistake_before_the_first_epoch_leaves_nothing(tmp_path: Path):
-    with pytest.raises(UserError, match=r"^wrong\.$"), runs.Writer(tmp_path / "run", PLAN) as run:
-        run.start("f")
-        raise UserError("wrong.")
-    assert not (tmp_path / "run").exists()
+    for folder in (tmp_path / "deep" / "er" / "run", tmp_path):
+        with pytest.raises(UserError, match=r"^wrong\.$"), runs.Writer(folder, PLAN) as run:
+            run.start("f")
+            raise UserError("wrong.")
+        assert tmp_path.is_dir(), "what was there stays"
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_mistake_later_on_keeps_the_last_epoch_and_says_so(tmp_path: Path):

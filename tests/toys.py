@@ -142,7 +142,9 @@ class Meta(Method):
         step = grad(inner)(parameters)
         adapted = {name: value - self.inner_lr * step[name] for name, value in parameters.items()}
         mixed = self.mix(query, support, self.generator)
-        return mixing.target_loss(cross_entropy, functional_call(self.net, adapted, (mixed.x,)), mixed.target).mean(), {}
+        return mixing.target_loss(
+            cross_entropy, functional_call(self.net, adapted, (mixed.x,)), mixed.target
+        ).mean(), {}
 
 
 TOYS = (SimCLR, JTT, DFR, Adversary, Recursive, Meta)

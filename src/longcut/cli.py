@@ -416,7 +416,7 @@ def _bar(unit: str) -> Iterator[Callable[[float, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(unit, total=None)
+        task = bar.add_task("starting", total=None)
         yield lambda done, total: bar.update(
             task, completed=done, total=total, description=f"{done:.4g}/{total} {unit}"
         )

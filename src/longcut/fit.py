@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError, unknown
 from longcut.evaluate import METRICS, metrics, predict, sample_values
-from longcut.methods.base import Method
+from longcut.methods.base import Method, require_attribute
 
 __all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection"]
 
@@ -322,11 +322,8 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
         raise UserError(
             f"{who} learns {' or '.join(sorted(method.tasks))}, but {train.info.name} is {train.info.task}."
         )
-    if "attribute" in method.needs and train.attribute is None:
-        raise UserError(
-            f"{who} needs the attribute of each training sample, but {train.info.name} has none; "
-            "pass attribute=…, or take a method that needs none, such as selecmix or lff."
-        )
+    if "attribute" in method.needs:
+        require_attribute(who, train.info.name, train.attribute is not None)
     if watch:
         watched = getattr(splits, watch)
         if watched is None:

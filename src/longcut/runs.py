@@ -240,7 +240,7 @@ class Writer:
     """One open run folder, locked against a second writer: a context manager.
 
     When an exception ends the block (a key press, a loss that is no number), the state after the last epoch is saved,
-    and a :class:`~longcut.errors.UserError` says so; where no epoch was done, a mistake leaves no folder behind.
+    and a :class:`~longcut.errors.UserError` says so; where no epoch was done, a mistake leaves nothing behind.
 
     Args:
         folder: new, empty, or with an unfinished or finished run of the same plan.
@@ -257,6 +257,7 @@ class Writer:
         self.folder, self.plan = Path(folder), plan
         self.record: dict[str, Any] | None = None
         self._lock: filelock.BaseFileLock | None = None
+        self._made: list[Path] = []  # folders made on entering, deepest first
         self._latest: tuple[int, dict[str, Any]] | None = None  # last epoch done, while it is not saved
         self._kept, self._saved = 0, time.monotonic()  # last epoch saved, and when
 
@@ -272,6 +273,7 @@ class Writer:
         if self.done:
             return self
         lock = filelock.FileLock(self.folder / LOCK)
+        self._made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
@@ -306,7 +308,8 @@ class Writer:
         if nothing:
             with suppress(OSError):  # a folder that is not empty now is somebody else's
                 (self.folder / LOCK).unlink(missing_ok=True)
-                self.folder.rmdir()
+                for folder in self._made:
+                    folder.rmdir()
         elif isinstance(error, UserError) and self._kept:
             sentence = str(error).rstrip(".")
             raise UserError(f"{sentence}; the run up to epoch {self._kept} is kept in {self.folder}.") from error

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from longcut.data import Batch, Dataset, Info
+from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.mixing import Mix, Mixed, Partners
 from longcut.nets import Net
@@ -22,7 +23,7 @@ from longcut.nets import Net
 if TYPE_CHECKING:
     from longcut.fit import Training
 
-__all__ = ["FitHelper", "MakeNet", "Method", "Recipe", "adam", "per_sample_loss", "squared_error"]
+__all__ = ["FitHelper", "MakeNet", "Method", "Recipe", "adam", "per_sample_loss", "require_attribute", "squared_error"]
 
 MakeNet = Callable[[], Net]
 
@@ -43,6 +44,19 @@ def squared_error(output: Tensor, label: Tensor) -> Tensor:
 def per_sample_loss(info: Info) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy for classes, squared error for regression."""
     return cross_entropy if info.task == "classification" else squared_error
+
+
+def require_attribute(who: str, data: str, known: bool) -> None:
+    """Refuse data without an attribute.
+
+    Raises:
+        UserError: saying that ``who`` needs it and ``data`` has none.
+    """
+    if not known:
+        raise UserError(
+            f"{who} needs the attribute of each training sample, but {data} has none; "
+            "pass attribute=…, or take a method that needs none, such as selecmix or lff."
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,8 @@ class Method(nn.Module):
 
     def __init__(self, make_net: MakeNet, info: Info) -> None:
         super().__init__()
+        if "attribute" in self.needs:
+            require_attribute(self.name, info.name, info.n_attributes > 0)
         self.info = info
         self.make_net = make_net
         self.net: Net = make_net()

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from longcut.data import Dataset, Info, balance
-from longcut.errors import UserError
-from longcut.methods.base import FitHelper, MakeNet
+from longcut.methods.base import FitHelper, MakeNet, require_attribute
 from longcut.methods.erm import ERM
 
 
@@ -29,11 +28,8 @@ class Resample(ERM):
         *,
         by: Annotated[Literal["class", "group"], Field(description="what is made equally frequent")] = "class",
     ) -> None:
-        if by == "group" and not info.n_attributes:
-            raise UserError(
-                f"resample by group needs the attribute of each training sample, but {info.name} has none; "
-                "pass attribute=…, or use by=class."
-            )
+        if by == "group":
+            require_attribute("resample by group", info.name, info.n_attributes > 0)
         super().__init__(make_net, info)
         self.by: Literal["class", "group"] = by
 

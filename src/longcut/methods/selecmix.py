@@ -17,9 +17,8 @@ from torch import Tensor
 from longcut import mixing, nets
 from longcut.bias import ContrastiveBias, Difficulty, least_typical
 from longcut.data import Batch, Dataset, Info, generator, subsample
-from longcut.errors import UserError
 from longcut.losses import cross_entropy, gce
-from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam
+from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, require_attribute
 
 if TYPE_CHECKING:
     from longcut.fit import Training
@@ -115,11 +114,8 @@ class SelecMix(Method):
         ] = "paper",
     ) -> None:
         super().__init__(make_net, info)
-        if pairs == "attribute" and not info.n_attributes:
-            raise UserError(
-                f"selecmix with pairs=attribute needs the attribute of each training sample, but {info.name} has none; "
-                "pass attribute=…, or use pairs=learned."
-            )
+        if pairs == "attribute":
+            require_attribute("selecmix with pairs=attribute", info.name, info.n_attributes > 0)
         self.mode: Literal["A", "B", "both"] = mode
         self.partners, self.base, self.by_attribute = partners, base, pairs == "attribute"
         self.candidates, self.search, self.a_rate, self.mixed_weight = candidates, search, a_rate, mixed_weight

@@ -111,8 +111,8 @@ def accuracy(
     height = 0.62 + 0.44 * len(names)
     figure = _figure(4.4 * columns, height * rows)
     for i, (metric, methods) in enumerate(values.items()):
-        left, bottom = (i % columns) / columns, 1 - (i // columns + 1) / rows
-        place = (left + 0.004, bottom + 0.32 / height / rows, 0.83 / columns, (1 - 0.6 / height) / rows)
+        left, bottom = (i % columns + 0.012) / columns, 1 - (i // columns + 1) / rows
+        place = (left, bottom + 0.32 / height / rows, 0.82 / columns, (1 - 0.6 / height) / rows)
         axes = _axes(figure, place)
         axes.set_xlim(0, top)
         axes.set_ylim(len(names) - 0.5, -0.6)

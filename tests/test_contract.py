@@ -1,0 +1,349 @@
+"""What every registered method, pair rule, loss and data set must do; a new one is tested by being registered.
+
+Methods that only exist with certain options (SelecMix on LfF, LISA balanced …) are in ``VARIANTS``; the toys of
+``toys.py`` must pass as well, for what is asked here is asked of methods to come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+import torch
+from toys import TOYS
+
+from longcut import contrast, losses, mixing
+from longcut.data import Batch, Dataset, Splits, generator, pools
+from longcut.datasets import DATASETS, load
+from longcut.errors import UserError
+from longcut.fit import Training, fit
+from longcut.methods import METHODS, build
+from longcut.options import options_of
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "mixup": [{"blend": "cut"}, {"blend": "keep-both"}, {"partner": "same-label"}],
+    "resample": [{"by": "group"}],
+    "lff": [{"scale": "code"}],
+    "lisa": [{"mode": "A"}, {"mode": "B", "blend": "keep-both"}, {"balanced": True}],
+    "selecmix": [
+        {"base": "lff"},
+        {"pairs": "attribute"},
+        {"partners": "pool", "mode": "A"},
+        {"blend": "keep-both", "contrast": "sc", "mode": "B"},
+        {"auxiliary": "mlp:hidden=8", "top": 3},
+    ],
+}
+CASES = [
+    *(pytest.param(cls, {}, id=name) for name, cls in METHODS.items()),
+    *(
+        pytest.param(METHODS[name], options, id=f"{name}:" + ",".join(f"{k}={v}" for k, v in options.items()))
+        for name, variants in VARIANTS.items()
+        for options in variants
+    ),
+    *(pytest.param(toy, {}, id=toy.name) for toy in TOYS),
+]
+every_method = pytest.mark.parametrize(("method", "options"), CASES)
+TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="cosine")
+
+
+def tiny_images(n: int, seed: int) -> Dataset:
+    """Two labels as brightness at the left or right, an attribute as colour that agrees with three in four."""
+    g = generator(seed, 1)
+    label = torch.arange(n) % 2
+    attribute = torch.where(torch.arange(n) % 8 < 6, label, 1 - label)
+    x = torch.randint(0, 60, (n, 3, 8, 8), generator=g, dtype=torch.uint8)
+    for side in (0, 1):
+        x[label == side, :, :, 4 * side : 4 * side + 4] += 80
+        x[attribute == side, side] += 100
+    return Dataset.of(x, label, attribute, name="tiny images", aligned=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return Splits(tiny_images(64, 0), tiny_images(24, 1), tiny_images(40, 2))
+
+
+def made(method: Any, options: dict[str, Any], splits: Splits, seed: int = 0) -> Any:
+    return build(method, splits.info, net="mlp:hidden=12", options=options, seed=seed)
+
+
+def weights(method: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in method.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+@every_method
+def test_a_few_steps_change_every_parameter_and_stay_finite(method, options, splits):
+    model = made(method, options, splits)
+    before = weights(model)
+    fitted = fit(model, splits, dataclasses.replace(TRAINING, average=0.0))
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter).all(), name
+        assert not torch.equal(parameter, before[name]), f"{name} was never trained"
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in fitted.history)
+    assert model(splits.test.gather(torch.arange(5))).shape == (5, 2)
+
+
+@every_method
+def test_the_same_seed_gives_the_same_bits_and_the_callers_random_state_stays(method, options, splits):
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    one = fit(made(method, options, splits, seed=4), splits, TRAINING, seed=4)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(999)
+    other = fit(made(method, options, splits, seed=4), splits, TRAINING, seed=4)
+    third = fit(made(method, options, splits, seed=5), splits, TRAINING, seed=5)
+    assert same(weights(one.method), weights(other.method))
+    assert not same(weights(one.method), weights(third.method))
+
+
+@every_method
+@pytest.mark.parametrize("stop", [1, 2])
+def test_interrupted_and_resumed_equals_uninterrupted(method, options, splits, stop):
+    whole = fit(made(method, options, splits), splits, TRAINING, select="best:average")
+    files: dict[int, bytes] = {}
+
+    def on_epoch(epoch):
+        buffer = io.BytesIO()
+        torch.save(epoch.state(), buffer)
+        files[epoch.epoch] = buffer.getvalue()
+
+    fit(made(method, options, splits), splits, TRAINING, select="best:average", on_epoch=on_epoch)
+    state = torch.load(io.BytesIO(files[stop]), weights_only=True)
+    resumed = fit(made(method, options, splits), splits, TRAINING, select="best:average", state=state)
+    assert same(weights(whole.method), weights(resumed.method))
+    timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in f.history] for f in (whole, resumed)]
+    assert timeless[0] == timeless[1]
+
+
+@every_method
+def test_saved_and_loaded_gives_the_same_outputs(method, options, splits):
+    fitted = fit(made(method, options, splits), splits, TRAINING).method
+    again = made(method, options, splits, seed=9)
+    again.load_state_dict(fitted.state_dict())
+    x = splits.test.gather(torch.arange(20))
+    assert torch.equal(again.eval()(x), fitted(x))
+
+
+@every_method
+def test_odd_batches_a_missing_class_a_missing_group_a_single_sample(method, options, splits):
+    model = made(method, options, splits)
+    model.generator = generator(0)
+    train = model.prepare(splits.train, lambda helper, data, **_: helper.eval())
+    model.train_data = train
+    optimizers = model.optimizers(TRAINING)
+    one_class = (train.label == 0).nonzero().flatten()[:10]
+    one_group = (train.group == 0).nonzero().flatten()[:7]
+    for epoch, rows in enumerate([torch.arange(12), one_class, one_group, one_group[:1], torch.arange(13)]):
+        model.on_epoch(epoch, 9)
+        pool = model.on_pool(train.batch(rows))
+        loss, logs = model.step(pool, optimizers, torch.Tensor.backward)
+        assert torch.isfinite(loss), f"batch {epoch}"
+        assert all(torch.isfinite(value).all() for value in logs.values())
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def altered(option: Any) -> list[Any]:
+    """Other allowed values of an option, some of which must make a difference."""
+    if option.name == "candidates":
+        return [1.0]  # smaller shares are rounded up to two samples on data this small
+    choices = getattr(option.type, "__args__", ())
+    if option.type is bool:
+        return [not option.default]
+    if choices:
+        return [choice for choice in choices if choice != option.default]
+    if option.type is str:
+        return ["mlp:hidden=5"]
+    return [option.default / 4, option.default / 2] if option.type is float else [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [pytest.param(n, o, id=f"{n}.{o.name}") for n, cls in METHODS.items() for o in options_of(cls.__init__)],
+)
+def test_each_hyperparameter_matters(name, option, splits):
+    # what an option acts on must be switched on first
+    context = {
+        "selecmix": {
+            "lff_scale": {"base": "lff"},
+            "search": {"candidates": 1.0},
+            "top": {"partners": "pool"},
+            "share_a": {"mode": "A"},
+            "share_b": {"mode": "B"},
+        },
+    }
+    base = context.get(name, {}).get(option.name, {})
+    reference = weights(fit(made(METHODS[name], base, splits), splits, TRAINING).method)
+    others = [
+        weights(fit(made(METHODS[name], {**base, option.name: value}, splits), splits, TRAINING).method)
+        for value in altered(option)
+    ]
+    assert any(not same(reference, other) for other in others)
+
+
+@every_method
+def test_a_missing_attribute_is_fine_or_refused_in_one_sentence(method, options, splits):
+    blind = Splits(
+        *(Dataset.of(part.x, part.label, name="blind") for part in (splits.train, splits.valid, splits.test))  # type: ignore[union-attr]
+    )
+    needs = "attribute" in method.needs or options.get("by") == "group" or options.get("pairs") == "attribute"
+    if not needs:
+        fit(made(method, options, blind), blind, dataclasses.replace(TRAINING, epochs=1))
+        return
+    with pytest.raises(UserError, match=r"needs the attribute of each training sample, but blind has none"):
+        fit(made(method, options, blind), blind, TRAINING)
+
+
+@pytest.mark.parametrize("name", ["lisa", "selecmix"])
+@pytest.mark.parametrize("mode", ["A", "B", "both"])
+def test_no_partner_in_the_whole_training_set_is_refused(name, mode, splits):
+    train = splits.train.take(~splits.train.conflicting)
+    model = made(METHODS[name], {"mode": mode, **({"pairs": "attribute"} if name == "selecmix" else {})}, splits)
+    with pytest.raises(UserError, match=f"{name} finds no pair to mix in mode .*no sample contradicts the shortcut"):
+        fit(model, dataclasses.replace(splits, train=train), TRAINING)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_recipe_builds_and_says_why(name, splits):
+    for recipe in METHODS[name].recipes.values():
+        assert len(recipe.why) > 10
+        made(METHODS[name], dict(recipe.options), splits)
+        Training(**recipe.training)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_and_option_says_what_it_is(name):
+    cls = METHODS[name]
+    assert cls.name == name
+    assert cls.paper
+    assert cls.__doc__
+    for option in options_of(cls.__init__):
+        assert option.help, f"{name}.{option.name} has no description"
+    annotated = {option.name for option in options_of(cls.__init__)}
+    keywords = set(getattr(cls.__init__, "__kwdefaults__", None) or {})
+    assert keywords <= annotated, "every keyword argument is an annotated option"
+
+
+# --- pair rules -------------------------------------------------------------------------------------------------------
+
+
+def alike(batch, pool):
+    """A similarity that any batch and pool can be asked."""
+    return batch.x.flatten(1) @ pool.gather(torch.arange(len(pool))).flatten(1).T
+
+
+PAIR_RULES = {
+    "anyone": mixing.anyone(),
+    "same_label": mixing.same_label(),
+    "same_label, other attribute": mixing.same_label(other_attribute=True),
+    "same_attribute": mixing.same_attribute(),
+    "contradicting positive": mixing.contradicting(alike, "positive"),
+    "contradicting negative": mixing.contradicting(alike, "negative", top=3),
+    "either": mixing.either(mixing.same_label(), mixing.anyone()),
+}
+
+
+@pytest.mark.parametrize("rule", PAIR_RULES.values(), ids=PAIR_RULES)
+@pytest.mark.parametrize("n", [1, 2, 17])
+def test_every_pair_rule_returns_positions_in_the_pool(rule, n, splits):
+    batch = splits.train.batch(torch.arange(n))
+    for pool in (batch, splits.train.batch(torch.arange(20, 40)), splits.train, splits.train.take(torch.arange(0))):
+        if len(pool) == 0 and rule is PAIR_RULES["anyone"]:
+            continue
+        pairs = rule(batch, pool, generator(1))
+        again = rule(batch, pool, generator(1))
+        assert pairs.partner.shape == pairs.found.shape == (n,)
+        assert pairs.found.dtype == torch.bool
+        assert ((pairs.partner >= 0) & (pairs.partner < max(len(pool), 1))).all()
+        assert torch.equal(pairs.partner, again.partner)
+        if not len(pool):
+            assert not pairs.found.any()
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+LOSSES = {
+    "cross_entropy": lambda logits, label: losses.cross_entropy(logits, label),
+    "gce": lambda logits, label: losses.gce(logits, label),
+    "relative_difficulty": lambda logits, label: losses.relative_difficulty(
+        losses.cross_entropy(logits, label), losses.cross_entropy(-logits, label)
+    ),
+    "supervised_contrastive": lambda z, label: contrast.supervised_contrastive(
+        torch.nn.functional.normalize(z, dim=1), label, reduction="none"
+    ),
+    "generalized_supervised_contrastive": lambda z, label: contrast.generalized_supervised_contrastive(
+        torch.nn.functional.normalize(z, dim=1), label, reduction="none"
+    ),
+}
+
+
+def test_every_public_loss_is_under_the_contract():
+    assert set(LOSSES) == {*losses.__all__, *contrast.__all__}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_every_loss_is_per_sample_equivariant_and_finite(loss):
+    logits, label = torch.randn(9, 4, generator=generator(2)), torch.arange(9) % 4
+    values = loss(logits, label)
+    order = torch.randperm(9, generator=generator(3))
+    assert values.shape == (9,)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(loss(logits[order], label[order]), values[order])
+    assert torch.isfinite(loss(1e4 * logits, label)).all()
+    assert (values >= 0).all()
+
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+
+LOADABLE = [
+    pytest.param("colored-digits"),
+    pytest.param("colored-mnist", marks=pytest.mark.data),
+    pytest.param("colored-mnist:recipe=lff", marks=pytest.mark.data),
+]
+
+
+@pytest.mark.parametrize("spec", LOADABLE)
+def test_every_data_set_keeps_the_promises_of_its_columns(spec):
+    data = load(spec, seed=1)
+    again = load(spec, seed=1)
+    for name in ("train", "valid", "test"):
+        part, twin = getattr(data, name), getattr(again, name)
+        if part is None:
+            continue
+        assert torch.equal(part.label, twin.label)
+        assert torch.equal(part.gather(torch.arange(3)), twin.gather(torch.arange(3)))
+        assert part.x.dtype == torch.uint8
+        assert len(part.index.unique()) == len(part), "each sample once"
+        assert int(part.index.max()) < part.info.n_stored == len(part.x)
+        assert set(part.label.tolist()) == set(range(part.info.n_classes))
+        assert len(part.info.class_names) == part.info.n_classes
+        assert len(part.info.attribute_names) == part.info.n_attributes
+        assert len(part.info.aligned) == part.info.n_classes
+    if data.valid is not None and data.valid.x is data.train.x:
+        assert not set(data.valid.index.tolist()) & set(data.train.index.tolist())
+    batch = next(iter(pools(data.train, 8, generator(0))))
+    assert batch.x.dtype == torch.float32
+    assert 0 <= float(batch.x.min()) <= float(batch.x.max()) <= 1
+
+
+def test_every_registered_data_set_names_known_training_settings():
+    fields = {field.name for field in dataclasses.fields(Training)} | {"net"}
+    for entry in DATASETS.values():
+        assert set(entry.training) <= fields
+        assert callable(entry.function)
+
+
+def test_a_batch_without_identity_is_refused_by_who_needs_it(splits):
+    model = made(METHODS["lff"], {}, splits)
+    with pytest.raises(
+        UserError, match=r"a memory per sample needs to know who is who; pass Batch\(x, label, index=…\)"
+    ):
+        model.loss(Batch(torch.rand(2, 3, 8, 8), torch.tensor([0, 1])))
