@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from longcut.bias import ContrastiveBias, Difficulty
+from longcut.bias import ContrastiveBias, Difficulty, least_typical
 from longcut.contrast import supervised_contrastive
-from longcut.data import Info, generator
+from longcut.data import Batch, Dataset, Info, generator
+from longcut.errors import UserError
 
 
 def info(n_stored: int, n_classes: int) -> Info:
@@ -141,6 +142,38 @@ def test_remembers_the_samples_that_passed():
     assert torch.equal(bias.bank, expected)
     assert not bias.bank.requires_grad
     assert {"bank", "seen"} <= bias.state_dict().keys()
+
+
+def test_similarity_is_of_what_was_remembered():
+    """By identity: the pool is a data set in another order, with a sample twice."""
+    bias, angle = model(), torch.arange(6) * math.pi / 6
+    bias.remember(torch.arange(6), torch.stack([angle.cos(), angle.sin(), torch.zeros(6)], 1))
+    data = Dataset.of(torch.zeros(6, 2), [0, 1] * 3)
+    batch, pool = data.batch(torch.tensor([5, 2])), data.take(torch.tensor([0, 4, 4, 2]))
+    expected = [[math.cos((i - j) * math.pi / 6) for j in (0, 4, 4, 2)] for i in (5, 2)]
+    torch.testing.assert_close(bias.similarity(batch, pool), torch.tensor(expected))
+
+
+def test_similarity_needs_to_know_who_is_who():
+    nameless = Batch(torch.zeros(2, 2), torch.zeros(2).long())
+    known = Batch(nameless.x, nameless.label, index=torch.arange(2))
+    for batch, pool in [(nameless, known), (known, nameless)]:
+        with pytest.raises(UserError, match=r"know who is who; pass Batch\(x, label, index="):
+            model().similarity(batch, pool)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_least_typical_is_the_naive_one(share):
+    """Class 3 has one sample, class 4 none."""
+    label = [0, 1, 2, 1, 0, 1, 3, 2, 1, 1, 2, 0, 1, 1, 1, 2, 1]
+    z = nn.functional.normalize(torch.randn(len(label), 3, generator=generator(0), dtype=torch.float64), dim=1)
+    expected = []
+    for y in range(5):
+        rows = [i for i in range(len(label)) if label[i] == y]
+        centre = [sum(z[i, k].item() for i in rows) for k in range(3)]
+        rows.sort(key=lambda i: sum(z[i, k].item() * centre[k] for k in range(3)))
+        expected += rows[: max(2, math.ceil(share * len(rows)))]
+    assert least_typical(z, torch.tensor(label), 5, share).tolist() == expected
 
 
 OPPOSITE = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [-1.0, 0, 0], [-1.0, 0, 0]])

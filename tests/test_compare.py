@@ -160,16 +160,17 @@ def test_folders_are_called_after_label_and_seed():
 
 def test_a_run_is_recorded(tmp_path: Path):
     seen = []
-    chosen = plan("blobs", "lff", select="best:average", settings={"epochs": 3})
+    chosen = plan("blobs", "lff", select="best:average", settings={"epochs": 9, "lr": 0.05})
     record = execute(chosen, tmp_path / "run", lambda epoch: seen.append(epoch.epoch))
     run = runs.read(tmp_path / "run")
-    assert seen == [1, 2, 3] == [row["epoch"] for row in run.history()]
+    assert seen == list(range(1, 10)) == [row["epoch"] for row in run.history()]
     assert record == run.record
     assert record["plan"] == json.loads(json.dumps(chosen.to_dict()))
     assert record["parameters"] == (4 * 4 + 4) + (4 * 2 + 2), "of the network that is used"
     valid = [row["valid"]["average"] for row in run.history()]
     assert record["epoch"] == 1 + valid.index(max(valid))
     test = [row["test"]["average"] for row in run.history()]
+    assert len(set(valid)) > 1 < len(set(test))
     assert record["best"] == {"epoch": 1 + test.index(max(test)), "average": max(test)}
     assert record["seconds"] == pytest.approx(sum(row["seconds"] for row in run.history()))
     predictions, data = run.predictions(), blobs(seed=0).test

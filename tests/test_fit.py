@@ -153,13 +153,18 @@ def test_averaging_against_a_naive_loop():
 
 
 def test_the_average_is_what_is_evaluated():
-    rows = []
+    x = torch.randn(20, 3, generator=generator(5))
+    data = Dataset.of(x, x.sum(1))
     training = Training(epochs=2, batch=4, pool=1, lr=0.5, average=0.9)
-    data = splits()
-    method = ERM(linear, data.info)
-    fitted = fit(method, data, training, on_epoch=lambda epoch: rows.append(epoch.row))
-    right = (fitted.method(data.test.gather(torch.arange(8))).argmax(1) == data.test.label).double().mean()
-    assert rows[-1]["test"]["average"] == pytest.approx(float(right))
+    method = Recorder(lambda: Net([nn.Flatten()], nn.Linear(3, 1)), data.info)
+    rows = fit(method, Splits(data, None, data), training).history
+    raw = method.weights[-1]
+    errors = [
+        float((x @ weight.T + bias - data.label).square().mean().detach())
+        for weight, bias in (raw, list(method.net.parameters()))
+    ]
+    assert rows[-1]["test"]["average"] == pytest.approx(errors[1])
+    assert errors[0] != pytest.approx(errors[1])
 
 
 # --- selection --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise, permutations, product
+from typing import Any, cast
 
 import pytest
 import torch
@@ -34,6 +35,7 @@ from longcut.mixing import (
     of_partner,
     own,
     proportional,
+    require_contradiction,
     same_attribute,
     same_label,
     target_loss,
@@ -208,6 +210,8 @@ POOL = Batch(torch.zeros(7, 1), ids([0, 1, 0, 0, 1, 0, 2]), ids([0, 0, 1, 0, 0, 
         (same_attribute(), [1, 4]),
         (contradicting(lambda batch, pool: torch.full((12000, 7), -1.0), "positive"), [0, 2, 3, 5]),
         (contradicting(lambda batch, pool: torch.full((12000, 7), -1.0), "negative"), [1, 4, 6]),
+        (contradicting(lambda batch, pool: torch.arange(7.0).expand(12000, -1), "positive", top=3), [0, 2, 3]),
+        (contradicting(lambda batch, pool: torch.arange(7.0).expand(12000, -1), "negative", top=2), [4, 6]),
     ],
 )
 def test_partners_are_drawn_alike(rule, cells):
@@ -266,6 +270,8 @@ def test_either_is_one_fair_coin_for_the_batch():
 def test_coin_is_fair():
     draw = generator(0)
     assert is_uniform([coin(draw) for _ in range(1000)], [False, True])
+    assert stats.binomtest(sum(coin(draw, 0.2) for _ in range(1000)), 1000, 0.2).pvalue > RARE
+    assert {coin(draw, 1.0) for _ in range(100)} == {True} and {coin(draw, 0.0) for _ in range(100)} == {False}
 
 
 @pytest.mark.parametrize(
@@ -280,6 +286,29 @@ def test_rules_that_need_the_attribute_say_so(rule, name):
     for batch, pool in [(without, without), (without, POOL), (POOL, without)]:
         with pytest.raises(UserError, match=f"{name} needs the attribute of each sample; pass Batch"):
             rule(batch, pool, None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=5))
+def test_refuses_data_in_which_nobody_contradicts(samples):
+    label, attribute = (ids(list(column)) for column in zip(*samples, strict=True))
+    pairs = list(product(samples, samples))
+    partners = {
+        "A": any(a[0] == b[0] and a[1] != b[1] for a, b in pairs),
+        "B": any(a[0] != b[0] and a[1] == b[1] for a, b in pairs),
+    }
+    sentence = {"A": "mode A: .* every label has a single", "B": "mode B: .* every attribute has a single"}
+    for mode, asked in (("A", ["A"]), ("B", ["B"]), ("both", ["A", "B"])):
+        lacking = [rule for rule in asked if not partners[rule]]
+        if lacking:
+            with pytest.raises(UserError, match=f"lisa finds no pair to mix in {sentence[lacking[0]]}"):
+                require_contradiction(label, attribute, cast(Any, mode), "lisa")
+        else:
+            require_contradiction(label, attribute, cast(Any, mode), "lisa")
+
+
+def test_refuses_to_look_for_contradiction_without_the_attribute():
+    with pytest.raises(UserError, match="lisa needs the attribute of each training sample; pass attribute="):
+        require_contradiction(ids([0, 1]), None, "both", "lisa")
 
 
 # --- how much ---------------------------------------------------------------------------------------------------------
@@ -464,6 +493,11 @@ def test_keep_both_shows_one_of_the_two_whole(share):
     assert stats.binomtest(int(shown.sum()), 5000, share).pvalue > RARE
 
 
+def test_keep_both_listens_to_each_share():
+    share = torch.tensor([0.0, 1.0] * 50)
+    assert torch.equal(keep_both(images(100), images(100, seed=1), share, generator(0))[1], share)
+
+
 # --- what label -------------------------------------------------------------------------------------------------------
 
 A, B, SHARE = ids([0, 1, 2]), ids([1, 1, 0]), torch.tensor([0.25, 0.5, 1.0])
@@ -529,25 +563,49 @@ def test_a_hard_label_is_one_term(rule):
 
 
 @given(
-    label=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    samples=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=6),
     blend=st.sampled_from(sorted(BLENDS)),
     rule=st.sampled_from(sorted(LABELS)),
     seed=st.integers(0, 99),
 )
-def test_who_finds_no_partner_stays_as_it_is(label, blend, rule, seed):
+def test_who_finds_no_partner_stays_as_it_is(samples, blend, rule, seed):
     """And who finds one is blended as the blend says, by hand with the same draws."""
-    batch = Batch(images(len(label)), ids(label))
-    mix = Mix(same_label(), uniform(), BLENDS[blend], LABELS[rule])
+    label, attribute = (list(column) for column in zip(*samples, strict=True))
+    batch = Batch(images(len(label)), ids(label), ids(attribute))
+    mix = Mix(same_attribute(), uniform(), BLENDS[blend], LABELS[rule])
     mixed = mix(batch, generator=generator(seed))
     draw = generator(seed)
     pairs, share = mix.pair(batch, batch, draw), mix.ratio(len(batch), draw)
     x, realised = mix.blend(batch.x, batch.x[pairs.partner], share, draw)
     expected = mix.label(batch.label, batch.label[pairs.partner], realised).soft(3)
-    alone = ids([label.count(y) == 1 for y in label]).bool()
+    alone = torch.tensor([not any(a != y and b == z for a, b in samples) for y, z in samples])
     assert torch.equal(mixed.found, ~alone)
     assert torch.equal(mixed.x, torch.where(alone[:, None, None, None], batch.x, x))
     assert torch.equal(mixed.target.soft(3), torch.where(alone[:, None], F.one_hot(batch.label, 3), expected))
     torch.testing.assert_close(mixed.target.soft(3).sum(1), torch.ones(len(label)))
+
+
+@pytest.mark.parametrize("rule", list(LABELS.values()))
+def test_partners_drawn_for_a_pool_are_blended_in_slices(rule):
+    pool = Batch(images(10), ids([0, 1, 2, 0, 1, 0, 1, 0, 1, 0]))
+    mix = Mix(same_label(), uniform(), linear, rule)
+    whole, partners = mix(pool, generator=generator(0)), mix.draw(pool, generator=generator(0))
+    rows = ids([2, 7, 1])
+    part = mix.blend_with(pool[rows], partners[rows])
+    assert torch.equal(part.x, whole.x[rows]) and torch.equal(part.found, whole.found[rows])
+    assert torch.equal(part.target.soft(3), whole.target.soft(3)[rows])
+    assert partners.found.tolist() == [True] * 2 + [False] + [True] * 7
+    assert partners.share[2] == 1 and torch.equal(partners.x[2], pool.x[2]) and partners.label[2] == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pair", [anyone(), same_label(other_attribute=True), same_attribute()])
+def test_a_data_set_serves_a_batch_on_another_device(pair):
+    x = torch.randint(256, (40, 1, 4, 4), generator=generator(0)).to(torch.uint8)
+    data = Dataset.of(x, [0, 1] * 20, [0, 0, 1, 1] * 10)
+    batch, draw = data.batch(torch.arange(10), "cuda"), generator(0, device="cuda")
+    mixed = Mix(pair, uniform(), linear, proportional)(batch, data, draw)
+    assert mixed.found.all() and mixed.x.device == mixed.target.soft(2).device == batch.x.device
 
 
 @pytest.mark.parametrize(("label", "values"), [([0.0, 4.0], [[0.0], [4.0]]), ([2.0, 2.0], [[2.0], [2.0]])])

@@ -49,6 +49,12 @@ def test_net_is_its_head_on_its_features(spec, info):
     assert torch.equal(x, features)
 
 
+def test_the_head_takes_the_features_as_they_are():
+    net, x = nets.Net([nn.Linear(3, 4), nn.Tanh()], nn.Linear(4, 2)), inputs(TABLE)[:, :3]
+    features = net.stages[0](x).tanh()
+    torch.testing.assert_close(net(x), features @ net.head.weight.T + net.head.bias)
+
+
 @pytest.mark.parametrize(("spec", "info"), FITS)
 def test_outputs_can_be_asked_for(spec, info):
     assert build(spec, info, 5).eval()(inputs(info)).shape == (4, 5)
@@ -250,6 +256,14 @@ def test_a_residual_block_that_adds_nothing_passes_its_input():
     for norm in (module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.zeros_(norm.weight)
     torch.testing.assert_close(stage[1](x), x.clamp(min=0))
+
+
+def test_the_imagenet_stem_pools_overlapping_windows():
+    """3x3 every other pixel, reaching over the border."""
+    stem = build("resnet18:stem=imagenet", IMAGE).stages[0]
+    assert isinstance(stem, nn.Sequential)
+    x = torch.arange(25.0).reshape(1, 1, 5, 5)
+    assert stem[1](x).tolist() == [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]]
 
 
 def test_refuses_an_unknown_stem():

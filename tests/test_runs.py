@@ -319,6 +319,7 @@ def test_the_fingerprint_sees_every_value_and_nothing_else():
     label[7] = 0
     for changed in (
         dataclasses.replace(data, x=pixel),
+        dataclasses.replace(data, x=data.x.view(200, 3, 4, 1)),
         dataclasses.replace(data, label=label),
         dataclasses.replace(data, attribute=data.label),
         dataclasses.replace(data, attribute=None),

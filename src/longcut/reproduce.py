@@ -120,7 +120,7 @@ def run(
     wanted = cells(recipe, only, seeds, settings)
     if not wanted:
         raise UserError(f"nothing of {recipe} is left by --only {', '.join(only)}; leave one of the names out.")
-    records = iter(compare([p for cell in wanted for p in cell.plans], out, jobs, progress))
+    records = iter(compare([p for cell in wanted for p in cell.plans], out, jobs, progress, by_data=True))
     results = []
     for cell in wanted:
         mine = [next(records) for _ in cell.plans]

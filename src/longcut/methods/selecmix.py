@@ -213,6 +213,8 @@ class SelecMix(Method):
         for mode, anchors in zip(modes, torch.arange(min(n, len(pool))).chunk(len(modes)), strict=True):
             found = self.mixes[mode].pair(pool[anchors], source, self.generator)
             share = self.mixes[mode].ratio(len(anchors), self.generator)
+            own = pool.x[anchors].float()
+            _, share = self.mixes[mode].blend(own, own, share, self.generator)  # 0 or 1 where nothing is blended
             keep = found.found.cpu()
             columns.append(
                 (

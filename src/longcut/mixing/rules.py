@@ -189,15 +189,20 @@ def _same_sample(batch: Batch, pool: Pool) -> Tensor:
     """``(n, p)``, True where a column is the row's own sample, or a repeat of it."""
     theirs = getattr(pool, "index", None)
     if batch.index is not None and theirs is not None:
-        return batch.index[:, None] == theirs
+        return batch.index[:, None] == theirs.to(batch.index.device)
     same = torch.zeros(len(batch), len(pool), dtype=torch.bool, device=batch.label.device)
     return same.fill_diagonal_(True) if pool is batch else same
+
+
+def _alike_label(batch: Batch, pool: Pool) -> Tensor:
+    """``(n, p)``; a data set's own columns stay on the CPU."""
+    return batch.label[:, None] == pool.label.to(batch.label.device)
 
 
 def _attributes(batch: Batch, pool: Pool, rule: str) -> tuple[Tensor, Tensor]:
     if batch.attribute is None or pool.attribute is None:
         raise UserError(f"pair rule '{rule}' needs the attribute of each sample; pass Batch(x, label, attribute).")
-    return batch.attribute, pool.attribute
+    return batch.attribute, pool.attribute.to(batch.attribute.device)
 
 
 def anyone() -> PairRule:
@@ -221,7 +226,7 @@ def same_label(*, other_attribute: bool = False) -> PairRule:
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
-        allowed = (batch.label[:, None] == pool.label) & ~_same_sample(batch, pool)
+        allowed = _alike_label(batch, pool) & ~_same_sample(batch, pool)
         if other_attribute:
             ours, theirs = _attributes(batch, pool, "same_label(other_attribute=True)")
             allowed &= ours[:, None] != theirs
@@ -238,7 +243,7 @@ def same_attribute() -> PairRule:
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
         ours, theirs = _attributes(batch, pool, "same_attribute")
-        return _random((batch.label[:, None] != pool.label) & (ours[:, None] == theirs), generator)
+        return _random(~_alike_label(batch, pool) & (ours[:, None] == theirs), generator)
 
     return rule
 
@@ -253,7 +258,7 @@ def contradicting(similarity: Similarity, mode: Mode, *, top: int = 1) -> PairRu
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
-        same, alike = batch.label[:, None] == pool.label, similarity(batch, pool)
+        same, alike = _alike_label(batch, pool), similarity(batch, pool)
         if mode == "positive":
             return choose(-alike, same & ~_same_sample(batch, pool), generator, top=top)
         return choose(alike, ~same, generator, top=top)
