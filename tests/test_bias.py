@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from longcut.bias import ContrastiveBias, Difficulty, least_typical
+from longcut.bias import ContrastiveBias, Difficulty, least_typical, unexplained
 from longcut.contrast import supervised_contrastive
 from longcut.data import Batch, Dataset, Info, generator
 from longcut.errors import UserError
@@ -136,12 +136,11 @@ def test_remembers_the_samples_that_passed():
     bias, z = model(), torch.eye(3, requires_grad=True)
     bias.remember(torch.tensor([4, 0]), z[:2])
     bias.remember(torch.tensor([0, 1]), z[1:])
-    assert bias.seen.tolist() == [True, True, False, False, True, False]
     expected = torch.zeros(6, 3)
     expected[[4, 0, 1], [0, 1, 2]] = 1
     assert torch.equal(bias.bank, expected)
     assert not bias.bank.requires_grad
-    assert {"bank", "seen"} <= bias.state_dict().keys()
+    assert "bank" not in bias.state_dict(), "it can be asked again"
 
 
 def test_similarity_is_of_what_was_remembered():
@@ -218,3 +217,36 @@ def test_loss_trains_the_net(kind):
         bias.loss(bias.embed(x), label).backward()
         optimizer.step()
     assert supervised_contrastive(bias.embed(x), label) < start
+
+
+def test_remembers_a_whole_data_set_in_evaluation_mode():
+    data = Dataset.of(torch.rand(2100, 3, generator=generator(0)), torch.arange(2100) % 2)
+    few = data.take(torch.arange(2100)[torch.arange(2100) != 7])
+    bias = ContrastiveBias(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), data.info, 4)
+    bias.train().remember_all(few)
+    expected = nn.functional.normalize(bias.net.eval()(data.x), dim=1)
+    torch.testing.assert_close(bias.bank[few.index], expected[few.index])
+    assert bias.training
+    assert not bias.bank[7].any()
+
+
+def test_unexplained_counts_samples_nearer_to_another_class():
+    draw = generator(3)
+    z = nn.functional.normalize(torch.randn(90, 5, generator=draw), dim=1)
+    label = torch.randint(3, (90,), generator=draw)
+    wrong = 0
+    for i in range(90):
+        nearness = []
+        for c in range(3):
+            mean = sum(z[j].double() for j in range(90) if label[j] == c)
+            nearness.append(float(z[i].double() @ mean / mean.norm()))
+        wrong += nearness.index(max(nearness)) != label[i]
+    assert unexplained(z, label, 3) == pytest.approx(wrong / 90)
+    assert 0 < wrong < 90
+
+
+def test_unexplained_finds_the_conflicting_share_of_a_perfect_bias():
+    label = torch.arange(200) % 2
+    attribute = torch.where(torch.arange(200) < 20, 1 - label, label)
+    assert unexplained(torch.eye(2)[attribute], label, 2) == pytest.approx(0.1)
+    assert unexplained(torch.eye(2)[label], label, 2) == 0

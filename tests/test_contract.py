@@ -32,7 +32,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"pairs": "attribute"},
         {"partners": "pool", "mode": "A"},
         {"blend": "keep-both", "contrast": "sc", "mode": "B"},
-        {"auxiliary": "mlp:hidden=8", "top": 3},
+        {"auxiliary": "mlp:hidden=8", "within": 0.5, "raw": 0.5},
     ],
 }
 CASES = [
@@ -175,7 +175,7 @@ def test_each_hyperparameter_matters(name, option, splits):
         "selecmix": {
             "lff_scale": {"base": "lff"},
             "search": {"candidates": 1.0},
-            "top": {"partners": "pool"},
+            "auxiliary_steps": {"auxiliary_lr": 0.01},
             "share_a": {"mode": "A"},
             "share_b": {"mode": "B"},
         },
@@ -246,7 +246,8 @@ PAIR_RULES = {
     "same_label, other attribute": mixing.same_label(other_attribute=True),
     "same_attribute": mixing.same_attribute(),
     "contradicting positive": mixing.contradicting(alike, "positive"),
-    "contradicting negative": mixing.contradicting(alike, "negative", top=3),
+    "contradicting negative": mixing.contradicting(alike, "negative", within=0.3),
+    "sometimes": mixing.sometimes(mixing.same_label(), 0.5),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
 }
 

@@ -1,16 +1,29 @@
-"""Every Python block of the README, the contributing guide and the docs runs."""
+"""What the README and the docs say is what the code does: blocks run, commands parse, generated parts are fresh."""
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
+import shlex
+import subprocess
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import typer
+from test_imports import HEAVY
+from typer.testing import CliRunner
+
+from longcut.cli import app
+from longcut.datasets import DATASETS
+from longcut.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"(?m)(?P<skip><!-- skip: .+ -->\n)?^```python\n(?P<code>(?s:.*?))^```$")
+REFERENCE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+BLOCK = re.compile(r"(?m)(?P<skip><!-- skip: .+ -->\n)?^```(?P<language>python|bash)\n(?P<code>(?s:.*?))^```$")
 
 
 class Block(NamedTuple):
@@ -18,15 +31,26 @@ class Block(NamedTuple):
     code: str
 
 
-def blocks_of(text: str) -> list[Block]:
-    """The Python blocks of a page, without those right below ``<!-- skip: why -->``."""
-    found = [match for match in BLOCK.finditer(text) if not match["skip"]]
+def blocks_of(text: str, language: str = "python") -> list[Block]:
+    """The blocks of a page in one language, without those right below ``<!-- skip: why -->``."""
+    found = [match for match in BLOCK.finditer(text) if match["language"] == language and not match["skip"]]
     return [Block(text.count("\n", 0, match.start("code")), match["code"]) for match in found]
+
+
+def words_of(start: str) -> list[list[str]]:
+    """The words after ``start`` of each line of a shell block that begins with it, each once."""
+    blocks = [block for page in PAGES for block in blocks_of(page.read_text("utf-8"), "bash")]
+    lines = (shlex.split(line, comments=True) for block in blocks for line in block.code.splitlines())
+    return [list(words) for words in dict.fromkeys(tuple(line[1:]) for line in lines if line[:1] == [start])]
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------------
 
 
 def test_blocks_are_found_with_their_line():
     text = "# Page\n\n```python\na = 1\n```\n\n```bash\nb\n```\n\n<!-- skip: an hour -->\n```python\nc = 1\n```\n"
     assert blocks_of(text) == [Block(3, "a = 1\n")]
+    assert blocks_of(text, "bash") == [Block(7, "b\n")]
 
 
 def test_a_block_without_a_reason_to_skip_is_not_skipped():
@@ -43,3 +67,90 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     namespace = {"__name__": "__main__"}
     for block in blocks_of(page.read_text("utf-8")):
         exec(compile("\n" * block.line + block.code, page, "exec", dont_inherit=True), namespace)
+
+
+def test_the_loop_in_the_readme_needs_torch_alone():
+    (loop,) = (b.code for b in blocks_of((ROOT / "README.md").read_text("utf-8")) if "optimizer.step()" in b.code)
+    code = f"{loop}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {name.split(".")[0] for name in json.loads(done.stdout)} & HEAVY
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    import torch
+
+    state = torch.get_rng_state()
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+    torch.set_rng_state(state)
+    assert capsys.readouterr().out
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+class Understood(Exception):
+    """A command got as far as its work."""
+
+
+def understood(*_: Any, **__: Any) -> None:
+    raise Understood
+
+
+@pytest.mark.parametrize("words", words_of("longcut"), ids=shlex.join)
+def test_commands_exist_with_these_options_methods_and_data(words: list[str], monkeypatch: pytest.MonkeyPatch):
+    """Each is run up to where it would train, read or write."""
+    for work in ("compare.execute", "compare.compare", "reproduce.compare", "runs.read", "report.write"):
+        monkeypatch.setattr(f"longcut.{work}", understood)
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, Understood) or result.exit_code == 0, result.output
+
+
+def test_a_command_that_does_not_exist_would_be_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("longcut.compare.execute", understood)
+    for wrong in ("teach colored-digits", "train colored-digits --sed 3", "train colored-digits --method erm:q=1"):
+        assert CliRunner().invoke(app, wrong.split()).exit_code == 2
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = {words[0] for words in words_of("make")}
+    assert {"demo", "test"} <= named
+    assert all(re.search(rf"(?m)^{target}:", makefile) for target in named)
+
+
+# --- generated parts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", REFERENCE["pages"](), ids=lambda page: page.name)
+def test_generated_parts_are_fresh(page: Path):
+    text = page.read_text("utf-8")
+    assert REFERENCE["refreshed"](text) == text, "run python docs/make_reference.py"
+
+
+def parts(page: str) -> list[str]:
+    return [found["part"] for found in REFERENCE["GENERATED"].finditer((ROOT / "docs" / page).read_text("utf-8"))]
+
+
+def test_nothing_is_left_out():
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {f"help {name}" for name in commands} <= set(parts("cli.md"))
+    assert {f"options {name}" for name in METHODS if name != "erm"} <= set(parts("methods.md"))  # erm has no options
+    assert {f"recipes {name}" for name, cls in METHODS.items() if cls.recipes} <= set(parts("methods.md"))
+    assert {f"data {name}" for name in DATASETS} <= set(parts("data.md"))
+
+
+def test_each_difference_from_the_paper_has_its_reason():
+    page = (ROOT / "docs" / "methods.md").read_text("utf-8")
+    (differs,) = (p for p in parts("methods.md") if p.startswith("difference"))
+    reasons = page[page.index("The reasons, one by one") : page.index("### Where the paper and its released code")]
+    settings = re.findall(r"(?m)^\| `(\w+)`", REFERENCE["made"](differs))
+    assert settings
+    assert [name for name in settings if f"`{name}`" not in reasons] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_are_there_and_small(page: Path):
+    for picture in re.findall(r"!\[.+?\]\((.+?)\)", page.read_text("utf-8")):
+        assert 0 < (page.parent / picture).stat().st_size < 200_000

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longcut.contrast import generalized_supervised_contrastive, supervised_contrastive
-from longcut.data import Batch, Info
+from longcut.data import Batch, Dataset, Info
 from longcut.losses import relative_difficulty
 from longcut.mixing import Pool
 
-__all__ = ["ContrastiveBias", "Difficulty", "least_typical"]
+__all__ = ["ContrastiveBias", "Difficulty", "class_similarity", "least_typical", "unexplained"]
 
 
 class Difficulty(nn.Module):
@@ -56,6 +56,24 @@ class Difficulty(nn.Module):
         return relative_difficulty(scaled[0], scaled[1])
 
 
+def class_similarity(z: Tensor, label: Tensor, n_classes: int) -> Tensor:
+    """Cosine of each embedding with the mean direction of every class ``(n, n_classes)``."""
+    centre = F.normalize(z.new_zeros(n_classes, z.shape[1]).index_add_(0, label, z), dim=1)
+    return z @ centre.T
+
+
+def unexplained(z: Tensor, label: Tensor, n_classes: int) -> float:
+    """The share of samples that lie nearer to another class than to their own in a biased model's eyes.
+
+    Early in training it estimates, without any label for the bias, how much of the data contradicts the easy cue.
+
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> round(unexplained(z, torch.tensor([0, 0, 0, 1, 1]), 2), 2)
+    0.2
+    """
+    return float((class_similarity(z, label, n_classes).argmax(1) != label).float().mean())
+
+
 def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Tensor:
     """The rows farthest from the mean direction of their class: where samples that contradict the shortcut lie.
 
@@ -72,8 +90,8 @@ def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Ten
     >>> least_typical(z, torch.tensor([0, 0, 0, 1]), 2, 0.5)
     tensor([2, 0, 3])
     """
-    centre = F.normalize(z.new_zeros(n_classes, z.shape[1]).index_add_(0, label, z), dim=1)
-    order = (z * centre[label]).sum(1).argsort(stable=True)
+    typical = class_similarity(z, label, n_classes).gather(1, label[:, None]).flatten()
+    order = typical.argsort(stable=True)
     order = order[label[order].argsort(stable=True)]
     size = torch.bincount(label, minlength=n_classes)
     rank = torch.arange(len(label), device=z.device) - (size.cumsum(0) - size)[label[order]]
@@ -84,8 +102,8 @@ class ContrastiveBias(nn.Module):
     """SelecMix's auxiliary model: an embedding in which samples that share the easy cue lie together.
 
     Trained with the generalized supervised contrastive loss, which trusts the pairs that already agree and so
-    amplifies what was learned first (Hwang et al., NeurIPS 2022, Eq. 3). The embedding of every sample is kept in a
-    bank as samples pass, so looking at the whole data set costs no extra forward pass.
+    amplifies what was learned first (Hwang et al., NeurIPS 2022, Eq. 3). A bank keeps the embedding of samples, so
+    that pairs can be sought in a pool or in the whole data set.
 
     Args:
         net: inputs to embeddings ``(n, width)``; normalised here.
@@ -112,11 +130,10 @@ class ContrastiveBias(nn.Module):
         self.net = net
         self.kind, self.temperature, self.q = loss, temperature, q
         self.scale: Literal["paper", "code"] = scale
-        self.register_buffer("bank", torch.zeros(info.n_stored, width))
-        self.register_buffer("seen", torch.zeros(info.n_stored, dtype=torch.bool))
+        # what the net says of each sample; it can be asked again, so it is not saved with the weights
+        self.register_buffer("bank", torch.zeros(info.n_stored, width), persistent=False)
 
     bank: Tensor
-    seen: Tensor
 
     def embed(self, x: Tensor) -> Tensor:
         """Inputs to unit vectors ``(n, width)``."""
@@ -138,4 +155,12 @@ class ContrastiveBias(nn.Module):
     def remember(self, index: Tensor, z: Tensor) -> None:
         """Keep the embeddings of these samples."""
         self.bank[index] = z.detach()
-        self.seen[index] = True
+
+    @torch.no_grad()
+    def remember_all(self, data: Dataset) -> None:
+        """Embed and keep every sample of a data set, in evaluation mode: one coherent view of all."""
+        was_training = self.training
+        self.eval()
+        for batch in data.batches(1024, self.bank.device):
+            self.remember(batch.identity, self.embed(batch.x))
+        self.train(was_training)

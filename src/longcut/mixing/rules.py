@@ -25,6 +25,7 @@ from longcut.errors import UserError
 __all__ = [
     "Mix",
     "Mixed",
+    "PairRule",
     "Pairs",
     "Partners",
     "Pool",
@@ -44,6 +45,7 @@ __all__ = [
     "require_contradiction",
     "same_attribute",
     "same_label",
+    "sometimes",
     "target_loss",
     "uniform",
 ]
@@ -141,17 +143,18 @@ Similarity = Callable[[Batch, Pool], Tensor]
 # --- who: pair rules --------------------------------------------------------------------------------------------------
 
 
-def choose(score: Tensor, allowed: Tensor, generator: torch.Generator | None, *, top: int = 1) -> Pairs:
-    """The one helper every pair rule ends in: for each row one of its ``top`` best allowed columns, at random.
+def choose(score: Tensor, allowed: Tensor, generator: torch.Generator | None, *, within: float = 0.0) -> Pairs:
+    """The one helper every pair rule ends in: for each row one of its best allowed columns, at random.
 
     What is not allowed is masked with −∞, so a row of negative scores never falls to a forbidden column, as happens
-    in released code that multiplies by a 0/1 mask. Ties at the best score are broken at random.
+    in released code that multiplies by a 0/1 mask.
 
     Args:
         score: ``(n, p)`` floats, higher is better; −∞ and what is not a number are worst.
         allowed: ``(n, p)`` boolean.
         generator: source of randomness.
-        top: how many of the best to draw from; fewer where fewer are allowed.
+        within: how far from the best a column may be, as a fraction in [0, 1] of the range from the row's best to its
+            worst allowed score: 0 draws from the best alone (and its ties), 1 from all that are allowed.
 
     Returns:
         Pairs; ``found`` is False exactly where a row has no allowed column.
@@ -159,24 +162,22 @@ def choose(score: Tensor, allowed: Tensor, generator: torch.Generator | None, *,
     >>> choose(torch.tensor([[-3.0, -1.0]]), torch.tensor([[True, False]]), None).partner
     tensor([0])
     """
-    n, p = score.shape
-    count = allowed.sum(1)
-    if p == 0:
-        return Pairs(torch.zeros(n, dtype=torch.long, device=score.device), count > 0)
-    masked = score.nan_to_num(torch.finfo(score.dtype).min).masked_fill(~allowed, -torch.inf)
-    if top == 1:
-        best = allowed & (masked == masked.amax(1, keepdim=True))
-        ties = best.sum(1)
-        partner = masked.argmax(1)
-        if bool((ties > 1).any()):  # rare with real similarities, the rule with constant scores
-            rows = (ties > 1).nonzero().flatten()
-            noise = torch.rand(len(rows), p, generator=generator, device=score.device)
-            partner[rows] = noise.masked_fill(~best[rows], -1).argmax(1)
-        return Pairs(partner, count > 0)
-    candidates = masked.topk(min(top, p), 1).indices
-    draw = torch.rand(n, generator=generator, device=score.device)
-    rank = (draw * count.clamp(max=candidates.shape[1])).long()
-    return Pairs(candidates.gather(1, rank[:, None]).flatten(), count > 0)
+    found = allowed.any(1)
+    if score.shape[1] == 0:
+        return Pairs(torch.zeros(len(score), dtype=torch.long, device=score.device), found)
+    score = score.nan_to_num(torch.finfo(score.dtype).min)
+    masked = score.masked_fill(~allowed, -torch.inf)
+    threshold = masked.amax(1, keepdim=True)
+    if within:
+        worst = score.masked_fill(~allowed, torch.inf).amin(1, keepdim=True)
+        threshold = (1 - within) * threshold + within * worst
+    best = allowed & (masked >= threshold)
+    partner = masked.argmax(1)
+    rows = (best.sum(1) > 1).nonzero().flatten()
+    if len(rows):
+        noise = torch.rand(len(rows), score.shape[1], generator=generator, device=score.device)
+        partner[rows] = noise.masked_fill(~best[rows], -1).argmax(1)
+    return Pairs(partner, found)
 
 
 def _random(allowed: Tensor, generator: torch.Generator | None) -> Pairs:
@@ -248,20 +249,20 @@ def same_attribute() -> PairRule:
     return rule
 
 
-def contradicting(similarity: Similarity, mode: Mode, *, top: int = 1) -> PairRule:
+def contradicting(similarity: Similarity, mode: Mode, *, within: float = 0.0) -> PairRule:
     """SelecMix's pairs (Hwang et al., NeurIPS 2022, §3.2), by the similarity a biased model sees.
 
     Args:
         similarity: ``(batch, pool) -> (n, p)``.
         mode: ``"positive"``, the least similar of the same label; ``"negative"``, the most similar of another label.
-        top: draw from this many best instead of taking the best.
+        within: how far from the best a partner may be (see :func:`choose`); the paper takes the best.
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
         same, alike = _alike_label(batch, pool), similarity(batch, pool)
         if mode == "positive":
-            return choose(-alike, same & ~_same_sample(batch, pool), generator, top=top)
-        return choose(alike, ~same, generator, top=top)
+            return choose(-alike, same & ~_same_sample(batch, pool), generator, within=within)
+        return choose(alike, ~same, generator, within=within)
 
     return rule
 
@@ -273,6 +274,17 @@ def either(first: PairRule, second: PairRule) -> PairRule:
         return (first if coin(generator) else second)(batch, pool, generator)
 
     return rule
+
+
+def sometimes(rule: PairRule, probability: float) -> PairRule:
+    """The rule for each sample with this probability; the others stay as they are."""
+
+    def sparing(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        pairs = rule(batch, pool, generator)
+        chosen = torch.rand(len(batch), generator=generator, device=pairs.found.device) < probability
+        return Pairs(pairs.partner, pairs.found & chosen)
+
+    return sparing
 
 
 def require_contradiction(label: Tensor, attribute: Tensor | None, mode: Literal["A", "B", "both"], who: str) -> None:

@@ -1,0 +1,194 @@
+"""Fill the generated parts of the README and the docs from the code: ``python docs/make_reference.py``.
+
+A generated part stands between ``<!-- generated: PART -->`` and ``<!-- end -->``; a test checks that what is committed
+is what this script makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from longcut import cli
+from longcut.compare import COLUMNS, plan
+from longcut.datasets import DATASETS
+from longcut.evaluate import METRICS
+from longcut.fit import Training
+from longcut.methods import METHODS, get
+from longcut.nets import NETS
+from longcut.options import options_of
+from longcut.reproduce import cells, recipes
+
+ROOT = Path(__file__).parents[1]
+GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head: Sequence[str], *rows: Iterable[Any]) -> str:
+    lines = [head, ["---"] * len(head), *(map(str, row) for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def about(thing: Any) -> str:
+    return (thing.__doc__ or "").partition("\n")[0].replace("``", "`")
+
+
+def code(value: Any) -> str:
+    return "–" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(
+        code(f"{key}={str(value).lower() if isinstance(value, bool) else value}") for key, value in settings.items()
+    )
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    group = typer.main.get_command(cli.app)
+    rows = ((code(f"longcut {name}"), command.help) for name, command in group.commands.items())
+    return table(("command", "what it does"), *rows)
+
+
+def help_of(command: str) -> str:
+    """What ``--help`` says, without the frames that depend on the terminal."""
+    app = copy.copy(cli.app)
+    app.rich_markup_mode = None
+    text = CliRunner().invoke(app, [command, "--help"], terminal_width=100).output.strip()
+    return f"```text\n{text}\n```"
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+def methods() -> str:
+    head = ("method", "what it does", "told the shortcut", "recipes", "source")
+    rows = (
+        (code(name), about(cls), "always" if cls.needs else "", " ".join(map(code, cls.recipes)), cls.paper)
+        for name, cls in METHODS.items()
+    )
+    return table(head, *rows)
+
+
+def options(function: Callable[..., Any]) -> str:
+    rows = ((code(o.name), code(o.default), o.allowed, o.help) for o in options_of(function))
+    return table(("option", "default", "allowed", "what it is"), *rows)
+
+
+def method_recipes(method: str) -> str:
+    rows = (
+        (code(name), r.why, listed({**r.options, **r.training, **({"net": r.net} if r.net else {})}))
+        for name, r in get(method).recipes.items()
+    )
+    return table(("recipe", "what it reproduces", "sets"), *rows)
+
+
+def difference(method: str, recipe: str, data: str) -> str:
+    """Settings of a method by default and by recipe, where they differ, on a data set."""
+    defaults = {o.name: o.default for o in options_of(get(method).__init__)}
+    plans = plan(data, method), plan(data, f"{method}@{recipe}")
+    ours, theirs = ({**defaults, **p.options, **dataclasses.asdict(p.training), "net": p.net} for p in plans)
+    rows = ((code(key), code(ours[key]), code(theirs[key])) for key in ours if ours[key] != theirs[key])
+    return table(("setting", "default", f"recipe `{recipe}`"), *rows)
+
+
+def nets() -> str:
+    rows = (
+        (
+            code(name),
+            listed({p.name: p.default for p in inspect.signature(net).parameters.values() if p.kind is p.KEYWORD_ONLY}),
+            about(net),
+        )
+        for name, net in NETS.items()
+    )
+    return table(("net", "options and defaults", "what it is"), *rows)
+
+
+# --- data, numbers, papers --------------------------------------------------------------------------------------------
+
+
+def data_sets() -> str:
+    return table(("data set", "what it is"), *((code(name), about(entry.function)) for name, entry in DATASETS.items()))
+
+
+def suited() -> str:
+    keys = list(dict.fromkeys(key for entry in DATASETS.values() for key in entry.training))
+    rows = ((code(name), *(code(entry.training.get(key)) for key in keys)) for name, entry in DATASETS.items())
+    return table(("data set", *map(code, keys)), *rows)
+
+
+def words(meanings: Mapping[str, str], head: str) -> str:
+    return table((head, "what it is"), *((code(name), meaning) for name, meaning in meanings.items()))
+
+
+def tables() -> str:
+    rows = []
+    for name, source in recipes().items():
+        found = cells(name)
+        columns = dict.fromkeys(cell.column for cell in found)
+        runs = sum(len(cell.plans) for cell in found)
+        rows.append((code(name), len({cell.row for cell in found}), ", ".join(columns), runs, source))
+    return table(("table", "rows", "columns", "runs", "source"), *rows)
+
+
+def rows_of(paper: str) -> str:
+    found: dict[str, tuple[list[str], str]] = {}
+    for name in (name for name in recipes() if name.startswith(f"{paper}/")):
+        for cell in cells(name):
+            one = cell.plans[0]
+            where, _ = found.setdefault(cell.row, ([], " ".join(filter(None, (code(one.method), listed(one.options))))))
+            where += [name.partition("/")[2]] * (name.partition("/")[2] not in where)
+    return table(
+        ("row", "tables", "method and options"),
+        *((row, ", ".join(where), what) for row, (where, what) in found.items()),
+    )
+
+
+PARTS: dict[str, Callable[..., str]] = {
+    "commands": commands,
+    "help": help_of,
+    "methods": methods,
+    "options": lambda method: options(get(method).__init__),
+    "recipes": method_recipes,
+    "difference": difference,
+    "nets": nets,
+    "data sets": data_sets,
+    "data": lambda name: options(DATASETS[name].function),
+    "suited": suited,
+    "training": lambda: options(Training),
+    "metrics": lambda: words(METRICS, "metric"),
+    "columns": lambda: words(COLUMNS, "column"),
+    "tables": tables,
+    "rows": rows_of,
+}
+
+
+def made(part: str) -> str:
+    """A part by its name and arguments, such as ``"options lff"``."""
+    if part in PARTS:
+        return PARTS[part]()
+    name, *arguments = part.split()
+    return PARTS[name](*arguments)
+
+
+def refreshed(text: str) -> str:
+    """The page with its generated parts made anew."""
+    return GENERATED.sub(lambda found: f"{found[1]}\n{made(found['part'])}\n\n{found[3]}", text)
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(refreshed(page.read_text("utf-8")), "utf-8")
