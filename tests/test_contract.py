@@ -176,6 +176,7 @@ def test_each_hyperparameter_matters(name, option, splits):
             "lff_scale": {"base": "lff"},
             "search": {"candidates": 1.0},
             "auxiliary_steps": {"auxiliary_lr": 0.01},
+            "raw": {"pairs": "attribute"},
             "share_a": {"mode": "A"},
             "share_b": {"mode": "B"},
         },
