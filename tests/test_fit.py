@@ -146,8 +146,9 @@ def test_averaging_against_a_naive_loop():
         assert torch.equal(a, b), "the average does not touch what is trained"
     for number, parameter in enumerate(used):
         average = method.weights[0][number].double()
-        for weights in method.weights[1:]:
-            average = 0.8 * average + 0.2 * weights[number]
+        for n, weights in enumerate(method.weights[1:], start=1):
+            rate = min(0.8, (1 + n) / (10 + n))
+            average = rate * average + (1 - rate) * weights[number]
         assert torch.allclose(parameter.double(), average, atol=1e-6)
         assert torch.equal(last[number], plain.weights[-1][number])
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError, unknown
@@ -35,7 +35,9 @@ class Training:
     lr: Annotated[float, Field(gt=0, description="learning rate")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, description="weight decay of the main network")] = 0.0
     schedule: Annotated[Literal["constant", "cosine"], Field(description="learning rate over the run")] = "constant"
-    average: Annotated[float, Field(ge=0, lt=1, description="decay per update of the averaged weights; 0: none")] = 0.0
+    average: Annotated[
+        float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")
+    ] = 0.0
     drop_last: Annotated[bool, Field(description="leave out a last pool that is not full")] = False
     every: Annotated[int, Field(ge=1, description="epochs between evaluations")] = 1
 
@@ -174,8 +176,8 @@ class _Loop:
         self.optimizers = self.method.optimizers(self.training)
         self.base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         decay = self.training.average
-        averaging = get_ema_multi_avg_fn(decay)
-        self.average = AveragedModel(self.method.net, multi_avg_fn=averaging, use_buffers=True) if decay else None
+        averaging = _moving_average(decay)
+        self.average = AveragedModel(self.method.net, avg_fn=averaging, use_buffers=True) if decay else None
 
     @property
     def net(self) -> nn.Module:
@@ -253,6 +255,20 @@ class _Loop:
             self.average.load_state_dict(state["average"])
         train = given if state["train"] is None else dataclasses.replace(given, **state["train"])
         return train, list(state["history"]), state["best"]
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential, and short at first: after ``n`` updates the decay is at most ``(1 + n) / (10 + n)``.
+
+    Without that, the first weights would still weigh a third after as many updates as a small data set needs.
+    """
+
+    def update(average: Tensor, now: Tensor, n: Tensor | int) -> Tensor:
+        if not average.is_floating_point():  # counters of batch normalisation
+            return now
+        return torch.lerp(now, average, torch.as_tensor((1 + n) / (10 + n)).clamp(max=decay).to(average))
+
+    return update
 
 
 @contextmanager
