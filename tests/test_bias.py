@@ -238,7 +238,7 @@ def test_unexplained_counts_samples_nearer_to_another_class():
     for i in range(90):
         nearness = []
         for c in range(3):
-            mean = sum(z[j].double() for j in range(90) if label[j] == c)
+            mean = torch.stack([z[j].double() for j in range(90) if label[j] == c]).sum(0)
             nearness.append(float(z[i].double() @ mean / mean.norm()))
         wrong += nearness.index(max(nearness)) != label[i]
     assert unexplained(z, label, 3) == pytest.approx(wrong / 90)

@@ -19,7 +19,7 @@ PACKAGE = Path(longcut.__file__).parent
 # A room (module or folder) imports rooms of lower rows, or of its own row without going round in a circle.
 ROWS = [
     {"errors"},
-    {"data", "options"},
+    {"data", "options", "training"},
     {"mixing", "losses", "contrast", "penalties", "nets", "augment"},
     {"bias"},
     {"methods"},

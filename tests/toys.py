@@ -3,6 +3,8 @@
 They are as small as their shape allows and are no faithful versions of the papers they are named after.
 """
 
+# A toy says neither types nor that its data has an attribute, which "needs" has already checked.
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
 from __future__ import annotations
 
 import torch
@@ -16,6 +18,7 @@ from longcut.data import Dataset, upweight
 from longcut.losses import cross_entropy
 from longcut.methods.base import Method, adam
 from longcut.methods.erm import ERM
+from longcut.nets import Net
 
 
 class SimCLR(Method):
@@ -39,9 +42,9 @@ class SimCLR(Method):
     def finish(self, train, valid, fit):
         with torch.no_grad():
             features = self.net.features(train.gather(torch.arange(len(train))))
-        probe = ERM(lambda: nn.Linear(features.shape[1], self.info.n_classes), self.info)
+        probe = ERM(lambda: Net([], nn.Linear(features.shape[1], self.info.n_classes)), self.info)
         probe = fit(probe, Dataset.of(features, train.label, n_classes=self.info.n_classes), epochs=5)
-        self.net.head.load_state_dict(probe.net.state_dict())
+        self.net.head.load_state_dict(probe.net.head.state_dict())
 
 
 class JTT(ERM):
@@ -69,9 +72,9 @@ class DFR(ERM):
         held_out = valid or train
         with torch.no_grad():
             features = self.net.features(held_out.gather(torch.arange(len(held_out))))
-        head = ERM(lambda: nn.Linear(features.shape[1], self.info.n_classes), self.info)
+        head = ERM(lambda: Net([], nn.Linear(features.shape[1], self.info.n_classes)), self.info)
         head = fit(head, Dataset.of(features, held_out.label, n_classes=self.info.n_classes), epochs=3)
-        self.net.head.load_state_dict(head.net.state_dict())
+        self.net.head.load_state_dict(head.net.head.state_dict())
 
 
 class Adversary(Method):

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from longcut.data import Batch, Dataset, Info, Splits
     from longcut.datasets import load
     from longcut.errors import UserError
-    from longcut.fit import Fitted, Training, fit
+    from longcut.fit import Fitted, fit
     from longcut.methods import METHODS
     from longcut.methods.base import Method
     from longcut.mixing import Mix
+    from longcut.training import Training
 
 __version__ = "0.1.0"
 
@@ -47,7 +48,7 @@ _HOME = {
     "Method": "methods.base",
     "Mix": "mixing",
     "Splits": "data",
-    "Training": "fit",
+    "Training": "training",
     "UserError": "errors",
     "fit": "fit",
     "load": "datasets",

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -21,25 +20,9 @@ from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError, unknown
 from longcut.evaluate import METRICS, metrics, predict, sample_values
 from longcut.methods.base import Method, require_attribute
+from longcut.training import Training
 
 __all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How long and how fast: the settings every method shares, and nothing of a method's idea."""
-
-    epochs: Annotated[int, Field(ge=1, description="passes over the training set")] = 30
-    batch: Annotated[int, Field(ge=1, description="samples per update")] = 256
-    pool: Annotated[int, Field(ge=1, description="minibatches per pool; partners are searched pool by pool")] = 4
-    lr: Annotated[float, Field(gt=0, description="learning rate")] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, description="weight decay of the main network")] = 0.0
-    schedule: Annotated[Literal["constant", "cosine"], Field(description="learning rate over the run")] = "constant"
-    average: Annotated[
-        float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")
-    ] = 0.0
-    drop_last: Annotated[bool, Field(description="leave out a last pool that is not full")] = False
-    every: Annotated[int, Field(ge=1, description="epochs between evaluations")] = 1
 
 
 @dataclass(frozen=True)

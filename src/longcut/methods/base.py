@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,7 @@ from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.mixing import Mix, Mixed, Partners
 from longcut.nets import Net
-
-if TYPE_CHECKING:
-    from longcut.fit import Training
+from longcut.training import Training
 
 __all__ = ["FitHelper", "MakeNet", "Method", "Recipe", "adam", "per_sample_loss", "require_attribute", "squared_error"]
 

@@ -14,6 +14,31 @@ from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
 
 
+def failure_loss(
+    batch: Batch,
+    debiased: Tensor,
+    biased: Tensor,
+    difficulty: Difficulty,
+    q: float = 0.7,
+    scale: Literal["paper", "code"] = "paper",
+) -> tuple[Tensor, Tensor]:
+    """``mean(W * CE(debiased)) + mean(GCE(biased))``; the nets share no parameter, so each gets its own gradient.
+
+    Args:
+        batch: with the identity of each sample.
+        debiased, biased: logits of the two nets ``(n, C)``.
+        difficulty: remembers the losses and says the weights W; updated.
+        q: of the generalized cross-entropy.
+        scale: of the generalized cross-entropy (see :func:`longcut.losses.gce`).
+
+    Returns:
+        The loss, and the weights ``(n,)``.
+    """
+    ce_biased, ce = cross_entropy(biased, batch.label), cross_entropy(debiased, batch.label)
+    weight = difficulty.update(batch.identity, batch.label, ce_biased.detach(), ce.detach())
+    return (weight * ce).mean() + gce(biased, batch.label, q, scale=scale).mean(), weight
+
+
 class LfF(Method):
     """``mean(W * CE(debiased)) + mean(GCE(biased))``, where W is the relative difficulty of each sample."""
 
@@ -43,11 +68,9 @@ class LfF(Method):
         self.scale: Literal["paper", "code"] = scale
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One summed loss of two networks on disjoint parameters: each receives its own gradient."""
-        biased, debiased = self.biased(batch.x), self.net(batch.x)
-        ce_biased, ce = cross_entropy(biased, batch.label), cross_entropy(debiased, batch.label)
-        weight = self.difficulty.update(batch.identity, batch.label, ce_biased.detach(), ce.detach())
-        loss = (weight * ce).mean() + gce(biased, batch.label, self.q, scale=self.scale).mean()
+        """The loss of both nets."""
+        biased = self.biased(batch.x)
+        loss, weight = failure_loss(batch, self(batch.x), biased, self.difficulty, self.q, self.scale)
         return loss, {"weight": weight.mean()}
 
     @torch.no_grad()

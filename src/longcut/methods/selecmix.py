@@ -8,7 +8,7 @@ label (B, contradicting negatives). Their mixture carries the partner's label.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -17,11 +17,10 @@ from torch import Tensor
 from longcut import mixing, nets
 from longcut.bias import ContrastiveBias, Difficulty, least_typical, unexplained
 from longcut.data import Batch, Dataset, Info, generator, subsample
-from longcut.losses import cross_entropy, gce
+from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, require_attribute
-
-if TYPE_CHECKING:
-    from longcut.fit import Training
+from longcut.methods.lff import failure_loss
+from longcut.training import Training
 
 WIDTH = 128  # of the biased model's embedding, as in the paper
 
@@ -218,19 +217,13 @@ class SelecMix(Method):
         mixed = self.blend(self.mixes["A"], batch, batch.extra["partners"])  # A and B differ in whom and how much alone
         loss = self.mixed_weight * mixing.target_loss(cross_entropy, self.outputs(mixed.x), mixed.target).mean()
         if self.base == "lff":
-            loss = loss + self._failure(batch)
+            biased = self.biased(batch.x)
+            loss = loss + failure_loss(batch, self(batch.x), biased, self.difficulty, self.q, self.lff_scale)[0]
         if not self.by_attribute and (self.learned < self.auxiliary_steps or not self.auxiliary_steps):
             loss = loss + self.bias.loss(self.bias.embed(batch.x), batch.label)
             self.learned += 1
             self.updates += 1
         return loss, {"paired": mixed.found.float().mean()}
-
-    def _failure(self, batch: Batch) -> Tensor:
-        """LfF's loss on the samples as they are."""
-        biased, debiased = self.biased(batch.x), self.net(batch.x)
-        ce_biased, ce = cross_entropy(biased, batch.label), cross_entropy(debiased, batch.label)
-        weight = self.difficulty.update(batch.identity, batch.label, ce_biased.detach(), ce.detach())
-        return (weight * ce).mean() + gce(biased, batch.label, self.q, scale=self.lff_scale).mean()
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
         """Adam for the nets of the main kind, and Adam with its own learning rate for the biased model."""

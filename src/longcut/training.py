@@ -1,0 +1,27 @@
+"""The settings of the training loop, which methods read and :mod:`longcut.fit` obeys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+__all__ = ["Training"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast: the settings every method shares, and nothing of a method's idea."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the training set")] = 30
+    batch: Annotated[int, Field(ge=1, description="samples per update")] = 256
+    pool: Annotated[int, Field(ge=1, description="minibatches per pool; partners are searched pool by pool")] = 4
+    lr: Annotated[float, Field(gt=0, description="learning rate")] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, description="weight decay of the main network")] = 0.0
+    schedule: Annotated[Literal["constant", "cosine"], Field(description="learning rate over the run")] = "constant"
+    average: Annotated[
+        float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")
+    ] = 0.0
+    drop_last: Annotated[bool, Field(description="leave out a last pool that is not full")] = False
+    every: Annotated[int, Field(ge=1, description="epochs between evaluations")] = 1
