@@ -496,12 +496,16 @@ def pools(
 ) -> Iterator[Batch]:
     """One epoch in random order, in pools of ``pool`` samples; the last may be smaller.
 
+    A single sample that is left over joins the pool before it, since batch normalisation cannot do with one.
+
     Args:
         whole_only: leave out a last pool that is not full, as the released code of SelecMix does (unless it is the
             only one).
     """
-    order = torch.randperm(len(data), generator=generator)
-    for rows in order.split(pool):
+    chunks = list(torch.randperm(len(data), generator=generator).split(pool))
+    if not whole_only and pool > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    for rows in chunks:
         if whole_only and len(rows) < pool <= len(data):
             return
         yield data.batch(rows, device)

@@ -280,7 +280,8 @@ def steps_per_epoch(n: int, training: Training) -> int:
     """
     pool = training.batch * training.pool
     whole, rest = divmod(n, pool)
-    rest = 0 if training.drop_last and whole else rest
+    alone = rest == 1 and training.batch > 1  # joins the last whole pool
+    rest = 0 if whole and (training.drop_last or alone) else rest
     return whole * training.pool + len(_cuts(rest, training.batch))
 
 
