@@ -120,9 +120,31 @@ def paper_table(groups: dict[tuple[str, str, int], list[dict[str, Any]]], paper:
     return lines
 
 
+def summary_table(groups: dict[tuple[str, str, int], list[dict[str, Any]]], paper: dict) -> list[str]:
+    """The few numbers of the project's README: last epoch, methods as they come."""
+    columns = ("erm", "selecmix:blend=keep-both", "selecmix")
+    lines = [
+        "| conflicting samples | `erm` | control | `selecmix` | SelecMix as published |",
+        "|---|---|---|---|---|",
+    ]
+    for ratio, name in RATIOS.items():
+        found = {label: rows for (label, at, _), rows in groups.items() if at == ratio}
+        cells = [cell([row["average"] for row in found[label]]) if label in found else "" for label in columns]
+        mean, deviation = paper.get(("V+SelecMix", ratio), (None, None))
+        lines.append(f"| {name} | {' | '.join(cells)} | {'' if mean is None else f'{mean:.1f} ± {deviation:.1f}'} |")
+    return lines
+
+
+def replaced(text: str, name: str, table: list[str]) -> str:
+    """The text with the part between ``<!-- table: name -->`` and the next ``<!-- end table -->`` made anew."""
+    start, end = f"<!-- table: {name} -->", "<!-- end table -->"
+    head, rest = text.split(start)
+    return head + start + "\n\n" + "\n".join(table) + "\n\n" + end + rest.split(end, 1)[1]
+
+
 def main(folders: list[str]) -> None:
     """Collect and write."""
-    store, page = HERE / "runs.json", HERE / "README.md"
+    store = HERE / "runs.json"
     known = json.loads(store.read_text("utf-8")) if store.exists() else []
     every = {identity(line): line for line in [*known, *(collected(folders) if folders else [])]}
     lines = sorted(
@@ -130,18 +152,13 @@ def main(folders: list[str]) -> None:
     )
     store.write_text("[\n" + ",\n".join(json.dumps(line, sort_keys=True) for line in lines) + "\n]\n", "utf-8")
     groups, paper = grouped(lines), published()
-    parts = {"defaults": default_table(groups, paper), "paper": paper_table(groups, paper)}
-    text = page.read_text("utf-8")
-    for name, table in parts.items():
-        head, rest = text.split(f"<!-- generated: {name} -->")
-        text = (
-            head
-            + f"<!-- generated: {name} -->\n\n"
-            + "\n".join(table)
-            + "\n\n<!-- end -->"
-            + rest.split("<!-- end -->", 1)[1]
-        )
-    page.write_text(text, "utf-8")
+    parts = {"defaults": default_table, "paper": paper_table, "summary": summary_table}
+    for page in (HERE / "README.md", HERE.parent / "README.md"):
+        text = page.read_text("utf-8")
+        for name, table in parts.items():
+            if f"<!-- table: {name} -->" in text:
+                text = replaced(text, name, table(groups, paper))
+        page.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

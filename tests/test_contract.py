@@ -33,6 +33,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"partners": "pool", "mode": "A"},
         {"blend": "keep-both", "contrast": "sc", "mode": "B"},
         {"auxiliary": "mlp:hidden=8", "within": 0.5, "raw": 0.5},
+        {"auxiliary_steps": 3},
     ],
 }
 CASES = [
