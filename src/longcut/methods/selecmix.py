@@ -7,6 +7,7 @@ label (B, contradicting negatives). Their mixture carries the partner's label.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, requi
 from longcut.methods.lff import failure_loss
 from longcut.training import Training
 
+PASSES = 4  # a sample that the biased model has seen more often than that, it knows by heart
 WIDTH = 128  # of the biased model's embedding, as in the paper
 
 PAPER = {
@@ -119,7 +121,8 @@ class SelecMix(Method):
         auxiliary: Annotated[str, Field(description="net of the biased model")] = "tiny",
         auxiliary_lr: Annotated[float, Field(gt=0, description="learning rate of the biased model")] = 0.001,
         auxiliary_steps: Annotated[
-            int, Field(ge=0, description="updates after which the biased model is frozen; 0: never")
+            int,
+            Field(ge=0, description="updates (within four epochs) after which the biased model is frozen; 0: never"),
         ] = 200,
         contrast: Annotated[
             Literal["gsc", "sc"], Field(description="its loss: generalized or plain supervised contrastive")
@@ -177,7 +180,12 @@ class SelecMix(Method):
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Choose who may be a partner in this epoch; before the first, pools serve themselves."""
-        self.learned = 0 if self.by_attribute else int(self.updates)  # asked once per epoch: it waits for the device
+        if self.by_attribute:
+            self.lessons = 0.0
+        elif not self.auxiliary_steps:
+            self.lessons = math.inf
+        else:  # the count is asked once per epoch, for asking waits for the device
+            self.lessons = self.auxiliary_steps - int(self.updates) if epoch < PASSES else 0.0
         self.partner_set = None if epoch == 0 and not self.by_attribute else self._partner_set(self.train_data)
 
     def _partner_set(self, data: Dataset) -> Dataset | None:
@@ -219,9 +227,9 @@ class SelecMix(Method):
         if self.base == "lff":
             biased = self.biased(batch.x)
             loss = loss + failure_loss(batch, self(batch.x), biased, self.difficulty, self.q, self.lff_scale)[0]
-        if not self.by_attribute and (self.learned < self.auxiliary_steps or not self.auxiliary_steps):
+        if self.lessons > 0:
             loss = loss + self.bias.loss(self.bias.embed(batch.x), batch.label)
-            self.learned += 1
+            self.lessons -= 1
             self.updates += 1
         return loss, {"paired": mixed.found.float().mean()}
 
