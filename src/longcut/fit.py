@@ -152,7 +152,6 @@ class _Loop:
 
     def __init__(self, method: Method, training: Training, device: torch.device | str) -> None:
         self.method, self.training, self.device = method, training, device
-        self.step = 0
 
     def start(self) -> None:
         """Once the method is prepared: ``prepare`` may have replaced parameters."""
