@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -23,8 +25,10 @@ from longcut.data import (
     split,
     subsample,
     upweight,
+    usual_attribute,
 )
 from longcut.errors import UserError
+from longcut.sources import Columns, Source
 
 
 def table(label: list[int], attribute: list[int] | None = None, **info) -> Dataset:
@@ -425,6 +429,105 @@ def test_conflicting_is_refused_when_nothing_is_known_to_be_aligned():
 def test_splits_speak_of_their_training_data():
     train, test = table([0, 1]), table([0, 1, 2])
     assert Splits(train, None, test).info is train.info
+
+
+# --- data that was read from files ------------------------------------------------------------------------------------
+
+
+def read(part: list[int], label: list[int] | None, attribute: list[int] | None = None, names=("a", "b")) -> Columns:
+    """What a reader might have found: row i holds i."""
+    n = len(part)
+    source = Source("files", pd.DataFrame(index=range(n)), np.array(part), official=True, label="label")
+    return Columns(
+        x=np.arange(2 * n, dtype=np.float32).reshape(n, 2),
+        label=None if label is None else np.array(label),
+        attribute=None if attribute is None else np.array(attribute),
+        class_names=names,
+        attribute_names=() if attribute is None else ("x", "y", "z"),
+        source=source,
+    )
+
+
+def same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other)
+
+
+def test_parts_are_cut_as_the_source_says_and_put_together_again():
+    data = Dataset.from_columns(read([2, 0, 1, 0, 2, 0], [0, 1, 0, 1, 1, 0], [0, 0, 1, 1, 0, 2]))
+    splits = Splits.of(data)
+    assert splits.valid is not None
+    assert [part.index.tolist() for part in (splits.train, splits.valid, splits.test)] == [[1, 3, 5], [2], [0, 4]]
+    assert splits.train.label.tolist() == [1, 1, 0]
+    assert same(splits.test.attribute, torch.tensor([0, 0]))
+    whole = splits.whole
+    assert whole.index.tolist() == [0, 1, 2, 3, 4, 5]
+    assert whole.label.tolist() == data.label.tolist()
+    assert same(whole.attribute, data.attribute)
+    assert whole.x.data_ptr() == data.x.data_ptr()
+    assert whole.source is data.source
+    some = Splits.of(data.take(torch.tensor([5, 1, 4])))
+    assert (some.train.index.tolist(), some.valid, some.test.index.tolist()) == ([5, 1], None, [4])
+    assert some.whole.index.tolist() == [1, 4, 5]
+
+
+def test_the_whole_has_an_attribute_only_if_all_parts_have():
+    data = Dataset.from_columns(read([0, 0, 2, 2], [0, 1, 0, 1], [0, 1, 1, 0]))
+    splits = Splits.of(data)
+    assert splits.whole.attribute is not None
+    blind = dataclasses.replace(splits.test, attribute=None)
+    assert dataclasses.replace(splits, test=blind).whole.attribute is None
+
+
+def test_parts_of_data_without_a_source_are_refused():
+    with pytest.raises(
+        UserError, match=r"toy does not say which sample belongs to which part; cut it with longcut\.da"
+    ):
+        Splits.of(Dataset.of(torch.zeros(4, 2), [0, 1, 0, 1], name="toy"))
+
+
+def test_what_is_known_of_columns_is_known_of_the_data():
+    data = Dataset.from_columns(read([0, 0, 2], [0, 0, 2], [0, 2, 0], names=("a", "b", "c")))
+    info = data.info
+    assert (info.name, info.n_classes, info.class_names) == ("files", 3, ("a", "b", "c"))
+    assert (info.n_attributes, info.attribute_names) == (3, ("x", "y", "z"))
+    assert data.x.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert Dataset.from_columns(read([0, 2], [0, 1])).info.aligned == ()
+    numbers = dataclasses.replace(read([0, 2], None, names=()), label=np.array([0.5, 1], np.float32))
+    assert Dataset.from_columns(numbers).info.task == "regression"
+    tokens = dataclasses.replace(read([0, 2], [0, 1]), x=np.array([[2, 3], [4, 0]]), vocabulary=9)
+    assert Dataset.from_columns(tokens).info.vocabulary == 9
+
+
+def test_samples_without_a_label_get_one_that_says_nothing():
+    classes = Dataset.from_columns(read([2, 2], None))
+    assert (classes.label.tolist(), classes.info.task, classes.info.n_classes) == ([0, 0], "classification", 2)
+    numbers = Dataset.from_columns(read([2, 2], None, names=()))
+    assert (numbers.label.tolist(), numbers.info.task) == ([[0.0], [0.0]], "regression")
+
+
+def test_what_is_usual_is_decided_by_the_training_rows():
+    part, label, attribute = [0, 0, 0, 0, 2, 2, 2, 2], [0, 0, 1, 1] * 2, [0, 0, 1, 1, 1, 1, 0, 0]
+    assert Dataset.from_columns(read(part, label, attribute)).info.aligned == (0, 1)
+    assert Dataset.from_columns(read([2 - p for p in part], label, attribute)).info.aligned == (1, 0)
+    assert Dataset.from_columns(read([2] * 8, label, attribute)).info.aligned == (0, 0)  # a tie, and no training rows
+
+
+def test_a_common_attribute_does_not_go_with_every_label():
+    """Ninety of a hundred have attribute 0, in either class most; but the second class has more of attribute 1."""
+    label, attribute = [0] * 50 + [1] * 50, [0] * 48 + [1] * 2 + [0] * 42 + [1] * 8
+    assert usual_attribute(Dataset.of(torch.zeros(100, 1), label, attribute)) == (0, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=9, max_size=60))
+def test_the_usual_attribute_is_the_largest_standardised_residual(pairs: list[tuple[int, int]]):
+    pairs = [*pairs, *((i, i) for i in range(3))]
+    label, attribute = zip(*pairs, strict=True)
+    found = usual_attribute(Dataset.of(torch.zeros(len(pairs), 1), label, attribute))
+    counts, n = Counter(pairs), len(pairs)
+    for y in range(3):
+        expected = [label.count(y) * attribute.count(a) / n for a in range(3)]
+        residual = [(counts[y, a] - expected[a]) / expected[a] ** 0.5 for a in range(3)]
+        assert residual[found[y]] == pytest.approx(max(residual))
 
 
 # --- split ------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -69,6 +70,31 @@ def test_a_wrong_spec_is_refused(spec, message):
 def test_spec_of_refuses_an_unknown_name():
     with pytest.raises(UserError, match="unknown data set 'digits'"):
         spec_of("digits", {})
+
+
+def test_what_a_data_set_does_not_take_it_is_not_given(monkeypatch):
+    def neither():
+        return {}
+
+    def one(*, seed):
+        return {"seed": seed}
+
+    def other(*, progress):
+        return {"progress": progress}
+
+    def both(*, seed, progress):
+        return {"seed": seed, "progress": progress}
+
+    given = {"seed": 7, "progress": print}
+    for function, taken in ((neither, ()), (one, ("seed",)), (other, ("progress",)), (both, ("seed", "progress"))):
+        monkeypatch.setitem(DATASETS, "made", SimpleNamespace(function=function))
+        assert load("made", **given) == {name: given[name] for name in taken}
+
+
+def test_own_data_has_to_say_which():
+    for name in ("folder", "table", "arrays", "hub"):
+        with pytest.raises(UserError, match=f"data set '{name}' was not told which; write {name}:path=…"):
+            load(name)
 
 
 def test_calling_the_function_checks_its_options_too():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,14 +20,14 @@ PACKAGE = Path(longcut.__file__).parent
 # A room (module or folder) imports rooms of lower rows, or of its own row without going round in a circle.
 ROWS = [
     {"errors"},
-    {"data", "options", "training"},
+    {"data", "options", "sources", "training"},
     {"mixing", "losses", "contrast", "penalties", "nets", "augment"},
     {"bias"},
     {"methods"},
     {"fit", "evaluate"},
     {"runs"},
     {"audit", "compare", "estimators", "datasets"},
-    {"report", "reproduce"},
+    {"deploy", "report", "reproduce"},
     {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
@@ -97,7 +98,19 @@ def test_rooms_do_not_import_in_circles():
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
-HEAVY = {"PIL", "jinja2", "matplotlib", "pandas", "pydantic", "rich", "scipy", "sklearn", "typer"}
+HEAVY = {
+    "PIL",
+    "datasets",
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "scipy",
+    "sklearn",
+    "typer",
+}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -129,6 +142,10 @@ def test_type_checkers_see_the_same_names():
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen == {name: f"longcut.{home}" for name, home in longcut._HOME.items()}
+
+
+def test_the_package_can_be_named_to_another_process():
+    assert pickle.loads(pickle.dumps(longcut)) is longcut
 
 
 def test_a_name_that_does_not_exist():

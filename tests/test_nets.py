@@ -167,6 +167,8 @@ def test_backbone_of_resnet18():
         ("resnet18:stem=cifar", IMAGE, [(64, 32, 32), (64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512,)]),
         ("resnet18:stem=imagenet", IMAGE, [(64, 8, 8), (64, 8, 8), (128, 4, 4), (256, 2, 2), (512, 1, 1), (512,)]),
         ("conv", IMAGE, [(32, 32, 32), (64, 16, 16), (64, 16, 16), (128, 8, 8), (128,)]),
+        ("conv:side=10", IMAGE, [(3, 8, 8), (32, 8, 8), (64, 4, 4), (64, 4, 4), (128, 2, 2), (128,)]),
+        ("conv:side=32", IMAGE, [(32, 32, 32), (64, 16, 16), (64, 16, 16), (128, 8, 8), (128,)]),
         ("tiny:side=14", IMAGE, [(3, 10, 10), (16, 5, 5), (32, 3, 3), (32,), (128,)]),
         ("mlp", TABLE, [(7,), (100,), (100,), (16,)]),
         ("tokens", TOKENS, [(12, 64), (64,), (64,)]),
@@ -231,6 +233,22 @@ def test_shrink_by_hand():
 )
 def test_shrink_makes_the_short_side_at_most_the_side(size, shrunken):
     assert nets.Shrink(14)(torch.zeros(1, 1, *size)).shape[-2:] == shrunken
+
+
+@pytest.mark.parametrize(
+    ("info", "same_as"),
+    [
+        (IMAGE, "conv"),
+        (Info("photos", (3, 72, 90), 2, kind="image"), "conv:side=40"),  # 72 pixels become 36
+        (TABLE, "mlp:hidden=100-100"),
+        (TOKENS, "tokens"),
+    ],
+)
+def test_auto_is_what_suits_the_data(info, same_as):
+    net, other = build("auto", info), build(same_as, info)
+    other.load_state_dict(net.state_dict())
+    x = inputs(info, 3)
+    torch.testing.assert_close(net.eval()(x), other.eval()(x))
 
 
 def test_global_mean():
@@ -312,9 +330,9 @@ def test_padding_stays_zero_in_training():
     ("spec", "message"),
     [
         ("resnet", "unknown net 'resnet': did you mean 'resnet18'"),
-        ("", "unknown net '': Known: conv, mlp, resnet18, tiny, tokens"),
+        ("", "unknown net '': Known: auto, conv, mlp, resnet18, tiny, tokens"),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
-        ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: width"),
+        ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),
         ("conv:width=wide", "net 'conv': width=wide is not a whole number above 0, such as 32"),
         ("conv:width=0", "net 'conv': width=0 is not a whole number above 0, such as 32"),
         ("tiny:side=-1", r"net 'tiny': side=-1 is not a whole number above 0, such as \d+\."),

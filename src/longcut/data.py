@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
@@ -22,6 +23,9 @@ from longcut.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+
+    from longcut.sources import Columns, Source
 
 __all__ = [
     "Batch",
@@ -37,6 +41,7 @@ __all__ = [
     "split",
     "subsample",
     "upweight",
+    "usual_attribute",
 ]
 
 
@@ -199,6 +204,7 @@ class Dataset:
         label: ``(n,)`` class ids, or ``(n, width)`` float targets.
         attribute: ``(n,)`` or None.
         info: names, sizes and kinds.
+        source: where the stored samples come from, for data that was read from somebody's files.
     """
 
     x: Tensor
@@ -206,6 +212,7 @@ class Dataset:
     label: Tensor
     attribute: Tensor | None
     info: Info
+    source: Source | None = None
 
     @classmethod
     def of(
@@ -270,6 +277,105 @@ class Dataset:
         about = Info(name=name, shape=tuple(storage.shape[1:]), **fields)
         return cls(storage, torch.arange(len(storage)), labels, attributes, about)
 
+    @classmethod
+    def from_folder(cls, path: Path | str, **options: Any) -> Dataset:
+        """All images of a folder ``class/*.jpg`` or ``split/class/*.jpg``.
+
+        Images are decoded once, into a memory-mapped cache. Cut the data set with :meth:`Splits.of`.
+
+        Args:
+            path: of the folder.
+            **options: ``size``, ``unreadable``, ``seed``, ``progress`` of :func:`longcut.sources.folder.read_folder`.
+
+        Raises:
+            UserError: as the reader says.
+
+        Example::
+
+            splits = Splits.of(Dataset.from_folder("photos", size=64))
+        """
+        from longcut.sources.folder import read_folder
+
+        return cls.from_columns(read_folder(path, **options))
+
+    @classmethod
+    def from_table(cls, table: Path | str | pd.DataFrame, *, label: str, **options: Any) -> Dataset:
+        """All rows of a CSV, TSV or Parquet file or a DataFrame: feature columns, paths of images, or text.
+
+        Args:
+            table: the file or frame.
+            label: column with the label.
+            **options: ``attribute``, ``split``, ``image``, ``text``, ``size``, … of
+                :func:`longcut.sources.table.read_table`.
+
+        Raises:
+            UserError: as the reader says.
+
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"age": range(20), "sex": ["f", "m"] * 10, "rich": [0, 1, 1, 0] * 5})
+        >>> data = Dataset.from_table(frame, label="rich", attribute="sex")
+        >>> len(data), data.info.class_names, data.info.attribute_names
+        (20, ('0', '1'), ('f', 'm'))
+        """
+        from longcut.sources.table import read_table
+
+        return cls.from_columns(read_table(table, label=label, **options))
+
+    @classmethod
+    def from_arrays(cls, path: Path | str, **options: Any) -> Dataset:
+        """All samples of an ``.npz`` or ``.safetensors`` file.
+
+        Args:
+            path: of the file.
+            **options: ``label``, ``attribute``, ``split``, ``seed`` of :func:`longcut.sources.arrays.read_arrays`.
+
+        Raises:
+            UserError: as the reader says.
+
+        Example::
+
+            splits = Splits.of(Dataset.from_arrays("embeddings.npz", attribute="hospital"))
+        """
+        from longcut.sources.arrays import read_arrays
+
+        return cls.from_columns(read_arrays(path, **options))
+
+    @classmethod
+    def from_hub(cls, name: str, **options: Any) -> Dataset:
+        """All samples of a Hugging Face data set, by its name on the hub or its folder here.
+
+        Args:
+            name: such as ``"grodino/waterbirds"``, or a path.
+            **options: ``label``, ``attribute``, ``image``, ``text``, … of :func:`longcut.sources.hub.read_hub`.
+
+        Raises:
+            UserError: as the reader says.
+
+        Example::
+
+            splits = Splits.of(Dataset.from_hub("grodino/waterbirds", image="image", attribute="place", size=72))
+        """
+        from longcut.sources.hub import read_hub
+
+        return cls.from_columns(read_hub(name, **options))
+
+    @classmethod
+    def from_columns(cls, columns: Columns) -> Dataset:
+        """What a reader of :mod:`longcut.sources` found, as a data set; samples without label get label 0."""
+        source, label = columns.source, columns.label
+        known = {"vocabulary": columns.vocabulary} if columns.vocabulary else {}
+        if columns.class_names:
+            known |= {"n_classes": len(columns.class_names), "class_names": columns.class_names}
+        if columns.attribute is not None:
+            known |= {"n_attributes": len(columns.attribute_names), "attribute_names": columns.attribute_names}
+        if label is None:
+            label = torch.zeros(len(columns.x), dtype=torch.long if columns.class_names else torch.float32)
+        data = cls.of(columns.x, label, columns.attribute, name=source.name, **known)
+        if data.attribute is not None and data.info.task == "classification":
+            train = data.take(torch.from_numpy(source.part == 0)) if (source.part == 0).any() else data
+            data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual_attribute(train)))
+        return dataclasses.replace(data, source=source)
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -331,9 +437,53 @@ class Splits:
     valid: Dataset | None
     test: Dataset
 
+    @classmethod
+    def of(cls, data: Dataset) -> Splits:
+        """The parts of data that was read from files: its own, or those that were drawn when it was read.
+
+        Raises:
+            UserError: when the data does not say which sample belongs to which part.
+        """
+        if data.source is None:
+            raise UserError(
+                f"{data.info.name} does not say which sample belongs to which part; cut it with longcut.data.split."
+            )
+        part = torch.from_numpy(data.source.part)[data.index]
+        train, valid, test = (data.take(part == number) for number in range(3))
+        return cls(train, valid if len(valid) else None, test)
+
     @property
     def info(self) -> Info:
         return self.train.info
+
+    @property
+    def whole(self) -> Dataset:
+        """All samples of the three parts, which share their storage, in the order of the storage."""
+        parts = [part for part in (self.train, self.valid, self.test) if part is not None]
+        order = torch.cat([part.index for part in parts]).argsort()
+        attribute = [part.attribute for part in parts if part.attribute is not None]
+        return dataclasses.replace(
+            self.train,
+            index=torch.cat([part.index for part in parts])[order],
+            label=torch.cat([part.label for part in parts])[order],
+            attribute=torch.cat(attribute)[order] if len(attribute) == len(parts) else None,
+        )
+
+
+def usual_attribute(data: Dataset) -> tuple[int, ...]:
+    """For each label, the attribute value that goes with it: the one seen most in excess of independence.
+
+    The excess is the standardised residual of the cell, ``(observed - expected) / sqrt(expected)``: with a label that
+    nearly all samples of either attribute have, the commonest attribute would go with every label.
+
+    >>> data = Dataset.of(torch.rand(8, 2), [0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 0, 0, 1])
+    >>> usual_attribute(data)
+    (0, 1)
+    """
+    info = data.info
+    cells = torch.bincount(data.group, minlength=info.n_classes * info.n_attributes).view(info.n_classes, -1).double()
+    expected = cells.sum(1, keepdim=True) * cells.sum(0) / cells.sum()
+    return tuple(((cells - expected) / expected.clamp_min(1e-9).sqrt()).argmax(1).tolist())
 
 
 def _as_tensor(x: Tensor | np.ndarray) -> Tensor:
@@ -361,7 +511,8 @@ def _root(x: Any) -> Any:
 
 def _column(name: str, what: str, values: Any, rows: int) -> Tensor:
     try:
-        column = torch.as_tensor(values)
+        read_only = hasattr(values, "flags") and not values.flags.writeable  # torch wants writable memory
+        column = torch.as_tensor(values.copy() if read_only else values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}: {what} is not made of numbers; number its values from 0.") from error
     if len(column) != rows:

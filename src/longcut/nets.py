@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from longcut.data import Info
 from longcut.errors import UserError, unknown
 
-__all__ = ["NETS", "Net", "build", "conv", "mlp", "resnet18", "tiny", "tokens"]
+__all__ = ["NETS", "Net", "auto", "build", "conv", "mlp", "resnet18", "tiny", "tokens"]
 
 
 class Net(nn.Module):
@@ -107,10 +107,22 @@ def _image(info: Info, name: str) -> int:
     return info.shape[0]
 
 
-def conv(info: Info, outputs: int, *, width: int = 32) -> Net:
-    """Four convolutions (two of stride 2) with batch normalisation, then the mean over the image."""
+def conv(info: Info, outputs: int, *, width: int = 32, side: int = 1024) -> Net:
+    """Four convolutions (two of stride 2) with batch normalisation, then the mean over the image.
+
+    Args:
+        info: images.
+        outputs: how many numbers come out.
+        width: channels of the first convolution.
+        side: larger images are averaged down until their short side is at most this.
+    """
     c = _image(info, "conv")
-    stages = [_block(c, width, 3, 1), _block(width, 2 * width, 3, 2), _block(2 * width, 2 * width, 3, 1)]
+    stages = [
+        *([Shrink(side)] if min(info.shape[1:]) > side else []),
+        _block(c, width, 3, 1),
+        _block(width, 2 * width, 3, 2),
+        _block(2 * width, 2 * width, 3, 1),
+    ]
     return Net([*stages, _block(2 * width, 4 * width, 3, 2), GlobalMean()], nn.Linear(4 * width, outputs))
 
 
@@ -164,6 +176,13 @@ class MeanToken(nn.Module):
         return x.sum(1) / real.sum(1).clamp_min(1)
 
 
+def auto(info: Info, outputs: int) -> Net:
+    """What suits the data and a laptop: ``conv`` on images of 40 pixels, ``mlp`` on tables, ``tokens`` on text."""
+    if info.kind == "tokens":
+        return tokens(info, outputs)
+    return conv(info, outputs, side=40) if len(info.shape) == 3 else mlp(info, outputs, hidden="100-100")
+
+
 class _Residual(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -205,7 +224,14 @@ def resnet18(info: Info, outputs: int, *, stem: str = "cifar") -> Net:
     return net
 
 
-NETS: dict[str, Callable[..., Net]] = {"conv": conv, "mlp": mlp, "resnet18": resnet18, "tiny": tiny, "tokens": tokens}
+NETS: dict[str, Callable[..., Net]] = {
+    "auto": auto,
+    "conv": conv,
+    "mlp": mlp,
+    "resnet18": resnet18,
+    "tiny": tiny,
+    "tokens": tokens,
+}
 
 
 def build(spec: str, info: Info, outputs: int | None = None) -> Net:

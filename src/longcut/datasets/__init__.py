@@ -1,25 +1,29 @@
 """Data sets by name: ``load("colored-mnist:ratio=0.01")``.
 
-A spec is a name, or a name and options: ``name:key=value,key=value``. Nothing heavy is imported before a data set is
-used.
+A spec is a name, or a name and options: ``name:key=value,key=value``; within a value, a comma is written ``%2C`` and a
+percent sign ``%25``, as in addresses of the web. The path of a folder, a table or a file of arrays stands for the spec
+that reads it. Nothing heavy is imported before a data set is used.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from longcut.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from longcut.data import Splits
 
-__all__ = ["DATASETS", "Entry", "data_folder", "load", "parse", "spec_of"]
+__all__ = ["DATASETS", "Entry", "data_folder", "load", "parse", "resolve", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,22 @@ DATASETS: dict[str, Entry] = {
         "longcut.datasets.colored_digits:colored_digits",
         {"epochs": 100, "batch": 64, "pool": 4, "lr": 0.002, "net": "mlp:hidden=100-100-16"},
     ),
+    **{
+        name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
+        for name in ("folder", "table", "arrays", "hub")
+    },
 }
 
+TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
 
-def load(spec: str, seed: int = 0) -> Splits:
+
+def load(spec: str, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Splits:
     """The data set a spec describes.
 
     Args:
-        spec: such as ``"colored-mnist:ratio=0.01,recipe=dfa"``.
+        spec: such as ``"colored-mnist:ratio=0.01,recipe=dfa"``, or a path.
         seed: of what is drawn at random when the data is made; data that is only read ignores it.
+        progress: told how many of how many images are decoded, where images are.
 
     Raises:
         UserError: when the name or an option is unknown, a value is not allowed, or files are missing.
@@ -67,8 +78,8 @@ def load(spec: str, seed: int = 0) -> Splits:
     """
     name, options = parse(spec)
     function = DATASETS[name].function
-    seeded = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
-    return function(**options, **seeded)
+    taken = inspect.signature(function).parameters
+    return function(**options, **{k: v for k, v in (("seed", seed), ("progress", progress)) if k in taken})
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
@@ -84,14 +95,14 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
     name, _, text = spec.partition(":")
     if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
+        name, _, text = resolve(spec).partition(":")
     given: dict[str, str] = {}
     for piece in text.split(",") if text else ():
         key, equals, value = (part.strip() for part in piece.partition("="))
         if not equals or key in given:
             what = "is given twice" if equals else "is not key=value"
             raise UserError(f"'{piece}' in data set '{spec}' {what}; write {name}:key=value,key=value.")
-        given[key] = value
+        given[key] = unquote(value)
     return name, validate(name, DATASETS[name].function, given)
 
 
@@ -108,11 +119,91 @@ def spec_of(name: str, options: Mapping[str, Any]) -> str:
     function = DATASETS[name].function
     values = validate(name, function, options)
     pieces = [
-        f"{option.name}={values[option.name]}"
+        f"{option.name}={_quoted(values[option.name])}"
         for option in options_of(function)
         if option.name in values and values[option.name] != option.default
     ]
     return f"{name}:{','.join(pieces)}" if pieces else name
+
+
+def _quoted(value: Any) -> str:
+    """A value as it stands in a spec, where commas part options and blanks around them do not count."""
+    text = str(value).replace("%", "%25").replace(",", "%2C")
+    return re.sub(r"\A\s+|\s+\Z", lambda blanks: quote(blanks[0]), text)
+
+
+def resolve(data: str, **columns: Any) -> str:
+    """What somebody types as their data, as a spec: a spec, or a path, and columns by flags.
+
+    Args:
+        data: a spec; a folder of images; a ``.csv``, ``.tsv`` or ``.parquet`` table; an ``.npz`` or ``.safetensors``
+            file; a Hugging Face data set that was saved to a folder. Options may follow a path, as they follow a name.
+            A path that is also the name of a data set is written ``./name``.
+        **columns: further options; None is not given.
+
+    Raises:
+        UserError: when there is no such data set, file or folder, or an option does not belong to it or is given twice.
+
+    >>> resolve("colored-digits:ratio=0.02", label=None)
+    'colored-digits:ratio=0.02'
+    """
+    if data.encode(errors="ignore").decode() != data:
+        raise UserError(f"the path {data!a} is not UTF-8; rename it.")
+    head, _, tail = data.partition(":")
+    if head not in DATASETS:
+        path, options = _cut(data)
+        head, tail = _kind(Path(path), path), ",".join(filter(None, [f"path={_quoted(Path(path))}", options]))
+    pieces = [tail] if tail else []
+    for key, value in columns.items():
+        if value is not None:
+            _check_flag(key, columns, data, head)
+            if re.search(rf"(^|,)\s*{key}\s*=", tail):
+                raise UserError(f"{key} is given by --{key} and in '{data}'; leave out one of them.")
+            pieces.append(f"{key}={_quoted(value)}")
+    return f"{head}:{','.join(pieces)}" if pieces else head
+
+
+def _cut(data: str) -> tuple[str, str]:
+    """A path, and the options that follow it; what looks like options may be a part of the path, if that is there."""
+    ends = [*(colon.start() for colon in re.finditer(r":(?=\w+=)", data)), len(data)]
+    end = max((end for end in ends if os.path.exists(data[:end])), default=ends[0])
+    return data[:end], data[end + 1 :]
+
+
+def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
+    from longcut.options import options_of
+
+    known = {option.name: option.help for option in options_of(DATASETS[name].function)}
+    if key not in known:
+        about = f" ({known['path']})" if "path" in known else ""
+        takes = ", ".join(f"--{flag}" for flag in flags if flag in known) or "no such flag"
+        raise UserError(
+            f"--{key} does not go with {data}, since data set '{name}'{about} takes {takes}; leave --{key} out."
+        )
+
+
+def _kind(path: Path, typed: str) -> str:
+    """The data set that reads what lies there."""
+    if typed and path.is_dir():
+        saved = ("dataset_info.json", "dataset_dict.json", "state.json")
+        return "hub" if any((path / name).exists() for name in saved) else "folder"
+    suffix = path.suffix.lower()
+    kind = "table" if suffix in TABLES else "arrays" if suffix in ARRAYS else ""
+    if kind and path.is_file():
+        return kind
+    if path.is_file():
+        raise UserError(
+            f"{typed} is neither a folder of images, a table ({' '.join(TABLES)}) nor arrays ({' '.join(ARRAYS)}); "
+            "convert it to one of these."
+        )
+    beside = os.listdir(path.parent) if path.parent.is_dir() else []
+    if near := get_close_matches(path.name, beside, n=1):
+        raise UserError(f"there is no file or folder {typed}; did you mean {path.with_name(near[0])}?")
+    if kind or "/" in typed or os.sep in typed:
+        raise UserError(
+            f"there is no file or folder {typed}; check the path (a data set of the hub is written hub:path=NAME)."
+        )
+    raise unknown("data set", typed, DATASETS)
 
 
 def data_folder(name: str) -> Path:

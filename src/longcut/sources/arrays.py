@@ -1,0 +1,280 @@
+"""Arrays: an ``.npz`` or ``.safetensors`` file with the inputs and a label for each, memory-mapped where possible.
+
+Nothing is unpickled, and an archive that would unpack to far more than it weighs is refused before it is unpacked.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from longcut.errors import UserError, unknown
+from longcut.sources import Columns, Source
+from longcut.sources.table import marks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["read_arrays"]
+
+INPUTS = ("x", "X", "images", "features")
+LABELS = ("label", "y", "labels", "target")
+
+GIB = 1 << 30
+LARGEST = 16 * GIB  # of what an archive may unpack to
+EXPANSION = 1000  # of what is more than one GiB
+
+Arrays = dict[str, Callable[[], "NDArray[Any]"]]
+
+
+def read_arrays(
+    path: Path | str,
+    *,
+    label: str = "label",
+    attribute: str | None = None,
+    split: str | None = None,
+    seed: int = 0,
+    encoding: Mapping[str, Any] | None = None,
+) -> Columns:
+    """The arrays of a file as samples.
+
+    The input is the array ``x``, ``X``, ``images`` or ``features``, or the only one that has no other use:
+
+    * uint8 images ``(n, H, W, 3)``, ``(n, H, W, 1)``, ``(n, H, W)`` or channel first; floats with four axes likewise;
+    * a table of floats or booleans ``(n, d)``;
+    * token ids: any other integers ``(n, length)``, 0 being padding.
+
+    Images of float32 or uint8, tables of float32 and token ids of int64 are memory-mapped, if the file is
+    ``.safetensors``, or an ``.npz`` that ``numpy.savez`` wrote without compression.
+
+    Args:
+        path: of the file.
+        label: name of the array with the classes, or with the numbers to predict ``(n,)``; where there is no ``label``,
+            ``y``, ``labels`` or ``target`` is taken for it.
+        attribute: name of the array with the suspected shortcut ``(n,)``.
+        split: name of the array that says train, valid or test ``(n,)``; without, parts are drawn.
+        seed: of the parts that are drawn.
+        encoding: of an earlier reading; then classes go by their earlier ids, and label and attribute may be absent.
+
+    Raises:
+        UserError: when the file cannot be read safely, an array is missing or of another shape, or a value is not
+            finite.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "digits.npz"
+    >>> np.savez(path, x=np.zeros((6, 8, 8), np.uint8), y=[7, 3, 3, 7, 7, 3])
+    >>> columns = read_arrays(path)
+    >>> columns.x.shape, columns.class_names, columns.label.tolist()
+    ((6, 1, 8, 8), ('3', '7'), [1, 0, 0, 1, 1, 0])
+    """
+    import pandas as pd
+
+    where = str(path)
+    arrays = _open(Path(path), where)
+    if label == LABELS[0]:
+        label = next((name for name in LABELS if name in arrays), label)
+    used = [name for name in (label, attribute, split) if name is not None and (name in arrays or encoding is None)]
+    for name in used:
+        if name not in arrays:
+            raise unknown(f"array in {where}:", name, arrays)
+    name, x = _input(arrays, used, where)
+    rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
+    for column in used:
+        rows[column] = _column(arrays[column](), column, len(x), where)
+    found = marks(rows, label=label, attribute=attribute, split=split, seed=seed, encoding=encoding, where=where)
+    if encoding is None:
+        form = {"kind": "arrays", "shape": list(x.shape[1:]), "dtype": str(x.dtype)}
+        given = {"label": label, "attribute": attribute, "split": split}
+        encoding = {**form, **found.names, **given, "token_ids": _token_ids(x)}
+    elif list(x.shape[1:]) != encoding["shape"] or str(x.dtype) != encoding["dtype"]:
+        now, before = f"{x.dtype} {x.shape[1:]}", f"{encoding['dtype']} {tuple(encoding['shape'])}"
+        raise UserError(f"{where}: each sample of '{name}' is {now}, and was {before}; give samples of the same shape.")
+    elif _token_ids(x) > encoding["token_ids"]:
+        largest = encoding["token_ids"] - 1
+        raise UserError(
+            f"{where}: '{name}' has token id {x.max()}, and the largest was {largest}; use the same tokens."
+        )
+    source = Source(
+        name=where,
+        rows=rows,
+        part=found.part,
+        official=found.official,
+        label=None if found.label is None else label,
+        attribute=None if found.attribute is None else attribute,
+        split=split if found.official else None,
+        encoding=encoding,
+    )
+    return Columns(
+        x,
+        found.label,
+        found.attribute,
+        found.class_names,
+        found.attribute_names,
+        source,
+        vocabulary=encoding["token_ids"],
+    )
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _open(path: Path, where: str) -> Arrays:
+    """The arrays of a file by name, each read when it is called."""
+    kind = path.suffix.lower()
+    if kind not in (".npz", ".safetensors"):
+        raise UserError(f"{where}: arrays are in a .npz or .safetensors file, not '{path.suffix}'; save them as one.")
+    if not path.is_file():
+        raise UserError(f"{where}: there is no such file; give the path of a .npz or .safetensors file.")
+    return _npz(path, where) if kind == ".npz" else _safetensors(path, where)
+
+
+def _npz(path: Path, where: str) -> Arrays:
+    """Checks what each array says it needs before anything is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+            headers = [_header(archive, member) for member in members]
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{where} is not an .npz file that can be read ({error}); save it with numpy.savez.") from error
+    arrays: Arrays = {}
+    unpacked = 0
+    for member, (start, shape, fortran, dtype) in zip(members, headers, strict=True):
+        name = member.filename.removesuffix(".npy")
+        if dtype.hasobject:
+            raise UserError(
+                f"{where}: array '{name}' holds Python objects, which only pickle can read; "
+                "save numbers or text, such as array.astype(str)."
+            )
+        stored = member.compress_type == zipfile.ZIP_STORED
+        if start + math.prod(shape) * dtype.itemsize != member.file_size or (
+            stored and member.file_size != member.compress_size
+        ):
+            raise UserError(f"{where}: array '{name}' is not as long as its shape says; save it again.")
+        if stored and math.prod(shape):
+            arrays[name] = partial(_map, path, member.header_offset, start, shape, "F" if fortran else "C", dtype)
+        else:
+            unpacked += member.file_size
+            arrays[name] = partial(_unpack, path, member.filename, where)
+    size = path.stat().st_size
+    if unpacked > LARGEST or unpacked > max(GIB, EXPANSION * size):
+        raise UserError(
+            f"{where} has {size:,} bytes and unpacks to {unpacked:,}, which is more than is safe; "
+            "save it with numpy.savez, without compression."
+        )
+    return arrays
+
+
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, tuple[int, ...], bool, np.dtype]:
+    """Of an array: where its values start, its shape, whether columns come first, and its type."""
+    versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(member) as file:
+        header = versions[np.lib.format.read_magic(file)](file)
+        return file.tell(), *header
+
+
+def _map(
+    path: Path, header: int, start: int, shape: tuple[int, ...], order: Literal["C", "F"], dtype: np.dtype
+) -> NDArray[Any]:
+    """An array that is stored as it is: its values come after the zip header (APPNOTE 4.3.7) and its own."""
+    with path.open("rb") as file:
+        file.seek(header + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return np.memmap(path, dtype, "c", header + 30 + name + extra + start, shape, order)
+
+
+def _unpack(path: Path, member: str, where: str) -> NDArray[Any]:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise UserError(f"{where}: '{member}' is damaged ({error}); save it again.") from error
+
+
+def _safetensors(path: Path, where: str) -> Arrays:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(path, framework="pt")  # unlike the framework numpy, it maps and does not read
+    except SafetensorError as error:
+        raise UserError(f"{where} is not a .safetensors file that can be read ({error}); save it again.") from error
+    return {name: partial(_tensor, file, name) for name in file.keys()}  # noqa: SIM118, it is no dict
+
+
+def _tensor(file: Any, name: str) -> NDArray[Any]:
+    import torch
+
+    tensor = file.get_tensor(name)
+    narrow = tensor.is_floating_point() and tensor.dtype != torch.float64  # bfloat16 and the like are not NumPy's
+    return (tensor.float() if narrow else tensor).numpy()
+
+
+# --- the arrays -------------------------------------------------------------------------------------------------------
+
+
+def _input(arrays: Arrays, used: list[str], where: str) -> tuple[str, NDArray[Any]]:
+    """The array of inputs, as :class:`Columns` holds them, and its name."""
+    free = [name for name in arrays if name not in used]
+    usual = [name for name in INPUTS if name in free]
+    if not usual and len(free) != 1:
+        raise UserError(
+            f"{where}: none of the arrays {', '.join(arrays)} is the input, {', '.join(INPUTS[:-1])} or {INPUTS[-1]}; "
+            "give it one of these names."
+        )
+    name = (usual or free)[0]
+    x = arrays[name]()
+    kind = x.dtype.kind
+    if not x.shape or not len(x):
+        raise UserError(f"{where}: '{name}' has no samples; give one row for each.")
+    if x.ndim == 2 and kind in "bf":
+        return name, _floats(x, name, where)
+    if x.ndim == 2 and kind in "iu" and x.dtype != np.uint8:
+        ids = x.astype(np.int64, copy=False)
+        if ids.min() < 0:
+            raise UserError(f"{where}: '{name}' has token id {ids.min()}; number tokens from 1, 0 being padding.")
+        return name, ids
+    if x.ndim == 3 and x.dtype == np.uint8:
+        return name, x[:, None]
+    if x.ndim == 4 and (x.dtype == np.uint8 or kind == "f") and {x.shape[1], x.shape[3]} & {1, 3}:
+        images = _floats(x, name, where) if kind == "f" else x
+        return name, np.moveaxis(images, 3, 1) if x.shape[3] in (1, 3) else images
+    raise UserError(
+        f"{where}: '{name}' is {x.dtype} of shape {x.shape}; give images as uint8 (n, H, W, 3) or (n, H, W), "
+        "a table as floats (n, d), or token ids as int64 (n, length)."
+    )
+
+
+def _floats(x: NDArray[Any], name: str, where: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        floats = x.astype(np.float32, copy=False)
+    for start in range(0, len(floats), 4096):
+        block = floats[start : start + 4096]
+        if not (finite := np.isfinite(block).reshape(len(block), -1).all(axis=1)).all():
+            row = start + int(finite.argmin())
+            raise UserError(
+                f"{where}: '{name}' holds a value that is not finite (NaN or infinity) in row {row}, counted from 0; "
+                "impute or drop it first."
+            )
+    return floats
+
+
+def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]:
+    if values.shape != (n,) or values.dtype.kind not in "biufU":
+        raise UserError(
+            f"{where}: '{name}' is {values.dtype} of shape {values.shape}; give one number or text for each of the {n} "
+            f"samples, shape ({n},)."
+        )
+    if values.dtype.kind == "f":
+        return values.astype(np.float64)
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _token_ids(x: NDArray[Any]) -> int:
+    return int(x.max()) + 1 if x.dtype == np.int64 else 0

@@ -1,0 +1,265 @@
+"""What every reader does alike: columns to ids, splits to parts, and what labels must be.
+
+``where`` names the file or folder in messages, ``what`` the column and its use, such as ``label 'y'``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from longcut.errors import UserError, unknown
+from longcut.sources import TEST, TRAIN, VALID
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["MISSING", "PARTS", "check_labels", "column", "draw_parts", "number", "parts_of", "ranges"]
+
+MISSING = "(missing)"
+
+PARTS = {
+    **dict.fromkeys(("train", "training", "0"), TRAIN),
+    **dict.fromkeys(("valid", "val", "validation", "dev", "1"), VALID),
+    **dict.fromkeys(("test", "testing", "2"), TEST),
+}
+
+MOST_VALUES = 12  # a numeric attribute with more distinct values is cut into ranges
+
+
+def column(frame: pd.DataFrame, name: str, what: str, where: str) -> pd.Series:
+    """The column of a table that was asked for.
+
+    Raises:
+        UserError: when there is none; the nearest name is suggested.
+    """
+    if name not in frame.columns:
+        raise UserError(f"{where}: {what}: {unknown('column', name, map(str, frame.columns))}")
+    return cast("pd.Series", frame[name])
+
+
+def number(
+    values: pd.Series,
+    *,
+    what: str,
+    where: str,
+    names: Sequence[str] | None = None,
+    missing: str | None = None,
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """A column of any values as ids 0…C−1, and the name of each id.
+
+    Names are in natural order: numbers by size, then text by the alphabet, then the missing. A whole number is called
+    by its digits, however it was stored: ``1.0`` is ``"1"``.
+
+    Args:
+        values: one value per row: text, whole numbers, booleans, numbers.
+        what: the column and its use.
+        where: the file or folder.
+        names: of an earlier reading; then ids go by these.
+        missing: what missing values are called, for an attribute; None refuses them, for a label.
+
+    Raises:
+        UserError: on a missing label, values that are lists or the like, or a value that is not among ``names``.
+
+    >>> import pandas as pd
+    >>> ids, names = number(pd.Series([10.0, 2.0, 10.0]), what="label 'y'", where="birds.csv")
+    >>> ids.tolist(), names
+    ([1, 0, 1], ('2', '10'))
+    """
+    import pandas as pd
+
+    try:
+        codes, distinct = pd.factorize(values)  # a missing value is -1
+    except TypeError as error:
+        raise UserError(f"{where}: {what} holds lists; choose a column with one value per row.") from error
+    called = [_name(value) for value in distinct]
+    if (absent := np.flatnonzero(codes < 0)).size:
+        if missing is None:
+            raise UserError(
+                f"{where}: {what} is missing in {absent.size} of {len(codes)} rows, first in row {absent[0] + 1}; "
+                "fill it in, or leave these rows out."
+            )
+        codes = np.where(codes < 0, len(called), codes)
+        called.append(missing)
+    if names is None:
+        names = sorted(set(called), key=lambda name: (name == missing, *_natural(name)))
+    ids = {name: i for i, name in enumerate(names)}
+    for name in called:
+        if name not in ids:
+            raise unknown(f"value of {what} in {where}:", name, names)
+    return np.array([ids[name] for name in called], np.int64)[codes], tuple(names)
+
+
+def _name(value: object) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _natural(name: str) -> tuple[float, str]:
+    """Sorts numbers, and ranges by their lower end, before text."""
+    try:
+        size = float(name.partition("–")[0])
+    except ValueError:
+        size = math.inf
+    return (size if not math.isnan(size) else math.inf), name
+
+
+def ranges(values: pd.Series, names: Sequence[str] | None = None) -> pd.Series:
+    """A numeric attribute with more than 12 distinct values as up to four ranges; any other column as it is.
+
+    The ranges meet at the quartiles (rounded to a thousandth of the spread) and hold their upper end.
+
+    Args:
+        values: the column.
+        names: of an earlier reading; then values are cut where these ranges end, the first and the last one being open.
+
+    >>> import pandas as pd
+    >>> ranges(pd.Series(range(17, 57))).unique().tolist()
+    ['17–26', '27–36', '37–46', '47–56']
+    """
+    import pandas as pd
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if not is_numeric_dtype(values) or is_bool_dtype(values):
+        return values
+    numbers = values.to_numpy(np.float64, na_value=np.nan)
+    if names is None:
+        found = numbers[np.isfinite(numbers)]
+        distinct = np.unique(found)
+        if len(distinct) <= MOST_VALUES:
+            return values
+        quartiles = np.quantile(found, [0.25, 0.5, 0.75, 1])
+        if quartiles[0] == distinct[-1]:  # most have the largest value: it stands alone
+            quartiles[0] = distinct[-2]
+        whole = bool((found == np.floor(found)).all())
+        digits = 0 if whole else 3 - int(np.floor(np.log10(distinct[-1] - distinct[0])))
+        ends = np.unique(np.floor(quartiles) if whole else quartiles.round(digits) + 0.0)  # + 0.0: no "-0"
+        starts = [distinct[0].round(digits) + 0.0, *(ends[:-1] + whole)]
+        names = [
+            f"{end:.12g}" if start == end else f"{start:.12g}–{end:.12g}"
+            for start, end in zip(starts, ends, strict=True)
+        ]
+    else:
+        names = [name for name in names if name != MISSING]
+        if not any("–" in name for name in names):  # the earlier column was not cut
+            return values
+    ends = np.array([float(name.split("–")[-1]) for name in names])
+    range_of = np.searchsorted(ends, numbers).clip(max=len(ends) - 1)
+    cut = np.array(names, dtype=object)[range_of]
+    cut[np.isnan(numbers)] = None
+    return pd.Series(cut, index=values.index, name=values.name, dtype=object)
+
+
+def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
+    """A split column as parts: 0 train, 1 validation, 2 test ``(n,)``.
+
+    Words (train, valid, test, as written in any case, and their usual relatives) and the numbers 0, 1, 2 are
+    understood. Data with a validation part and no test part is judged on the validation part: it becomes the test part.
+
+    Raises:
+        UserError: on another value, a missing value, no training part, or neither a validation nor a test part.
+
+    >>> import pandas as pd
+    >>> parts_of(pd.Series(["Train", "dev"]), where="birds.csv").tolist()
+    [0, 2]
+    """
+    what = f"split '{values.name}'"
+    codes, found = number(values, what=what, where=where)
+    for name in found:
+        if name.strip().lower() not in PARTS:
+            raise unknown(f"value of {what} in {where}:", name, PARTS)
+    part = np.array([PARTS[name.strip().lower()] for name in found], np.int64)[codes]
+    if not (part == TRAIN).any():
+        raise UserError(f"{where}: {what} has no training rows; call them train, or 0.")
+    if (part == TRAIN).all():
+        raise UserError(f"{where}: {what} has only training rows; call some valid or test, or leave the split out.")
+    if not (part == TEST).any():
+        part[part == VALID] = TEST
+    return part
+
+
+def draw_parts(
+    label: NDArray[np.int64] | None, n: int, seed: int, *, where: str, names: Sequence[str] = ()
+) -> NDArray[np.int64]:
+    """Parts drawn at random within each class: 60 % train, 20 % validation, 20 % test ``(n,)``.
+
+    Each class has samples in every part.
+
+    Args:
+        label: class ids ``(n,)``, or None (regression) to draw from all samples alike.
+        n: number of samples.
+        seed: of the draw.
+        where: the file or folder.
+        names: of the classes.
+
+    Raises:
+        UserError: when a class has fewer than three samples.
+
+    >>> import numpy as np
+    >>> np.bincount(draw_parts(None, 10, seed=0, where="birds.csv")).tolist()
+    [6, 2, 2]
+    """
+    rng = np.random.default_rng(seed)
+    part = np.full(n, TRAIN, np.int64)
+    groups = [np.arange(n)] if label is None else [np.flatnonzero(label == i) for i in range(len(names))]
+    for i, rows in enumerate(groups):
+        if len(rows) < 3:
+            whose = "the data" if label is None else f"class '{names[i]}'"
+            samples = "sample" if len(rows) == 1 else "samples"
+            raise UserError(
+                f"{where}: {whose} has {len(rows)} {samples}, too few for training, validation and test; "
+                "give at least 3, or a split."
+            )
+        held = max(1, round(0.2 * len(rows)))
+        drawn = rng.permutation(rows)
+        part[drawn[:held]] = TEST
+        part[drawn[held : 2 * held]] = VALID
+    return part
+
+
+def check_labels(
+    label: NDArray[np.int64],
+    names: Sequence[str],
+    part: NDArray[np.int64],
+    attribute: NDArray[np.int64] | None = None,
+    *,
+    what: str,
+    attribute_what: str = "the attribute",
+    where: str,
+) -> None:
+    """Refuses labels that nothing can be learned from or judged by.
+
+    Args:
+        label: class ids ``(n,)``.
+        names: of the classes.
+        part: 0 train, 1 validation, 2 test ``(n,)``.
+        attribute: ids ``(n,)``, or None.
+        what: the label, such as ``label 'y'``.
+        attribute_what: the attribute, such as ``attribute 'place'``.
+        where: the file or folder.
+
+    Raises:
+        UserError: on one class only, a class without training or test samples, or an attribute that says the same as
+            the label under other names.
+    """
+    if len(np.unique(label)) < 2:
+        raise UserError(f"{where}: {what} has one class only, '{names[label[0]]}'; give at least two classes.")
+    for called, which in (("training", TRAIN), ("test", TEST)):
+        present = np.bincount(label[part == which], minlength=len(names))
+        if (present == 0).any():
+            raise UserError(
+                f"{where}: class '{names[int(present.argmin())]}' of {what} has no {called} samples; "
+                "move some there, or leave the class out."
+            )
+    if attribute is not None:
+        pairs = np.unique(np.stack([label, attribute]), axis=1)
+        if pairs.shape[1] == len(np.unique(label)) == len(np.unique(attribute)):
+            raise UserError(
+                f"{where}: {attribute_what} says the same as {what} in every row; "
+                "name a column that differs from the label, or none."
+            )

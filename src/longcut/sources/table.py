@@ -1,0 +1,366 @@
+"""Tables: a CSV, TSV or Parquet file, or a DataFrame, whose columns are features, paths of images, or text."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from longcut.errors import UserError, unknown
+from longcut.sources import TEST, TRAIN, Columns, Source, encode
+from longcut.sources import text as tokens
+from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["Marks", "marks", "read_rows", "read_table"]
+
+EMPTY = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")  # cells of a missing value
+TASKS = ("auto", "classification", "regression")
+NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
+
+
+def read_table(
+    table: Path | str | pd.DataFrame,
+    *,
+    label: str,
+    attribute: str | None = None,
+    split: str | None = None,
+    image: str | None = None,
+    text: str | None = None,
+    size: int | None = None,
+    unreadable: Literal["refuse", "skip"] = "refuse",
+    task: Literal["auto", "classification", "regression"] = "auto",
+    seed: int = 0,
+    encoding: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Columns:
+    """The rows of a table as numbers.
+
+    Without ``image`` and ``text``, all columns are features, except the label, the split and the attribute: what a
+    model is to be judged by, it is not given. Columns that tell nothing are left out too (always the same, always
+    missing, a different text in every row, without a name); the encoding says which, and why. How the others become
+    numbers is told in :mod:`longcut.sources.encode`.
+
+    Files are UTF-8 with a line of column names. In CSV, blanks after a comma do not count, and a cell may be quoted. In
+    TSV a quotation mark is a character like any other, as in most text corpora, so a cell holds no tab and no line
+    break. Empty cells, ``NA``, ``NaN``, ``null``, ``None`` and the like are missing, but a text stays as it is written.
+    Rows may be shorter than the header, not longer. The index of a DataFrame is ignored.
+
+    Args:
+        table: path of a ``.csv``, ``.tsv`` or ``.parquet`` file, or a DataFrame.
+        label: column with the class, or with the number to predict.
+        attribute: column with the suspected shortcut; one with more than 12 numbers becomes ranges.
+        split: column that says train, valid or test; without, parts are drawn, 60 : 20 : 20 within each class.
+        image: column with the paths of images, relative to the folder of the table (of a DataFrame: to here).
+        text: column with text, or several joined by ``+``, such as ``premise+hypothesis``.
+        size: of the images, in pixels.
+        unreadable: whether images that cannot be read are an error, or skipped.
+        task: ``"auto"`` takes a label for a number to predict when it has fractions, or more than 50 distinct whole
+            numbers, distinct in more than 20 % of the rows.
+        seed: of the parts that are drawn.
+        encoding: of an earlier reading; then rows become numbers as they did then, the label and the attribute may be
+            absent, and all rows are test rows. What is image, text or feature is taken from there.
+        progress: is told how many images are decoded, of how many.
+
+    Raises:
+        UserError: when the file cannot be read, a column is missing or doubled, or the labels cannot be learned from.
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"age": range(20), "sex": ["f", "m"] * 10, "rich": [0, 1, 1, 0] * 5})
+    >>> columns = read_table(frame, label="rich", attribute="sex")
+    >>> columns.x.shape, columns.source.features, columns.attribute_names
+    ((20, 1), ('age',), ('f', 'm'))
+    """
+    if isinstance(table, str | Path):
+        path, where = Path(table), str(table)
+        kept = encoding or {}
+        verbatim = {image, text, *(text or "").split("+"), kept.get("image"), *kept.get("text", ())}
+        rows = _read_file(path, verbatim, kept.get("categorical", ()))
+        root = path.parent
+    else:
+        rows, where, root = table, "table", Path()
+    return read_rows(
+        rows,
+        where=where,
+        root=root,
+        label=label,
+        attribute=attribute,
+        split=split,
+        image=image,
+        text=text,
+        size=size,
+        unreadable=unreadable,
+        task=task,
+        seed=seed,
+        encoding=encoding,
+        progress=progress,
+    )
+
+
+def _read_file(path: Path, verbatim: Container[str | None], categorical: Container[str]) -> pd.DataFrame:
+    """The rows of a file; ``verbatim`` columns are text even where they say NA, ``categorical`` where they say 1."""
+    import pandas as pd
+
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".parquet"):
+        raise UserError(f"{path}: a table is a .csv, .tsv or .parquet file, not '{path.suffix}'; convert or rename it.")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give the path of a table.")
+    try:
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        how: dict[str, Any] = {"encoding": "utf-8", "low_memory": False, "keep_default_na": False}
+        how |= {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {"skipinitialspace": True}
+        first = pd.read_csv(path, header=None, nrows=2, dtype=str, **how)  # fails if a row is longer than the header
+        names = [name or f"{NAMELESS}{i}" for i, name in enumerate(first.iloc[0])]
+        _check_names(names, str(path))  # pandas would rename what is doubled
+        return pd.read_csv(
+            path,
+            header=0,
+            names=names,
+            dtype={name: str for name in names if name in verbatim or name in categorical},
+            na_values={name: EMPTY for name in names if name not in verbatim},
+            **how,
+        )
+    except ImportError as error:
+        raise UserError(f'{path}: Parquet files need a further package; pip install "longcut[parquet]".') from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {_bad_bytes(path)}; save it as UTF-8.") from error
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{path} is empty; give a line of column names, and rows.") from error
+    except (ValueError, OSError) as error:  # of the parsers: pandas' and pyarrow's own are kinds of ValueError
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} is not a table that can be read ({why}); repair or convert it.") from error
+
+
+def _bad_bytes(path: Path) -> str:
+    with path.open("rb") as file:
+        before = 0
+        for line, raw in enumerate(file, 1):
+            try:
+                raw.decode()
+            except UnicodeDecodeError as error:
+                return f"byte {before + error.start + 1}, in line {line}, is 0x{raw[error.start]:02x}"
+            before += len(raw)
+    return "it ends within a character"
+
+
+def _check_names(names: Iterable[str], where: str) -> None:
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        listed = ", ".join(f"'{name}'" for name in doubled)
+        raise UserError(f"{where} has more than one column named {listed}; rename or drop all but one.")
+
+
+def read_rows(
+    rows: pd.DataFrame,
+    *,
+    where: str,
+    root: Path,
+    label: str,
+    attribute: str | None,
+    split: str | None,
+    image: str | None,
+    text: str | None,
+    size: int | None,
+    unreadable: Literal["refuse", "skip"],
+    task: Literal["auto", "classification", "regression"] = "auto",
+    seed: int,
+    encoding: Mapping[str, Any] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Columns:
+    """The rows of a frame as numbers; :func:`read_table` says how.
+
+    Args:
+        rows: of the table, with any index.
+        where: what the data is called.
+        root: the folder that paths of images are relative to.
+        label, attribute, split, image, text, size, unreadable, task, seed, encoding, progress: of :func:`read_table`.
+
+    Raises:
+        UserError: when a column is missing or doubled, or the labels cannot be learned from.
+    """
+    rows = rows.set_axis([str(name) for name in rows.columns], axis=1).reset_index(drop=True)
+    _check_names(rows.columns, where)
+    if rows.empty:
+        raise UserError(f"{where} has no rows; give at least one.")
+    if encoding is None:
+        texts = () if text is None else (text,) if text in rows.columns else tuple(text.split("+"))
+    else:
+        image, size, texts = encoding.get("image"), encoding.get("size"), tuple(encoding.get("text", ()))
+    if image is not None and texts:
+        raise UserError(f"{where}: image '{image}' and text '{text}' are both given; choose one as the input.")
+    for what, names in (("image", [image] if image else []), ("text", texts)):
+        for name in names:
+            column(rows, name, what, where)
+    roles = [name for name in (label, attribute, split, image, *texts) if name is not None]
+    if doubled := [name for name, count in Counter(roles).items() if count > 1]:
+        raise UserError(f"{where}: column '{doubled[0]}' is given two roles; name each column once.")
+
+    given = {"label": label, "attribute": attribute, "split": split}
+    how = {"task": task, "seed": seed, "encoding": encoding, "where": where}
+    found = marks(rows, **given, **how)
+    facts, vocabulary = None, 0
+    if image is not None:
+        from longcut.sources.images import decode
+
+        images = decode(_texts(rows, [image]), root, size=size, unreadable=unreadable, progress=progress)
+        if not images.kept.all():
+            rows = rows.loc[images.kept].reset_index(drop=True)
+            found = marks(rows, **given, **how)
+        x, facts = images.x, images.facts
+        how_read = {"kind": "image", "size": size, "shape": list(x.shape[1:]), "image": image}
+        if encoding is not None and how_read["shape"] != encoding["shape"]:
+            shapes = f"{tuple(x.shape[1:])}, and were {tuple(encoding['shape'])} before"
+            raise UserError(f"{where}: images are {shapes}; give images of the same size.")
+    elif texts:
+        texts_read = _texts(rows, texts)
+        how_read = encoding or _fit_text(texts_read, texts, found.part == TRAIN)
+        x = tokens.encode(texts_read, how_read["vocabulary"], how_read["length"])
+        vocabulary = len(how_read["vocabulary"]) + 2  # padding and the unknown word
+    else:
+        how_read = encoding or _fit_features(rows, roles, found.part == TRAIN, where)
+        x = encode.apply(how_read, rows, where=where)
+    if encoding is None:
+        encoding = {**how_read, **found.names, **given}
+    source = Source(
+        name=where,
+        rows=rows,
+        part=found.part,
+        official=found.official,
+        label=None if found.label is None else label,
+        attribute=None if found.attribute is None else attribute,
+        split=split if found.official else None,
+        image=image,
+        text=texts,
+        features=tuple(encoding.get("features", ())),
+        facts=facts,
+        encoding=encoding,
+    )
+    return Columns(x, found.label, found.attribute, found.class_names, found.attribute_names, source, vocabulary)
+
+
+def _texts(rows: pd.DataFrame, names: Iterable[str]) -> list[str]:
+    """The text of each row, the columns joined by a blank; a missing one is empty."""
+    cells = (rows[name].astype(object).where(rows[name].notna(), "").map(str) for name in names)
+    return [" ".join(row) for row in zip(*cells, strict=True)]
+
+
+def _fit_text(texts: list[str], names: Iterable[str], train: NDArray[np.bool_]) -> dict[str, Any]:
+    seen = [text for text, kept in zip(texts, train, strict=True) if kept]
+    longest = max(len(tokens.words(text)) for text in seen)
+    length = min(tokens.LENGTH, max(1, longest))
+    return {"kind": "tokens", "text": list(names), "vocabulary": tokens.vocabulary(seen), "length": length}
+
+
+def _fit_features(rows: pd.DataFrame, roles: list[str], train: NDArray[np.bool_], where: str) -> dict[str, Any]:
+    nameless = [name for name in rows.columns if name.startswith(NAMELESS) and name not in roles]
+    fitted = encode.fit(rows.drop(columns=[*roles, *nameless]), train, where=where)
+    return {"kind": "table", **fitted, "left_out": {**dict.fromkeys(nameless, "without a name"), **fitted["left_out"]}}
+
+
+class Marks(NamedTuple):
+    """What is known of each sample beside its input."""
+
+    label: NDArray[Any] | None
+    class_names: tuple[str, ...]
+    attribute: NDArray[np.int64] | None
+    attribute_names: tuple[str, ...]
+    part: NDArray[np.int64]
+    official: bool
+    task: str
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What an encoding keeps of this."""
+        return {"task": self.task, "classes": list(self.class_names), "attributes": list(self.attribute_names)}
+
+
+def marks(
+    rows: pd.DataFrame,
+    *,
+    label: str,
+    attribute: str | None,
+    split: str | None,
+    task: Literal["auto", "classification", "regression"] = "auto",
+    seed: int,
+    encoding: Mapping[str, Any] | None,
+    where: str,
+) -> Marks:
+    """Label, attribute and part of each row, as numbers.
+
+    Args:
+        rows: index 0…n−1.
+        label, attribute, split, task, seed, encoding: of :func:`read_table`.
+        where: what the data is called, for messages.
+
+    Raises:
+        UserError: when a column is missing, or the labels cannot be learned from.
+    """
+    what, attribute_what = f"label '{label}'", f"attribute '{attribute}'"
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    known = encoding or {"task": task, "classes": None, "attributes": None}
+    task, labels, classes, class_names = known["task"], None, None, ()
+    if encoding is None or (label in rows.columns and bool(rows[label].notna().to_numpy().any())):
+        values = column(rows, label, "label", where)
+        task = _task_of(values) if task == "auto" else task
+        if task == "regression":
+            labels = _targets(values, what, where)
+        else:
+            labels, class_names = number(values, what=what, where=where, names=known["classes"])
+            classes = labels
+    ids, attribute_names = None, ()
+    if attribute is not None and (encoding is None or attribute in rows.columns):
+        before = known["attributes"] or None
+        values = ranges(column(rows, attribute, "attribute", where), before)
+        ids, attribute_names = number(values, what=attribute_what, where=where, names=before, missing=MISSING)
+    if encoding is not None:
+        part = np.full(len(rows), TEST, np.int64)
+    elif split is not None:
+        part = parts_of(column(rows, split, "split", where), where=where)
+    else:
+        part = draw_parts(classes, len(rows), seed, where=where, names=class_names)
+    if encoding is None and classes is not None:
+        check_labels(classes, class_names, part, ids, what=what, attribute_what=attribute_what, where=where)
+    return Marks(
+        label=labels,
+        class_names=tuple(known["classes"] or class_names),
+        attribute=ids,
+        attribute_names=tuple(attribute_names),
+        part=part,
+        official=split is not None and encoding is None,
+        task=task,
+    )
+
+
+def _task_of(values: pd.Series) -> Literal["classification", "regression"]:
+    if values.dtype.kind not in "iuf":
+        return "classification"
+    numbers = values.dropna().to_numpy(np.float64)
+    if not (np.isfinite(numbers) & (numbers == np.floor(numbers))).all():
+        return "regression"
+    distinct = len(np.unique(numbers))
+    return "regression" if distinct > 50 and distinct > 0.2 * len(numbers) else "classification"
+
+
+def _targets(values: pd.Series, what: str, where: str) -> NDArray[np.float32]:
+    import pandas as pd
+
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        numbers: Any = pd.to_numeric(values, errors="coerce")
+        targets = numbers.to_numpy(np.float64, na_value=np.nan).astype(np.float32)
+    if not (finite := np.isfinite(targets)).all():
+        row = int(finite.argmin())
+        raise UserError(
+            f"{where}: {what} is '{values.iloc[row]}' in row {row + 1}, and regression needs finite numbers; "
+            "correct it, leave the row out, or choose task='classification'."
+        )
+    return targets

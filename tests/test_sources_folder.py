@@ -1,0 +1,560 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from longcut.errors import UserError
+from longcut.sources import TEST, TRAIN, VALID
+from longcut.sources import images as decoding
+from longcut.sources.folder import read_folder
+from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    return tmp_path / "photos"
+
+
+def save(path: Path, grey: int = 0, side: int = 4) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (side, side), grey).save(path)
+
+
+def fill(root: Path, counts: Mapping[str, int], suffix: str = "png") -> Path:
+    """Images ``0.png``, ``1.png``, … in each folder; the grey of each is its number."""
+    for folder, count in counts.items():
+        for i in range(count):
+            save(root / folder / f"{i}.{suffix}", i)
+    return root
+
+
+# --- folders: class/*.jpg ---------------------------------------------------------------------------------------------
+
+
+def test_class_folders(root: Path):
+    found = read_folder(fill(root, {"dog": 10, "cat": 5}))
+    assert found.class_names == ("cat", "dog")
+    assert found.label is not None
+    assert found.label.tolist() == [0] * 5 + [1] * 10
+    assert found.attribute is None
+    assert found.attribute_names == ()
+    assert found.x.shape == (15, 3, 4, 4)
+    assert found.x[:, 1, 2, 3].tolist() == [*range(5), *range(10)]
+    source = found.source
+    assert source.name == str(root)
+    assert source.rows["path"].tolist() == [f"cat/{i}.png" for i in range(5)] + [f"dog/{i}.png" for i in range(10)]
+    assert source.rows["class"].tolist() == ["cat"] * 5 + ["dog"] * 10
+    assert list(source.rows) == ["path", "class"]
+    assert not source.official
+    assert (source.label, source.attribute, source.split, source.image) == ("class", None, None, "path")
+    assert source.facts is not None
+    assert source.facts["width"].tolist() == [4] * 15
+    assert np.bincount(source.part[found.label == 0]).tolist() == [3, 1, 1]
+    assert np.bincount(source.part[found.label == 1]).tolist() == [6, 2, 2]
+    assert source.encoding == {
+        "kind": "image",
+        "size": None,
+        "shape": [3, 4, 4],
+        "classes": ["cat", "dog"],
+        "attributes": [],
+        "task": "classification",
+        "label": "class",
+        "attribute": None,
+        "split": None,
+        "image": "path",
+    }
+
+
+def test_classes_are_in_natural_order(root: Path):
+    assert read_folder(fill(root, {"10": 3, "9": 3, "a": 3})).class_names == ("9", "10", "a")
+
+
+def test_folders_0_and_1_are_classes_not_parts(root: Path):
+    found = read_folder(fill(root, {"0": 3, "1": 3}))
+    assert found.class_names == ("0", "1")
+    assert not found.source.official
+
+
+def test_which_files_are_images(root: Path):
+    fill(root, {"dog": 3, "cat": 3})
+    for name in ("A.JPG", "deep/er/b.jpeg", "c.Tiff", "d.gif", "e.webp", "f.bmp", "g.tif"):
+        save(root / "cat" / name)
+    for name in ("notes.txt", ".hidden.png", "deep/.more/d.png", "noseries.jpg.part"):
+        path = root / "cat" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no image")
+    save(root / ".git" / "x.png")
+    (root / "metadata.csv").write_text("a,b\n")
+    cats = [path for path in read_folder(root).source.rows["path"] if path.startswith("cat/")]
+    names = ["0.png", "1.png", "2.png", "A.JPG", "c.Tiff", "d.gif", "deep/er/b.jpeg", "e.webp", "f.bmp", "g.tif"]
+    assert cats == [f"cat/{name}" for name in names]
+
+
+def test_the_seed_draws_the_parts(root: Path):
+    fill(root, {"dog": 20, "cat": 20})
+    parts = [read_folder(root, seed=seed).source.part.tolist() for seed in (0, 0, 1)]
+    assert parts[0] == parts[1] != parts[2]
+
+
+def test_a_size_makes_mixed_images_equal(root: Path):
+    fill(root, {"dog": 3, "cat": 3})
+    save(root / "dog" / "big.png", side=9)
+    with pytest.raises(UserError, match="mixed sizes"):
+        read_folder(root)
+    found = read_folder(root, size=2)
+    assert found.x.shape == (7, 3, 2, 2)
+    assert found.source.encoding["size"] == 2
+    assert found.source.encoding["shape"] == [3, 2, 2]
+
+
+def test_skipped_images_leave_all_columns(root: Path):
+    fill(root, {"dog": 4, "cat": 4})
+    (root / "cat" / "1.png").write_text("no")
+    with pytest.raises(UserError, match=r"1 of 8 images cannot be read: cat/1.png"):
+        read_folder(root)
+    said: list[tuple[int, int]] = []
+    found = read_folder(root, unreadable="skip", progress=lambda done, total: said.append((done, total)))
+    assert said == []  # the pixels were already there
+    assert found.label is not None and found.source.facts is not None
+    assert found.label.tolist() == [0] * 3 + [1] * 4
+    assert found.source.rows.index.tolist() == list(range(7))
+    assert found.source.rows["path"].tolist()[:3] == ["cat/0.png", "cat/2.png", "cat/3.png"]
+    assert len(found.x) == len(found.source.part) == len(found.source.facts) == 7
+
+
+# --- folders: split/class/*.jpg ---------------------------------------------------------------------------------------
+
+
+def test_split_folders(root: Path):
+    counts = {"Train/dog": 2, "Train/cat": 1, "val/dog": 1, "val/cat": 1, "TEST/dog": 1, "TEST/cat/deep": 2}
+    found = read_folder(fill(root, counts))
+    assert found.source.official
+    assert found.source.split == found.source.encoding["split"] == "split"
+    assert found.class_names == ("cat", "dog")
+    rows = found.source.rows
+    assert list(rows) == ["path", "class", "split"]
+    parts = {"Train": TRAIN, "val": VALID, "TEST": TEST}
+    for path, name, split, part, label in zip(
+        rows["path"], rows["class"], rows["split"], found.source.part, np.asarray(found.label), strict=True
+    ):
+        assert path.split("/")[:2] == [split, name]
+        assert part == parts[split]
+        assert found.class_names[label] == name
+    assert len(rows) == 8
+
+
+def test_without_test_folder_the_validation_folder_is_the_test_part(root: Path):
+    found = read_folder(fill(root, {"train/a": 1, "train/b": 1, "dev/a": 1, "dev/b": 1}))
+    assert found.source.part.tolist() == [TEST, TEST, TRAIN, TRAIN]
+
+
+def test_a_class_missing_in_a_part(root: Path):
+    fill(root, {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1, "test/c": 1})
+    with pytest.raises(UserError, match="class 'c' of the class folders has no training samples"):
+        read_folder(root)
+
+
+def test_only_training_folders(root: Path):
+    with pytest.raises(UserError, match="split 'split' has only training rows"):
+        read_folder(fill(root, {"train/a": 3, "train/b": 3}))
+
+
+def test_no_training_folder(root: Path):
+    with pytest.raises(UserError, match="split 'split' has no training rows"):
+        read_folder(fill(root, {"val/a": 3, "val/b": 3, "test/a": 3, "test/b": 3}))
+
+
+def test_a_part_without_class_folders(root: Path):
+    fill(root, {"train/a": 1, "train/b": 1})
+    (root / "test").mkdir()
+    with pytest.raises(UserError, match="folder 'test' has no class folders"):
+        read_folder(root)
+    save(root / "test" / "x.png")
+    with pytest.raises(
+        UserError, match=r"image 'test/x.png' lies in no class folder; make one folder per class in 'test'"
+    ):
+        read_folder(root)
+
+
+def test_parts_beside_something_else(root: Path):
+    fill(root, {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1, "extra": 1})
+    with pytest.raises(UserError, match="'extra' lies beside folders for training and testing"):
+        read_folder(root)
+
+
+@pytest.mark.parametrize(("one", "other"), [("blood", "test"), ("bus", "train")])
+def test_a_class_may_be_called_like_a_part(root: Path, one: str, other: str):
+    assert read_folder(fill(root, {one: 3, other: 3})).class_names == (one, other)
+
+
+# --- folders: mistakes ------------------------------------------------------------------------------------------------
+
+
+def test_no_such_folder(root: Path):
+    with pytest.raises(UserError, match="there is no such folder"):
+        read_folder(root / "nowhere")
+
+
+def test_an_empty_folder(root: Path):
+    with pytest.raises(UserError, match="the folder has no class folders; make one"):
+        read_folder(root)
+
+
+def test_images_without_class_folders(root: Path):
+    save(root / "b.png")
+    save(root / "a.png")
+    with pytest.raises(UserError, match=r"image 'a.png' lies in no class folder; make one folder per class"):
+        read_folder(root)
+    fill(root, {"dog": 3, "cat": 3})
+    with pytest.raises(UserError, match=r"image 'a.png' lies in no class folder"):
+        read_folder(root)
+
+
+def test_one_class(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decoding, "_read", None)  # known before anything is decoded
+    with pytest.raises(UserError, match="there is one class only, 'dog'"):
+        read_folder(fill(root, {"dog": 5}))
+
+
+def test_an_empty_class_folder(root: Path):
+    fill(root, {"dog": 3, "cat": 3})
+    (root / "eel" / "deep").mkdir(parents=True)
+    (root / "eel" / "deep" / "notes.txt").write_text("")
+    with pytest.raises(UserError, match="class folder 'eel' has no images"):
+        read_folder(root)
+
+
+def test_a_class_without_readable_images(root: Path):
+    fill(root, {"dog": 3, "cat": 3})
+    (root / "eel").mkdir()
+    (root / "eel" / "a.png").write_text("no")
+    with pytest.raises(UserError, match="class folder 'eel' has no readable image"):
+        read_folder(root, unreadable="skip")
+
+
+def test_too_few_of_a_class(root: Path):
+    with pytest.raises(UserError, match="class 'cat' has 2 samples, too few"):
+        read_folder(fill(root, {"dog": 3, "cat": 2}))
+
+
+def test_links(root: Path, tmp_path: Path):
+    fill(root, {"dog": 3, "cat": 3})
+    save(tmp_path / "out.png")
+    (root / "dog" / "link.png").symlink_to(tmp_path / "out.png")
+    with pytest.raises(UserError, match=r"image 'dog/link.png' \(row 7\) lies outside the folder"):
+        read_folder(root)
+    (root / "dog" / "link.png").unlink()
+    (root / "dog" / "again").symlink_to(root / "dog")
+    with pytest.raises(UserError, match="folder 'again' is a symbolic link"):
+        read_folder(root)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+@pytest.mark.parametrize("name", [b"\xff.png", b"\xff"])
+def test_names_that_are_not_utf8(root: Path, name: bytes):
+    fill(root, {"dög": 3, "cat": 3})
+    path = os.fsencode(root / "cat") + b"/" + name
+    try:
+        with open(path, "wb"):
+            pass
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    with pytest.raises(UserError, match=r"the file name '\\udcff(.png)?' is not UTF-8; rename it"):
+        read_folder(root)
+
+
+# --- folders: new samples ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Mapping[str, Any]:
+    return read_folder(fill(tmp_path / "before", {"dog": 3, "cat": 3}), size=2).source.encoding
+
+
+def test_new_samples_in_class_folders(root: Path, known: Mapping[str, Any]):
+    fill(root, {"dog": 2})
+    found = read_folder(root, encoding=known)
+    assert found.class_names == ("cat", "dog")
+    assert np.asarray(found.label).tolist() == [1, 1]
+    assert found.x.shape == (2, 3, 2, 2)
+    assert found.source.part.tolist() == [TEST, TEST]
+    assert found.source.encoding == known
+    assert not found.source.official
+
+
+def test_new_samples_without_class(root: Path, known: Mapping[str, Any]):
+    save(root / "b.png", 9, side=5)
+    save(root / "a.png", 8, side=7)
+    found = read_folder(root, encoding=known)
+    assert found.label is None
+    assert found.source.label is None
+    assert found.class_names == ("cat", "dog")
+    assert list(found.source.rows) == ["path"]
+    assert found.source.rows["path"].tolist() == ["a.png", "b.png"]
+    assert found.x[:, 0, 0, 0].tolist() == [8, 9]
+    assert found.source.part.tolist() == [TEST, TEST]
+
+
+def test_new_samples_of_an_unknown_class(root: Path, known: Mapping[str, Any]):
+    with pytest.raises(UserError, match=r"unknown value of the class folders in .*: 'cats': did you mean 'cat'"):
+        read_folder(fill(root, {"cats": 2}), encoding=known)
+
+
+def test_new_samples_of_another_size(root: Path, tmp_path: Path):
+    encoding = read_folder(fill(tmp_path / "before", {"dog": 3, "cat": 3})).source.encoding
+    save(root / "a.png", side=6)
+    with pytest.raises(UserError, match="the images have 6×6 pixels, but those before had 4×4; resize them"):
+        read_folder(root, encoding=encoding)
+
+
+def test_new_samples_do_not_need_a_readable_image_of_each_class(root: Path, known: Mapping[str, Any]):
+    fill(root, {"dog": 2, "cat": 1})
+    (root / "cat" / "0.png").write_text("no")
+    found = read_folder(root, encoding=known, unreadable="skip")
+    assert np.asarray(found.label).tolist() == [1, 1]
+
+
+# --- columns to ids ---------------------------------------------------------------------------------------------------
+
+
+def numbered(values: Sequence[Any] | pd.Series, **how: Any) -> tuple[list[int], tuple[str, ...]]:
+    ids, names = number(pd.Series(values), what="label 'y'", where="t.csv", **how)
+    assert ids.dtype == np.int64
+    return ids.tolist(), names
+
+
+@pytest.mark.parametrize(
+    ("values", "ids", "names"),
+    [
+        (["b", "a", "b"], [1, 0, 1], ("a", "b")),
+        ([10, 9, -1], [2, 1, 0], ("-1", "9", "10")),
+        ([1.0, 0.0, 2.0], [1, 0, 2], ("0", "1", "2")),
+        ([0.5, 2.0], [0, 1], ("0.5", "2")),
+        (["10", "9", "x", "nan"], [1, 0, 3, 2], ("9", "10", "nan", "x")),
+        ([True, False], [1, 0], ("False", "True")),
+        (pd.Series(["b", "a"], dtype="category"), [1, 0], ("a", "b")),
+        (pd.Series([3, 1], dtype="Int64"), [1, 0], ("1", "3")),
+        ([float("inf"), 1.0], [1, 0], ("1", "inf")),
+        (["20–29", "3–19"], [1, 0], ("3–19", "20–29")),
+        ([1, "1"], [0, 0], ("1",)),
+    ],
+)
+def test_any_column_becomes_ids(values: Any, ids: list[int], names: tuple[str, ...]):
+    assert numbered(values) == (ids, names)
+
+
+@pytest.mark.parametrize("values", [["b", None, "a", None], [2.0, np.nan, 1.0, np.nan]])
+def test_missing_values(values: list[Any]):
+    with pytest.raises(UserError, match=r"t.csv: label 'y' is missing in 2 of 4 rows, first in row 2; fill it in"):
+        numbered(values)
+    ids, names = numbered(values, missing=MISSING)
+    assert ids == [1, 2, 0, 2]
+    assert names[2] == "(missing)"
+
+
+def test_ids_by_earlier_names():
+    assert numbered([2, 0], names=("0", "1", "2")) == ([2, 0], ("0", "1", "2"))
+    assert numbered(["z", "a"], names=["z", "a"]) == ([0, 1], ("z", "a"))
+    with pytest.raises(UserError, match=r"unknown value of label 'y' in t.csv: 'landbrd': did you mean 'landbird'"):
+        numbered(["landbrd"], names=["landbird", "waterbird"])
+    with pytest.raises(UserError, match=r"unknown value of label 'y' in t.csv: '\(missing\)'"):
+        numbered([None, "a"], names=["a"], missing=MISSING)
+
+
+def test_lists_are_no_values():
+    with pytest.raises(UserError, match=r"label 'y' holds lists; choose a column with one value per row"):
+        numbered([[1], [2]])
+
+
+def test_a_column_that_is_not_there():
+    frame = pd.DataFrame({"label": [1], 3: [2]})
+    assert column(frame, "label", "label", "t.csv").tolist() == [1]
+    with pytest.raises(
+        UserError, match=r"t.csv: the label: unknown column 'lable': did you mean 'label'\? Known: 3, label"
+    ):
+        column(frame, "lable", "the label", "t.csv")
+
+
+# --- ranges -----------------------------------------------------------------------------------------------------------
+
+
+def test_whole_numbers_are_cut_at_quartiles():
+    ages = pd.Series([*range(17, 57)], index=range(100, 140), name="age")
+    cut = ranges(ages)
+    assert cut.tolist() == [name for name in ("17–26", "27–36", "37–46", "47–56") for _ in range(10)]
+    assert cut.name == "age"
+    assert cut.index.tolist() == ages.index.tolist()
+
+
+def test_fractions_are_cut_at_rounded_quartiles():
+    values = pd.Series([i / 16 for i in range(17)])  # quartiles 0.25, 0.5, 0.75
+    assert ranges(values).value_counts(sort=False).to_dict() == {"0–0.25": 5, "0.25–0.5": 4, "0.5–0.75": 4, "0.75–1": 4}
+    assert set(ranges(values / 3 - 1e-9)) == {"0–0.0833", "0.0833–0.1667", "0.1667–0.25", "0.25–0.3333"}  # no −0
+
+
+@pytest.mark.parametrize(
+    ("most", "names"), [(0, {"0": 81, "1–20": 20}), (20, {"0–19": 20, "20": 81})], ids=["smallest", "largest"]
+)
+def test_a_value_that_most_have_stands_alone(most: int, names: dict[str, int]):
+    values = pd.Series([most] * 80 + list(range(21)))
+    assert ranges(values).value_counts().to_dict() == names
+
+
+def test_what_is_not_cut():
+    for values in ([*range(12)] * 3, [str(i) for i in range(40)], [True, False] * 10):
+        assert ranges(pd.Series(values)).tolist() == values
+    ids = pd.Series([1.0, None] * 10)
+    assert ranges(ids) is ids
+
+
+def test_missing_and_infinite_values_of_ranges():
+    cut = ranges(pd.Series([*range(40), None, np.inf, -np.inf]))
+    assert cut.tolist()[39:] == ["30–39", None, "30–39", "0–9"]
+    assert ranges(pd.Series([*range(40), None], dtype="Int64")).tolist()[39:] == ["30–39", None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [range(40), [0] * 80 + list(range(20)), [i**2 / 7 for i in range(-9, 40)], [1e9 * i for i in range(30)]],
+)
+def test_new_values_fall_into_the_earlier_ranges(values: Sequence[float]):
+    series = pd.Series([*values, None])
+    ids, names = number(ranges(series), what="a", where="t", missing=MISSING)
+    again, _ = number(
+        ranges(pd.Series([None, *values[::-1]]), names), what="a", where="t", names=names, missing=MISSING
+    )
+    assert again.tolist() == ids[::-1].tolist()
+    ends = number(ranges(pd.Series([-1e12, 1e12]), names), what="a", where="t", names=names)[0]
+    assert ends.tolist() == [0, len(names) - 2]
+
+
+def test_earlier_values_that_were_not_cut_stay_uncut():
+    values = pd.Series(range(40))
+    assert ranges(values, ("0", "1", "2")) is values
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def split_of(*values: Any) -> list[int]:
+    return parts_of(pd.Series(values, name="split"), where="t.csv").tolist()
+
+
+def test_split_words_and_numbers():
+    assert split_of("train", "Training", " TRAIN ", "test", "testing") == [0, 0, 0, 2, 2]
+    assert split_of("train", "valid", "VAL", "validation", "dev", "Test") == [0, 1, 1, 1, 1, 2]
+    assert split_of(0, 1, 2, 0) == split_of(0.0, 1.0, 2.0, 0.0) == split_of("0", "1", "2", "0") == [0, 1, 2, 0]
+
+
+def test_without_test_part_the_validation_part_is_it():
+    assert split_of("train", "dev") == split_of(0, 1) == [0, 2]
+
+
+def test_mistakes_in_splits():
+    with pytest.raises(UserError, match=r"unknown value of split 'split' in t.csv: 'tset': did you mean 'test'"):
+        split_of("train", "tset")
+    with pytest.raises(UserError, match=r"unknown value of split 'split' in t.csv: '3'"):
+        split_of(0, 3)
+    with pytest.raises(UserError, match="split 'split' is missing in 1 of 2 rows, first in row 2"):
+        split_of("train", None)
+    with pytest.raises(UserError, match="split 'split' has no training rows"):
+        split_of("valid", "test")
+    with pytest.raises(UserError, match="split 'split' has only training rows; call some valid or test"):
+        split_of("train", "train")
+
+
+@pytest.mark.parametrize(("count", "parts"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [6, 2, 2]), (99, [59, 20, 20])])
+def test_parts_are_drawn_within_each_class(count: int, parts: list[int]):
+    label = np.array([0] * count + [1] * 50)
+    part = draw_parts(label, len(label), 3, where="t.csv", names=("a", "b"))
+    assert np.bincount(part[:count]).tolist() == parts
+    assert np.bincount(part[count:]).tolist() == [30, 10, 10]
+    assert np.bincount(draw_parts(None, count, 3, where="t.csv")).tolist() == parts
+
+
+def test_parts_are_drawn_evenly():
+    """Each of ten samples is a test sample in one of five draws: 400 of 2000, give or take 5 standard deviations."""
+    test = sum(draw_parts(None, 10, seed, where="t.csv") == TEST for seed in range(2000))
+    assert abs(np.asarray(test) - 400).max() < 5 * np.sqrt(2000 * 0.2 * 0.8)
+
+
+def test_too_few_to_draw_from():
+    with pytest.raises(UserError, match="class 'b' has 1 sample, too few for training, validation and test; give at"):
+        draw_parts(np.array([0, 0, 0, 1]), 4, 0, where="t.csv", names=("a", "b"))
+    with pytest.raises(UserError, match="the data has 2 samples, too few"):
+        draw_parts(None, 2, 0, where="t.csv")
+
+
+def check(label: list[int], part: list[int], attribute: list[int] | None = None, names: Sequence[str] = "ab") -> None:
+    check_labels(
+        np.array(label),
+        names,
+        np.array(part),
+        None if attribute is None else np.array(attribute),
+        what="label 'y'",
+        attribute_what="attribute 'place'",
+        where="t.csv",
+    )
+
+
+def test_good_labels():
+    check([0, 1, 0, 1], [TRAIN, TRAIN, TEST, TEST])
+    check([0, 1, 0, 1], [TRAIN, TRAIN, TEST, TEST], [0, 1, 1, 1])
+    check([0, 1, 0, 1], [TRAIN, TRAIN, TEST, TEST], [2, 1, 0, 1])  # tells the label, and more
+    check([0, 1, 2, 0, 1, 2], [TRAIN] * 3 + [TEST] * 3, [0, 1, 1, 0, 1, 1], "abc")  # says less
+    check([0, 1, 0, 1], [TRAIN, TRAIN, TEST, TEST], [0, 0, 0, 0])
+
+
+def test_one_class_is_refused():
+    with pytest.raises(UserError, match="label 'y' has one class only, 'b'; give at least two"):
+        check([1, 1], [TRAIN, TEST])
+
+
+def test_a_class_that_a_part_lacks():
+    with pytest.raises(UserError, match="class 'b' of label 'y' has no training samples"):
+        check([0, 1, 0, 1], [TRAIN, VALID, TEST, TEST])
+    with pytest.raises(UserError, match="class 'a' of label 'y' has no test samples"):
+        check([0, 1, 0, 1], [TRAIN, TRAIN, VALID, TEST])
+
+
+@pytest.mark.parametrize("attribute", [[0, 1, 0, 1], [1, 0, 1, 0], [5, 2, 5, 2]])
+def test_an_attribute_that_is_the_label(attribute: list[int]):
+    with pytest.raises(UserError, match="attribute 'place' says the same as label 'y' in every row"):
+        check([0, 1, 0, 1], [TRAIN, TRAIN, TEST, TEST], attribute)
+
+
+# --- real images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.data
+def test_mnist_as_a_folder_of_digits(real_data: Path, root: Path):
+    import gzip
+
+    def array(name: str, start: int) -> np.ndarray:
+        with gzip.open(real_data / "mnist" / name) as file:
+            return np.frombuffer(file.read(), np.uint8, offset=start)
+
+    digits = array("t10k-images-idx3-ubyte.gz", 16)[: 300 * 784].reshape(300, 28, 28)
+    labels = array("t10k-labels-idx1-ubyte.gz", 8)[:300]
+    for i, (digit, label) in enumerate(zip(digits, labels, strict=True)):
+        (root / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(digit).save(root / str(label) / f"{i}.png")
+    found = read_folder(root)
+    assert found.class_names == tuple("0123456789")
+    order = [int(Path(path).stem) for path in found.source.rows["path"]]
+    assert sorted(order) == list(range(300))
+    np.testing.assert_array_equal(found.label, labels[order])
+    np.testing.assert_array_equal(found.x, np.repeat(digits[order][:, None], 3, axis=1))
