@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from longcut.data import Batch, Dataset, Info, Splits
     from longcut.datasets import load
     from longcut.errors import UserError
+    from longcut.estimators import (
+        DebiasedClassifier,
+        DebiasedRegressor,
+        GroupBalancer,
+        SuspectedConflict,
+        worst_group_accuracy,
+        worst_group_scorer,
+    )
     from longcut.fit import Fitted, fit
     from longcut.methods import METHODS
     from longcut.methods.base import Method
@@ -27,31 +35,43 @@ __all__ = [
     "METHODS",
     "Batch",
     "Dataset",
+    "DebiasedClassifier",
+    "DebiasedRegressor",
     "Fitted",
+    "GroupBalancer",
     "Info",
     "Method",
     "Mix",
     "Splits",
+    "SuspectedConflict",
     "Training",
     "UserError",
     "__version__",
     "fit",
     "load",
+    "worst_group_accuracy",
+    "worst_group_scorer",
 ]
 
 _HOME = {
     "METHODS": "methods",
     "Batch": "data",
     "Dataset": "data",
+    "DebiasedClassifier": "estimators",
+    "DebiasedRegressor": "estimators",
     "Fitted": "fit",
+    "GroupBalancer": "estimators",
     "Info": "data",
     "Method": "methods.base",
     "Mix": "mixing",
     "Splits": "data",
+    "SuspectedConflict": "estimators",
     "Training": "training",
     "UserError": "errors",
     "fit": "fit",
     "load": "datasets",
+    "worst_group_accuracy": "estimators",
+    "worst_group_scorer": "estimators",
 }
 
 
@@ -61,6 +81,9 @@ class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)  # for scripts that send their functions to other processes
 
 
 sys.modules[__name__].__class__ = _Package

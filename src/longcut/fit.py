@@ -114,7 +114,7 @@ def fit(
         loop = _Loop(method, training, device)
         best: dict[str, Any] = {"epoch": 0, "value": math.inf if lower else -math.inf, "net": {}}
         if state is None:
-            torch.manual_seed(_derived(seed, 0))
+            _reseed(_derived(seed, 0), device)
             method.generator = generator(seed, 0, 2, device=device)
             train = method.prepare(splits.train, _helper(training, seed, 1000, device))
             history: list[dict[str, Any]] = []
@@ -139,7 +139,7 @@ def fit(
                 on_epoch(Epoch(epoch + 1, training.epochs, row, state_now))
         chosen = best["epoch"] if watch else training.epochs
         method.net.load_state_dict(best["net"] if watch else loop.net.state_dict())
-        torch.manual_seed(_derived(seed, training.epochs + 1))
+        _reseed(_derived(seed, training.epochs + 1), device)
         method.generator = generator(seed, training.epochs, 3, device=device)
         method.eval()
         method.finish(train, splits.valid, _helper(training, seed, 2000, device))  # a resumed run draws the same
@@ -170,7 +170,7 @@ class _Loop:
         """One pass over ``train``; returns the history row."""
         method, training = self.method, self.training
         began = time.perf_counter()
-        torch.manual_seed(_derived(seed, epoch + 1))
+        _reseed(_derived(seed, epoch + 1), self.device)
         method.generator = generator(seed, epoch, 1, device=self.device)
         method.train()
         method.on_epoch(epoch, training.epochs)
@@ -304,6 +304,13 @@ def _helper(training: Training, seed: int, first: int, device: torch.device | st
 
 def _derived(seed: int, number: int) -> int:
     return generator(seed, number, 5).initial_seed() % (1 << 62)
+
+
+def _reseed(seed: int, device: torch.device | str) -> None:
+    """``torch.manual_seed`` for the devices in use alone; the whole costs as much as a small epoch on the CPU."""
+    torch.default_generator.manual_seed(seed)
+    if torch.device(device).type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _cuda_devices(device: torch.device | str) -> list[torch.device]:

@@ -56,5 +56,5 @@ def build(
     cls = get(method) if isinstance(method, str) else method
     checked = validate(f"method '{cls.name}'", cls.__init__, options or {})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(seed, 4).initial_seed())
+        torch.default_generator.manual_seed(generator(seed, 4).initial_seed())
         return cls(lambda: nets.build(net, info), info, **checked)
