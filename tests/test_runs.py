@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from longcut import runs
-from longcut.data import Dataset, Splits
+from longcut.data import Dataset, Info, Splits
 from longcut.errors import UserError
 from longcut.fit import Epoch
 from longcut.methods.erm import ERM
 from longcut.nets import build
 
 PLAN = {"data": "toy", "method": "erm", "options": {}, "training": {"epochs": 3, "lr": 0.5}, "seed": 0}
+INPUTS = runs.Inputs(Info("toy", (2,), 2, class_names=("no", "yes")), "float32", {"features": ["a", "b"]})
 
 
 def epoch(number: int, weights: torch.Tensor | None = None, loss: float = 1.0) -> Epoch:
@@ -27,7 +28,8 @@ def epoch(number: int, weights: torch.Tensor | None = None, loss: float = 1.0) -
 
 def finish(run: runs.Writer, **results) -> dict:
     tensors = {"a": torch.arange(4.0).view(2, 2)}
-    return run.finish(results, weights=tensors, predictions=tensors, gallery=tensors, about={"dataset": "toy"})
+    about = {"dataset": "toy"}
+    return run.finish(results, inputs=INPUTS, weights=tensors, predictions=tensors, gallery=tensors, about=about)
 
 
 def finished(folder: Path, plan: dict = PLAN) -> Path:
@@ -85,8 +87,9 @@ def test_a_finished_run_is_read_back(tmp_path: Path):
     for tensors in (stored.weights(), stored.predictions(), stored.gallery()[0]):
         assert tensors["a"].tolist() == [[0, 1], [2, 3]]
     assert stored.gallery()[1] == {"dataset": "toy"}
-    names = {"run.json", "history.jsonl", "weights.safetensors", "predictions.safetensors", "gallery.safetensors"}
-    assert {path.name for path in folder.iterdir()} == {*names, ".lock"}
+    assert stored.inputs() == INPUTS
+    tensors = {"weights.safetensors", "predictions.safetensors", "gallery.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"run.json", "history.jsonl", "inputs.json", *tensors, ".lock"}
 
 
 def test_a_finished_run_is_not_touched_again(tmp_path: Path):

@@ -50,6 +50,7 @@ COLUMNS = {
     "conflicting": "accuracy where the sample contradicts the shortcut",
     "worst_group": "accuracy of the worst group",
 }
+LONGEST = 120  # bytes of a folder's name, which file systems limit to 255
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "scores": judged,
             "best": {"epoch": best["epoch"], "average": best["test"]["average"]},
         },
+        inputs=runs.Inputs.of(splits.train),
         weights=method.net.state_dict(),
         predictions={"outputs": outputs, **{name: column for name, column in columns.items() if column is not None}},
         gallery=runs.gallery(method, splits.train, device),
@@ -283,23 +285,28 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
     )
 
 
-def rescore(run: runs.Run, data: str, device: torch.device | str = "cpu") -> Scores:
-    """The scores of a finished run's network on the test set of other data, made with the data seed of the run.
+def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu") -> Scores:
+    """The scores of a finished run's network on other data.
+
+    Args:
+        run: finished.
+        data: files with labels, read as those the network was trained on; or the spec of a data set, whose test set is
+            taken, made with the data seed of the run.
+        device: where to compute.
 
     Raises:
-        UserError: when the data has another shape or other classes than the run was trained on.
+        UserError: when the run is not finished, the data has no labels, or it is unlike what the network was trained
+            on.
     """
-    stored, weights = run.record["plan"], run.weights()
-    splits, own = load(data, stored["data_seed"]), load(stored["data"], stored["data_seed"]).info
-    for name, there, here in (
-        ("samples of shape", own.shape, splits.info.shape),
-        ("classes", own.n_classes, splits.info.n_classes),
-    ):
-        if there != here:
-            raise UserError(f"the run in {run.folder} knows {name} {there}, but {data} has {here}; give similar data.")
-    method = build(stored["method"], own, net=stored["net"], options=stored["options"], seed=stored["seed"]).to(device)
-    method.net.load_state_dict(weights)
-    return scores(sample_values(predict(method, splits.test, device), splits.test), splits.test, splits.train)
+    from longcut.datasets.own import inputs_of, reread
+
+    samples, train, labelled = reread(run, data, attribute=True)
+    if not labelled:
+        raise UserError(f"{data} has no labels to judge by; add them, or see what it says: longcut predict.")
+    stored, info = run.record["plan"], inputs_of(run).info
+    method = build(stored["method"], info, net=stored["net"], options=stored["options"], seed=stored["seed"]).to(device)
+    method.net.load_state_dict(run.weights())
+    return scores(sample_values(predict(method, samples, device), samples), samples, train)
 
 
 # --- many runs --------------------------------------------------------------------------------------------------------
@@ -404,12 +411,16 @@ def folder_name(plan: Plan) -> str:
 
 
 def slug(data: str) -> str:
-    """A data set's spec as the name of a folder.
+    """A data set's spec as the name of a folder; of a long one, the end and a short hash.
 
     >>> slug("colored-digits:ratio=0.02")
     'colored-digits-ratio=0.02'
     """
-    return re.sub(r"[^\w.=,-]+", "-", data)
+    name = re.sub(r"[^\w.=,-]+", "-", data).encode()
+    if len(name) <= LONGEST:
+        return name.decode()
+    end = name[-LONGEST:].decode(errors="ignore").lstrip("-.")
+    return f"{end}-{hashlib.sha256(data.encode()).hexdigest()[:8]}"
 
 
 def _folders(plans: Sequence[Plan], out: Path, by_data: bool) -> list[Path]:

@@ -4,6 +4,7 @@
 ``run.json``              plan, status, data fingerprint, environment, scores; JSON has no nan, so it is ``null`` there
 ``history.jsonl``         one row per epoch, as :func:`longcut.fit.fit` made it
 ``weights.safetensors``   of the network that is used
+``inputs.json``           what the network takes and what its outputs mean, see :class:`Inputs`
 ``predictions.safetensors`` of the test set: ``outputs (n, C), label, attribute`` (if known), ``index``
 ``gallery.safetensors``   pictures and small tensors for the report, see :func:`gallery`
 ``resume.pt``             what an unfinished run needs to go on with the same bits; gone when it is done
@@ -16,6 +17,7 @@ Every file is written under a temporary name and then renamed, so a reader or a 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -34,7 +36,7 @@ import torch
 from torch import Tensor
 
 import longcut
-from longcut.data import Dataset, Splits, generator
+from longcut.data import Dataset, Info, Splits, generator
 from longcut.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA",
+    "Inputs",
     "Run",
     "Writer",
     "check",
@@ -61,11 +64,48 @@ __all__ = [
 SCHEMA = 1
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
 
-RECORD, HISTORY, RESUME, LOCK = "run.json", "history.jsonl", "resume.pt", ".lock"
+RECORD, HISTORY, INPUTS, RESUME, LOCK = "run.json", "history.jsonl", "inputs.json", "resume.pt", ".lock"
 WEIGHTS, PREDICTIONS, GALLERY = "weights.safetensors", "predictions.safetensors", "gallery.safetensors"
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network takes and what its outputs mean: with it, a network is built without its data.
+
+    Attributes:
+        info: of the data it was trained on.
+        dtype: of the samples before :func:`longcut.data.as_input`, such as ``"uint8"``.
+        encoding: how rows of files became numbers (see :class:`longcut.sources.Source`); None where there were none.
+
+    >>> Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0])).dtype
+    'float32'
+    """
+
+    info: Info
+    dtype: str
+    encoding: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, data: Dataset) -> Self:
+        """Those of a network that is trained on ``data``."""
+        encoding = None if data.source is None else dict(data.source.encoding)
+        return cls(data.info, str(data.x.dtype).removeprefix("torch."), encoding)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of :meth:`to_json`."""
+        stored = json.loads(text)
+        info: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in stored["info"].items()
+        }
+        return cls(Info(**info), stored["dtype"], stored["encoding"])
+
+    def to_json(self) -> str:
+        """As a run folder stores it."""
+        return to_json(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
@@ -94,6 +134,12 @@ class Run:
     def weights(self) -> dict[str, Tensor]:
         """The state dict of the network that is used."""
         return self._tensors(WEIGHTS)[0]
+
+    def inputs(self) -> Inputs | None:
+        """What the network takes and what its outputs mean; None in a run that was made before this was kept."""
+        self._require_done()
+        path = self.folder / INPUTS
+        return Inputs.from_json(path.read_text("utf-8")) if path.exists() else None
 
     def predictions(self) -> dict[str, Tensor]:
         """Of the test set: ``outputs (n, C)``, ``label``, ``attribute`` (if known), ``index``."""
@@ -348,6 +394,7 @@ class Writer:
         self,
         results: Mapping[str, Any],
         *,
+        inputs: Inputs,
         weights: Mapping[str, Tensor],
         predictions: Mapping[str, Tensor],
         gallery: Mapping[str, Tensor],
@@ -357,11 +404,13 @@ class Writer:
 
         Args:
             results: further fields of the record, such as scores.
+            inputs: what the network takes.
             weights, predictions, gallery: tensors by name.
             about: stands beside the gallery.
         """
         from safetensors.torch import save
 
+        self._write(INPUTS, inputs.to_json().encode())
         self._write(WEIGHTS, save(_contiguous(weights)))
         self._write(PREDICTIONS, save(_contiguous(predictions)))
         self._write(GALLERY, save(_contiguous(gallery), {"about": to_json(about)}))

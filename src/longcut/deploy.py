@@ -1,0 +1,279 @@
+"""A finished run at work: its network on new samples, and in formats that other programs read.
+
+A run folder says what its network takes (:class:`longcut.runs.Inputs`), so that none of this needs the data the network
+was trained on. New files become numbers exactly as that data did.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from longcut import evaluate
+from longcut.data import Dataset, as_input
+from longcut.datasets.own import inputs_of, reread
+from longcut.errors import UserError, unknown
+from longcut.methods import build
+from longcut.nets import Net
+from longcut.runs import Inputs, Run, replacing, to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "export", "load_exported", "load_net", "predict", "write_predictions"]
+
+ABOUT = "longcut"  # under this key, an exported file carries what its network is, takes and means, as JSON
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def load_net(run: Run) -> tuple[Net, Inputs]:
+    """The network of a finished run, in evaluation mode, and what it takes.
+
+    A run that was made before run folders kept this has to load its data set for it.
+
+    Raises:
+        UserError: when the run is not finished.
+
+    Example::
+
+        net, inputs = load_net(runs.read("runs/lff"))
+    """
+    inputs = inputs_of(run)
+    return _rebuilt(run.record["plan"], inputs, run.weights()), inputs
+
+
+def load_exported(path: Path | str) -> tuple[Net, Inputs]:
+    """The network in a file that :func:`export` wrote as safetensors, as :func:`load_net` returns it.
+
+    Raises:
+        UserError: when there is no such file, or something else is in it.
+
+    Example::
+
+        net, inputs = load_exported("runs/lff/model.safetensors")
+        logits = net(as_input(images))  # uint8 (n, 3, H, W)
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = (file.metadata() or {})[ABOUT]
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError):
+        raise UserError(
+            f"{path} is no network that longcut exported; write one with longcut export RUN --to safetensors."
+        ) from None
+    inputs = Inputs.from_json(about)
+    return _rebuilt(json.loads(about), inputs, weights), inputs
+
+
+def _rebuilt(plan: Mapping[str, Any], inputs: Inputs, weights: Mapping[str, Tensor]) -> Net:
+    net = build(plan["method"], inputs.info, net=plan["net"], options=plan["options"]).net
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+# --- new samples ------------------------------------------------------------------------------------------------------
+
+
+def predict(
+    run: Run,
+    data: Path | str,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """What the network of a finished run says about new samples, labelled or not.
+
+    Args:
+        run: finished.
+        data: a folder of images; a CSV, TSV or Parquet file with the columns the network was trained on; an ``.npz`` or
+            ``.safetensors`` file with samples of the same shape; or the spec of a registered data set, whose test set
+            is taken, made with the data seed of the run.
+        device: where to compute.
+        progress: called with the number of files read and their total.
+
+    Returns:
+        One row per sample, in the order of the data: ``name`` (path of the image, else number of the row, from 0),
+        ``prediction`` (name of the class), ``probability`` of that class in [0, 1], ``p(CLASS)`` for every class, and
+        where labels are there ``label`` and ``right``. For a regression: ``name``, ``prediction`` and ``label``.
+
+    Raises:
+        UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
+
+    Example::
+
+        frame = predict(runs.read("runs/birds"), "new-photos")
+        frame.sort_values("probability").head()  # the least certain
+    """
+    net, inputs = load_net(run)
+    samples, _, labelled = reread(run, data, progress=progress)
+    outputs = evaluate.predict(net.to(device), samples, device)
+    return _frame(inputs, samples, outputs, labelled)
+
+
+def write_predictions(frame: pd.DataFrame, path: Path | str) -> Path:
+    """Write what :func:`predict` returned as CSV, and return the path.
+
+    File and class names are written as they are. A spreadsheet may take one that begins with ``=``, ``+``, ``-`` or
+    ``@`` for a formula; import the column as text when names come from strangers.
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    with _written(Path(path)) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+    return Path(path)
+
+
+def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    source, rows = samples.source, samples.index.numpy()
+    named = source is not None and source.image is not None
+    names = source.rows[source.image].to_numpy()[rows] if named else rows  # type: ignore[union-attr]
+    if inputs.info.task == "regression":
+        told = {"prediction": outputs} | ({"label": samples.label} if labelled else {})
+        columns = {key: value.squeeze(1).numpy() for key, value in told.items()}
+        return pd.DataFrame({"name": names, **columns})
+    classes, guess = np.array(_class_names(inputs), dtype=object), outputs.argmax(1)
+    chance = outputs.softmax(1)
+    frame = pd.DataFrame({"name": names, "prediction": classes[guess], "probability": chance.amax(1).numpy()})
+    for name, column in zip(classes, chance.T, strict=True):
+        frame[f"p({name})"] = column.numpy()
+    if labelled:
+        frame["label"], frame["right"] = classes[samples.label], (guess == samples.label).numpy()
+    return frame
+
+
+def _class_names(inputs: Inputs) -> tuple[str, ...]:
+    return inputs.info.class_names or tuple(map(str, range(inputs.info.n_classes)))
+
+
+# --- other formats ----------------------------------------------------------------------------------------------------
+
+
+def export(run: Run, to: str, out: Path | str | None = None) -> Path:
+    """Write the network of a finished run in another format.
+
+    ``onnx`` and ``torchscript`` take samples as they are stored, ``x (n, …)`` for any n (images uint8, rows of a table
+    float32, token ids int64), and return ``outputs (n, C)``: logits, or targets for a regression. ``safetensors`` holds
+    weights, for :func:`load_exported`. In all three, the text under ``"longcut"`` in the metadata (``extra_files`` in
+    TorchScript) is JSON with method, net, names of classes and encoding.
+
+    Args:
+        run: finished.
+        to: one of ``FORMATS``.
+        out: file to write; default: ``model.onnx``, ``model.pt`` or ``model.safetensors`` in the run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: for an unknown format, a run that is not finished, a file that cannot be written, or ``onnx`` without
+            the packages it needs.
+
+    Example::
+
+        path = export(runs.read("runs/lff"), "onnx")
+        onnxruntime.InferenceSession(path).run(["outputs"], {"x": images})  # uint8 (n, 3, H, W)
+    """
+    if to not in FORMATS:
+        raise unknown("format", to, FORMATS)
+    suffix, write = FORMATS[to]
+    net, inputs = load_net(run)
+    about = {key: run.record["plan"][key] for key in ("method", "options", "net")} | json.loads(inputs.to_json())
+    path = run.folder / f"model{suffix}" if out is None else Path(out)
+    with _written(path) as temporary:
+        write(net.requires_grad_(False), inputs, to_json(about), temporary)
+    return path
+
+
+class _FromStored(nn.Module):
+    """The network behind the scaling of its input."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(as_input(x))
+
+
+def _example(inputs: Inputs) -> Tensor:
+    """Two samples: from a single one, torch.export may conclude that there is always one."""
+    return torch.zeros(2, *inputs.info.shape, dtype=getattr(torch, inputs.dtype))
+
+
+def _safetensors(net: Net, inputs: Inputs, about: str, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(net.state_dict(), path, {ABOUT: about})
+
+
+def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
+    with warnings.catch_warnings():
+        # torch advises torch.export instead; whoever asks for TorchScript has a program that reads it.
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        # A net may branch on the size of an image, which is fixed.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
+        module = cast(torch.jit.ScriptModule, torch.jit.trace(_FromStored(net).eval(), _example(inputs)))
+        torch.jit.save(module, str(path), {ABOUT: about.encode()})
+
+
+def _onnx(net: Net, inputs: Inputs, about: str, path: Path) -> None:
+    try:
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError(
+            'onnx files are written with the packages onnx and onnxscript; install them: pip install "longcut[onnx]".'
+        ) from None
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        log.setLevel(logging.ERROR)  # it reports that torchvision, which is not needed, is not there
+        try:
+            program = torch.onnx.export(
+                _FromStored(net).eval(),
+                (_example(inputs),),
+                input_names=["x"],
+                output_names=["outputs"],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                dynamo=True,
+                verbose=False,
+            )
+        finally:
+            log.setLevel(level)
+    program = cast(torch.onnx.ONNXProgram, program)
+    program.model.metadata_props[ABOUT] = about
+    program.save(str(path), external_data=False)
+
+
+FORMATS: dict[str, tuple[str, Callable[[Net, Inputs, str, Path], None]]] = {
+    "onnx": (".onnx", _onnx),
+    "safetensors": (".safetensors", _safetensors),
+    "torchscript": (".pt", _torchscript),
+}
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes ``path``, in a folder that is made where it is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); choose another place.") from error
