@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,8 @@ __all__ = [
     "accuracy",
     "curve",
     "flatten",
-    "key",
+    "legend",
+    "looks_of",
     "metric_title",
     "named_color",
     "number",
@@ -51,6 +52,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)
 MARKERS = "os^DvPX"
 FONT = "DejaVu Sans"  # comes with matplotlib
 WIDTH = 3.4  # inches, of a panel of which three stand in a row
+KEYS = 24  # names in a legend
 
 
 class Style(NamedTuple):
@@ -85,10 +87,19 @@ def named_color(name: str) -> str | None:
     return str(CSS4_COLORS[name.lower()]).lower() if name.lower() in CSS4_COLORS else None
 
 
+def looks_of(names: Sequence[str], *, named: bool) -> list[Style]:
+    """The colours that the names say, if ``named`` and all do; else colours that are easily told apart."""
+    colors = [named_color(name) for name in names] if named else [None]
+    if all(colors):
+        return [Style(color) for color in colors if color]
+    return list(styles([str(i) for i in range(len(names))]).values())
+
+
 def accuracy(
     values: Mapping[str, Mapping[str, Sequence[float]]],
     looks: Mapping[str, Style] | None = None,
     *,
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
     percent: bool = True,
 ) -> Figure:
     """Bars of each method's mean, with a dot for each seed: a panel per metric, two in a row.
@@ -96,6 +107,7 @@ def accuracy(
     Args:
         values: metric (see :data:`longcut.evaluate.METRICS`) to method to one value per seed; ``nan`` is not drawn.
         looks: method to style; default: ``erm`` grey, the others in colours.
+        intervals: metric to method to the ends of a line through the end of its bar; ``nan`` is not drawn.
         percent: values are shares, shown in percent from 0 to 100; otherwise errors, shown as they are.
 
     >>> values = {"aligned": {"erm": [0.96, 0.97]}, "conflicting": {"erm": [0.21, 0.24]}}
@@ -126,6 +138,10 @@ def accuracy(
         for row, name in enumerate(names):
             seeds = np.asarray(methods.get(name, ()), dtype=float)
             _bar(axes, row, name, seeds[np.isfinite(seeds)], looks[name].color, percent)
+            ends = (intervals or {}).get(metric, {}).get(name, (np.nan, np.nan))
+            if np.isfinite(ends).all():
+                line = {"color": INK, "alpha": 0.55, "linewidth": 0.9, "linestyle": "-", "marker": ""}
+                axes.plot(np.clip(ends, 0, top), [row + 0.09] * 2, **line)
     return figure
 
 
@@ -150,17 +166,21 @@ def curve(
     title: str,
     *,
     percent: bool = True,
+    unit: str = "epoch",
+    chance: float = np.nan,
 ) -> Figure:
-    """One metric over the epochs: a line per method through its mean over seeds, a band from lowest to highest.
+    """One metric while training: a line per method through its mean over seeds, a band from lowest to highest.
 
     Args:
         lines: method to (epochs ``(e,)``, values ``(seeds, e)``).
         looks: method to style.
-        title: of the panel.
+        title: of the panel; empty for none.
         percent: as for :func:`accuracy`.
+        unit: of the horizontal axis.
+        chance: what guessing gets, drawn as a thin line; ``nan`` for none.
     """
     figure = _figure(WIDTH, 2.3)
-    axes = _axes(figure, (0.12, 0.17, 0.84, 0.70))
+    axes = _axes(figure, (0.12, 0.17, 0.84, 0.70 if title else 0.79))
     figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
     for name, (epochs, values) in lines.items():
         seeds, look = np.asarray(values, dtype=float), looks[name]
@@ -172,10 +192,15 @@ def curve(
         )
     axes.set_ylim(0, 1.0 if percent else None)
     axes.set_xmargin(0)
+    if np.isfinite(chance):
+        axes.axhline(chance, color=INK, alpha=0.6, linewidth=0.9, linestyle=(0, (3, 3)), marker="")
+        axes.text(
+            0.995, chance - 0.015, "chance", transform=axes.get_yaxis_transform(), ha="right", va="top", **_text(8)
+        )
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _ticks(axes.yaxis, percent)
     axes.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
-    axes.set_xlabel("epoch", labelpad=2, **_text(8))
+    axes.set_xlabel(unit, labelpad=2, **_text(8))
     return figure
 
 
@@ -190,7 +215,8 @@ def points(
         looks: a style for each group.
         ringed: boolean ``(m,)``, or None when it is not known.
     """
-    figure = _figure(WIDTH, WIDTH)
+    wide, high = np.ptp(place, axis=0)
+    figure = _figure(WIDTH, WIDTH * float(np.clip(high / max(wide, 1e-9), 0.4, 1.0)))
     axes = _axes(figure, (0.01, 0.01, 0.98, 0.98))
     axes.spines[["bottom"]].set_visible(False)
     axes.set_xticks([])
@@ -216,8 +242,15 @@ def points(
     return figure
 
 
-def key(look: Style, *, line: bool) -> Figure:
-    """The sample of a line or a point that stands in a legend."""
+def legend(names: Sequence[str], looks: Sequence[Style], ids: Iterator[str], *, line: bool) -> list[dict[str, Any]]:
+    """Each name with the sample of its line or point, for a list beside a figure; a long list ends early."""
+    return [
+        {"name": name, "key": svg(_key(look, line=line), "", next(ids))}
+        for name, look in zip(names[:KEYS], looks, strict=False)
+    ]
+
+
+def _key(look: Style, *, line: bool) -> Figure:
     figure = _figure(0.3 if line else 0.16, 0.16)
     axes = figure.add_axes((0, 0, 1, 1), facecolor="none", xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()
@@ -251,7 +284,7 @@ def svg(figure: Figure, alt: str, prefix: str) -> Markup:
 
     Args:
         figure: is drawn on a transparent ground.
-        alt: what it shows, for those who do not see it.
+        alt: what it shows, for those who do not see it; empty for mere decoration.
         prefix: makes its ids differ from those of other figures of the page.
     """
     buffer = io.StringIO()
@@ -267,7 +300,8 @@ def svg(figure: Figure, alt: str, prefix: str) -> Markup:
     names = {old: f"{prefix}-{i}" for i, old in enumerate(dict.fromkeys(link[1] for link in links.findall(text)))}
     text = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", text)
     text = links.sub(lambda found: found[1] + names[found[2]], text)
-    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-label="ALT">', text, count=1)
+    role = 'role="img" aria-label="ALT"' if alt else 'aria-hidden="true"'
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg \1 {role}>", text, count=1)
     text = re.sub(r">\s+<", "><", text)
     return Markup(text.replace("ALT", str(escape(alt)), 1))
 

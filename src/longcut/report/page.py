@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import count
-from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -19,9 +20,10 @@ from longcut.compare import plan, slug
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.methods import METHODS
-from longcut.report import figures
+from longcut.report import figures, tables
+from longcut.report.audit import Audit, section
 from longcut.report.figures import Style, metric_title, number
-from longcut.report.study import Contender, Study, differences, gallery
+from longcut.report.study import Contender, Study, differences, gallery, name_of
 from longcut.runs import to_json
 
 if TYPE_CHECKING:
@@ -29,28 +31,40 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-SHOWN = ("average", "aligned", "conflicting", "worst_group")
+SHOWN = ("conflicting", "worst_group", "average", "aligned")
 SAMPLES, PAIRS, PICTURED = 20, 6, 3  # pictures of a kind, and methods with pictures; studies share them
-KEYS = 24  # names in a legend
 
 
-def page(found: Sequence[Study], title: str = "") -> str:
-    """The HTML about some studies."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("longcut", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.globals.update(metric_title=metric_title, definitions=METRICS, version=longcut.__version__)
+def page(audits: Sequence[Audit], found: Sequence[Study], title: str = "") -> str:
+    """The HTML about some audits and some studies."""
     ids = (f"f{i}" for i in count())
     contenders = [contender for study in found for contender in study.contenders]
     names = list(dict.fromkeys(contender.name for contender in contenders))
     looks = figures.styles(names, next((c.name for c in contenders if c.is_baseline), None))
-    sections = [_section(study, looks, ids, len(found)) for study in found]
-    title = title or ", ".join(study.data for study in found)
-    return environment.get_template("page.html.j2").render(title=title, studies=sections)
+    parts = {
+        "audits": [section(audit, ids) for audit in audits],
+        "studies": [_section(study, looks, ids, len(found)) for study in found],
+    }
+    title = title or ", ".join(dict.fromkeys(part["data"] for some in parts.values() for part in some))
+    return _template().render(title=title, **parts)
+
+
+@cache
+def _template() -> jinja2.Template:
+    """The page, with the only script that may run on it and the hash by which the browser knows that."""
+    loader = jinja2.PackageLoader("longcut", "report")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    script = loader.get_source(environment, "script.js")[0]
+    environment.globals.update(
+        metric_title=metric_title,
+        definitions=METRICS,
+        version=longcut.__version__,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )
+    return environment.get_template("page.html.j2")
 
 
 def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], sharing: int) -> dict[str, Any]:
@@ -64,13 +78,13 @@ def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], shari
         "notes": study.notes,
         "percent": study.percent,
         "cue": study.cue or "shortcut",
-        "legend": _legend(names, [looks[name] for name in names], ids, line=True),
+        "legend": figures.legend(names, [looks[name] for name in names], ids, line=True),
         "bars": [_bars(study, metric, looks, ids) for metric in study.metrics(SHOWN)],
         "columns": columns,
-        "rows": [
-            _row(contender, columns, looks[contender.name].color, study.percent) for contender in study.contenders
-        ],
+        "rows": [tables.method(c, columns, looks[c.name].color, study.percent) for c in study.contenders],
         "single": {len(contender.runs) == 1 for contender in study.contenders},
+        "groups": tables.groups(study),
+        "confusions": list(tables.confusions(study, max(1, PICTURED // sharing))),
         "curves": list(_curves(study, looks, ids)),
         "samples": _samples(study, max(4, SAMPLES // sharing)),
         "mixtures": list(_mixtures(study, max(3, PAIRS // sharing), max(1, PICTURED // sharing))),
@@ -96,10 +110,11 @@ def _facts(study: Study) -> list[str]:
 
 def _bars(study: Study, metric: str, looks: Mapping[str, Style], ids: Iterator[str]) -> Markup:
     values = {contender.name: contender.values(metric) for contender in study.contenders}
+    intervals = {contender.name: contender.interval_of_mean(metric) for contender in study.contenders}
     unit = " %" if study.percent else ""
     means = ", ".join(f"{c.name} {number(c.mean(metric), study.percent)}{unit}" for c in study.contenders)
     return figures.svg(
-        figures.accuracy({metric: values}, looks, percent=study.percent),
+        figures.accuracy({metric: values}, looks, intervals={metric: intervals}, percent=study.percent),
         f"{metric_title(metric)} on the test set, mean over seeds: {means}.",
         next(ids),
     )
@@ -120,64 +135,7 @@ def _curves(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> Ite
             yield figures.svg(figure, f"{title} on the test set over the epochs; it ends with {ends}.", next(ids))
 
 
-def _row(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
-    """One line of the table."""
-    best = [run.record["best"] or {} for run in contender.runs]
-    oracle = [math.nan if b.get("average") is None else b["average"] for b in best]
-    return {
-        "name": contender.name,
-        "color": color,
-        "seeds": len(contender.runs),
-        "rule": _rule(contender.plan["select"]),
-        "epoch": _range([run.record["epoch"] for run in contender.runs]),
-        "last": max(run.record["epoch"] for run in contender.runs),
-        "cells": [_cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
-        "oracle": _cell(oracle, percent),
-    }
-
-
-def _cell(
-    values: Sequence[float], percent: bool, interval: tuple[float, float] = (math.nan, math.nan)
-) -> dict[str, str]:
-    """Mean and spread as text; with a single seed the interval over test samples stands for the spread."""
-    mean = sum(values) / len(values)
-    spread = ""
-    if len(values) > 1 and math.isfinite(mean):
-        spread = f"± {number(stdev(values), percent)}"
-    elif all(map(math.isfinite, interval)):
-        spread = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
-    return {"mean": number(mean, percent), "spread": spread, "sort": f"{mean:.6g}" if math.isfinite(mean) else ""}
-
-
-def _rule(select: str) -> str:
-    """A selection rule in words.
-
-    >>> _rule("best:worst_group")
-    'best worst group on validation'
-    """
-    rule, _, metric = select.partition(":")
-    if rule == "best":
-        return f"best {metric.replace('_', ' ')} on validation"
-    return {"last": "last epoch", "oracle": "oracle: best average on test"}.get(select, select)
-
-
-def _range(numbers: Sequence[int]) -> str:
-    """The numbers' span.
-
-    >>> _range([40, 31]), _range([7])
-    ('31–40', '7')
-    """
-    return "–".join(dict.fromkeys(str(end) for end in (min(numbers), max(numbers))))
-
-
 # --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def _legend(names: Sequence[str], looks: Sequence[Style], ids: Iterator[str], *, line: bool) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "key": figures.svg(figures.key(look, line=line), "", next(ids))}
-        for name, look in zip(names[:KEYS], looks, strict=False)
-    ]
 
 
 class _Words:
@@ -196,12 +154,8 @@ class _Words:
             elif column.is_floating_point():
                 found.append(", ".join(f"{value:.3g}" for value in column[i].flatten().tolist()))
             else:
-                found.append(_name(names, int(column[i])))
+                found.append(name_of(names, int(column[i])))
         return found[0], found[1]
-
-
-def _name(names: Sequence[str], i: int) -> str:
-    return names[i] if i < len(names) else str(i)
 
 
 def _with(study: Study, tensor: str) -> list[tuple[Contender, Mapping[str, Tensor], Mapping[str, Any]]]:
@@ -273,21 +227,13 @@ def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, 
             column = tensors.get(f"embedding_{what}")
             if column is None:
                 continue
-            called = [_name(names, i) for i in range(int(column.max()) + 1)]
-            looks = _looks(called, named=what == "attribute")
+            called = [name_of(names, i) for i in range(int(column.max()) + 1)]
+            looks = figures.looks_of(called, named=what == "attribute")
             alt = f"Map of {len(place)} training samples as the bias model of {contender.name} sees them, by {what}."
             picture = figures.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))
             title = study.cue or what if what == "attribute" else what
-            views.append({"title": title, "svg": picture, "legend": _legend(called, looks, ids, line=False)})
+            views.append({"title": title, "svg": picture, "legend": figures.legend(called, looks, ids, line=False)})
         yield {"name": contender.name, "views": views, "ringed": bool(ringed.any())}
-
-
-def _looks(names: Sequence[str], *, named: bool) -> list[Style]:
-    """The colours that the names say, if ``named`` and all do; else colours that are easily told apart."""
-    colors = [figures.named_color(name) for name in names] if named else [None]
-    if all(colors):
-        return [Style(color) for color in colors if color]
-    return list(figures.styles([str(i) for i in range(len(names))]).values())
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from longcut.runs import Run
 
-__all__ = ["Contender", "Study", "differences", "gallery", "studies"]
+__all__ = ["Contender", "Study", "differences", "gallery", "name_of", "studies"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,16 @@ class Contender:
             return stdev(values) / math.sqrt(len(values)), len(values) - 1
         low, high = self.interval(metric)
         return (high - low) / 3.92, 1000
+
+    def interval_of_mean(self, metric: str) -> tuple[float, float]:
+        """95 % interval of :meth:`mean`: Student's t over seeds, or for one run the bootstrap over test samples."""
+        if len(self.runs) == 1:
+            return self.interval(metric)
+        if not math.isfinite(self.mean(metric)):
+            return math.nan, math.nan
+        error, freedom = self.margin(metric)
+        reach = float(stdtrit(freedom, 0.975)) * error
+        return self.mean(metric) - reach, self.mean(metric) + reach
 
     def curve(self, metric: str) -> tuple[list[int], list[list[float]]]:
         """Epochs at which every run has the metric on the test set, and its values by seed and epoch."""
@@ -154,6 +164,11 @@ def gallery(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return run.gallery()
     except FileNotFoundError:
         return {}, {}
+
+
+def name_of(names: Sequence[str], i: int) -> str:
+    """What class or attribute value ``i`` is called; its number where it has no name."""
+    return names[i] if i < len(names) else str(i)
 
 
 def _study(data: str, members: Sequence[Run]) -> Study:

@@ -1,0 +1,179 @@
+"""The tables of the part about runs: methods, groups, and which class was taken for which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import stdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from longcut.report.figures import number
+from longcut.report.study import Contender, Study, gallery, name_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from longcut.runs import Run
+
+__all__ = ["confusions", "groups", "method"]
+
+CLASSES = 12  # more make a confusion matrix that nobody reads
+VALUES = 6  # of the attribute, each with a matrix of its own
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+def method(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
+    """One line of the table of methods."""
+    best = [run.record["best"] or {} for run in contender.runs]
+    oracle = [math.nan if b.get("average") is None else b["average"] for b in best]
+    return {
+        "name": contender.name,
+        "color": color,
+        "seeds": len(contender.runs),
+        "rule": _rule(contender.plan["select"]),
+        "epoch": _range([run.record["epoch"] for run in contender.runs]),
+        "last": max(run.record["epoch"] for run in contender.runs),
+        "cells": [_cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
+        "oracle": _cell(oracle, percent),
+    }
+
+
+def _cell(
+    values: Sequence[float], percent: bool, interval: tuple[float, float] = (math.nan, math.nan)
+) -> dict[str, Any]:
+    """Mean and spread as text; with a single seed the interval over test samples stands for the spread."""
+    mean = sum(values) / len(values)
+    spread = ""
+    if len(values) > 1 and math.isfinite(mean):
+        spread = f"± {number(stdev(values), percent)}"
+    elif all(map(math.isfinite, interval)):
+        spread = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
+    return {"mean": number(mean, percent), "spread": spread, "sort": f"{mean:.6g}" if math.isfinite(mean) else ""}
+
+
+def _rule(select: str) -> str:
+    """A selection rule in words.
+
+    >>> _rule("best:worst_group")
+    'best worst group on validation'
+    """
+    rule, _, metric = select.partition(":")
+    if rule == "best":
+        return f"best {metric.replace('_', ' ')} on validation"
+    return {"last": "last epoch", "oracle": "oracle: best average on test"}.get(select, select)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """The numbers' span.
+
+    >>> _range([40, 31]), _range([7])
+    ('31–40', '7')
+    """
+    return "–".join(dict.fromkeys(str(end) for end in (min(numbers), max(numbers))))
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def groups(study: Study) -> dict[str, Any] | None:
+    """Each group of the test set by each method, the worst of the first method on top; None for a single group."""
+    cells = [[_by_group(run) for run in contender.runs] for contender in study.contenders]
+    first = {key: group for key, group in cells[0][0].items() if group["n"]}
+    if len(first) < 2:
+        return None
+    about = gallery(study.runs[0])[1]
+    rows = []
+    for (label, attribute), group in first.items():
+        row = [_group_cell([run.get((label, attribute)) for run in runs], study.percent) for runs in cells]
+        rows.append(
+            {
+                "label": name_of(about.get("class_names", ()), label) if study.percent else None,
+                "attribute": None if attribute is None else name_of(about.get("attribute_names", ()), attribute),
+                "conflicting": _contradicts(about, label, attribute) if study.percent else None,
+                "n": group["n"],
+                "cells": row,
+            }
+        )
+    sign = 1 if study.percent else -1
+    for column in range(len(cells)):
+        known = [row["cells"][column] for row in rows if row["cells"][column]["sort"]]
+        for cell in known:
+            cell["worst"] = sign * float(cell["sort"]) == min(sign * float(other["sort"]) for other in known)
+    rows.sort(key=lambda row: (not row["cells"][0]["sort"], sign * float(row["cells"][0]["sort"] or 0)))
+    return {"names": [contender.name for contender in study.contenders], "rows": rows}
+
+
+def _by_group(run: Run) -> dict[tuple[int, int | None], dict[str, Any]]:
+    return {(group["label"], group["attribute"]): group for group in run.scores()["groups"]}
+
+
+def _group_cell(found: Sequence[dict[str, Any] | None], percent: bool) -> dict[str, Any]:
+    """One group by the seeds of one method; a seed that lacks the group does not count."""
+    known = [group for group in found if group and group["value"] is not None]
+    if not known:
+        return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
+    low, high = known[0].get("low"), known[0].get("high")
+    interval = (math.nan, math.nan) if low is None or high is None else (low, high)
+    return {**_cell([group["value"] for group in known], percent, interval), "worst": False}
+
+
+def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bool | None:
+    """Whether the group contradicts the shortcut; None where that is not known."""
+    aligned = about.get("aligned") or ()
+    return None if attribute is None or label >= len(aligned) else aligned[label] != attribute
+
+
+# --- confusion --------------------------------------------------------------------------------------------------------
+
+
+def confusions(study: Study, methods: int) -> Iterator[dict[str, Any]]:
+    """For the first methods and each group, in percent of the samples of a class, what they were taken for."""
+    for contender in study.contenders[:methods] if study.percent else ():
+        parts: dict[str, NDArray[np.int64]] = {}
+        about = gallery(contender.runs[0])[1]
+        for run in contender.runs:
+            for title, counts in _counted(run, about, study.cue or "shortcut"):
+                parts[title] = parts.get(title, 0) + counts
+        matrices = [
+            {"title": title, "n": int(counts.sum()), "rows": _shares(counts)} for title, counts in parts.items()
+        ]
+        if matrices:
+            names = [name_of(about.get("class_names", ()), i) for i in range(len(matrices[0]["rows"]))]
+            yield {"name": contender.name, "classes": names, "matrices": matrices, "seeds": len(contender.runs)}
+
+
+def _counted(run: Run, about: dict[str, Any], cue: str) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Counts by label and predicted class ``(C, C)`` of each group of one run's test set."""
+    try:
+        tensors = run.predictions()
+    except FileNotFoundError:  # somebody removed it
+        return
+    classes = tensors["outputs"].shape[1]
+    if classes > CLASSES:
+        return
+    cell = (tensors["label"] * classes + tensors["outputs"].argmax(1)).numpy()
+    attribute, aligned = tensors.get("attribute"), about.get("aligned") or ()
+    where = {"All test samples": np.ones(len(cell), dtype=bool)}
+    if attribute is not None and len(aligned) == classes:
+        agrees = np.asarray(aligned)[tensors["label"].numpy()] == attribute.numpy()
+        where = {f"The {cue} agrees with the label": agrees, f"The {cue} contradicts the label": ~agrees}
+    elif attribute is not None and len(values := attribute.unique().tolist()) <= VALUES:
+        where = {name_of(about.get("attribute_names", ()), value): (attribute == value).numpy() for value in values}
+    for title, rows in where.items():
+        if rows.any():
+            yield title, np.bincount(cell[rows], minlength=classes**2).reshape(classes, classes)
+
+
+def _shares(counts: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Each row's size and its shares; a row without samples has none.
+
+    >>> _shares(np.array([[3, 1], [0, 0]]))
+    [{'n': 4, 'shares': [0.75, 0.25]}, {'n': 0, 'shares': [None, None]}]
+    """
+    return [
+        {"n": sum(row), "shares": [count / sum(row) if sum(row) else None for count in row]} for row in counts.tolist()
+    ]
