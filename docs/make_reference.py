@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import json
 import re
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,30 @@ def nets() -> str:
     return table(("net", "options and defaults", "what it is"), *rows)
 
 
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+def audit(what: str) -> str:
+    """How often each check raised an alarm, and its mean statistic, from what ``benchmarks/audit.py`` measured."""
+    assert what == "calibration"
+    stored = ROOT / "results" / "audit.json"
+    measured = json.loads(stored.read_text("utf-8")) if stored.exists() else []
+    checks = ("columns", "cues", "learned")
+    rows = []
+    for ratio, imbalanced in sorted({(row["ratio"], row["imbalanced"]) for row in measured}, reverse=True):
+        found = [row for row in measured if (row["ratio"], row["imbalanced"]) == (ratio, imbalanced)]
+        alarms = [sum(row["verdicts"][check] == "alarm" for row in found) for check in checks]
+        whole = sum("alarm" in (row["verdicts"][check] for check in checks) for row in found)
+        means = [statistics.fmean(row["statistics"][check] for row in found) for check in checks]
+        spared = statistics.fmean(row["baselines"]["learned"] for row in found)
+        name = f"{ratio}{', imbalanced' if imbalanced else ''}{' (no shortcut)' if ratio == 0.9 else ''}"
+        cells = [f"{count / len(found):.1%} ({mean:.2f})" for count, mean in zip(alarms, means, strict=True)]
+        cells[-1] = cells[-1].replace(")", f" against {spared:.2f})")
+        rows.append((name, len(found), f"{whole / len(found):.1%}", *cells))
+    head = ("share that contradicts", "draws", "any alarm", *(f"`{check}`" for check in checks))
+    return table(head, *rows)
+
+
 # --- data, numbers, papers --------------------------------------------------------------------------------------------
 
 
@@ -164,6 +190,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "data sets": data_sets,
     "data": lambda name: options(DATASETS[name].function),
     "suited": suited,
+    "audit": audit,
     "training": lambda: options(Training),
     "metrics": lambda: words(METRICS, "metric"),
     "columns": lambda: words(COLUMNS, "column"),

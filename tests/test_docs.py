@@ -17,7 +17,7 @@ from test_imports import HEAVY
 from typer.testing import CliRunner
 
 from longcut.cli import app
-from longcut.datasets import DATASETS
+from longcut.datasets import ARRAYS, DATASETS, TABLES
 from longcut.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +90,9 @@ def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
+OWN = {**dict.fromkeys(TABLES, "table"), **dict.fromkeys(ARRAYS, "arrays")}
+
+
 class Understood(Exception):
     """A command got as far as its work."""
 
@@ -100,8 +103,10 @@ def understood(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize("words", words_of("longcut"), ids=shlex.join)
 def test_commands_exist_with_these_options_methods_and_data(words: list[str], monkeypatch: pytest.MonkeyPatch):
-    """Each is run up to where it would train, read or write."""
-    for work in ("compare.execute", "compare.compare", "reproduce.compare", "runs.read", "report.write"):
+    """Each is run up to where it would train, read or write; files it names need not be there."""
+    monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
+    works = ("compare.execute", "compare.compare", "reproduce.compare", "runs.read", "report.write", "datasets.load")
+    for work in works:
         monkeypatch.setattr(f"longcut.{work}", understood)
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, Understood) or result.exit_code == 0, result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from longcut.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from longcut.data import Splits
     from longcut.options import Option
 
 __all__ = ["app", "main"]
@@ -45,7 +47,29 @@ app = typer.Typer(
 
 METHOD = "name, name@recipe or name:key=value,key=value (see longcut methods)"
 
-Data = Annotated[str, typer.Argument(help="data set, as name or name:key=value,… (see longcut datasets)")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="folder of images, table (.csv .tsv .parquet), arrays (.npz .safetensors), or a data set as name or "
+        "name:key=value,… (see longcut datasets)"
+    ),
+]
+OWN = "Your own data"
+Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="with the label", rich_help_panel=OWN)]
+Attribute = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="with the suspected shortcut, if known", rich_help_panel=OWN)
+]
+Split = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="that says train, valid or test", rich_help_panel=OWN)
+]
+Image = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="with paths of images, relative to the table", rich_help_panel=OWN)
+]
+Text = Annotated[str | None, typer.Option(metavar="COLUMN", help="with text; several joined by +", rich_help_panel=OWN)]
+Size = Annotated[
+    int | None, typer.Option(help="side in pixels that images are brought to, 8 to 1024", rich_help_panel=OWN)
+]
+Unreadable = Annotated[str | None, typer.Option(help="images that cannot be read: refuse or skip", rich_help_panel=OWN)]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="method option or training setting; repeatable")
 ]
@@ -157,8 +181,66 @@ def methods(
 
 
 @app.command()
+def audit(
+    data: Data,
+    label: Label = None,
+    attribute: Attribute = None,
+    split: Split = None,
+    image: Image = None,
+    text: Text = None,
+    size: Size = None,
+    unreadable: Unreadable = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="ordinary network (default: a small one that suits the data)")] = None,
+    level: Annotated[float, typer.Option(help="how often the whole audit may raise a false alarm")] = 0.05,
+    limit: Annotated[int, typer.Option(min=100, help="larger data is audited by a sample of this many")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, help="of everything that is drawn")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the findings and the page (default: audits/DATA)")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for a shortcut in your data: which, how strong, who contradicts it, what does it cost?"""
+    from longcut.audit import audit, folder
+    from longcut.compare import slug
+    from longcut.datasets import load
+    from longcut.runs import read
+
+    typed = _again("audit", data, locals())
+    data = _data(data, label, attribute, split, image, text, size, unreadable)
+    place = out or Path("audits", slug(data))
+    folder.check(place)
+    run = None if model is None else read(model)
+    if run is not None:
+        run.scores()  # refuses, before any work, one that is not finished
+    splits = _load(data, seed)
+    with _bar("models") as progress:
+        found = audit(splits, net=net, level=level, seed=seed, limit=limit, progress=progress)
+    if run is not None:
+        from longcut.audit.model import model as cost
+
+        test = load(run.record["plan"]["data"], run.record["plan"]["data_seed"]).test
+        found = found.with_finding(cost(found.view, found.judged, run, test))
+    record = folder.write(found, place, data=data, command=typed)
+    page = _write_report([place], place / "report.html")
+    if as_json:
+        return _print_json({**record, "folder": str(place), "report": str(page)})
+    _print_audit(record)
+    print(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
+
+
+@app.command()
 def train(
     data: Data,
+    label: Label = None,
+    attribute: Attribute = None,
+    split: Split = None,
+    image: Image = None,
+    text: Text = None,
+    size: Size = None,
+    unreadable: Unreadable = None,
     method: Annotated[str, typer.Option("--method", "-m", help=METHOD)] = "selecmix",
     set_: Set = None,
     recipe: Annotated[
@@ -175,6 +257,7 @@ def train(
     """Train one method, or go on with a run that was stopped."""
     from longcut.compare import execute, folder_name, plan, slug
 
+    data = _data(data, label, attribute, split, image, text, size, unreadable)
     chosen = plan(data, _with_recipe(method, recipe), settings=_settings(set_, net, epochs), seed=seed, select=select)
     folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
     with _bar("epochs") as progress:
@@ -188,6 +271,13 @@ def train(
 @app.command()
 def compare(
     data: Data,
+    label: Label = None,
+    attribute: Attribute = None,
+    split: Split = None,
+    image: Image = None,
+    text: Text = None,
+    size: Size = None,
+    unreadable: Unreadable = None,
     methods: Annotated[str, typer.Option(help=f"joined by commas, each {METHOD}")] = "erm,lff,selecmix",
     seeds: Annotated[int, typer.Option(min=1, help="runs of each method; the seed also draws the data")] = 3,
     jobs: Jobs = 1,
@@ -202,6 +292,7 @@ def compare(
     """Train several methods with several seeds each; what is already done is not done again."""
     from longcut.compare import compare, plan, slug, split_methods, summary
 
+    data = _data(data, label, attribute, split, image, text, size, unreadable)
     settings = _settings(set_, net, epochs)
     plans = [
         plan(data, method, settings=settings, seed=seed, select=select)
@@ -244,6 +335,48 @@ def evaluate(
 
 
 @app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    data: Annotated[
+        str, typer.Argument(help="folder of images, table, or .npz file like those trained on, or a data set's name")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write")] = Path("predictions.csv"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write what the network of a run says about new samples, labelled or not."""
+    from longcut.deploy import predict, write_predictions
+    from longcut.runs import read
+
+    with _bar("files") as progress:
+        frame = predict(read(run), data, device=_device(device), progress=progress)
+    path = write_predictions(frame, out)
+    right = sum(frame["right"]) / len(frame) if "right" in frame else None
+    if as_json:
+        return _print_json({"predictions": str(path), "samples": len(frame), "right": right})
+    print(f"{len(frame)} predictions{'' if right is None else f', {right:.1%} of them right,'} are in {path}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    to: Annotated[str, typer.Option(help="onnx, torchscript or safetensors")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="file to write (default: model.onnx, .pt or .safetensors in RUN)")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the network of a run in a format that other programs read."""
+    from longcut.deploy import export
+    from longcut.runs import read
+
+    path = export(read(run), to, out)
+    if as_json:
+        return _print_json({"export": str(path)})
+    print(f"The network is in {path}")
+
+
+@app.command()
 def report(
     paths: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="run folders, or folders of them")],
     out: Annotated[Path, typer.Option("--out", "-o", help="page to write")] = Path("report.html"),
@@ -283,6 +416,44 @@ def reproduce(
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------
+
+
+def _data(
+    data: str,
+    label: str | None,
+    attribute: str | None,
+    split: str | None,
+    image: str | None,
+    text: str | None,
+    size: int | None,
+    unreadable: str | None,
+) -> str:
+    """The canonical spec of what was typed as data and columns."""
+    from longcut.datasets import parse, resolve, spec_of
+
+    columns = {"label": label, "attribute": attribute, "split": split, "image": image, "text": text}
+    return spec_of(*parse(resolve(data, **columns, size=size, unreadable=unreadable)))
+
+
+def _load(data: str, seed: int) -> Splits:
+    """The data set, with a bar while images are decoded for the first time."""
+    from longcut.datasets import load
+
+    with _bar("images") as progress:
+        return load(data, seed, progress)
+
+
+def _again(command: str, data: str, given: Mapping[str, Any]) -> str:
+    """The command that was typed, with the options that differ from their defaults."""
+    import shlex
+
+    parameters = inspect.signature(globals()[command]).parameters
+    words = ["longcut", command, data]
+    for name, parameter in parameters.items():
+        value = given[name]
+        if name not in ("data", "as_json", "out") and value != parameter.default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def _settings(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
@@ -377,6 +548,20 @@ def _print_method(name: str, row: Mapping[str, Any]) -> None:
     for table in (options, recipes):
         if table.row_count:
             _print(table)
+
+
+def _print_audit(record: Mapping[str, Any]) -> None:
+    shown = _table("check", "verdict", "found", "without", "p")
+    shown.columns[0].no_wrap = True
+    for finding in record["findings"]:
+        numbers = (
+            "–" if finding[key] is None else f"{finding[key]:.3g}" for key in ("statistic", "baseline", "p_value")
+        )
+        shown.add_row(finding["name"], finding["verdict"], *numbers)
+    print(f"{record['headline']}\n{record['advice']}\n")
+    _print(shown)
+    for finding in record["findings"]:
+        print(f"\n{finding['question']}\n  {finding['sentence']}")
 
 
 def _print_comparison(records: list[dict[str, Any]]) -> None:

@@ -1,0 +1,199 @@
+"""Do columns that are known beside the input go with the label?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longcut.audit.association import (
+    balanced_accuracies,
+    contingency,
+    cramers_v,
+    folds_of,
+    guess,
+    max_permutation,
+    mutual_information,
+    resampled_accuracy,
+    resampled_v,
+    residuals,
+    verdict_of,
+)
+from longcut.audit.base import Finding, View
+from longcut.errors import UserError
+from longcut.sources.parts import MISSING, number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["columns", "values_of"]
+
+PURPOSE = 11
+MOST_VALUES = 12  # numbers with more distinct values are cut into tenths
+FOLDS = 5
+DRAWS = 400
+LONGEST = 40  # characters of a value in a note
+
+Values = tuple[NDArray[np.int64], tuple[str, ...]]
+
+
+def columns(view: View) -> Finding | None:
+    """Compare every column beside the input with the label.
+
+    The attribute is one of them; the label, the split and what the model sees are not. A column is strong when the
+    label can be guessed from its value alone: skill is how far that goes, from 0 (as good as chance) to 1 (always
+    right).
+
+    Args:
+        view: what is audited.
+
+    Returns:
+        The statistic is the bias-corrected Cramér's V of the strongest column, the interval by bootstrap. None when
+        there are no such columns, or the label is a number or always the same.
+
+    >>> import torch
+    >>> from longcut.data import Dataset
+    >>> place = torch.arange(100) % 2
+    >>> finding = columns(View(Dataset.of(torch.rand(100, 2), place, place), None))
+    >>> finding.verdict, finding.statistic
+    ('alarm', 1.0)
+    """
+    if view.data.info.task == "regression" or len(np.unique(view.label)) < 2:
+        return None
+    found = _columns(view)
+    if not found:
+        return None
+    rng = view.random(PURPOSE)
+    used = {name: values for name, values in found.items() if not isinstance(values, str)}
+    _, p_values = max_permutation([ids for ids, _ in used.values()], view.label, rng)
+    fold = folds_of(view.label, FOLDS, rng)
+    chance = 1 / len(np.unique(view.label))
+    order = ("clear", "notice", "alarm")
+    rows: dict[str, dict[str, Any]] = {}
+    rank: dict[str, tuple[int, float]] = {}
+    for (name, (ids, names)), p_value in zip(used.items(), p_values.tolist(), strict=True):
+        guesses, table = guess(ids, view.label, fold), contingency(ids, view.label)
+        low = (np.quantile(resampled_accuracy(guesses == view.label, view.label, rng), 0.025) - chance) / (1 - chance)
+        rows[name] = {
+            "column": name,
+            "values": len(np.unique(ids)),
+            "cramers_v": cramers_v(table),
+            "mutual_information": mutual_information(table),
+            "p_value": p_value,
+            "skill": float((balanced_accuracies(guesses[None], view.label)[0] - chance) / (1 - chance)),
+            "note": _note(view, name, names, table),
+        }
+        rank[name] = order.index(verdict_of(p_value, view.level, low)), rows[name]["cramers_v"]
+    strongest_first = sorted(rows, key=lambda name: rank[name], reverse=True)
+    skipped = [_skipped(name, why) for name, why in found.items() if isinstance(why, str)]
+    table = (*(rows[name] for name in strongest_first), *skipped)
+    question = "Do columns that are known beside the input go with the label?"
+    measure = "bias-corrected Cramér's V of the strongest column"
+    if not used:
+        nan, why = math.nan, "what there is is always the same, or has nearly as many values as rows"
+        sentence = f"No column beside the input can be compared with the label: {why}."
+        return Finding("columns", question, nan, measure, nan, (nan, nan), nan, "unknown", sentence, table)
+    name = strongest_first[0]
+    counts = contingency(used[name][0], view.label)
+    shuffled = [cramers_v(contingency(used[name][0], rng.permutation(view.label))) for _ in range(DRAWS)]
+    low, high = np.quantile(resampled_v(counts, rng, DRAWS), [0.025, 0.975])
+    verdict = order[rank[name][0]]
+    return Finding(
+        name="columns",
+        question=question,
+        statistic=rows[name]["cramers_v"],
+        measure=measure,
+        baseline=float(np.mean(shuffled)),
+        interval=(float(low), float(high)),
+        p_value=rows[name]["p_value"],
+        verdict=verdict,
+        sentence=_sentence(rows[name], verdict, chance, len(used)),
+        table=table,
+    )
+
+
+def _columns(view: View) -> dict[str, Values | str]:
+    """Each column as ids and their names, or why it is left out."""
+    found: dict[str, Values | str] = {}
+    source = view.source
+    if view.attribute is not None:
+        names = view.data.info.attribute_names
+        found[source.attribute if source and source.attribute else "attribute"] = view.attribute, names
+    if source is not None:
+        rows = source.rows.iloc[view.data.index.numpy()]
+        seen = {source.label, source.split, source.attribute, source.image, *source.text, *source.features}
+        for name in rows.columns:
+            if name not in seen:
+                found[str(name)] = values_of(rows[name])
+    return found
+
+
+def values_of(column: pd.Series) -> Values | str:
+    """A column of any values as ids and what each is called, or why nothing can be learned from it.
+
+    Numbers with more than 12 distinct values are cut into tenths. Missing is a value of its own.
+
+    >>> import pandas as pd
+    >>> values_of(pd.Series(["lake", None, "lake", "wood"]))
+    (array([0, 2, 0, 1]), ('lake', 'wood', '(missing)'))
+    >>> values_of(pd.Series(["a", "b", "c", "d"]))
+    'nearly as many values as rows'
+    """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
+        numbers = column.to_numpy(np.float64, na_value=np.nan)
+        if len(np.unique(numbers[~np.isnan(numbers)])) > MOST_VALUES:
+            return _tenths(numbers)
+    try:
+        ids, names = number(column, what=f"column '{column.name}'", where="the table", missing=MISSING)
+    except UserError:  # lists and the like
+        return "more than one value per row"
+    if len(names) < 2:
+        return "always missing" if names == (MISSING,) else "always the same"
+    if len(names) > max(len(ids) / 2, MOST_VALUES) or len(names) == len(ids):
+        return "nearly as many values as rows"
+    return ids, names
+
+
+def _tenths(numbers: NDArray[np.float64]) -> Values:
+    """Numbers as ids of up to ten ranges with about as many numbers each, which hold their upper end."""
+    missing = np.isnan(numbers)
+    known = np.sort(numbers[~missing])
+    ends = np.unique(np.quantile(known, np.arange(1, 10) / 10, method="lower"))
+    if ends[0] == known[-1]:  # nearly all have the largest value: it stands alone
+        ends = known[[np.searchsorted(known, known[-1]) - 1]]
+    _, ids = np.unique(np.searchsorted(ends, numbers), return_inverse=True)
+    ids[missing] = ids[~missing].max() + 1
+    inside = (numbers[ids == i] for i in range(int(ids.max()) + 1 - missing.any()))
+    names = tuple(f"{part.min():.4g} to {part.max():.4g}" for part in inside)
+    return ids, (*names, MISSING) if missing.any() else names
+
+
+def _skipped(name: str, why: str) -> dict[str, Any]:
+    nothing = dict.fromkeys(("cramers_v", "mutual_information", "p_value", "skill"), math.nan)
+    return {"column": name, "values": 0, **nothing, "note": f"not compared: {why}"}
+
+
+def _note(view: View, name: str, names: tuple[str, ...], table: NDArray[np.int64]) -> str:
+    """The value and the class that exceed independence most."""
+    value, label = np.unravel_index(residuals(table).argmax(), table.shape)
+    share = table[value, label] / table[value].sum()
+    of = view.source.label if view.source and view.source.label else "label"
+    called = names[value] if len(names[value]) <= LONGEST else f"{names[value][: LONGEST - 1]}…"
+    return f"{name}={called} goes with {of}={view.classes[label]} ({share:.0%} of them)"
+
+
+def _sentence(row: dict[str, Any], verdict: str, chance: float, count: int) -> str:
+    name, right = row["column"], chance + row["skill"] * (1 - chance)
+    numbers = (
+        f"Cramér's V {row['cramers_v']:.2f}, p {row['p_value']:.2g} corrected for {count} column{'s' * (count > 1)}"
+    )
+    told = f"by its value alone, the class is guessed right in {right:.0%}, against {chance:.0%} by chance"
+    if verdict == "alarm":
+        return f"'{name}' goes with the label ({numbers}): {told}. Is that what the model is meant to look at?"
+    if verdict == "notice":
+        return f"'{name}' says something about the label, not enough to live on ({numbers}): {told}."
+    return f"No column beside the input goes with the label more than by chance; the nearest is '{name}' ({numbers})."

@@ -1,0 +1,348 @@
+"""The audit folder: the only file that knows its file names and its schema version.
+
+====================== =============================================================================================
+``audit.json``         findings, headline, gallery, settings; JSON has no nan, so it is ``null`` there
+``suspects.csv``       every suspected sample, the most suspicious first
+``gallery.safetensors`` pictures of some samples, and the biased embedding of some
+====================== =============================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import longcut
+from longcut.audit.learned import Judged
+from longcut.audit.noise import TYPICAL
+from longcut.audit.whole import Audit, counts
+from longcut.data import Splits
+from longcut.errors import UserError
+from longcut.runs import environment, fingerprint, replacing, to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SCHEMA", "find", "read", "suspects", "write"]
+
+SCHEMA = 1
+RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
+SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The record and the tensors of the audit in ``folder``.
+
+    Raises:
+        UserError: when there is none, it is damaged, or a newer longcut wrote it.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+        schema = int(record["schema"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.") from None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{folder / RECORD} is damaged; delete the folder and audit again.") from None
+    if schema > SCHEMA:
+        raise UserError(
+            f"{folder} was written by a newer longcut (audit schema {schema}, this one knows {SCHEMA}); "
+            "upgrade with pip install --upgrade longcut."
+        )
+    path = folder / GALLERY
+    if not path.exists():
+        return record, {}
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return record, load_file(path)
+    except SafetensorError:
+        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+
+
+def find(paths: Iterable[Path | str]) -> list[Path]:
+    """All audit folders at or below the paths, each once, in order of their names; there may be none."""
+    return list(dict.fromkeys(file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD))))
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[str, Any]:
+    """Write an audit, its record last, and return the record.
+
+    Args:
+        audit: what was found.
+        folder: new, empty, or with an earlier audit, which is replaced.
+        data: spec of the data set.
+        command: that makes it again.
+
+    Raises:
+        UserError: when the folder holds something else, or cannot be written.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    check(folder)
+    tensors: dict[str, Tensor] = {}
+    record, rows = _record(audit, tensors, data, command), suspects(audit)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).unlink(missing_ok=True)
+        _replace(folder / GALLERY, save(tensors))
+        with replacing(folder / SUSPECTS) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, SUSPECT_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        _replace(folder / RECORD, (to_json(record, indent=1) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"cannot write the audit to {folder} ({error.strerror}); choose another folder.") from error
+    return record
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that an audit cannot go to: one that holds other files, but no audit.
+
+    Raises:
+        UserError: in this case.
+    """
+    ours = (SUSPECTS, GALLERY, ".*.tmp")  # without a record: what a killed audit left
+    foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
+    if foreign and not (folder / RECORD).is_file():
+        raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; choose a folder.")
+
+
+SUSPECT_COLUMNS: tuple[str, ...] = (
+    "row",
+    "name",
+    "label",
+    "looks_like",
+    "score",
+    "kind",
+    "cluster",
+    "split",
+    "attribute",
+)
+
+
+def suspects(audit: Audit) -> list[dict[str, Any]]:
+    """A row for every suspected sample, the most suspicious first."""
+    judged, view = audit.judged, audit.view
+    rows = np.flatnonzero(judged.suspected)
+    rows = rows[np.argsort(-judged.score[rows], kind="stable")]
+    samples = (_sample(audit, int(row)) for row in rows)
+    parts = np.array(["train", "valid", "test"])
+    where = view.data.index.numpy()[rows]
+    split = parts[view.source.part[where]] if view.source is not None and view.source.official else [""] * len(rows)
+    return [
+        {key: sample[key] for key in SUSPECT_COLUMNS if key in sample}
+        | {"cluster": int(audit.clusters[row]), "split": part, "attribute": sample["attribute"] or ""}
+        for row, sample, part in zip(rows, samples, split, strict=True)
+    ]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -> dict[str, Any]:
+    view, judged, info = audit.view, audit.judged, audit.view.data.info
+    gallery = _Gallery(audit, tensors)
+    against = judged.suspected
+    curves = None
+    if against.any() and not against.all():
+        curves = {
+            "updates": judged.updates,
+            "aligned": judged.hits[:, ~against].mean(1).tolist(),
+            "conflicting": judged.hits[:, against].mean(1).tolist(),
+            "chance": 1 / len(view.classes),
+        }
+    return {
+        "schema": SCHEMA,
+        "longcut": longcut.__version__,
+        "data": data,
+        "kind": info.kind,
+        "n": len(view.data),
+        "level": audit.level,
+        "seed": view.seed,
+        "classes": list(view.classes),
+        "class_counts": np.bincount(view.label, minlength=len(view.classes)).tolist(),
+        "attribute": view.source.attribute if view.source else ("attribute" if info.n_attributes else None),
+        "attributes": list(info.attribute_names),
+        "verdict": audit.verdict,
+        "headline": audit.headline,
+        "advice": audit.advice,
+        "findings": [
+            {f.name: getattr(finding, f.name) for f in dataclasses.fields(finding) if f.name != "more"}
+            for finding in audit.findings
+        ],
+        "suspected": int(against.sum()),
+        "suspected_share": float(against.mean()),
+        "curves": curves,
+        **gallery.parts(),
+        "clusters": counts(audit),
+        "seconds": audit.seconds,
+        "environment": environment(),
+        "command": command,
+        "fingerprint": fingerprint(Splits(view.data, None, view.data)),
+    }
+
+
+# --- the gallery ------------------------------------------------------------------------------------------------------
+
+
+Places: TypeAlias = "tuple[NDArray[np.float64], float]"
+
+
+class _Gallery:
+    """Chooses samples to show; their pictures go to ``tensors``, each once."""
+
+    def __init__(self, audit: Audit, tensors: dict[str, Tensor]) -> None:
+        self.audit, self.tensors, self.pictured = audit, tensors, dict[int, int]()
+        source, where = audit.view.source, audit.view.data.index.numpy()
+        self.places = {name: _places(source.rows[name].iloc[where]) for name in source.features} if source else {}
+
+    def parts(self) -> dict[str, Any]:
+        """``gallery`` and ``pairs`` of the record."""
+        judged = self.audit.judged
+        suspected = _in_turn(judged, np.flatnonzero(judged.suspected), judged.score)
+        typical = _in_turn(
+            judged, np.flatnonzero(~judged.suspected), judged.easy[np.arange(len(judged.label)), judged.label]
+        )
+        pairs = []
+        for row in suspected[:PAIRS]:
+            alike = self._nearest(row, judged.label == judged.looks[row])
+            fellow = self._nearest(row, judged.label == judged.label[row], away=True)
+            if alike is not None and fellow is not None:
+                chosen = {"suspect": row, "looks_like": alike, "same_label": fellow}
+                pairs.append({key: self._shown(int(value), int(row)) for key, value in chosen.items()})
+        gallery = {
+            "suspects": [self._shown(int(row)) for row in suspected[:SHOWN]],
+            "typical": [self._shown(int(row)) for row in typical[:SHOWN]],
+        }
+        self._map(suspected)
+        if self.audit.view.data.info.kind == "image":
+            rows = torch.tensor(list(self.pictured))
+            x = (self.audit.view.data.gather(rows).clamp(0, 1) * 255).round().to(torch.uint8)
+            self.tensors["picture"] = (x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]).contiguous()
+        return {"gallery": gallery, "pairs": pairs}
+
+    def _shown(self, row: int, beside: int | None = None) -> dict[str, Any]:
+        image = self.audit.view.data.info.kind == "image"
+        picture = self.pictured.setdefault(row, len(self.pictured)) if image else None
+        return _sample(self.audit, row) | {"picture": picture} | _content(self.audit, row, beside, self.places)
+
+    def _nearest(self, row: int, among: NDArray[np.bool_], *, away: bool = False) -> int | None:
+        """The typical sample that the biased model finds most like ``row``, or least like it."""
+        profile = self.audit.judged.profile
+        rows = np.flatnonzero(among & ~self.audit.judged.wrong)
+        if not len(rows):
+            return None
+        distance = np.linalg.norm(profile[rows] - profile[row], axis=1)
+        return int(rows[distance.argmax() if away else distance.argmin()])
+
+    def _map(self, suspected: NDArray[np.int64]) -> None:
+        """Some samples' profiles, a third of them suspected if there are so many."""
+        judged, view = self.audit.judged, self.audit.view
+        few = suspected[: MAPPED // 3]
+        others = view.random(6).permutation(np.flatnonzero(~judged.suspected))[: MAPPED - len(few)]
+        rows = np.concatenate([few, others])
+        columns = {
+            "embedding": judged.profile[rows],
+            "label": judged.label[rows],
+            "looks": judged.looks[rows],
+            "suspected": judged.suspected[rows],
+            **({} if view.attribute is None else {"attribute": view.attribute[rows]}),
+        }
+        for name, values in columns.items():
+            self.tensors[f"map_{name}"] = torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _in_turn(judged: Judged, rows: NDArray[np.int64], score: NDArray[Any]) -> NDArray[np.int64]:
+    """The rows with the highest score first, taking turns among the classes."""
+    rows = rows[np.argsort(-score[rows], kind="stable")]
+    turn = np.zeros(len(rows), np.int64)
+    for value in np.unique(judged.label[rows]):
+        turn[judged.label[rows] == value] = np.arange((judged.label[rows] == value).sum())
+    return rows[np.argsort(turn, kind="stable")]
+
+
+def _sample(audit: Audit, row: int) -> dict[str, Any]:
+    judged, view = audit.judged, audit.view
+    where, source = int(view.data.index[row]), view.source
+    name = f"row {where}" if source is None or source.image is None else str(source.rows[source.image].iloc[where])
+    name = name.encode("utf-8", "backslashreplace").decode()  # file names may be bytes that are no text
+    names = view.data.info.attribute_names
+    return {
+        "row": where,
+        "name": name,
+        "label": view.classes[judged.label[row]],
+        "looks_like": view.classes[judged.looks[row]],
+        "score": round(float(judged.score[row]), 4),
+        "kind": str(audit.kinds[row]) if judged.suspected[row] else TYPICAL,
+        "attribute": None if view.attribute is None else names[view.attribute[row]],
+    }
+
+
+def _content(audit: Audit, row: int, beside: int | None, places: Mapping[str, Places]) -> dict[str, Any]:
+    """The sample's text with the words to mark, or its cells with the odd ones, in the columns of its neighbour."""
+    source, judged = audit.view.source, audit.judged
+    empty: dict[str, Any] = {"text": None, "marks": [], "cells": None}
+    if source is None:
+        return empty
+    where = int(audit.view.data.index[row])
+    if source.text:
+        looks = audit.view.classes[judged.looks[row]]
+        cue_words: Mapping[str, str] = {}
+        for finding in audit.findings:
+            cue_words = finding.more.get("cue_words", cue_words)
+        marks = [word for word, goes_with in cue_words.items() if goes_with == looks]
+        return empty | {"text": " / ".join(str(source.rows[name].iloc[where]) for name in source.text), "marks": marks}
+    if source.features:
+        odds = _odds(audit.judged, row, places)
+        order = odds if beside is None else _odds(audit.judged, beside, places)
+        shown = sorted(order, key=lambda name: -abs(order[name]))[:CELLS]
+        values = {name: str(source.rows[name].iloc[where]) for name in shown}  # a row of a frame would turn 3 into 3.0
+        cells = [{"column": name, "value": values[name], "odd": bool(odds[name] > np.log(1.5))} for name in shown]
+        return empty | {"cells": cells}
+    return empty
+
+
+def _odds(judged: Judged, row: int, places: Mapping[str, Places]) -> dict[str, float]:
+    """How clearly each column speaks for what the sample looks like and against its label: a log ratio of shares."""
+    own, other = judged.label == judged.label[row], judged.label == judged.looks[row]
+    odds: dict[str, float] = {}
+    for name, (place, width) in places.items():
+        same = np.abs(place - place[row]) <= width
+        odds[name] = float(
+            np.log((same[other].sum() + 1) / (other.sum() + 2)) - np.log((same[own].sum() + 1) / (own.sum() + 2))
+        )
+    return odds
+
+
+def _places(column: pd.Series) -> Places:
+    """A number for each value, and how near others must be to be about the same; missing is a place of its own.
+
+    Numbers of many values are ranked from 0 to 1, and a tenth of the samples on either side are about the same.
+    """
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column) and column.nunique() > 12:
+        return column.rank(pct=True).fillna(-1).to_numpy(np.float64), 0.1
+    return pd.factorize(column)[0].astype(np.float64), 0.0

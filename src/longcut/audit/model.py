@@ -1,0 +1,67 @@
+"""What it costs a model that is already trained: its accuracy where the easy cue agrees and where it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from longcut.audit.base import Finding, View
+from longcut.audit.learned import Judged, gap, see
+from longcut.data import Dataset
+from longcut.errors import UserError
+
+if TYPE_CHECKING:
+    from longcut.runs import Run
+
+__all__ = ["model"]
+
+DRAWS = 1000
+
+
+def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
+    """The gap of a run on its own test set, sides told by a biased model trained on the audited samples.
+
+    Args:
+        view: the audited samples, on which the biased model is trained, and stopped as in the audit.
+        judged: says where to stop, and gives the baseline: the debiased model's gap on the audited samples.
+        run: finished; its predictions are judged.
+        test: its test set.
+
+    Raises:
+        UserError: when the run has other classes than the audited data.
+    """
+    predictions = run.predictions()
+    if test.info.class_names != view.classes or not torch.equal(predictions["label"], test.label):
+        raise UserError(f"the run in {run.folder} was made with other data; name a run on the data that is audited.")
+    right = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()
+    sides = see(view, test, judged.stopped)
+    cost, baseline = float(gap(right, sides)[0]), float(gap(judged.mended, judged)[0])
+    n = len(right)
+    counts = view.random(5).multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    low, high = np.quantile(gap(right, sides, counts), [0.025, 0.975])
+    label = run.record["plan"]["label"]
+    verdict = "alarm" if low > max(baseline, 0.1) else "notice" if low > 0.1 else "clear"
+    rows = (("agrees", ~sides.wrong), ("contradicts", sides.wrong))
+    table = tuple(
+        {"easy cue": side, "samples": int(at.sum()), "accuracy": float(right[at].mean()) if at.any() else None}
+        for side, at in rows
+    )
+    agree, against = ("none" if row["accuracy"] is None else f"{row['accuracy']:.0%}" for row in table)
+    sentence = (
+        f"{label} is right on {agree} of the {(~sides.wrong).sum():,} test samples that agree with the easy cue "
+        f"and on {against} of the {sides.wrong.sum():,} that contradict it."
+    )
+    return Finding(
+        name="model",
+        question=f"What does it cost {label}?",
+        statistic=cost,
+        measure="accuracy lost on test samples that contradict the easy cue, weighted by how clearly they do",
+        baseline=baseline,
+        interval=(float(low), float(high)),
+        p_value=float("nan"),
+        verdict=verdict,
+        sentence=sentence,
+        table=table,
+    )

@@ -1,0 +1,75 @@
+"""Label noise or conflict? Both look hard to a biased model.
+
+A sample that contradicts a shortcut has the right label, and a model that learned more than the shortcut confirms it. A
+mislabelled sample is contradicted by every model. How often a wrong label is confirmed by mistake can be measured:
+it is how often the model, asked about samples that nothing is wrong with, gives one particular other class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longcut.audit.base import Finding, View
+from longcut.audit.learned import FEW, Judged
+
+__all__ = ["CONFLICTING", "MISLABELLED", "TYPICAL", "UNCLEAR", "kinds", "noise"]
+
+CONFLICTING, MISLABELLED, UNCLEAR, TYPICAL = "conflicting", "mislabelled", "unclear", "typical"
+CONFIDENT = 0.8  # probability with which two models must agree on another class to call a label wrong
+
+
+def kinds(judged: Judged) -> NDArray[np.str_]:
+    """What each sample is taken for ``(n,)``.
+
+    Among the suspected: ``conflicting`` when the debiased model confirms the label; ``mislabelled`` when ordinary and
+    debiased model agree with the biased one on another class, with a probability of at least 0.8 on average;
+    else ``unclear``. All others are ``typical``.
+    """
+    rows = np.arange(len(judged.label))
+    other = (judged.ordinary + judged.debiased)[rows, judged.looks] / 2
+    kind = np.where(judged.mended, CONFLICTING, np.where(other >= CONFIDENT, MISLABELLED, UNCLEAR))
+    return np.where(judged.suspected, kind, TYPICAL)
+
+
+def noise(view: View, judged: Judged) -> Finding:
+    """Which part of the suspected samples has its label confirmed by the debiased model, against chance.
+
+    The statistic is that part; the baseline, how often a wrong label would be confirmed: the share of samples not
+    suspected for which the model gives one particular other class.
+    """
+    count, classes = int(judged.suspected.sum()), len(view.classes)
+    question = "Are the suspected samples mislabelled, or do they contradict a shortcut?"
+    measure = "share of the suspected whose label a debiased model confirms"
+    sound = ~judged.suspected
+    confirms = float(judged.mended[sound].mean()) if sound.any() else np.nan
+    by_chance = (1 - confirms) / (classes - 1)
+    if count < FEW or not sound.any():
+        few = f"There are {count} suspected samples, too few to tell noise from conflict."
+        return Finding(
+            "noise", question, np.nan, measure, by_chance, (np.nan, np.nan), np.nan, "unknown",
+            few if sound.any() else "All samples are suspected, so nothing tells how often a label is confirmed.",
+        )  # fmt: skip
+    from scipy.stats import binomtest
+
+    confirmed = int(judged.mended[judged.suspected].sum())
+    test = binomtest(confirmed, count, min(max(by_chance, 1e-9), 1 - 1e-9), alternative="greater")
+    interval = binomtest(confirmed, count).proportion_ci(0.95, "wilson")
+    share, (low, high) = confirmed / count, (float(interval.low), float(interval.high))
+    kind = kinds(judged)
+    number = {name: int((kind == name).sum()) for name in (CONFLICTING, MISLABELLED, UNCLEAR)}
+    least = max(0.0, (low - by_chance) / max(confirms - by_chance, 1e-9))
+    how = (
+        f"a model that is kept from the easy cue confirms the labels of {share:.0%} of them "
+        f"({low:.0%} to {high:.0%}), and would confirm a wrong label in {by_chance:.0%} of cases"
+    )
+    if least >= 0.5:
+        verdict, what = "clear", f"Mostly conflict: {how}, so at least {least:.0%} have the right label."
+    elif test.pvalue > view.level:
+        verdict = "alarm"
+        what = f"They look like label noise, or are beyond what can be learned here: {how}. Check the labels by hand."
+    else:
+        verdict = "notice"
+        what = f"Some of both: {how}. At least {least:.0%} have the right label; look at the others by hand."
+    table = tuple({"taken for": name, "samples": n, "share": n / count} for name, n in number.items())
+    return Finding("noise", question, share, measure, by_chance, (low, high), float(test.pvalue), verdict, what, table)

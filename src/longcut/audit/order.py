@@ -1,0 +1,83 @@
+"""Does the assumption hold: is the shortcut learned before what is meant?
+
+Every method of this family finds the samples to mix, weight or contrast by what a model learns *first*. Where the
+shortcut is learned later than the signal, they find hard samples instead, and do harm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longcut.audit.base import Finding, View
+from longcut.audit.learned import FEW, Judged
+
+__all__ = ["order"]
+
+HALFWAY = 0.5  # of the way from guessing to the best: the moment that is called early
+EARLIER = 0.1  # lead, as a share of accuracy, that makes one of the two the first
+DRAWS = 1000
+
+
+def order(view: View, judged: Judged, shortcut: bool) -> Finding:
+    """Learning curves of an ordinary model on held-out samples that agree with the shortcut and that contradict it.
+
+    Where the attribute is known, its conflicting samples are meant, else the suspected ones. The statistic is the lead
+    of the agreeing samples halfway through learning, its baseline their lead at the end.
+
+    Args:
+        view: what is audited.
+        judged: gives the curves.
+        shortcut: whether another check found a shortcut.
+    """
+    known = view.attribute is not None and bool(view.data.info.aligned)
+    against = view.data.conflicting.numpy() if known else judged.suspected
+    chance = 1 / len(view.classes)
+    words = "attribute" if known else "biased model"
+    question = "Is the shortcut learned before what is meant, as these methods need?"
+    measure = "lead of the agreeing over the contradicting samples, halfway through learning"
+    fewer = min(int(against.sum()), int((~against).sum()))
+    if fewer < FEW or not (known or shortcut):
+        why = "No shortcut was found, so there is nothing that these methods could find first: train as usual."
+        if known or shortcut:
+            side = "contradicting" if against.sum() == fewer else "agreeing"
+            why = f"It cannot be told: the {words} knows {fewer} {side} samples, too few for a learning curve."
+        return Finding(
+            "order", question, np.nan, measure, np.nan, (np.nan, np.nan), np.nan, "unknown", why
+        )  # fmt: skip
+    curves = np.array([[hits[~against].mean(), hits[against].mean()] for hits in judged.hits])
+    reached = curves[:, 0] - chance >= HALFWAY * (curves[:, 0].max() - chance)
+    early = int(reached.argmax())
+    lead, end = (float(curves[at, 0] - curves[at, 1]) for at in (early, -1))
+    low, high = _interval(judged.hits[early], against, view.random(3))
+    table = tuple(
+        {"updates": updates, "agreeing": float(a), "contradicting": float(c)}
+        for updates, (a, c) in zip(judged.updates, curves, strict=True)
+    )
+    at = f"after {judged.updates[early]} updates, when {curves[early, 0]:.0%} of the agreeing samples are right"
+    if low > EARLIER:
+        verdict = "clear"
+        sentence = (
+            f"Yes: {at}, only {curves[early, 1]:.0%} of those that the {words} calls contradicting are. What these "
+            "methods look for is what is learned first, so they may be used here."
+        )
+    elif known and high < max(EARLIER, end):
+        verdict = "alarm"
+        sentence = (
+            f"No: {at}, {curves[early, 1]:.0%} of the contradicting ones are right too. The attribute is not what is "
+            "learned first, and these methods would chase hard samples instead: do not use them here. If the attribute "
+            "is known in training, use it (resample by group, LISA)."
+        )
+    else:
+        verdict = "unknown"
+        sentence = f"It cannot be told: {at}, {curves[early, 1]:.0%} of the contradicting ones are."
+    return Finding("order", question, lead, measure, end, (low, high), np.nan, verdict, sentence, table)
+
+
+def _interval(hits: NDArray[np.bool_], against: NDArray[np.bool_], draw: np.random.Generator) -> tuple[float, float]:
+    """95 % bootstrap interval of the lead."""
+    ends = []
+    for side in (hits[~against], hits[against]):
+        ends.append(draw.binomial(len(side), side.mean(), DRAWS) / len(side))
+    low, high = np.quantile(ends[0] - ends[1], [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import binom
+from torch import Tensor
+
+from longcut.audit import learned as module
+from longcut.audit.base import View
+from longcut.audit.learned import DRAWS, FEW, FOLDS, MARGIN, NOTICE, SURE, Judged, gap, judge, learned, see, suspicion
+from longcut.data import Dataset
+from longcut.errors import UserError
+from longcut.fit import Epoch
+from longcut.methods import Method
+
+RNG = np.random.default_rng
+
+
+def judged(label, looks, sure: Any = 0.9, right: Any = True, mended: Any = True, classes: int = 2, **fields) -> Judged:
+    """By hand: the class each sample looks like, how far it is ahead of any other, and who is right about the label."""
+    label, looks = np.asarray(label), np.asarray(looks)
+    rows, n = np.arange(len(label)), len(label)
+    easy = np.repeat((1 - np.broadcast_to(sure, n))[:, None] / classes, classes, axis=1)
+    easy[rows, looks] += sure
+
+    def says(hits: Any) -> np.ndarray:
+        said = np.where(np.broadcast_to(hits, n), label, (label + 1) % classes)
+        return np.eye(classes, dtype=np.float32)[said]
+
+    fields = {"profile": easy, "ordinary": says(right), "debiased": says(mended)} | fields
+    return Judged(label, np.zeros(n, np.int64), easy.astype(np.float32), **fields)
+
+
+def view(label, attribute=None, level: float = 0.05, **info) -> View:
+    """Of samples that nobody looks at."""
+    data = Dataset.of(torch.zeros(len(label), 1), np.asarray(label), attribute, **info)
+    return View(data, None, level)
+
+
+# --- what is read off the models' answers -----------------------------------------------------------------------------
+
+
+def test_sureness_score_and_looks_by_hand():
+    easy = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.1, 0.2], [0.3, 0.3, 0.4]], np.float32)
+    found = Judged(np.array([0, 1, 1, 2]), np.zeros(4, np.int64), easy, easy, easy, easy)
+    assert found.looks.tolist() == [0, 0, 0, 2]
+    assert found.wrong.tolist() == [False, True, True, False]
+    # ahead of the next class where the label is right, ahead of the label where it is not
+    assert found.sureness == pytest.approx([0.5, 0.5, 0.6, 0.1])
+    assert found.score == pytest.approx([0.3, 0.8, 0.9, 0.6])
+
+
+def test_suspected_are_mistakes_as_sure_as_all_but_five_per_cent_of_what_is_right():
+    assert SURE == 0.05
+    sure = np.concatenate([np.linspace(0, 1, 101), [0.04, 0.06, 0.9, 0.0]])
+    label = np.zeros(105, np.int64)
+    found = judged(label, np.repeat([0, 1], [101, 4]), sure)
+    assert found.suspected.tolist() == [False] * 101 + [False, True, True, False]
+
+
+def test_where_nothing_is_right_all_are_suspected():
+    assert judged([0, 0, 1], [1, 1, 0], 0.01).suspected.all()
+    assert not judged([0, 0, 1], [0, 0, 1]).suspected.any()
+
+
+def test_ceiling_counts_every_class_the_same():
+    found = judged([0] * 8 + [1] * 2, [0] * 10, right=[True] * 8 + [True, False])
+    assert found.ceiling == pytest.approx((1 + 0.5) / 2)
+    assert found.right.sum() == 9
+
+
+# --- the gap ----------------------------------------------------------------------------------------------------------
+
+
+def test_gap_by_hand():
+    found = judged([0, 0, 0, 1], [0, 0, 1, 0], [0.5, 0.25, 0.8, 0.2])
+    # right where it agrees: 0.5 of 0.75; where it does not: 0.2 of 1
+    assert gap(np.array([True, False, False, True]), found) == pytest.approx([0.5 / 0.75 - 0.2])
+
+
+def test_gap_as_a_loop_and_counts_as_repeated_samples():
+    rng = RNG(0)
+    label, looks = rng.integers(0, 3, 60), rng.integers(0, 3, 60)
+    sure, hits = rng.random(60), rng.random(60) < 0.6
+    counts = rng.multinomial(60, np.full(60, 1 / 60), size=5)
+    found = judged(label, looks, sure, classes=3)
+    for count, value in zip(counts, gap(hits, found, counts), strict=True):
+        right, total = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
+        for i in range(60):
+            for _ in range(count[i]):
+                right[looks[i] == label[i]] += sure[i] * hits[i]
+                total[looks[i] == label[i]] += sure[i]
+        assert value == pytest.approx(right[True] / total[True] - right[False] / total[False], abs=1e-5)
+        rows = np.repeat(np.arange(60), count)
+        again = judged(label[rows], looks[rows], sure[rows], classes=3)
+        assert gap(hits[rows], again)[0] == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("looks", [[0, 0, 1], [1, 1, 0]])
+def test_gap_is_zero_where_a_side_is_empty(looks):
+    assert gap(np.array([True, False, True]), judged([0, 0, 1], looks)).tolist() == [0]
+    half = np.array([[0, 2, 1], [3, 0, 0]])  # nobody, or no certainty, in the resample
+    assert gap(np.array([True, False, True]), judged([0, 0, 1], looks, 0.0), half).tolist() == [0, 0]
+
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
+
+
+def planted(rng: np.random.Generator, n: int, excess: float, against: float = 0.2, classes: int = 2) -> Judged:
+    """A fifth contradicts; there an ordinary model is right on 60 % less ``excess``, the debiased one on 60 %."""
+    label = rng.integers(0, classes, n)
+    wrong = rng.random(n) < against
+    looks = np.where(wrong, (label + 1) % classes, label)
+    rate = np.where(wrong, 0.6, 0.9)
+    right, mended = rng.random(n) < rate - excess * wrong, rng.random(n) < rate
+    return judged(label, looks, rng.uniform(0.5, 1, n), right, mended, classes)
+
+
+def test_a_model_that_is_mended_by_not_relying_on_the_cue_took_a_shortcut():
+    found = planted(RNG(0), 1000, 0.5)
+    finding = learned(view(found.label), found)
+    assert finding.verdict == "alarm"
+    assert finding.statistic == pytest.approx(gap(found.right, found)[0])
+    assert finding.baseline == pytest.approx(gap(found.mended, found)[0])
+    assert finding.p_value == pytest.approx(1 / (1 + DRAWS))
+    assert finding.interval[0] < finding.statistic < finding.interval[1]
+    assert "the ordinary model takes a shortcut" in finding.sentence
+    assert f"of the {found.wrong.sum():,} it contradicts" in finding.sentence
+
+
+def test_the_interval_is_that_of_a_bootstrap():
+    # nobody's certainty differs, so each side's accuracy is a mean: the normal interval of a difference of two shares
+    label = np.zeros(2000, np.int64)
+    wrong = np.arange(2000) < 500
+    right = np.arange(2000) % 10 < np.where(wrong, 3, 9)
+    finding = learned(view(np.arange(2000) % 2), judged(label, wrong * 1, 0.9, right, right))
+    spread = 1.96 * np.sqrt(0.9 * 0.1 / 1500 + 0.3 * 0.7 / 500)
+    assert finding.statistic == pytest.approx(0.6, abs=1e-5)
+    assert finding.interval == pytest.approx((0.6 - spread, 0.6 + spread), abs=0.006)
+
+
+def test_a_loss_that_the_debiased_model_shares_is_hardness():
+    found = dataclasses.replace(planted(RNG(0), 1000, 0.5), debiased=planted(RNG(0), 1000, 0.5).ordinary)
+    finding = learned(view(found.label), found)
+    assert finding.statistic == finding.baseline > NOTICE
+    assert finding.p_value == 1
+    assert finding.verdict == "notice"
+    assert "Look at them" in finding.sentence
+    small = learned(view(found.label), dataclasses.replace(found, ordinary=found.debiased, easy=found.ordinary))
+    assert small.verdict == "notice"  # the easy model is the ordinary one: what contradicts it is always wrong
+
+
+def test_a_small_loss_is_no_obstacle():
+    found = planted(RNG(0), 1000, 0.0)
+    finding = learned(view(found.label), found)
+    assert finding.verdict == "clear"
+    assert finding.statistic < NOTICE
+    assert "no obstacle" in finding.sentence
+
+
+def test_an_excess_within_the_margin_is_no_alarm():
+    # of 1,000 that contradict, 15 more are mended, and nobody is harmed: sure, but too little to matter
+    label, wrong = np.zeros(4000, np.int64), np.arange(4000) < 1000
+    found = judged(label, wrong * 1, right=np.arange(4000) >= 115, mended=np.arange(4000) >= 100)
+    finding = learned(view(np.arange(4000) % 2), found)
+    assert 0 < finding.statistic - finding.baseline < MARGIN
+    assert finding.p_value > 0.5  # surely above 0, and hardly above the margin
+    assert finding.verdict == "clear"
+
+
+def test_too_few_confident_mistakes_say_nothing():
+    label = np.zeros(200, np.int64)
+    wrong = np.arange(200) < FEW - 1
+    finding = learned(view(np.arange(200) % 2), judged(label, wrong * 1, right=~wrong))
+    assert finding.verdict == "clear"
+    assert finding.p_value <= 0.05
+    assert "contradicts hardly any with confidence" in finding.sentence
+    wrong = np.arange(200) < FEW
+    assert learned(view(np.arange(200) % 2), judged(label, wrong * 1, right=~wrong)).verdict == "alarm"
+
+
+def test_table_of_labels_and_looks():
+    found = judged([0, 0, 0, 1], [0, 1, 1, 1], [0.9, 0.9, 0.1, 0.9], [1, 0, 1, 1], [1, 1, 1, 0])
+    finding = learned(view(found.label, class_names=("cat", "dog")), found)
+    assert finding.table == (
+        {"label": "cat", "looks_like": "cat", "samples": 1, "suspected": 0, "ordinary": 1.0, "debiased": 1.0},
+        {"label": "cat", "looks_like": "dog", "samples": 2, "suspected": 1, "ordinary": 0.5, "debiased": 1.0},
+        {"label": "dog", "looks_like": "dog", "samples": 1, "suspected": 0, "ordinary": 1.0, "debiased": 0.0},
+    )
+
+
+@pytest.mark.parametrize(("classes", "skew", "against"), [(2, 0.5, 0.2), (2, 0.9, 0.05), (5, 0.2, 0.5)])
+def test_exchangeable_models_raise_no_more_false_alarms_than_they_may(classes, skew, against, monkeypatch):
+    """Ordinary and debiased model are right on the same samples, but for draws that favour neither."""
+    monkeypatch.setattr(module, "DRAWS", 199)
+    monkeypatch.setattr(module, "MARGIN", 0.0)  # with a margin there are fewer still
+    rng, alarms, tests = RNG(0), 0, 200
+    share = np.full(classes, (1 - skew) / (classes - 1))
+    share[0] = skew
+    for seed in range(tests):
+        label = rng.choice(classes, 250, p=share)
+        label[:classes] = np.arange(classes)
+        wrong = rng.random(250) < against
+        rate = np.where(wrong, 0.4, 0.95)
+        shared = rng.random(250) < rate  # both models' answer to three samples of four
+        right, mended = (np.where(rng.random(250) < 0.75, shared, rng.random(250) < rate) for _ in range(2))
+        looks = np.where(wrong, (label + 1) % classes, label)
+        found = judged(label, looks, rng.uniform(0.3, 1, 250), right, mended, classes)
+        alarms += learned(dataclasses.replace(view(label), seed=seed), found).verdict == "alarm"
+    assert alarms <= binom.ppf(0.999, tests, 0.05)
+
+
+def test_power_grows_with_the_excess(monkeypatch):
+    monkeypatch.setattr(module, "DRAWS", 199)
+    rng, power = RNG(1), []
+    for excess in (0.0, 0.1, 0.2, 0.4):
+        found = (planted(rng, 400, excess) for _ in range(25))
+        power.append(sum(learned(view(each.label), each).verdict == "alarm" for each in found) / 25)
+    assert power == sorted(power)
+    assert power[0] <= 0.2
+    assert power[-1] >= 0.95
+
+
+# --- cross-fitting ----------------------------------------------------------------------------------------------------
+
+
+def test_folds_spread_every_class_evenly():
+    label = np.repeat([0, 1, 2], [4, 41, 102])
+    fold = module._folds(label, 4, RNG(0))
+    for value in range(3):
+        sizes = np.bincount(fold[label == value], minlength=4)
+        assert sizes.max() - sizes.min() <= 1
+    assert np.array_equal(fold, module._folds(label, 4, RNG(0)))
+    assert not np.array_equal(fold, module._folds(label, 4, RNG(1)))
+    rests = {tuple(np.bincount(module._folds(np.zeros(5, np.int64), 4, RNG(seed)))) for seed in range(30)}
+    assert len(rests) == 4  # what is left over goes to any part, not always the first
+
+
+class Memory(Method):
+    """Says class 1 of exactly the samples that it was trained on; ``x`` is the index."""
+
+    name, paper = "memory", "none"
+    memory: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.isin(x[:, 0].long(), self.memory)
+        return torch.stack([~seen, seen], 1) * 100.0
+
+
+@pytest.fixture
+def training_sets(monkeypatch) -> list[Dataset]:
+    """``fit`` only shows the training set to a :class:`Memory`; here are those it was shown."""
+    shown: list[Dataset] = []
+
+    def fit(model, splits, training, *, seed, on_epoch):
+        model.memory = splits.train.index
+        shown.append(splits.train)
+        for epoch in range(1, training.epochs + 1):
+            on_epoch(Epoch(epoch, training.epochs, {}, dict))
+
+    monkeypatch.setattr(module, "fit", fit)
+    return shown
+
+
+def numbered(label: np.ndarray, stored: int = 0) -> View:
+    """Samples whose input is their index, stored in another order than they come in."""
+    index = torch.from_numpy(RNG(5).permutation(max(stored, len(label)))[: len(label)])
+    held = np.zeros(max(stored, len(label)), np.int64)
+    held[index] = label
+    data = Dataset.of(torch.arange(len(held)).float()[:, None], held, n_classes=int(label.max()) + 1)
+    return View(data.take(index), None)
+
+
+@pytest.mark.parametrize("n", [120, 129, 131])  # 129: parts of 32 and 33, so that epochs would be of 3 and 4 updates
+def test_no_sample_is_judged_by_a_model_that_saw_it(n, training_sets):
+    shown = numbered(RNG(2).permutation(np.arange(n) < 0.8 * n) * 1, 150)
+    assert np.array_equal(shown.data.x[shown.data.index, 0], shown.data.index)
+    fold = module._folds(shown.label, 4, RNG(0))
+    told: list[tuple[float, int]] = []
+    counter = module._Counter(lambda done, total: told.append((done, total)), 4)
+    updates, said = module._crossfit(shown, fold, Memory, "mlp", counter)
+    assert len(training_sets) == 4
+    assert said.shape == (len(updates), n, 2)
+    assert updates == sorted(set(updates))
+    assert (said.round() == [1, 0]).all()  # each was judged, at every point, by who had not seen it
+    for part, train in enumerate(training_sets):
+        held = shown.data.index[torch.from_numpy(fold == part)]
+        assert not torch.isin(train.index, held).any()
+        assert set(train.index.tolist()) | set(held.tolist()) <= set(shown.data.index.tolist())
+        counts = torch.bincount(train.label)  # balanced, by repeating those of the rare class
+        assert counts.max() - counts.min() <= 1
+    assert told[-1] == (4, 4)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def curve(monkeypatch, label: np.ndarray, hits: list[list[bool]], early: float) -> tuple[Any, ...]:
+    """What ``_easy`` makes of a biased model that is right on these samples, point by point."""
+    seen = np.zeros((len(hits), len(label), 2, 2), np.float32)
+    for point, right in enumerate(hits):
+        said = np.where(right, label, 1 - label)
+        seen[point, :, 0] = np.eye(2)[said] * 0.9 + 0.05
+        seen[point, :, 1] = point
+    monkeypatch.setattr(module, "_crossfit", lambda *_: (list(range(10, 10 + len(hits))), seen))
+    monkeypatch.setattr(module, "EARLY", early)
+    return module._easy(view(label), 4, module._Counter(None, 4))
+
+
+def test_the_biased_model_is_stopped_when_it_is_nearly_as_good_as_it_gets(monkeypatch):
+    label = np.repeat([0, 1], 20)
+    shares = [10, 15, 18, 19, 20, 17]  # of 20 in each class; 18 is 80 % of the way from guessing, 19 is 90 %
+    hits = [[i % 20 < share for i in range(40)] for share in shares]
+    for early, stop in ((0.85, 3), (0.8, 2), (0.91, 4), (0.4, 1)):
+        _, easy, profile, stopped = curve(monkeypatch, label, hits, early)
+        assert stopped == 10 + stop
+        assert ((easy.argmax(1) == label) == hits[stop]).all()
+        assert (profile == stop).all()
+
+
+def test_the_way_to_the_best_is_measured_with_every_class_counting_the_same(monkeypatch):
+    label = np.repeat([0, 1], [30, 10])
+    always = [i < 30 for i in range(40)]  # three quarters right by saying the large class: no better than guessing
+    some = [i < 24 or i >= 32 for i in range(40)]  # 80 % of each class
+    assert curve(monkeypatch, label, [always, some], 0.5)[3] == 11
+    assert curve(monkeypatch, label, [always, always], 0.5)[3] == 10
+    assert curve(monkeypatch, label, [[not right for right in always]], 0.5)[3] == 10  # never better than guessing
+
+
+def test_marks_of_the_learning_curve():
+    assert module._marks(4) == [1, 2, 3, 4]
+    marks = module._marks(100)
+    assert marks[0] == 1
+    assert marks[-1] == 100
+    assert len(marks) <= module.POINTS
+
+
+# --- with real models -------------------------------------------------------------------------------------------------
+
+
+def cue_table(n: int, share: float, seed: int = 0, weak: float = 0.15) -> tuple[Dataset, np.ndarray]:
+    """Eight columns that say little each, and one that is the label in ``share`` of the rows; those it is not in."""
+    rng = RNG(seed)
+    label = rng.integers(0, 2, n)
+    frame = pd.DataFrame(rng.normal(size=(n, 8)) + weak * (2 * label[:, None] - 1)).add_prefix("signal")
+    cue = np.where(rng.random(n) < share, label, 1 - label)
+    frame["cue"], frame["y"] = np.where(cue, "b", "a"), label
+    return Dataset.from_table(frame, label="y"), cue != label
+
+
+def cue_texts(n: int, share: float, seed: int = 0) -> tuple[Dataset, np.ndarray]:
+    """Fifteen words each, that hardly tell; "lake" in ``share`` of one class, and in the rest of the other."""
+    rng = RNG(seed)
+    label = rng.integers(0, 2, n)
+    has = np.where(rng.random(n) < share, label, 1 - label)
+    common, rare = np.arange(60), 1 / np.arange(1, 61)
+    said = []
+    for y, cue in zip(label, has, strict=True):
+        side = np.where(rng.random(5) < 0.55, y, 1 - y)
+        words = [*(f"word{i}" for i in rng.choice(common, 10, p=rare / rare.sum())), *(f"side{s}" for s in side)]
+        said.append(" ".join(rng.permutation([*words, *["lake"] * cue])))
+    return Dataset.from_table(pd.DataFrame({"text": said, "y": label}), label="y", text="text"), has != label
+
+
+@pytest.mark.parametrize(
+    ("made", "n", "share"), [(cue_table, 1200, 0.95), (cue_texts, 900, 0.9)], ids=["table", "text"]
+)
+def test_suspected_are_those_that_contradict_a_planted_cue(made, n, share):
+    data, against = made(n, share)
+    score, suspected = suspicion(data)
+    assert against[suspected].mean() > 0.9
+    assert suspected[against].mean() > 0.5
+    assert score[against].mean() > score[~against].mean() + 0.5
+
+
+def test_see_judges_other_samples():
+    data, against = cue_table(800, 0.95)
+    first, second = data.take(torch.arange(500)), data.take(torch.arange(500, 800))
+    sides = see(View(first, None), second, 40)
+    assert np.array_equal(sides.label, second.label)
+    assert against[500:][sides.wrong].mean() > 0.8
+    assert sides.wrong[against[500:]].mean() > 0.8
+    assert sides.profile.shape == sides.easy.shape == (300, 2)
+    assert sides.easy.sum(1) == pytest.approx(np.ones(300))
+    assert np.abs(sides.profile).max() <= 1 + 1e-5
+
+
+def test_same_seed_same_bits_and_the_callers_random_state_stays(monkeypatch):
+    monkeypatch.setattr(module, "UPDATES", 30)
+    monkeypatch.setattr(module, "EASY_UPDATES", 20)
+    data, _ = cue_table(80, 0.9)
+    torch.manual_seed(3)
+    before, told = torch.get_rng_state(), []
+    found = [judge(View(data, None, seed=seed), "mlp:hidden=4", lambda *a: told.append(a)) for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), before)
+    for field in dataclasses.fields(Judged):
+        assert np.array_equal(getattr(found[0], field.name), getattr(found[1], field.name))
+    assert not np.array_equal(found[0].easy, found[2].easy)
+    assert told[-1] == (3 * FOLDS, 3 * FOLDS)
+    assert found[0].hits.shape == (len(found[0].updates), 80)
+    assert np.array_equal(found[0].hits[-1], found[0].right)
+    assert found[0].stopped > 0
+    for said in (found[0].easy, found[0].ordinary, found[0].debiased):
+        assert said.sum(1) == pytest.approx(np.ones(80), abs=1e-5)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+def test_refused():
+    with pytest.raises(UserError, match="is a regression; an audit needs classes"):
+        suspicion(Dataset.of(torch.rand(20, 2), torch.rand(20)))
+    with pytest.raises(UserError, match="are of one class; an audit needs at least two"):
+        suspicion(Dataset.of(torch.rand(20, 2), [0] * 20))
+    with pytest.raises(UserError, match="class 'rare' has 3 samples, too few to be cut into 4 parts"):
+        suspicion(Dataset.of(torch.rand(20, 2), [0] * 17 + [1] * 3, class_names=("common", "rare")))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from test_audit_learned import cue_table, judged, view
+
+from longcut.audit.base import Finding, View
+from longcut.audit.learned import Judged, gap
+from longcut.data import Dataset
+from longcut.errors import UserError
+from longcut.runs import Run
+
+module = importlib.import_module("longcut.audit.model")
+
+
+class Finished(Run):
+    """A run that was right here and wrong there."""
+
+    def __init__(self, label: torch.Tensor, right: np.ndarray) -> None:
+        super().__init__(Path("runs/one"), {"plan": {"label": "erm"}})
+        said = torch.where(torch.from_numpy(np.asarray(right, bool)), label, 1 - label)
+        self.__dict__["said"] = {"outputs": torch.nn.functional.one_hot(said, 2).float(), "label": label}
+
+    def predictions(self) -> dict[str, Any]:
+        return self.__dict__["said"]
+
+
+def found(monkeypatch, wrong: np.ndarray, right: np.ndarray, mended: Any = True) -> tuple[Finding, Judged]:
+    """Test samples on these sides, and audited ones of which a tenth contradicts, with a debiased model's answers."""
+    n = len(wrong)
+    label = np.arange(n) % 2
+    sides = judged(label, np.where(wrong, 1 - label, label), np.linspace(0.5, 0.9, n))
+    told: list[Any] = []
+    monkeypatch.setattr(module, "see", lambda *args: told.append(args) or sides)
+    audited = judged(np.arange(100) % 2, np.where(np.arange(100) < 10, 1, 0) ^ (np.arange(100) % 2), mended=mended)
+    audited = cast(Any, audited).__class__(**{**vars_of(audited), "stopped": 40})
+    shown, test = view(audited.label), view(label).data
+    finding = module.model(shown, audited, Finished(test.label, right), test)
+    assert told == [(shown, test, 40)]
+    return finding, sides
+
+
+def vars_of(models: Judged) -> dict[str, Any]:
+    return {name: getattr(models, name) for name in Judged.__dataclass_fields__}
+
+
+def test_cost_by_hand(monkeypatch):
+    wrong = np.arange(300) < 100
+    right = np.arange(300) % 10 < np.where(wrong, 3, 9)
+    finding, sides = found(monkeypatch, wrong, right)
+    assert finding.statistic == pytest.approx(gap(right, sides)[0])
+    assert finding.baseline == 0
+    assert finding.interval[0] < finding.statistic < finding.interval[1]
+    assert finding.verdict == "alarm"
+    assert finding.table == (
+        {"easy cue": "agrees", "samples": 200, "accuracy": pytest.approx(0.9)},
+        {"easy cue": "contradicts", "samples": 100, "accuracy": pytest.approx(0.3)},
+    )
+    assert "erm is right on 90% of the 200 test samples that agree" in finding.sentence
+    assert "on 30% of the 100 that contradict it" in finding.sentence
+    assert finding.question == "What does it cost erm?"
+
+
+def test_a_cost_that_the_debiased_model_shares_is_a_notice(monkeypatch):
+    wrong = np.arange(300) < 100
+    right = np.arange(300) % 10 < np.where(wrong, 3, 9)
+    finding, _ = found(monkeypatch, wrong, right, mended=np.arange(100) >= 9)  # it has one of ten right
+    assert finding.baseline == pytest.approx(0.9)
+    assert finding.verdict == "notice"
+
+
+def test_no_cost_is_clear(monkeypatch):
+    finding, _ = found(monkeypatch, np.arange(300) < 100, np.arange(300) % 10 < 9)
+    assert finding.verdict == "clear"
+    assert finding.statistic == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_an_empty_side_is_said_and_not_counted(wrong: bool, monkeypatch):
+    finding, _ = found(monkeypatch, np.full(60, wrong), np.ones(60, bool))
+    assert finding.statistic == 0
+    assert finding.verdict == "clear"
+    assert finding.table[0 if wrong else 1]["accuracy"] is None
+    assert "none of the 0" in finding.sentence
+
+
+def test_a_run_on_other_data_is_refused():
+    models, audited = judged([0, 1], [0, 1]), view([0, 1])
+    test = Dataset.of(torch.zeros(4, 1), [0, 1, 1, 0])
+    for label in (torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0, 1])):  # another size, other samples
+        with pytest.raises(UserError, match=r"the run in runs.one was made with other data"):
+            module.model(audited, models, Finished(label, np.ones(len(label))), test)
+    renamed = Dataset.of(torch.zeros(4, 1), [0, 1, 1, 0], class_names=("cat", "dog"))
+    with pytest.raises(UserError, match="was made with other data; name a run on the data that is audited"):
+        module.model(audited, models, Finished(test.label, np.ones(4)), renamed)
+
+
+def test_with_a_real_biased_model():
+    """A run that follows the cue loses what the cue gives it, and one that knows the label loses nothing."""
+    data, against = cue_table(700, 0.9)
+    train, test = data.take(torch.arange(450)), data.take(torch.arange(450, 700))
+    audited = Judged(**{**vars_of(judged(train.label.numpy(), train.label.numpy())), "stopped": 40})
+    rights = (~against[450:], np.ones(250))
+    cost = [module.model(View(train, None), audited, Finished(test.label, right), test) for right in rights]
+    assert [finding.verdict for finding in cost] == ["alarm", "clear"]
+    assert cost[0].statistic > 0.7

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from test_audit_learned import RNG, judged, view
+
+from longcut.audit.base import Finding
+from longcut.audit.learned import FEW, Judged
+from longcut.audit.noise import CONFIDENT, kinds, noise
+
+
+def found(confirmed: int, count: int, sound: int = 400, missed: int = 20, classes: int = 2) -> tuple[Finding, Judged]:
+    """So many suspected, of which so many are confirmed; of the others, ``missed`` are not."""
+    n = count + sound
+    label = np.arange(n) % classes
+    suspected = np.arange(n) < count
+    mended = np.where(suspected, np.arange(n) < confirmed, np.arange(n) >= count + missed)
+    looks = np.where(suspected, (label + 1) % classes, label)
+    models = judged(label, looks, 0.9, mended, mended, classes)
+    assert models.suspected.sum() == count
+    return noise(view(label, class_names=tuple("abcde"[:classes])), models), models
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    z = 1.959964
+    middle, spread = hits / n + z * z / (2 * n), z * np.sqrt(hits / n * (1 - hits / n) / n + z * z / (4 * n * n))
+    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+
+
+def test_mostly_conflict():
+    finding, _ = found(90, 100)
+    # the model gives the wrong one of two classes to 20 of 400
+    assert finding.baseline == pytest.approx(0.05)
+    assert finding.statistic == pytest.approx(0.9)
+    assert finding.interval == pytest.approx(wilson(90, 100))
+    assert finding.p_value == pytest.approx(binom.sf(89, 100, 0.05))
+    assert finding.verdict == "clear"
+    # of the right labels 95 % are confirmed, of the wrong ones 5 %
+    least = (wilson(90, 100)[0] - 0.05) / (0.95 - 0.05)
+    assert f"at least {least:.0%} have the right label" in finding.sentence
+    assert finding.sentence.startswith("Mostly conflict")
+
+
+def test_mostly_noise():
+    finding, _ = found(6, 100)
+    assert finding.p_value == pytest.approx(binom.sf(5, 100, 0.05))
+    assert finding.p_value > 0.05
+    assert finding.verdict == "alarm"
+    assert "Check the labels by hand" in finding.sentence
+
+
+def test_some_of_both():
+    finding, _ = found(40, 100)
+    assert finding.verdict == "notice"
+    assert finding.sentence.startswith("Some of both")
+
+
+def test_more_classes_confirm_a_wrong_label_less_often():
+    assert found(90, 100, classes=5)[0].baseline == pytest.approx(0.05 / 4)
+
+
+def test_a_perfect_model_confirms_no_wrong_label():
+    finding, _ = found(50, 100, missed=0)
+    assert finding.baseline == 0
+    assert finding.p_value < 1e-9
+    finding, _ = found(0, 100, missed=0)
+    assert finding.p_value == pytest.approx(1)
+    assert finding.verdict == "alarm"
+
+
+def test_table_counts_the_kinds():
+    finding, models = found(90, 100)
+    assert finding.table == (
+        {"taken for": "conflicting", "samples": 90, "share": 0.9},
+        {"taken for": "mislabelled", "samples": 10, "share": 0.1},
+        {"taken for": "unclear", "samples": 0, "share": 0.0},
+    )
+    assert (kinds(models) == "typical").sum() == 400
+
+
+def test_too_few_or_all():
+    finding, _ = found(FEW - 1, FEW - 1)
+    assert finding.verdict == "unknown"
+    assert f"There are {FEW - 1} suspected samples, too few" in finding.sentence
+    assert found(FEW, FEW)[0].verdict == "clear"
+    nothing_right, _ = found(5, 20, sound=0, missed=0)
+    assert nothing_right.verdict == "unknown"
+    assert "All samples are suspected" in nothing_right.sentence
+
+
+def test_kinds_by_hand():
+    """One agreeing sample, and five that the biased model takes for class 1."""
+    models = judged([0] * 6, [0, 1, 1, 1, 1, 1], [0.9, 0.9, 0.9, 0.9, 0.9, 0.2])
+    ordinary = np.array([[1, 0], [0, 1], [0.3, 0.7], [0.3, 0.7], [0, 1], [0, 1]])
+    debiased = np.array([[1, 0], [0.6, 0.4], [0.05, 0.95], [0.2, 0.8], [0.5, 0.5], [0, 1]])
+    models = dataclasses.replace(models, ordinary=ordinary, debiased=debiased)
+    assert CONFIDENT == 0.8
+    # confirmed; both say 1 with 0.825 on average; with 0.75 only; a tie goes to the label; not suspected
+    assert kinds(models).tolist() == ["typical", "conflicting", "mislabelled", "unclear", "conflicting", "typical"]
+
+
+def test_false_confirmations_are_seldom_taken_for_conflict():
+    """Labels that are all wrong are confirmed as often as the model errs: 'alarm' but for the level."""
+    draws = RNG(0).binomial(100, 0.05, 100)
+    verdicts = [found(int(confirmed), 100)[0].verdict for confirmed in draws]
+    assert "clear" not in verdicts
+    assert verdicts.count("notice") <= binom.ppf(0.999, 100, 0.05)

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_audit_learned import RNG, cue_table, cue_texts, judged, view
+
+import longcut
+from longcut.audit import Audit, Finding, View, audit
+from longcut.audit import whole as module
+from longcut.audit.base import Verdict
+from longcut.audit.learned import FOLDS
+from longcut.data import Dataset, Splits
+from longcut.errors import UserError
+from longcut.sources import Source
+
+
+def finding(name: str, verdict: Verdict, **first: Any) -> Finding:
+    """Of which nothing matters but the verdict and the first row of the table."""
+    return Finding(name, "?", 0.5, "share", 0.1, (0.4, 0.6), 0.01, verdict, "So it is.", (first,) if first else ())
+
+
+def audited(**verdicts: Verdict) -> Audit:
+    """100 samples, of which 20 contradict; of those an ordinary model has 5 right, and of the others 72."""
+    n = np.arange(100)
+    wrong = n < 20
+    models = judged(n % 2, np.where(wrong, 1 - n % 2, n % 2), right=np.where(wrong, n < 5, n < 92))
+    rows = {"columns": {"column": "{size}"}, "cues": {"cue": "border pixels"}, "words": {"word": "not"}}
+    found = tuple(finding(name, verdict, **rows.get(name, {})) for name, verdict in verdicts.items())
+    return Audit(view(models.label), models, found, 0.05, 1.0)
+
+
+# --- what the checks mean together ------------------------------------------------------------------------------------
+
+
+def test_the_shares_of_the_level_are_the_level():
+    assert sum(module.SHORTCUTS.values()) == pytest.approx(1)
+
+
+def test_the_gravest_verdict_of_the_checks_that_look_for_a_shortcut():
+    assert audited(learned="clear", columns="notice", cues="alarm").verdict == "alarm"
+    assert audited(learned="clear", columns="notice", cues="clear").verdict == "notice"
+    assert audited(learned="clear", columns="unknown").verdict == "clear"
+    assert audited(learned="unknown").verdict == "unknown"
+    assert audited(learned="clear", known="alarm", order="alarm", noise="alarm").verdict == "clear"
+
+
+def test_headline():
+    learned = (
+        "an ordinary model is right on 90% of the samples that agree with what is learned first, and on 25% of the 20"
+    )
+    alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
+    assert alarm == f"There is a shortcut: {learned} that contradict it and the word 'not' gives the label away."
+    assert audited(learned="clear", columns="notice", cues="clear").headline == (
+        "No clear shortcut, but worth a look: the column '{size}' says something about the label."
+    )
+    assert "the border pixels alone gives the label away" in audited(learned="clear", cues="alarm").headline
+    assert audited(learned="clear", columns="clear", known="alarm").headline == "No shortcut was found."
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        ({"learned": "alarm", "order": "clear"}, "longcut compare DATA --methods erm,selecmix"),
+        ({"learned": "alarm"}, "longcut compare DATA --methods erm,selecmix"),
+        ({"learned": "alarm", "order": "alarm"}, "do not fit here; use the attribute"),
+        ({"learned": "clear", "order": "alarm"}, "do not fit here; use the attribute"),
+        (
+            {"learned": "clear", "columns": "alarm", "order": "unknown"},
+            "Ask whether the model is meant to look at this",
+        ),
+        ({"learned": "notice"}, "Look at the suspected samples before training"),
+        ({"learned": "clear", "cues": "clear"}, "Train as usual"),
+    ],
+)
+def test_advice(verdicts: dict[str, Any], said: str):
+    assert said in audited(**verdicts).advice
+
+
+def test_findings_by_name_and_one_more():
+    found = audited(learned="clear")
+    more = found.with_finding(finding("model", "alarm"))
+    assert (len(found.findings), more["model"].verdict, more["learned"].verdict) == (1, "alarm", "clear")
+    assert more.verdict == "clear"
+
+
+# --- candidate groups -------------------------------------------------------------------------------------------------
+
+
+def test_clusters_stand_apart_within_their_class():
+    rng = RNG(0)
+    label, side = np.repeat([0, 1], [90, 50]), np.r_[np.repeat([0, 1], [60, 30]), np.zeros(50, int)]
+    profile = np.array([[0.0, 0.0], [1.0, 0.0]])[side] + rng.normal(0, 0.02, (140, 2))
+    profile[label == 1] = rng.uniform(0, 1, (50, 2))  # no clusters
+    models = judged(label, np.where(side, 1, label), profile=profile.astype(np.float32))
+    shown = view(label, class_names=("cat", "dog"))
+    found = Audit(shown, models, (finding("learned", "clear"),), 0.05, 1.0)
+    groups = sorted(module.counts(found), key=lambda row: (str(row["class"]), -row["n"]))  # type: ignore[operator]
+    assert [{**row, "cluster": 0} for row in groups[:2]] == [
+        {"class": "cat", "cluster": 0, "n": 60, "share_suspected": 0.0, "looks_like": "cat"},
+        {"class": "cat", "cluster": 0, "n": 30, "share_suspected": 1.0, "looks_like": "dog"},
+    ]
+    assert sum(row["n"] for row in groups) == 140  # type: ignore[misc]
+    same = found.clusters[:90]
+    assert len(set(same[:60])) == len(set(same[60:])) == 1
+    assert same[0] != same[89]
+
+
+@pytest.mark.parametrize("points", [1, 2, 3])
+def test_few_different_points_are_one_cluster_or_as_many(points: int):
+    profile = np.eye(3)[np.arange(40) % points].astype(np.float32)
+    models = judged(np.zeros(40, int), np.zeros(40, int), profile=profile)
+    assert len(set(module._clusters(view(np.arange(40) % 2), models))) <= points
+
+
+def test_an_outlier_that_no_sample_of_the_points_holds_is_no_group():
+    profile = RNG(0).normal(0, 0.01, (5000, 2)).astype(np.float32)
+    profile[:2] = 100
+    models = judged(np.zeros(5000, int), np.zeros(5000, int), profile=profile)
+    assert set(module._clusters(View(view(np.arange(5000) % 2).data, None, seed=1), models)) == {0}
+
+
+# --- what is audited --------------------------------------------------------------------------------------------------
+
+
+def parts(official: bool) -> Splits:
+    frame = pd.DataFrame({"x": range(10), "y": [0, 1] * 5})
+    source = Source("toy", frame, np.array([0, 0, 1, 2, 0, 0, 2, 0, 1, 0]), official, "y", features=("x",))
+    data = Dataset.of(torch.arange(10.0)[:, None], [0, 1] * 5)
+    return Splits.of(dataclasses.replace(data, source=source))
+
+
+def test_of_official_parts_the_training_part_and_of_drawn_ones_all():
+    assert module._audited(parts(True)).index.tolist() == [0, 1, 4, 5, 7, 9]
+    assert module._audited(parts(False)).index.tolist() == list(range(10))
+    bare = dataclasses.replace(parts(True).train, source=None)
+    assert module._audited(Splits(bare, None, parts(True).test)) is bare
+    assert module._audited(bare) is bare
+
+
+def test_a_large_data_set_is_audited_by_a_sample_in_proportion():
+    label = RNG(0).permutation(np.repeat([0, 1, 2], [7000, 2990, 10]))
+    data = Dataset.of(torch.zeros(10_000, 1), label)
+    some = module._sample(data, 1000, 0)
+    assert torch.bincount(some.label).tolist() == [700, 299, FOLDS]  # of a rare class enough to be cut
+    assert len(some) <= 1000 + FOLDS
+    assert (some.index.diff() > 0).all()
+    assert torch.equal(some.label, data.label[some.index])
+    assert torch.equal(some.index, module._sample(data, 1000, 0).index)
+    assert not torch.equal(some.index, module._sample(data, 1000, 1).index)
+    assert module._sample(data, 10_000, 0) is data
+
+
+def test_each_check_gets_its_share_of_the_level(monkeypatch):
+    told: dict[str, Any] = {}
+    models = judged([0, 1] * 10, [0, 1] * 10, right=np.arange(20) < 15)
+
+    def check(name: str, verdict: Verdict) -> Any:
+        def run(shown: View, *more: Any) -> Finding:
+            told[name] = shown.level, more
+            return finding(name, verdict, column="a", cue="b", word="c")
+
+        return run
+
+    monkeypatch.setattr(module, "judge", lambda shown, net, progress: told.update(net=net) or models)
+    for name in ("learned", "columns", "cues", "words", "known", "order", "noise"):
+        monkeypatch.setattr(module, name, check(name, "alarm" if name == "words" else "clear"))
+    data = Dataset.of(torch.rand(20, 3), [0, 1] * 10)
+    found = audit(data, level=0.1, seed=4)
+    net = told.pop("net")
+    levels = {name: level for name, (level, _) in told.items()}
+    assert levels == pytest.approx(
+        {"learned": 0.04, "columns": 0.02, "cues": 0.02, "words": 0.02, "known": 0.1, "order": 0.1, "noise": 0.1}
+    )
+    assert told["cues"][1] == (models.ceiling,)
+    assert told["order"][1] == (models, True)  # the word is a shortcut
+    assert net == "auto"
+    assert [each.name for each in found.findings] == ["learned", "columns", "cues", "words", "known", "order", "noise"]
+    assert (found.level, found.view.seed, found.seconds > 0) == (0.1, 4, True)
+    audit(Dataset.of(torch.rand(20, 3, 4, 4), [0, 1] * 10))
+    assert told["net"].startswith("conv")
+    audit(Dataset.of(torch.rand(20, 3, 4, 4), [0, 1] * 10), net="mlp")
+    assert told["net"] == "mlp"
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_level_out_of_range_is_refused(level: float):
+    with pytest.raises(UserError, match=rf"the level is {level}; give a share of false alarms above 0 and below 1"):
+        audit(Dataset.of(torch.rand(20, 3), [0, 1] * 10), level=level)
+
+
+def test_data_that_cannot_be_audited_is_refused():
+    with pytest.raises(UserError, match="is a regression; an audit needs classes"):
+        audit(Dataset.of(torch.rand(20, 3), torch.rand(20)))
+    with pytest.raises(UserError, match="class '2' has 3 samples, too few to be cut into 4 parts"):
+        audit(Dataset.of(torch.rand(20, 3), [0, 1] * 8 + [0, 2, 2, 2]))
+    with pytest.raises(UserError, match="of one class; an audit needs at least two"):
+        audit(Dataset.of(torch.rand(20, 3), [0] * 20))
+
+
+# --- with real models -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_shortcut_in_pictures_is_found_and_so_are_those_that_contradict_it():
+    found = audit(longcut.load("colored-digits:ratio=0.05"), net="mlp:hidden=100-100-16")
+    assert found.verdict == found["learned"].verdict == "alarm"
+    against = found.view.data.conflicting.numpy()
+    assert len(against) == 1000
+    assert against[found.judged.suspected].mean() > 0.8
+    assert found["known"].statistic == pytest.approx(against[found.judged.suspected].mean())
+    assert found["known"].verdict == "alarm"
+    assert found["order"].verdict == "clear"
+    assert "erm,selecmix" in found.advice
+
+
+@pytest.mark.slow
+def test_no_alarm_where_the_colour_says_nothing():
+    found = audit(longcut.load("colored-digits:ratio=0.9", seed=3), net="mlp:hidden=100-100-16", seed=3)
+    assert found.verdict != "alarm"
+    assert found["known"].verdict == "clear"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("made", "share", "check", "said"),
+    [(cue_table, 0.95, "cues", "the cue alone"), (cue_texts, 0.9, "words", "the word 'lake'")],
+    ids=["table", "text"],
+)
+def test_a_shortcut_in_tables_and_texts_is_found(made, share, check, said):
+    data, against = made(1200, share)
+    found = audit(data)
+    assert found.verdict == found[check].verdict == "alarm"
+    assert f"{said} gives the label away" in found.headline
+    assert against[found.judged.suspected].mean() > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [cue_table, cue_texts])
+def test_no_alarm_in_tables_and_texts_without_a_cue(made):
+    assert audit(made(700, 0.5, seed=2)[0]).verdict != "alarm"
