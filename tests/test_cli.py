@@ -83,7 +83,20 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "datasets", "methods", "train", "compare", "evaluate", "report", "reproduce"]
+    "command",
+    [
+        "demo",
+        "datasets",
+        "methods",
+        "audit",
+        "train",
+        "compare",
+        "evaluate",
+        "predict",
+        "export",
+        "report",
+        "reproduce",
+    ],
 )
 def test_every_command_has_help_and_json(command: str):
     text = printed(command, "--help")
@@ -236,7 +249,7 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
         ),
         ("train colored-digits --out /dev/null/run", "cannot write to /dev/null/run ("),
         ("evaluate nowhere", "nowhere is no run folder: it has no run.json; name a folder that a run was written to."),
-        ("report nowhere", "there is no run at or below nowhere; name folders that runs were written to."),
+        ("report nowhere", "there is no run and no audit at or below nowhere; name folders that they were written to."),
         ("reproduce selecmix/table9", "unknown recipe 'selecmix/table9': did you mean 'selecmix/table"),
     ],
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from test_own_data import EXAMPLES, spec
 from toys import TOYS
 
 from longcut import contrast, losses, mixing
@@ -307,34 +309,70 @@ def test_every_loss_is_per_sample_equivariant_and_finite(loss):
 # --- data sets --------------------------------------------------------------------------------------------------------
 
 LOADABLE = [
+    *EXAMPLES,  # of somebody's own data, written to a folder
     pytest.param("colored-digits"),
     pytest.param("colored-mnist", marks=pytest.mark.data),
     pytest.param("colored-mnist:recipe=lff", marks=pytest.mark.data),
 ]
 
 
-@pytest.mark.parametrize("spec", LOADABLE)
-def test_every_data_set_keeps_the_promises_of_its_columns(spec):
-    data = load(spec, seed=1)
-    again = load(spec, seed=1)
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Splits]]:
+    """Every example of somebody's own data."""
+    root = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LONGCUT_CACHE", str(root / "cache"))
+        yield {kind: load(spec(kind, root)) for kind in EXAMPLES}
+
+
+@pytest.mark.parametrize("kind", ["table", "text", "arrays"])
+@pytest.mark.parametrize(("method", "options"), [case for case in CASES if case.values[0] not in TOYS])
+def test_every_method_learns_from_tables_and_text_or_says_why_not(method, options, kind, own):
+    if options.get("auxiliary") is not None and kind == "text":
+        options = options | {"auxiliary": "tokens:width=8"}
+    training = dataclasses.replace(TRAINING, epochs=2)
+    model = build(method, own[kind].info, net="auto", options=options)
+    before = weights(model.net)
+    if options.get("blend") == "cut":
+        with pytest.raises(UserError, match=r"blend 'cut' needs images \(n, C, H, W\)"):
+            fit(model, own[kind], training)
+        return
+    fitted = fit(model, own[kind], training)
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in fitted.history)
+    assert all(torch.isfinite(value).all() for value in fitted.method.net.state_dict().values())
+    assert not same(before, weights(fitted.method.net))
+    test = own[kind].test
+    assert fitted.method(test.gather(torch.arange(len(test)))).shape == (len(test), 2)
+
+
+@pytest.mark.parametrize("data_set", LOADABLE)
+def test_every_data_set_keeps_the_promises_of_its_columns(data_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
+    name = spec(data_set, tmp_path) if data_set in EXAMPLES else data_set
+    data, again = load(name, seed=1), load(name, seed=1)
     for name in ("train", "valid", "test"):
         part, twin = getattr(data, name), getattr(again, name)
         if part is None:
             continue
         assert torch.equal(part.label, twin.label)
         assert torch.equal(part.gather(torch.arange(3)), twin.gather(torch.arange(3)))
-        assert part.x.dtype == torch.uint8
+        kinds = {"image": torch.uint8, "table": torch.float32, "tokens": torch.int64}
+        assert part.x.dtype == kinds[part.info.kind]
         assert len(part.index.unique()) == len(part), "each sample once"
         assert int(part.index.max()) < part.info.n_stored == len(part.x)
         assert set(part.label.tolist()) == set(range(part.info.n_classes))
         assert len(part.info.class_names) == part.info.n_classes
         assert len(part.info.attribute_names) == part.info.n_attributes
-        assert len(part.info.aligned) == part.info.n_classes
+        assert len(part.info.aligned) == (part.info.n_classes if part.info.n_attributes else 0)
     if data.valid is not None and data.valid.x is data.train.x:
         assert not set(data.valid.index.tolist()) & set(data.train.index.tolist())
     batch = next(iter(pools(data.train, 8, generator(0))))
-    assert batch.x.dtype == torch.float32
-    assert 0 <= float(batch.x.min()) <= float(batch.x.max()) <= 1
+    if data.info.kind == "tokens":
+        assert 0 <= int(batch.x.min()) <= int(batch.x.max()) < data.info.vocabulary
+    else:
+        assert batch.x.dtype == torch.float32
+    if data.info.kind == "image":
+        assert 0 <= float(batch.x.min()) <= float(batch.x.max()) <= 1
 
 
 def test_every_registered_data_set_names_known_training_settings():

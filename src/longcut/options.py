@@ -75,6 +75,8 @@ def validate(owner: str, function: Callable[..., Any], given: Mapping[str, Any])
 
 def _allowed(hint: Any) -> str:
     kind, field, *_ = get_args(hint)
+    if type(None) in get_args(kind):  # an option without which something else is done
+        kind = next(one for one in get_args(kind) if one is not type(None))
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
     words = {float: "a number", int: "a whole number", bool: "true or false"}.get(kind, "text")

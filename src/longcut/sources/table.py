@@ -129,6 +129,8 @@ def _read_file(path: Path, verbatim: Container[str | None], categorical: Contain
             na_values={name: EMPTY for name in names if name not in verbatim},
             **how,
         )
+    except UserError:  # is a ValueError too
+        raise
     except ImportError as error:
         raise UserError(f'{path}: Parquet files need a further package; pip install "longcut[parquet]".') from error
     except UnicodeDecodeError as error:
