@@ -28,8 +28,8 @@ UPDATES = [4, 8]
 
 
 def models() -> Judged:
-    """The first nine are suspected, the sooner the surer; three are confirmed, four mislabelled, two unclear."""
-    sure = np.where(WRONG, 0.95 - 0.01 * np.arange(N), 0.8)
+    """The first nine are suspected, the later the surer; three are confirmed, four mislabelled, two unclear."""
+    sure = np.where(WRONG, 0.87 + 0.01 * np.arange(N), 0.8)
     mended = ~WRONG | (np.arange(N) < 3)
     found = judged(LABEL, np.where(WRONG, 1 - LABEL, LABEL), sure, ~WRONG, mended)
     found.ordinary[7:9] = 0.5 + 0.1 * (1 - 2 * LABEL[7:9, None]) * [-1, 1]
@@ -145,13 +145,14 @@ def test_suspects_come_in_order_and_hostile_names_survive(tmp_path: Path):
     rows = rows_of(tmp_path)
     assert tuple(rows[0]) == folder.SUSPECT_COLUMNS
     names = [*HOSTILE[:5], "\\udcff.jpg", "6.jpg", "7.jpg", "8.jpg"]  # bytes that are no text are spelt out
+    names.reverse()  # the surest is the last of them
     assert [row["name"] for row in rows] == names
-    assert [int(row["row"]) for row in rows] == [N - 1 - i for i in range(9)]
+    assert [int(row["row"]) for row in rows] == [N - 1 - i for i in range(8, -1, -1)]
     assert [row["label"] for row in rows] == ["cat", "dog"] * 4 + ["cat"]
     assert [row["looks_like"] for row in rows] == ["dog", "cat"] * 4 + ["dog"]
     # far ahead by s of two classes: the other class has (1 + s) / 2
     assert [float(row["score"]) for row in rows] == pytest.approx([0.975 - 0.005 * i for i in range(9)], abs=1e-4)
-    assert [row["kind"] for row in rows] == ["conflicting"] * 3 + ["mislabelled"] * 4 + ["unclear"] * 2
+    assert [row["kind"] for row in rows] == ["unclear"] * 2 + ["mislabelled"] * 4 + ["conflicting"] * 3
     assert [row["attribute"] for row in rows] == ["<sofa>", "lawn"] * 4 + ["<sofa>"]
     assert {row["split"] for row in rows} == {""}
     assert [name["name"] for name in folder.read(tmp_path)[0]["gallery"]["suspects"]][:2] == names[:2]
@@ -160,7 +161,7 @@ def test_suspects_come_in_order_and_hostile_names_survive(tmp_path: Path):
 def test_parts_of_the_data_are_named_where_they_are_its_own(tmp_path: Path):
     write(pictures(official=True), tmp_path)
     assert [row["split"] for row in rows_of(tmp_path)] == [
-        ("train", "valid", "test")[(N - 1 - i) % 3] for i in range(9)
+        ("train", "valid", "test")[(N - 1 - i) % 3] for i in range(8, -1, -1)
     ]
 
 
@@ -186,6 +187,12 @@ def test_a_rare_class_has_its_turn():
     found = judged([0, 0, 0, 0, 1], [0] * 5)
     order = folder._in_turn(found, np.array([0, 2, 3, 4]), np.array([0.9, 1.0, 0.7, 0.8, 0.1]))
     assert order.tolist() == [0, 4, 3, 2]
+
+
+def test_a_suspect_stands_beside_its_likest_and_the_least_like_of_its_class(tmp_path: Path):
+    line = np.stack([np.arange(N), np.zeros(N)], 1).astype(np.float32)
+    pair = write(dataclasses.replace(table(), judged=dataclasses.replace(models(), profile=line)), tmp_path)["pairs"][0]
+    assert {key: sample["row"] for key, sample in pair.items()} == {"suspect": 8, "looks_like": 9, "same_label": 58}
 
 
 def test_grey_pictures_get_three_channels(tmp_path: Path):

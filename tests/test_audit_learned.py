@@ -151,8 +151,15 @@ def test_a_loss_that_the_debiased_model_shares_is_hardness():
     assert finding.p_value == 1
     assert finding.verdict == "notice"
     assert "Look at them" in finding.sentence
-    small = learned(view(found.label), dataclasses.replace(found, ordinary=found.debiased, easy=found.ordinary))
-    assert small.verdict == "notice"  # the easy model is the ordinary one: what contradicts it is always wrong
+    # the easy model is the ordinary one: what contradicts it is always wrong, but it is not easy
+    small = dataclasses.replace(found, ordinary=found.debiased, easy=found.ordinary)
+    assert small.ease < NOTICE < learned(view(found.label), small).statistic
+    assert learned(view(found.label), small).verdict == "clear"
+
+
+def test_ease_is_the_way_from_guessing_to_certainty():
+    models = judged([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1])  # balanced: (3/4 + 1) / 2 = 0.875
+    assert models.ease == pytest.approx(0.75)
 
 
 def test_a_small_loss_is_no_obstacle():
@@ -253,13 +260,13 @@ class Memory(Method):
 
 
 @pytest.fixture
-def training_sets(monkeypatch) -> list[Dataset]:
-    """``fit`` only shows the training set to a :class:`Memory`; here are those it was shown."""
-    shown: list[Dataset] = []
+def training_sets(monkeypatch) -> list[tuple[Dataset, int]]:
+    """``fit`` only shows the training set to a :class:`Memory`; here are those it was shown, and the epochs."""
+    shown: list[tuple[Dataset, int]] = []
 
     def fit(model, splits, training, *, seed, on_epoch):
         model.memory = splits.train.index
-        shown.append(splits.train)
+        shown.append((splits.train, training.epochs))
         for epoch in range(1, training.epochs + 1):
             on_epoch(Epoch(epoch, training.epochs, {}, dict))
 
@@ -288,7 +295,8 @@ def test_no_sample_is_judged_by_a_model_that_saw_it(n, training_sets):
     assert said.shape == (len(updates), n, 2)
     assert updates == sorted(set(updates))
     assert (said.round() == [1, 0]).all()  # each was judged, at every point, by who had not seen it
-    for part, train in enumerate(training_sets):
+    assert len({epochs for _, epochs in training_sets}) == 1
+    for part, (train, _) in enumerate(training_sets):
         held = shown.data.index[torch.from_numpy(fold == part)]
         assert not torch.isin(train.index, held).any()
         assert set(train.index.tolist()) | set(held.tolist()) <= set(shown.data.index.tolist())

@@ -94,12 +94,26 @@ def test_too_few_or_all():
 def test_kinds_by_hand():
     """One agreeing sample, and five that the biased model takes for class 1."""
     models = judged([0] * 6, [0, 1, 1, 1, 1, 1], [0.9, 0.9, 0.9, 0.9, 0.9, 0.2])
-    ordinary = np.array([[1, 0], [0, 1], [0.3, 0.7], [0.3, 0.7], [0, 1], [0, 1]])
+    ordinary = np.array([[1, 0], [0, 1], [0.1, 0.9], [0, 1], [0, 1], [0, 1]])
     debiased = np.array([[1, 0], [0.6, 0.4], [0.05, 0.95], [0.2, 0.8], [0.5, 0.5], [0, 1]])
     models = dataclasses.replace(models, ordinary=ordinary, debiased=debiased)
-    assert CONFIDENT == 0.8
-    # confirmed; both say 1 with 0.825 on average; with 0.75 only; a tie goes to the label; not suspected
-    assert kinds(models).tolist() == ["typical", "conflicting", "mislabelled", "unclear", "conflicting", "typical"]
+    assert CONFIDENT == 0.9
+    # confirmed; both say 1 with 0.9 at least; one with 0.8 only; a tie goes to the label; not suspected
+    taken = ["typical", "conflicting", "mislabelled", "unclear", "conflicting", "typical"]
+    assert kinds(models).tolist() == taken
+    taken[2] = "unclear"  # where no model does without the shortcut, their agreement says nothing
+    assert kinds(models, telling=False).tolist() == taken
+
+
+def test_where_no_model_does_without_the_shortcut_noise_cannot_be_told():
+    finding, models = found(5, 100)
+    assert finding.verdict in ("alarm", "notice")
+    untold = noise(view(models.label), models, telling=False)
+    assert untold.verdict == "unknown"
+    assert "a shortcut was found that no model here does without" in untold.sentence
+    assert untold.table[1]["samples"] == 0
+    sound, models = found(95, 100)
+    assert sound.verdict == noise(view(models.label), models, telling=False).verdict == "clear"
 
 
 def test_false_confirmations_are_seldom_taken_for_conflict():

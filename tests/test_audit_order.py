@@ -94,7 +94,7 @@ def test_too_few_on_one_side(against: int, side: str):
 def test_the_attribute_goes_before_what_is_suspected():
     """The biased model suspects others than those that contradict the attribute."""
     models = judged(LABEL, np.where(CONFLICTING, LABEL, 1 - LABEL), updates=[5, 9], hits=hits([0.9, 0.9], [0.1, 0.9]))
-    finding = order(view(LABEL, np.where(CONFLICTING, 1 - LABEL, LABEL), aligned=(0, 1)), models, False)
+    finding = order(view(LABEL, np.where(CONFLICTING, 1 - LABEL, LABEL), aligned=(0, 1)), models, True)
     assert finding.statistic == pytest.approx(0.8)
     assert finding.verdict == "clear"
 

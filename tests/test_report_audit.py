@@ -181,7 +181,7 @@ def test_suspected_pictures_stand_beside_typical_ones(tmp_path: Path):
     ]
     # the gallery: four that look like waterbirds beside typical waterbirds, then the other way round
     assert colors[10:] == [2] * 4 + [1] * 3 + [2] + [0] * 3 + [2, 1, 0]
-    assert in_order(found.text, "Look like waterbird", "landbird 1.00", "Typical waterbird")
+    assert in_order(found.text, "Look like waterbird", "landbird score 1.00", "Typical waterbird")
     assert "perhaps mislabelled" in found.text
     assert "Here are 5; all 60 are in suspects.csv" in found.text
 
@@ -189,7 +189,7 @@ def test_suspected_pictures_stand_beside_typical_ones(tmp_path: Path):
 def test_the_strip_takes_turns_and_the_doubtful_come_last():
     given = [("mislabelled", "a"), ("conflicting", "b"), ("conflicting", "b"), ("conflicting", "c"), ("unclear", "b")]
     suspects = [sample_of(i, "x", looks, kind, picture=0) for i, (kind, looks) in enumerate(given)]
-    columns = audit._strip(audit._samples([*suspects, suspects[0]], tensors_of()), [])
+    columns = audit._strip(audit._samples([*suspects, suspects[0]], tensors_of(), "place"), [])
     assert [column["suspect"]["name"] for column in columns] == [f"birds/{i}.jpg" for i in (1, 3, 2, 0, 4)]
     assert all(column["typical"] is None for column in columns)
 

@@ -47,7 +47,7 @@ EASY_UPDATES, UPDATES = 200, 600
 EARLY = 0.98  # of the way from guessing to its best: where the biased model is stopped
 SURE = 0.05  # a mistake is confident when it is as sure as all but this share of what is right
 FEW = 8  # confident mistakes below which nothing is said
-NOTICE = 0.5  # loss of accuracy worth a look
+NOTICE = 0.5  # loss of accuracy worth a look, where the biased model goes that far from guessing to certainty
 WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
 POINTS = 16  # of the learning curves
 MARGIN = 0.02  # excess cost that a model may have by the chances of training
@@ -136,6 +136,12 @@ class Judged:
         return self.debiased.argmax(1) == self.label
 
     @property
+    def ease(self) -> float:
+        """How far the biased model goes from guessing (0) to certainty (1), every class counting the same."""
+        chance = 1 / self.easy.shape[1]
+        return (_balanced(~self.wrong, self.label) - chance) / (1 - chance)
+
+    @property
     def ceiling(self) -> float:
         """Held-out accuracy of the ordinary model, every class counting the same."""
         return _balanced(self.right, self.label)
@@ -200,7 +206,7 @@ def learned(view: View, judged: Judged) -> Finding:
     few = int(judged.suspected.sum()) < FEW
     if cost - baseline > MARGIN and p <= view.level and not few:
         verdict = "alarm"
-    elif few or low < NOTICE:
+    elif few or low < NOTICE or judged.ease < NOTICE:
         verdict = "clear"
     else:
         verdict = "notice"

@@ -16,27 +16,37 @@ from longcut.audit.learned import FEW, Judged
 __all__ = ["CONFLICTING", "MISLABELLED", "TYPICAL", "UNCLEAR", "kinds", "noise"]
 
 CONFLICTING, MISLABELLED, UNCLEAR, TYPICAL = "conflicting", "mislabelled", "unclear", "typical"
-CONFIDENT = 0.8  # probability with which two models must agree on another class to call a label wrong
+CONFIDENT = 0.9  # probability with which two models must agree on another class to call a label wrong
 
 
-def kinds(judged: Judged) -> NDArray[np.str_]:
+def kinds(judged: Judged, telling: bool = True) -> NDArray[np.str_]:
     """What each sample is taken for ``(n,)``.
 
     Among the suspected: ``conflicting`` when the debiased model confirms the label; ``mislabelled`` when ordinary and
-    debiased model agree with the biased one on another class, with a probability of at least 0.8 on average;
-    else ``unclear``. All others are ``typical``.
+    debiased model agree with the biased one on another class, each with a probability of at least 0.9; else
+    ``unclear``. All others are ``typical``.
+
+    Args:
+        judged: what the models say.
+        telling: whether their agreement on another class says anything; where a shortcut was found and none of them
+            does without it, they agree because of it, and nothing is called ``mislabelled``.
     """
     rows = np.arange(len(judged.label))
-    other = (judged.ordinary + judged.debiased)[rows, judged.looks] / 2
-    kind = np.where(judged.mended, CONFLICTING, np.where(other >= CONFIDENT, MISLABELLED, UNCLEAR))
+    other = np.minimum(judged.ordinary, judged.debiased)[rows, judged.looks]
+    kind = np.where(judged.mended, CONFLICTING, np.where((other >= CONFIDENT) & telling, MISLABELLED, UNCLEAR))
     return np.where(judged.suspected, kind, TYPICAL)
 
 
-def noise(view: View, judged: Judged) -> Finding:
+def noise(view: View, judged: Judged, telling: bool = True) -> Finding:
     """Which part of the suspected samples has its label confirmed by the debiased model, against chance.
 
     The statistic is that part; the baseline, how often a wrong label would be confirmed: the share of samples not
     suspected for which the model gives one particular other class.
+
+    Args:
+        view: what is audited.
+        judged: what the models say.
+        telling: as for :func:`kinds`.
     """
     count, classes = int(judged.suspected.sum()), len(view.classes)
     question = "Are the suspected samples mislabelled, or do they contradict a shortcut?"
@@ -56,14 +66,20 @@ def noise(view: View, judged: Judged) -> Finding:
     test = binomtest(confirmed, count, min(max(by_chance, 1e-9), 1 - 1e-9), alternative="greater")
     interval = binomtest(confirmed, count).proportion_ci(0.95, "wilson")
     share, (low, high) = confirmed / count, (float(interval.low), float(interval.high))
-    kind = kinds(judged)
+    kind = kinds(judged, telling)
     number = {name: int((kind == name).sum()) for name in (CONFLICTING, MISLABELLED, UNCLEAR)}
     least = max(0.0, (low - by_chance) / max(confirms - by_chance, 1e-9))
     how = (
         f"a model that is kept from the easy cue confirms the labels of {share:.0%} of them "
         f"({low:.0%} to {high:.0%}), and would confirm a wrong label in {by_chance:.0%} of cases"
     )
-    if least >= 0.5:
+    if not telling and least < 0.5:
+        verdict = "unknown"
+        what = (
+            "It cannot be told: a shortcut was found that no model here does without, so that they contradict these "
+            f"labels proves little. At least {least:.0%} have the right label: {how}. Look at the others by hand."
+        )
+    elif least >= 0.5:
         verdict, what = "clear", f"Mostly conflict: {how}, so at least {least:.0%} have the right label."
     elif test.pvalue > view.level:
         verdict = "alarm"

@@ -37,9 +37,9 @@ def order(view: View, judged: Judged, shortcut: bool) -> Finding:
     question = "Is the shortcut learned before what is meant, as these methods need?"
     measure = "lead of the agreeing over the contradicting samples, halfway through learning"
     fewer = min(int(against.sum()), int((~against).sum()))
-    if fewer < FEW or not (known or shortcut):
+    if fewer < FEW or not shortcut:
         why = "No shortcut was found, so there is nothing that these methods could find first: train as usual."
-        if known or shortcut:
+        if shortcut:
             side = "contradicting" if against.sum() == fewer else "agreeing"
             why = f"It cannot be told: the {words} knows {fewer} {side} samples, too few for a learning curve."
         return Finding(

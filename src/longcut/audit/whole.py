@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -88,6 +88,10 @@ class Audit:
             return "Train past it: longcut compare DATA --methods erm,selecmix, and look at the suspected samples."
         if verdicts.get("order") == "alarm":
             return "The methods that need no label for the shortcut do not fit here; use the attribute, if it is known."
+        if self.verdict == "alarm" and self.view.attribute is not None:
+            return (
+                "Compare methods by their worst group: longcut compare DATA --methods erm,selecmix,resample:by=group."
+            )
         if self.verdict == "alarm":
             return (
                 "Ask whether the model is meant to look at this; if not, collect samples that contradict it, or name "
@@ -106,7 +110,7 @@ class Audit:
     @cached_property
     def kinds(self) -> NDArray[np.str_]:
         """What each sample is taken for (see :func:`longcut.audit.noise.kinds`)."""
-        return kinds(self.judged)
+        return kinds(self.judged, _telling(self.findings))
 
     @cached_property
     def clusters(self) -> NDArray[np.int64]:
@@ -156,9 +160,15 @@ def audit(
         words(at["words"]),
     ]
     shortcut = any(finding is not None and finding.verdict == "alarm" for finding in looked)
-    looked += [known(view, judged), order(view, judged, shortcut), noise(view, judged)]
+    looked += [known(view, judged), order(view, judged, shortcut), noise(view, judged, _telling(looked))]
     findings = tuple(finding for finding in looked if finding is not None)
     return Audit(view, judged, findings, level, time.perf_counter() - began)
+
+
+def _telling(findings: Iterable[Finding | None]) -> bool:
+    """Whether the debiased model can tell noise from conflict: it mends the shortcut, or there is none to mend."""
+    verdicts = {finding.name: finding.verdict for finding in findings if finding is not None}
+    return verdicts["learned"] == "alarm" or "alarm" not in (verdicts.get(name) for name in SHORTCUTS)
 
 
 def _audited(data: Splits | Dataset) -> Dataset:

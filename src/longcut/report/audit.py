@@ -37,7 +37,8 @@ def section(audit: Audit, ids: Iterator[str]) -> dict[str, Any]:
     """Everything the template shows of one audit."""
     record, tensors = audit
     gallery = record.get("gallery") or {}
-    suspects, typical = (_samples(gallery.get(part), tensors) for part in ("suspects", "typical"))
+    named = record.get("attribute") or "attribute"
+    suspects, typical = (_samples(gallery.get(part), tensors, named) for part in ("suspects", "typical"))
     findings = [_finding(finding) for finding in record.get("findings") or ()]
     kind = record.get("kind") or ""
     return {
@@ -57,7 +58,7 @@ def section(audit: Audit, ids: Iterator[str]) -> dict[str, Any]:
         "suspects": suspects[:SUSPECTS],
         "gallery": _by_look(suspects[:SUSPECTS], typical),
         "rows": _rows(suspects[:SUSPECTS], typical),
-        "pairs": [_pair(pair, tensors) for pair in (record.get("pairs") or ())[:PAIRS]],
+        "pairs": [_pair(pair, tensors, named) for pair in (record.get("pairs") or ())[:PAIRS]],
         "map": _map(record, tensors, ids),
         "clusters": [
             _cluster(cluster)
@@ -283,12 +284,19 @@ def _curves(curves: Mapping[str, Any], ids: Iterator[str]) -> dict[str, Any] | N
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
-def _samples(samples: Sequence[Mapping[str, Any]] | None, tensors: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    return [_sample(sample, tensors) for sample in samples or ()]
+def _samples(
+    samples: Sequence[Mapping[str, Any]] | None, tensors: Mapping[str, Tensor], attribute: str
+) -> list[dict[str, Any]]:
+    return [_sample(sample, tensors, attribute) for sample in samples or ()]
 
 
-def _sample(sample: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A sample as the template shows it, whatever it is: a picture, a text or cells."""
+def _sample(sample: Mapping[str, Any], tensors: Mapping[str, Tensor], attribute: str) -> dict[str, Any]:
+    """A sample as the template shows it, whatever it is: a picture, a text or cells.
+
+    A value of the attribute that is a bare number is shown with the attribute's name before it.
+    """
+    value = sample.get("attribute") or ""
+    said = f"{attribute} {value}" if value.isdigit() else value
     pictures, row = tensors.get("picture"), sample.get("picture")
     label, looks_like, text = sample.get("label") or "?", sample.get("looks_like") or "", sample.get("text")
     marks = sample.get("marks") or ()
@@ -304,7 +312,7 @@ def _sample(sample: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[st
         "score": score,
         "kind": kind,
         "doubt": doubt,
-        "notes": [sample.get("attribute"), score if kind else "", doubt, name if text is not None else ""],
+        "notes": [said, f"score {score}" if kind and score else "", doubt, name if text is not None else ""],
         "uri": None if pictures is None or row is None else figures.uri(pictures[row].numpy(), PIXELS),
         "alt": f"{name}: {label}" + (f", looks like {looks_like}" if looks_like not in ("", label) else ""),
         "text": None if text is None else marked(_excerpt(text, marks), marks),
@@ -352,10 +360,10 @@ def _by_look(suspects: Sequence[dict[str, Any]], typical: Sequence[dict[str, Any
     return parts
 
 
-def _pair(pair: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _pair(pair: Mapping[str, Any], tensors: Mapping[str, Tensor], attribute: str) -> dict[str, Any]:
     """A suspect, the sample it looks like, and one of its own label."""
     roles = ("suspect", "looks_like", "same_label")
-    found = {role: _sample(pair[role], tensors) if pair.get(role) else None for role in roles}
+    found = {role: _sample(pair[role], tensors, attribute) if pair.get(role) else None for role in roles}
     columns = _columns([sample for sample in found.values() if sample])
     rows = zip(*(_aligned(sample, columns) for sample in found.values()), strict=True)
     return {**found, "rows": list(zip(columns, rows, strict=True))}
