@@ -12,7 +12,21 @@ from torch import Tensor
 
 from longcut.audit import learned as module
 from longcut.audit.base import View
-from longcut.audit.learned import DRAWS, FEW, FOLDS, MARGIN, NOTICE, SURE, Judged, gap, judge, learned, see, suspicion
+from longcut.audit.learned import (
+    DRAWS,
+    EASE,
+    FEW,
+    FOLDS,
+    MARGIN,
+    NOTICE,
+    SURE,
+    Judged,
+    gap,
+    judge,
+    learned,
+    see,
+    suspicion,
+)
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.fit import Epoch
@@ -63,8 +77,15 @@ def test_suspected_are_mistakes_as_sure_as_all_but_five_per_cent_of_what_is_righ
     assert found.suspected.tolist() == [False] * 101 + [False, True, True, False]
 
 
-def test_where_nothing_is_right_all_are_suspected():
-    assert judged([0, 0, 1], [1, 1, 0], 0.01).suspected.all()
+def test_where_nothing_is_easy_nobody_is_suspected():
+    barely = judged([0] * 10 + [1] * 10, [0] * 7 + [1] * 3 + [1] * 6 + [0] * 4)  # 65 % right: 0.3 of the way
+    assert barely.ease == pytest.approx(0.3)
+    assert barely.suspected.sum() == 7
+    less = judged([0] * 10 + [1] * 10, [0] * 6 + [1] * 4 + [1] * 5 + [0] * 5)
+    assert less.ease == pytest.approx(0.1)
+    assert EASE == 0.2
+    assert not less.suspected.any()
+    assert "nothing here is learned easily" in learned(view(less.label), less).sentence
     assert not judged([0, 0, 1], [0, 0, 1]).suspected.any()
 
 

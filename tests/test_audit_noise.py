@@ -81,27 +81,24 @@ def test_table_counts_the_kinds():
     assert (kinds(models) == "typical").sum() == 400
 
 
-def test_too_few_or_all():
+def test_too_few():
     finding, _ = found(FEW - 1, FEW - 1)
     assert finding.verdict == "unknown"
     assert f"There are {FEW - 1} suspected samples, too few" in finding.sentence
     assert found(FEW, FEW)[0].verdict == "clear"
-    nothing_right, _ = found(5, 20, sound=0, missed=0)
-    assert nothing_right.verdict == "unknown"
-    assert "All samples are suspected" in nothing_right.sentence
 
 
 def test_kinds_by_hand():
-    """One agreeing sample, and five that the biased model takes for class 1."""
-    models = judged([0] * 6, [0, 1, 1, 1, 1, 1], [0.9, 0.9, 0.9, 0.9, 0.9, 0.2])
-    ordinary = np.array([[1, 0], [0, 1], [0.1, 0.9], [0, 1], [0, 1], [0, 1]])
-    debiased = np.array([[1, 0], [0.6, 0.4], [0.05, 0.95], [0.2, 0.8], [0.5, 0.5], [0, 1]])
+    """Fifteen agreeing samples, and five that the biased model takes for class 1."""
+    models = judged([0] * 20, [0] * 15 + [1] * 5, [0.9] * 19 + [0.2])
+    ordinary = np.array([[1, 0]] * 15 + [[0, 1], [0.1, 0.9], [0, 1], [0, 1], [0, 1]])
+    debiased = np.array([[1, 0]] * 15 + [[0.6, 0.4], [0.05, 0.95], [0.2, 0.8], [0.5, 0.5], [0, 1]])
     models = dataclasses.replace(models, ordinary=ordinary, debiased=debiased)
     assert CONFIDENT == 0.9
     # confirmed; both say 1 with 0.9 at least; one with 0.8 only; a tie goes to the label; not suspected
-    taken = ["typical", "conflicting", "mislabelled", "unclear", "conflicting", "typical"]
+    taken = ["typical"] * 15 + ["conflicting", "mislabelled", "unclear", "conflicting", "typical"]
     assert kinds(models).tolist() == taken
-    taken[2] = "unclear"  # where no model does without the shortcut, their agreement says nothing
+    taken[16] = "unclear"  # where no model does without the shortcut, their agreement says nothing
     assert kinds(models, telling=False).tolist() == taken
 
 

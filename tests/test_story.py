@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.fixture(scope="module")
 def birds() -> Any:
+    return script("draw_birds")
+
+
+@pytest.fixture(scope="module")
+def story() -> Any:
+    return script("make_story")
+
+
+def script(name: str) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
-        return __import__("draw_birds")
+        return import_module(name)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +121,22 @@ def test_the_page_includes_what_the_story_makes():
         assert all(page.index(later) > shown for later in commands[number:])
 
 
+def test_long_lines_are_folded_between_words(story: Any):
+    line = "  " + "--word " * 20 + "end"
+    lines = story.folded(line).split("\n")
+    assert len(lines) == 2
+    assert all(len(one) <= story.WIDTH and one.startswith("  --word") for one in lines)
+    assert " ".join(story.folded(line).split()) == line.strip()
+    table = "a   b" + " " * 20 + "c"
+    assert story.folded(table) == table
+
+
+def test_commands_are_those_of_the_shell_blocks(story: Any):
+    shell = "```bash\nls\nlongcut audit 'a b'  # why\n```\n"
+    other = "longcut no\n```text\nlongcut no\n```\n"
+    assert story.commands(f"{other}{shell}{other}```bash\nlongcut demo\n```\n") == [["audit", "a b"], ["demo"]]
+
+
 @pytest.mark.slow
 def test_the_story_runs(tmp_path: Path):
     """Every command of the page works, and every file that the page includes is made."""
@@ -127,8 +153,6 @@ def test_the_story_runs(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_command_that_fails_stops_the_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(DOCS)
-    story = __import__("make_story")
+def test_a_command_that_fails_stops_the_story(story: Any, tmp_path: Path):
     with pytest.raises(subprocess.CalledProcessError):
         story.run(["audit", "no-such-folder"], tmp_path, tmp_path / "01.txt")

@@ -47,6 +47,7 @@ EASY_UPDATES, UPDATES = 200, 600
 EARLY = 0.98  # of the way from guessing to its best: where the biased model is stopped
 SURE = 0.05  # a mistake is confident when it is as sure as all but this share of what is right
 FEW = 8  # confident mistakes below which nothing is said
+EASE = 0.2  # way from guessing to certainty below which a biased model knows nothing easy
 NOTICE = 0.5  # loss of accuracy worth a look, where the biased model goes that far from guessing to certainty
 WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
 POINTS = 16  # of the learning curves
@@ -115,9 +116,12 @@ class Judged:
 
     @cached_property
     def suspected(self) -> NDArray[np.bool_]:
-        """Where the biased model contradicts the label, as sure as it is of most that it gets right ``(n,)``."""
-        if self.wrong.all():
-            return self.wrong
+        """Where the biased model contradicts the label, as sure as it is of most that it gets right ``(n,)``.
+
+        Nowhere, when it hardly knows more than guessing: then nothing is easy, and nothing contradicts it.
+        """
+        if self.ease < EASE:
+            return np.zeros_like(self.wrong)
         return self.wrong & (self.sureness >= np.quantile(self.sureness[~self.wrong], SURE))
 
     @cached_property
@@ -228,6 +232,8 @@ def learned(view: View, judged: Judged) -> Finding:
 def _sentence(judged: Judged, cost: float, baseline: float, verdict: str, few: bool) -> str:
     agree = float((judged.looks == judged.label).mean())
     found = f"A small model, stopped after {judged.stopped} updates, already gives {agree:.0%} of the labels"
+    if judged.ease < EASE:
+        return f"{found}, hardly more than guessing: nothing here is learned easily, so there is no easy cue."
     if few:
         return f"{found}, and contradicts hardly any with confidence: nothing easy stands against the labels."
     right, mended = (hits[judged.wrong].mean() for hits in (judged.right, judged.mended))

@@ -52,13 +52,12 @@ def noise(view: View, judged: Judged, telling: bool = True) -> Finding:
     question = "Are the suspected samples mislabelled, or do they contradict a shortcut?"
     measure = "share of the suspected whose label a debiased model confirms"
     sound = ~judged.suspected
-    confirms = float(judged.mended[sound].mean()) if sound.any() else np.nan
+    confirms = float(judged.mended[sound].mean())
     by_chance = (1 - confirms) / (classes - 1)
-    if count < FEW or not sound.any():
-        few = f"There are {count} suspected samples, too few to tell noise from conflict."
+    if count < FEW:
         return Finding(
             "noise", question, np.nan, measure, by_chance, (np.nan, np.nan), np.nan, "unknown",
-            few if sound.any() else "All samples are suspected, so nothing tells how often a label is confirmed.",
+            f"There are {count} suspected samples, too few to tell noise from conflict.",
         )  # fmt: skip
     from scipy.stats import binomtest
 

@@ -78,7 +78,8 @@ class Audit:
             )
         strong = "gives the label away" if finding.verdict == "alarm" else "says something about the label"
         what = {"columns": "the column '{column}'", "cues": "the {cue} alone", "words": "the word '{word}'"}
-        return f"{what[finding.name].format(**first)} {strong}"
+        where = " where it stands" if finding.name == "words" else ""
+        return f"{what[finding.name].format(**first)} {strong}{where}"
 
     @property
     def advice(self) -> str:
