@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEV := .venv/.dev-installed
 DOCS := .venv/.docs-installed
+STORY := docs/_story/.made
 
 # One torch thread per test process: the same bits everywhere, and the processes do not fight for cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
@@ -22,11 +23,11 @@ check: $(DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 
-docs: $(DOCS)  ## docs/_build/index.html
+docs: $(DOCS) $(STORY)  ## docs/_build/index.html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
 
 clean:  ## remove what is made again; runs/ and .venv/ stay
-	rm -rf build dist docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build docs/_story .pytest_cache .ruff_cache .hypothesis
 	find src tests docs -name __pycache__ -type d -exec rm -rf {} +
 
 # torch comes first: what is built against it must find the pinned one.
@@ -39,4 +40,10 @@ $(DEV): pyproject.toml constraints.txt
 
 $(DOCS): $(DEV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+# the worked story: its birds, and what its commands say of them with this source
+$(STORY): docs/birds.md docs/draw_birds.py docs/make_story.py $(shell find src -type f -not -name '*.pyc') | $(DOCS)
+	rm -rf $(@D)
+	$(BIN)/python docs/make_story.py $(@D)
 	touch $@

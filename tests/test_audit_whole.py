@@ -56,12 +56,12 @@ def test_headline():
     alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
     assert (
         alarm
-        == f"There is a shortcut: {learned} that contradict it and the word 'not' gives the label away where it stands."
+        == f"There is a shortcut: {learned} that contradict it, and the word 'not' gives the label away where it stands."
     )
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
         "No clear shortcut, but worth a look: the column '{size}' says something about the label."
     )
-    assert "the border pixels alone gives the label away" in audited(learned="clear", cues="alarm").headline
+    assert "the cue 'border pixels' alone gives the label away" in audited(learned="clear", cues="alarm").headline
     assert audited(learned="clear", columns="clear", known="alarm").headline == "No shortcut was found."
 
 
@@ -231,7 +231,7 @@ def test_no_alarm_where_the_colour_says_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "share", "check", "said"),
-    [(cue_table, 0.95, "cues", "the cue alone"), (cue_texts, 0.9, "words", "the word 'lake'")],
+    [(cue_table, 0.95, "cues", "the cue 'cue' alone"), (cue_texts, 0.9, "words", "the word 'lake'")],
     ids=["table", "text"],
 )
 def test_a_shortcut_in_tables_and_texts_is_found(made, share, check, said):

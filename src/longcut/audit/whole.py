@@ -64,7 +64,7 @@ class Audit:
         for verdict, opening in (("alarm", "There is a shortcut"), ("notice", "No clear shortcut, but worth a look")):
             found = [f for f in self.findings if f.name in SHORTCUTS and f.verdict == verdict]
             if found:
-                return f"{opening}: {' and '.join(self._short(finding) for finding in found[:2])}."
+                return f"{opening}: {', and '.join(self._short(finding) for finding in found[:2])}."
         return "No shortcut was found."
 
     def _short(self, finding: Finding) -> str:
@@ -77,7 +77,7 @@ class Audit:
                 f"learned first, and on {right[wrong].mean():.0%} of the {wrong.sum():,} that contradict it"
             )
         strong = "gives the label away" if finding.verdict == "alarm" else "says something about the label"
-        what = {"columns": "the column '{column}'", "cues": "the {cue} alone", "words": "the word '{word}'"}
+        what = {"columns": "the column '{column}'", "cues": "the cue '{cue}' alone", "words": "the word '{word}'"}
         where = " where it stands" if finding.name == "words" else ""
         return f"{what[finding.name].format(**first)} {strong}{where}"
 
