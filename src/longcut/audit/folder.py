@@ -98,7 +98,8 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     folder = Path(folder)
     check(folder)
     tensors: dict[str, Tensor] = {}
-    record, rows = _record(audit, tensors, data, command), suspects(audit)
+    # as it will be read: None for nan
+    record, rows = json.loads(to_json(_record(audit, tensors, data, command))), suspects(audit)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)

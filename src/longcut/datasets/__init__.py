@@ -23,7 +23,7 @@ from longcut.errors import UserError, unknown
 if TYPE_CHECKING:
     from longcut.data import Splits
 
-__all__ = ["DATASETS", "Entry", "data_folder", "load", "parse", "resolve", "spec_of"]
+__all__ = ["DATASETS", "Entry", "data_folder", "load", "parse", "resolve", "spec_of", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,16 @@ def _kind(path: Path, typed: str) -> str:
             f"there is no file or folder {typed}; check the path (a data set of the hub is written hub:path=NAME)."
         )
     raise unknown("data set", typed, DATASETS)
+
+
+def title_of(spec: str) -> str:
+    """What people call the data of a spec: the path of their own, else the spec itself.
+
+    >>> title_of("table:path=birds/metadata.csv,label=y"), title_of("colored-digits:ratio=0.02")
+    ('birds/metadata.csv', 'colored-digits:ratio=0.02')
+    """
+    found = re.match(r"(?:folder|table|arrays|hub):path=([^,]+)", spec)
+    return found[1].replace("%2C", ",").replace("%25", "%") if found else spec
 
 
 def data_folder(name: str) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from markupsafe import Markup, escape
 
+from longcut.datasets import title_of
 from longcut.report import figures
 from longcut.report.figures import Style
 from longcut.report.study import name_of
@@ -42,7 +43,7 @@ def section(audit: Audit, ids: Iterator[str]) -> dict[str, Any]:
     findings = [_finding(finding) for finding in record.get("findings") or ()]
     kind = record.get("kind") or ""
     return {
-        "data": record.get("data") or "some data",
+        "data": title_of(record.get("data") or "some data"),
         "kind": kind,
         "verdict": _verdict(record),
         "headline": record.get("headline") or "Nothing was concluded.",

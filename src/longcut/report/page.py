@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 import longcut
 from longcut.compare import plan, slug
+from longcut.datasets import title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.methods import METHODS
@@ -72,7 +73,8 @@ def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], shari
     names = [contender.name for contender in study.contenders]
     columns = study.metrics(METRICS)
     return {
-        "data": study.data,
+        "data": title_of(study.data),
+        "spec": study.data,
         "sentence": study.sentence(),
         "facts": _facts(study),
         "notes": study.notes,
