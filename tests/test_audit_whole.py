@@ -54,10 +54,8 @@ def test_headline():
         "an ordinary model is right on 90% of the samples that agree with what is learned first, and on 25% of the 20"
     )
     alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
-    assert (
-        alarm
-        == f"There is a shortcut: {learned} that contradict it, and the word 'not' gives the label away where it stands."
-    )
+    word = "the word 'not' gives the label away where it stands"
+    assert alarm == f"There is a shortcut: {learned} that contradict it, and {word}."
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
         "No clear shortcut, but worth a look: the column '{size}' says something about the label."
     )
