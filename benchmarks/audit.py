@@ -3,13 +3,14 @@
     python benchmarks/audit.py results/audit.json --draws 200 --jobs 2
 
 Colored digits with no shortcut (``ratio=0.9``: the colour is uniform whatever the digit), half of the draws with
-imbalanced classes, the rarest a fifth as large as the commonest; and with shortcuts of growing strength. What the file
-already holds is not done again.
+imbalanced classes, the rarest a fifth as large as the commonest; with shortcuts of growing strength; and, for the check
+of known columns alone, with the named attribute permuted. What the file already holds is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ import torch
 from joblib import Parallel, delayed
 
 import longcut
-from longcut.audit import audit
+from longcut.audit import View, audit
+from longcut.audit.columns import columns
 from longcut.audit.whole import SHORTCUTS
 from longcut.data import Dataset, generator
 from longcut.runs import replacing, to_json
@@ -39,6 +41,8 @@ def cases(draws: int) -> Iterator[dict[str, Any]]:
         for ratio in RATIOS:
             if i < per_ratio:
                 yield {"ratio": ratio, "imbalanced": False, "seed": 1000 + i}
+    for i in range(draws):
+        yield {"ratio": 0.05, "imbalanced": i % 2 == 1, "permuted": True, "seed": 1000 + i}
 
 
 def samples(case: dict[str, Any]) -> Dataset:
@@ -51,12 +55,29 @@ def samples(case: dict[str, Any]) -> Dataset:
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
+    if case.get("permuted"):
+        return case | permuted(case)
     found = audit(samples(case), net=NET, seed=case["seed"])
     names = [finding.name for finding in found.findings]
     verdicts = {name: found[name].verdict for name in names}
     statistics = {name: found[name].statistic for name in names}
     baselines = {name: found[name].baseline for name in names}
     return case | {"verdicts": verdicts, "statistics": statistics, "baselines": baselines, "seconds": found.seconds}
+
+
+def permuted(case: dict[str, Any]) -> dict[str, Any]:
+    """The check of known columns, where the colour of every image is replaced by that of another."""
+    data = samples(case)
+    assert data.attribute is not None
+    shuffled = data.attribute[torch.randperm(len(data), generator=generator(case["seed"], 9))]
+    view = View(dataclasses.replace(data, attribute=shuffled), None, SHORTCUTS["columns"] * 0.05, case["seed"])
+    finding = columns(view)
+    assert finding is not None
+    return {"verdicts": {"columns": finding.verdict}, "p_value": finding.p_value}
+
+
+def key(case: dict[str, Any]) -> tuple[Any, ...]:
+    return case["ratio"], case["imbalanced"], case["seed"], case.get("permuted", False)
 
 
 def main() -> None:
@@ -66,8 +87,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     done = json.loads(given.out.read_text("utf-8")) if given.out.exists() else []
-    known = {(row["ratio"], row["imbalanced"], row["seed"]) for row in done}
-    work = [case for case in cases(given.draws) if (case["ratio"], case["imbalanced"], case["seed"]) not in known]
+    known = set(map(key, done))
+    work = [case for case in cases(given.draws) if key(case) not in known]
     for row in Parallel(given.jobs, return_as="generator_unordered")(delayed(measure)(case) for case in work):
         done.append(row)
         with replacing(given.out) as temporary:

@@ -119,10 +119,17 @@ def nets() -> str:
 
 
 def audit(what: str) -> str:
-    """How often each check raised an alarm, and its mean statistic, from what ``benchmarks/audit.py`` measured."""
-    assert what == "calibration"
-    stored = ROOT / "results" / "audit.json"
-    measured = json.loads(stored.read_text("utf-8")) if stored.exists() else []
+    """What ``benchmarks/audit.py`` measured: alarms and mean statistics; p-values of a permuted column."""
+    stored = json.loads((ROOT / "results" / "audit.json").read_text("utf-8"))
+    if what == "permuted":
+        p_values = [row["p_value"] for row in stored if row.get("permuted")]
+        small = [sum(p <= level for p in p_values) for level in (0.01, 0.05)]
+        tiny, fair = (count / len(p_values) for count in small)
+        return (
+            f"With the named attribute permuted, {len(p_values)} draws, the p-value of `columns` is at most 0.05 in "
+            f"{fair:.1%}, and at most 0.01 (its share of the level) in {tiny:.1%}."
+        )
+    measured = [row for row in stored if not row.get("permuted")]
     checks = ("columns", "cues", "learned")
     rows = []
     for ratio, imbalanced in sorted({(row["ratio"], row["imbalanced"]) for row in measured}, reverse=True):
