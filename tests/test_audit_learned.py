@@ -188,7 +188,7 @@ def test_a_small_loss_is_no_obstacle():
     finding = learned(view(found.label), found)
     assert finding.verdict == "clear"
     assert finding.statistic < NOTICE
-    assert "no obstacle" in finding.sentence
+    assert "not much is lost" in finding.sentence
 
 
 def test_an_excess_within_the_margin_is_no_alarm():

@@ -54,10 +54,10 @@ def test_headline():
         "an ordinary model is right on 90% of the samples that agree with what is learned first, and on 25% of the 20"
     )
     alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
-    word = "the word 'not' gives the label away where it stands"
-    assert alarm == f"There is a shortcut: {learned} that contradict it, and {word}."
+    cues = "the word 'not' and the cue 'border pixels' alone give the label away"
+    assert alarm == f"There is a shortcut: {learned} that contradict it, and {cues}."
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
-        "No clear shortcut, but worth a look: the column '{size}' says something about the label."
+        "No clear shortcut, but worth a look: the column '{size}' gives the label partly away."
     )
     assert "the cue 'border pixels' alone gives the label away" in audited(learned="clear", cues="alarm").headline
     assert audited(learned="clear", columns="clear", known="alarm").headline == "No shortcut was found."
@@ -236,7 +236,7 @@ def test_a_shortcut_in_tables_and_texts_is_found(made, share, check, said):
     data, against = made(1200, share)
     found = audit(data)
     assert found.verdict == found[check].verdict == "alarm"
-    assert f"{said} gives the label away" in found.headline
+    assert said in found.headline
     assert against[found.judged.suspected].mean() > 0.85
 
 

@@ -224,12 +224,12 @@ def learned(view: View, judged: Judged) -> Finding:
         interval=(float(low), float(high)),
         p_value=p,
         verdict=verdict,
-        sentence=_sentence(judged, cost, baseline, verdict, few),
+        sentence=_sentence(judged, verdict, few),
         table=table,
     )
 
 
-def _sentence(judged: Judged, cost: float, baseline: float, verdict: str, few: bool) -> str:
+def _sentence(judged: Judged, verdict: str, few: bool) -> str:
     agree = float((judged.looks == judged.label).mean())
     found = f"A small model, stopped after {judged.stopped} updates, already gives {agree:.0%} of the labels"
     if judged.ease < EASE:
@@ -237,19 +237,17 @@ def _sentence(judged: Judged, cost: float, baseline: float, verdict: str, few: b
     if few:
         return f"{found}, and contradicts hardly any with confidence: nothing easy stands against the labels."
     right, mended = (hits[judged.wrong].mean() for hits in (judged.right, judged.mended))
-    against = f"of the {judged.wrong.sum():,} it contradicts, an ordinary model gets {right:.0%} right"
-    if verdict == "alarm":
-        return (
-            f"{found}; {against}, one that is kept from relying on the easy cue {mended:.0%}: "
-            "the ordinary model takes a shortcut."
-        )
-    if verdict == "notice":
-        return (
-            f"{found}; {against}, and one that is kept from relying on the easy cue {mended:.0%}, which is no clear "
-            "gain: these samples are hard, mislabelled, or contradict a shortcut that nothing else here can replace. "
-            "Look at them."
-        )
-    return f"{found}; {against}: what is learned early is no obstacle to what is learned later."
+    found += (
+        f"; of the {judged.wrong.sum():,} it contradicts, an ordinary model gets {right:.0%} right, and one that is "
+        f"kept from relying on the easy cue {mended:.0%}"
+    )
+    meaning = {
+        "alarm": ": the ordinary model takes a shortcut.",
+        "notice": ", which is no clear gain: these samples are hard, mislabelled, or contradict a shortcut that "
+        "nothing else here can replace. Look at them.",
+        "clear": ": no clear gain, and not much is lost.",
+    }
+    return found + meaning[verdict]
 
 
 def _cells(view: View, judged: Judged) -> Iterator[dict[str, Any]]:

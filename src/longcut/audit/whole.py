@@ -64,22 +64,20 @@ class Audit:
         for verdict, opening in (("alarm", "There is a shortcut"), ("notice", "No clear shortcut, but worth a look")):
             found = [f for f in self.findings if f.name in SHORTCUTS and f.verdict == verdict]
             if found:
-                return f"{opening}: {', and '.join(self._short(finding) for finding in found[:2])}."
+                cues = [_cue(finding) for finding in found if finding.name != "learned"]
+                says = "away" if verdict == "alarm" else "partly away"
+                given = [f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} the label {says}"] * bool(cues)
+                lost = [self._loss()] * (found[0].name == "learned")
+                return f"{opening}: {', and '.join(lost + given)}."
         return "No shortcut was found."
 
-    def _short(self, finding: Finding) -> str:
-        """What a check found, in a few words."""
-        first = finding.table[0] if finding.table else {}
-        if finding.name == "learned":
-            wrong, right = self.judged.wrong, self.judged.right
-            return (
-                f"an ordinary model is right on {right[~wrong].mean():.0%} of the samples that agree with what is "
-                f"learned first, and on {right[wrong].mean():.0%} of the {wrong.sum():,} that contradict it"
-            )
-        strong = "gives the label away" if finding.verdict == "alarm" else "says something about the label"
-        what = {"columns": "the column '{column}'", "cues": "the cue '{cue}' alone", "words": "the word '{word}'"}
-        where = " where it stands" if finding.name == "words" else ""
-        return f"{what[finding.name].format(**first)} {strong}{where}"
+    def _loss(self) -> str:
+        """What the learned check found, in a few words."""
+        wrong, right = self.judged.wrong, self.judged.right
+        return (
+            f"an ordinary model is right on {right[~wrong].mean():.0%} of the samples that agree with what is "
+            f"learned first, and on {right[wrong].mean():.0%} of the {wrong.sum():,} that contradict it"
+        )
 
     @property
     def advice(self) -> str:
@@ -164,6 +162,12 @@ def audit(
     looked += [known(view, judged), order(view, judged, shortcut), noise(view, judged, _telling(looked))]
     findings = tuple(finding for finding in looked if finding is not None)
     return Audit(view, judged, findings, level, time.perf_counter() - began)
+
+
+def _cue(finding: Finding) -> str:
+    """The strongest cue that a check found."""
+    names = {"columns": "the column '{column}'", "cues": "the cue '{cue}' alone", "words": "the word '{word}'"}
+    return names[finding.name].format(**finding.table[0])
 
 
 def _telling(findings: Iterable[Finding | None]) -> bool:
