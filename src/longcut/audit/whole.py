@@ -67,7 +67,7 @@ class Audit:
                 cues = [_cue(finding) for finding in found if finding.name != "learned"]
                 says = "away" if verdict == "alarm" else "partly away"
                 given = [f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} the label {says}"] * bool(cues)
-                lost = [self._loss()] * (found[0].name == "learned")
+                lost = [self._loss()] if found[0].name == "learned" else []
                 return f"{opening}: {', and '.join(lost + given)}."
         return "No shortcut was found."
 
