@@ -185,12 +185,14 @@ def gap(hits: NDArray[Any], judged: Judged, counts: NDArray[Any] | None = None) 
         ``(draws,)``; 0 where one of the sides is empty.
     """
     counts = np.ones((1, len(hits))) if counts is None else counts
-    sides = []
-    for side in (~judged.wrong, judged.wrong):
-        weight = judged.sureness * side
-        total = counts @ weight
-        sides.append(np.divide(counts @ (weight * hits), total, out=np.full(len(total), np.nan), where=total > 0))
-    return np.nan_to_num(sides[0] - sides[1])
+    agree, against = (_accuracy(hits, judged.sureness * side, counts) for side in (~judged.wrong, judged.wrong))
+    return np.nan_to_num(agree - against)
+
+
+def _accuracy(hits: NDArray[Any], weight: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Weighted accuracy in each resample ``(draws,)``; ``nan`` where no weight is left."""
+    total = counts @ weight
+    return np.divide(counts @ (weight * hits), total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def learned(view: View, judged: Judged) -> Finding:
@@ -236,10 +238,11 @@ def _sentence(judged: Judged, verdict: str, few: bool) -> str:
         return f"{found}, hardly more than guessing: nothing here is learned easily, so there is no easy cue."
     if few:
         return f"{found}, and contradicts hardly any with confidence: nothing easy stands against the labels."
-    right, mended = (hits[judged.wrong].mean() for hits in (judged.right, judged.mended))
+    weight, once = judged.sureness * judged.wrong, np.ones((1, len(judged.label)))
+    right, mended = (float(_accuracy(hits, weight, once)[0]) for hits in (judged.right, judged.mended))
     found += (
         f"; of the {judged.wrong.sum():,} it contradicts, an ordinary model gets {right:.0%} right, and one that is "
-        f"kept from relying on the easy cue {mended:.0%}"
+        f"kept from relying on the easy cue {mended:.0%} (each sample weighs as much as it is clear)"
     )
     meaning = {
         "alarm": ": the ordinary model takes a shortcut.",
