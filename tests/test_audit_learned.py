@@ -47,7 +47,7 @@ def judged(label, looks, sure: Any = 0.9, right: Any = True, mended: Any = True,
         return np.eye(classes, dtype=np.float32)[said]
 
     fields = {"profile": easy, "ordinary": says(right), "debiased": says(mended)} | fields
-    return Judged(label, np.zeros(n, np.int64), easy.astype(np.float32), **fields)
+    return Judged(label, easy.astype(np.float32), **fields)
 
 
 def view(label, attribute=None, level: float = 0.05, **info) -> View:
@@ -61,7 +61,7 @@ def view(label, attribute=None, level: float = 0.05, **info) -> View:
 
 def test_sureness_score_and_looks_by_hand():
     easy = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.1, 0.2], [0.3, 0.3, 0.4]], np.float32)
-    found = Judged(np.array([0, 1, 1, 2]), np.zeros(4, np.int64), easy, easy, easy, easy)
+    found = Judged(np.array([0, 1, 1, 2]), easy, easy, easy, easy)
     assert found.looks.tolist() == [0, 0, 0, 2]
     assert found.wrong.tolist() == [False, True, True, False]
     # ahead of the next class where the label is right, ahead of the label where it is not
@@ -365,6 +365,7 @@ def test_marks_of_the_learning_curve():
     assert marks[0] == 1
     assert marks[-1] == 100
     assert len(marks) <= module.POINTS
+    assert module._marks(100, 0) == [100]
 
 
 # --- with real models -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -290,7 +291,7 @@ def held_out_test(
     return p_values, permuted.mean(1), float(permuted.max(0).mean())
 
 
-def wilson(hits: NDArray[np.integer], n: NDArray[np.integer], confidence: float = 0.95) -> tuple[Floats, Floats]:
+def wilson(hits: Any, n: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     """Interval of a share, by score: E. B. Wilson, J. American Statistical Association 1927.
 
     >>> low, high = wilson(np.array([8]), np.array([10]))
@@ -301,7 +302,7 @@ def wilson(hits: NDArray[np.integer], n: NDArray[np.integer], confidence: float 
     share = hits / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return centre - half, centre + half
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def verdict_of(p_value: float, level: float, low: float) -> Verdict:

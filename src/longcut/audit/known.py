@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from longcut.audit.association import wilson
 from longcut.audit.base import Finding, View
 from longcut.audit.learned import Judged
 
@@ -18,7 +19,7 @@ def known(view: View, judged: Judged) -> Finding | None:
     """
     if view.attribute is None or not view.data.info.aligned:
         return None
-    from scipy.stats import binomtest, hypergeom
+    from scipy.stats import hypergeom
 
     against = view.data.conflicting.numpy()
     n, positives, count = len(against), int(against.sum()), int(judged.suspected.sum())
@@ -30,11 +31,11 @@ def known(view: View, judged: Judged) -> Finding | None:
         sentence = "No sample is suspected." if positives else "No sample contradicts the attribute."
         return Finding("known", question, np.nan, measure, base, (np.nan, np.nan), np.nan, "unknown", sentence)
     precision, recall = hits / count, hits / positives
-    interval = binomtest(hits, count).proportion_ci(0.95, "wilson")
+    low, high = wilson(hits, count)
     p = float(hypergeom.sf(hits - 1, n, positives, count))
     worst = np.argsort(-judged.score, kind="stable")[:positives]
     top = float(against[worst].mean())
-    follows = p <= view.level and interval.low > 2 * base
+    follows = p <= view.level and low > 2 * base
     sentence = (
         f"{precision:.0%} of the {count:,} suspected samples contradict the attribute ({base:.1%} of all samples do), "
         f"and {recall:.0%} of the {positives:,} that contradict it are suspected; "
@@ -53,6 +54,6 @@ def known(view: View, judged: Judged) -> Finding | None:
         {"chosen": "at random", "samples": count, "precision": base, "recall": count / n},
     )
     return Finding(
-        "known", question, precision, measure, base, (float(interval.low), float(interval.high)), p,
+        "known", question, precision, measure, base, (low, high), p,
         "alarm" if follows else "notice" if p <= view.level else "clear", sentence, table,
     )  # fmt: skip

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longcut import nets
+from longcut.audit.association import balanced_accuracies
 from longcut.audit.base import Finding, View
 from longcut.bias import ContrastiveBias
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
@@ -77,7 +78,6 @@ class Judged:
 
     Attributes:
         label: ``(n,)``.
-        fold: which part each sample was held out with ``(n,)``.
         easy: probabilities of the biased model ``(n, C)``.
         profile: cosine with each class's centre in the biased embedding ``(n, C)``.
         ordinary, debiased: probabilities ``(n, C)``.
@@ -87,7 +87,6 @@ class Judged:
     """
 
     label: NDArray[np.int64]
-    fold: NDArray[np.int64]
     easy: NDArray[np.float32]
     profile: NDArray[np.float32]
     ordinary: NDArray[np.float32]
@@ -143,12 +142,12 @@ class Judged:
     def ease(self) -> float:
         """How far the biased model goes from guessing (0) to certainty (1), every class counting the same."""
         chance = 1 / self.easy.shape[1]
-        return (_balanced(~self.wrong, self.label) - chance) / (1 - chance)
+        return (_balanced(self.easy, self.label) - chance) / (1 - chance)
 
     @property
     def ceiling(self) -> float:
         """Held-out accuracy of the ordinary model, every class counting the same."""
-        return _balanced(self.right, self.label)
+        return _balanced(self.ordinary, self.label)
 
 
 def judge(view: View, net: str, progress: Callable[[float, int], None] | None = None, folds: int = FOLDS) -> Judged:
@@ -168,9 +167,9 @@ def judge(view: View, net: str, progress: Callable[[float, int], None] | None = 
     counter = _Counter(progress, 3 * folds)
     fold, easy, profile, stopped = _easy(view, folds, counter)
     updates, ordinary = _crossfit(view, fold, "erm", net, counter)
-    _, debiased = _crossfit(view, fold, "selecmix", net, counter)
+    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0)
     hits = ordinary.argmax(2) == view.label
-    return Judged(view.label, fold, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped)
+    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped)
 
 
 def gap(hits: NDArray[Any], judged: Judged, counts: NDArray[Any] | None = None) -> NDArray[np.float64]:
@@ -284,8 +283,8 @@ def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDAr
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     view = View(data, data.source, seed=seed)
-    fold, easy, profile, _ = _easy(view, folds, _Counter(None, folds))
-    judged = Judged(view.label, fold, easy, profile, easy, easy)
+    _, easy, profile, _ = _easy(view, folds, _Counter(None, folds))
+    judged = Judged(view.label, easy, profile, easy, easy)
     return judged.score, judged.suspected
 
 
@@ -298,7 +297,7 @@ def see(view: View, data: Dataset, updates: int) -> Judged:
     training = dataclasses.replace(training, epochs=epochs, every=epochs)
     fit(model, Splits(train, None, data), training, seed=view.seed * 1009 + 97)
     easy, profile = np.swapaxes(_biased_view(model, train, data), 0, 1)
-    return Judged(data.label.numpy(), np.zeros(len(data), np.int64), easy, profile, easy, easy)
+    return Judged(data.label.numpy(), easy, profile, easy, easy)
 
 
 # --- cross-fitting ----------------------------------------------------------------------------------------------------
@@ -333,17 +332,25 @@ def _easy(
         )
     fold = _folds(view.label, folds, view.random(1))
     updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter)
-    hit = np.array([_balanced(stage[:, 0].argmax(1) == view.label, view.label) for stage in seen])
+    hit = balanced_accuracies(seen[:, :, 0].argmax(2), view.label)
     chance = 1 / len(view.classes)
     stop = int(np.argmax(hit - chance >= EARLY * (hit.max() - chance)))
     return fold, seen[stop, :, 0], seen[stop, :, 1], updates[stop]
 
 
 def _crossfit(
-    view: View, fold: NDArray[np.int64], method: str | type[Method], net: str, counter: _Counter
+    view: View,
+    fold: NDArray[np.int64],
+    method: str | type[Method],
+    net: str,
+    counter: _Counter,
+    points: int = POINTS,
 ) -> tuple[list[int], NDArray[np.float32]]:
-    """Updates at the points of the learning curve, and what was then said of held-out samples ``(points, n, …)``."""
-    points: list[int] = []
+    """Updates at points of the learning curve, and what was then said of held-out samples ``(points, n, …)``.
+
+    The end is always one of the points, and the only one when none are asked for.
+    """
+    updates: list[int] = []
     answers: list[NDArray[np.float32]] = []
     parts = fold.max() + 1
     for part in range(parts):
@@ -353,18 +360,18 @@ def _crossfit(
         model = build(method, view.data.info, net=net, seed=view.seed * 1009 + part)
         training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
         ask = _biased_view if isinstance(model, EasyCue) else _probabilities
-        marks = _marks(training.epochs)
+        marks = _marks(training.epochs, points)
         seen: dict[int, NDArray[np.float32]] = {}
 
         say = partial(ask, model, train, held)
         on_epoch = partial(_listen, marks, say, seen, counter)
         fit(model, Splits(train, None, held), training, seed=view.seed * 1009 + part, on_epoch=on_epoch)
-        seen[training.epochs] = say()  # again: now with the averaged weights, where there are some
-        points = [mark * steps_per_epoch(len(train), training) for mark in marks]
+        seen[training.epochs] = say()  # only now with the averaged weights, where there are some
+        updates = [mark * steps_per_epoch(len(train), training) for mark in marks]
         answers = answers or [np.zeros((len(fold), *seen[mark].shape[1:]), np.float32) for mark in marks]
         for whole, mark in zip(answers, marks, strict=True):
             whole[fold == part] = seen[mark]
-    return points, np.stack(answers)
+    return updates, np.stack(answers)
 
 
 def _listen(
@@ -374,7 +381,7 @@ def _listen(
     counter: _Counter,
     epoch: Epoch,
 ) -> None:
-    if epoch.epoch in marks:
+    if epoch.epoch in marks[:-1]:
         seen[epoch.epoch] = say()
     counter(epoch)
 
@@ -389,9 +396,9 @@ def _training(model: Method, n: int, n_train: int) -> Training:
     return Training(epochs=epochs, batch=size, pool=4, lr=rate, every=epochs, **model.training_defaults)
 
 
-def _marks(epochs: int) -> list[int]:
-    """Some epochs, close together at first."""
-    return sorted({round(mark) for mark in np.geomspace(1, epochs, POINTS)})
+def _marks(epochs: int, points: int = POINTS) -> list[int]:
+    """About so many epochs, close together at first, and the last one."""
+    return sorted({*(round(mark) for mark in np.geomspace(1, epochs, points)), epochs})
 
 
 def _folds(label: NDArray[np.int64], folds: int, draw: np.random.Generator) -> NDArray[np.int64]:
@@ -420,7 +427,6 @@ def _biased_view(model: Method, train: Dataset, held: Dataset) -> NDArray[np.flo
     return torch.stack([(said + (profile / TEMPERATURE).softmax(1)) / 2, profile], 1).numpy()
 
 
-def _balanced(right: NDArray[np.bool_], label: NDArray[np.int64]) -> float:
-    """Mean over the classes of the share that is right."""
-    count = np.bincount(label)
-    return float((np.bincount(label, right)[count > 0] / count[count > 0]).mean())
+def _balanced(probability: NDArray[np.float32], label: NDArray[np.int64]) -> float:
+    """Balanced accuracy of the most probable class."""
+    return float(balanced_accuracies(probability.argmax(1)[None], label)[0])

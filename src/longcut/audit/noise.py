@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from longcut.audit.association import wilson
 from longcut.audit.base import Finding, View
 from longcut.audit.learned import FEW, Judged
 
@@ -63,8 +64,7 @@ def noise(view: View, judged: Judged, telling: bool = True) -> Finding:
 
     confirmed = int(judged.mended[judged.suspected].sum())
     test = binomtest(confirmed, count, min(max(by_chance, 1e-9), 1 - 1e-9), alternative="greater")
-    interval = binomtest(confirmed, count).proportion_ci(0.95, "wilson")
-    share, (low, high) = confirmed / count, (float(interval.low), float(interval.high))
+    share, (low, high) = confirmed / count, wilson(confirmed, count)
     kind = kinds(judged, telling)
     number = {name: int((kind == name).sum()) for name in (CONFLICTING, MISLABELLED, UNCLEAR)}
     least = max(0.0, (low - by_chance) / max(confirms - by_chance, 1e-9))
