@@ -259,6 +259,7 @@ def train(
 
     data = _data(data, label, attribute, split, image, text, size, unreadable)
     chosen = plan(data, _with_recipe(method, recipe), settings=_settings(set_, net, epochs), seed=seed, select=select)
+    _decode(chosen.data, chosen.data_seed)
     folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
     with _bar("epochs") as progress:
         record = execute(chosen, folder, lambda epoch: progress(epoch.epoch, epoch.epochs), _device(device))
@@ -299,6 +300,7 @@ def compare(
         for method in split_methods(methods)
         for seed in range(seeds)
     ]
+    _decode(plans[0].data, plans[0].data_seed)
     folder = out or Path("runs", slug(plans[0].data))
     with _bar("runs") as progress:
         records = compare(plans, folder, _cores(jobs), progress, _device(device))
@@ -436,11 +438,24 @@ def _data(
 
 
 def _load(data: str, seed: int) -> Splits:
-    """The data set, with a bar while images are decoded for the first time."""
+    """The data set, with a bar while images are decoded for the first time, and the names of those left out."""
     from longcut.datasets import load
 
     with _bar("images") as progress:
-        return load(data, seed, progress)
+        splits = load(data, seed, progress)
+    source = splits.train.source
+    if source is not None and source.skipped:
+        listed = ", ".join(f"{name} ({why})" for name, why in source.skipped)
+        print(f"longcut: left out because they cannot be read: {listed}", file=sys.stderr)
+    return splits
+
+
+def _decode(data: str, seed: int) -> None:
+    """Read data with images once, so that its cache is made with a bar and before any run begins."""
+    from longcut.datasets import parse
+
+    if {"size", "image"} & parse(data)[1].keys() or data.startswith("folder:"):
+        _load(data, seed)
 
 
 def _again(command: str, data: str, given: Mapping[str, Any]) -> str:

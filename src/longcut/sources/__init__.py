@@ -37,6 +37,7 @@ class Source:
         features: columns of ``rows`` that make the input, for tables.
         facts: for images, of each file: ``width, height, bytes``, ``quality`` (JPEG, estimated; NaN for others).
         encoding: how rows become numbers, as plain containers that JSON can hold.
+        skipped: images that could not be read and were left out, and why.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Source:
     features: tuple[str, ...] = ()
     facts: pd.DataFrame | None = None
     encoding: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def read_folder(
         split="split" if parted else None,
         image="path",
         facts=images.facts,
+        skipped=images.skipped,
         encoding=encoding
         or {
             "kind": "image",

@@ -53,11 +53,13 @@ class Images:
         kept: which of the paths these are ``(n,)``.
         facts: of each of the ``m`` files: ``width`` and ``height`` upright, in pixels; ``bytes``; ``quality``, a JPEG's
             estimated 1–100, else NaN.
+        skipped: the paths that could not be read, and why.
     """
 
     x: np.memmap[Any, np.dtype[np.uint8]]
     kept: NDArray[np.bool_]
     facts: pd.DataFrame
+    skipped: tuple[tuple[str, str], ...]
 
 
 def decode(
@@ -103,7 +105,8 @@ def decode(
     kept[[row for row, _ in broken]] = False
     facts = pd.DataFrame(np.load(folder / "facts.npy"), columns=list(FACTS))
     x = np.load(folder / "x.npy", mmap_mode="r")
-    return Images(x, kept, facts.astype(dict.fromkeys(FACTS[:3], np.int64)))
+    skipped = tuple((paths[row], why) for row, why in broken)
+    return Images(x, kept, facts.astype(dict.fromkeys(FACTS[:3], np.int64)), skipped)
 
 
 def _refusal(paths: Sequence[str], root: Path, broken: Sequence[tuple[int, str]]) -> UserError:

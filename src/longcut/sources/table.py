@@ -209,7 +209,7 @@ def read_rows(
     given = {"label": label, "attribute": attribute, "split": split}
     how = {"task": task, "seed": seed, "encoding": encoding, "where": where}
     found = marks(rows, **given, **how)
-    facts, vocabulary = None, 0
+    facts, skipped, vocabulary = None, (), 0
     if image is not None:
         from longcut.sources.images import decode
 
@@ -217,7 +217,7 @@ def read_rows(
         if not images.kept.all():
             rows = rows.loc[images.kept].reset_index(drop=True)
             found = marks(rows, **given, **how)
-        x, facts = images.x, images.facts
+        x, facts, skipped = images.x, images.facts, images.skipped
         how_read = {"kind": "image", "size": size, "shape": list(x.shape[1:]), "image": image}
         if encoding is not None and how_read["shape"] != encoding["shape"]:
             shapes = f"{tuple(x.shape[1:])}, and were {tuple(encoding['shape'])} before"
@@ -245,6 +245,7 @@ def read_rows(
         features=tuple(encoding.get("features", ())),
         facts=facts,
         encoding=encoding,
+        skipped=skipped,
     )
     return Columns(x, found.label, found.attribute, found.class_names, found.attribute_names, source, vocabulary)
 
