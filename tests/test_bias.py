@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from longcut.bias import ContrastiveBias, Difficulty, least_typical, unexplained
+from longcut.bias import ClassifierBias, ContrastiveBias, Difficulty, least_typical, unexplained
 from longcut.contrast import supervised_contrastive
 from longcut.data import Batch, Dataset, Info, generator
 from longcut.errors import UserError
+from longcut.nets import Net
 
 
 def info(n_stored: int, n_classes: int) -> Info:
@@ -151,6 +152,63 @@ def test_similarity_is_of_what_was_remembered():
     batch, pool = data.batch(torch.tensor([5, 2])), data.take(torch.tensor([0, 4, 4, 2]))
     expected = [[math.cos((i - j) * math.pi / 6) for j in (0, 4, 4, 2)] for i in (5, 2)]
     torch.testing.assert_close(bias.similarity(batch, pool), torch.tensor(expected))
+
+
+# --- ClassifierBias: two samples, two features, two classes, by hand ------------------------------------------------
+
+
+def classifier(kind, **options) -> ClassifierBias:
+    """Features are the inputs; logits are ``(x0, 0)``, so p of class 0 is the logistic function of x0."""
+    net = Net([nn.Flatten()], nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        net.head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    return ClassifierBias(net, info(3, 2), kind, **options)
+
+
+POINTS = torch.tensor([[math.log(3), 4.0], [0.0, 4.0], [-3 * math.log(3), 0.0]])  # p of class 0: 3/4, 1/2, 1/28
+
+
+def divergence(p: float, r: float) -> float:
+    return p * math.log(p / r) + (1 - p) * math.log((1 - p) / (1 - r))
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        ("cosine", lambda a, b: float(a @ b / a.norm() / b.norm())),
+        ("l2", lambda a, b: -math.dist(a.tolist(), b.tolist())),
+        ("kl", lambda a, b: -divergence(float(a[0].sigmoid()), float(b[0].sigmoid()))),
+    ],
+)
+def test_how_alike_two_samples_are_to_a_classifier(kind, of):
+    bias, data = classifier(kind), Dataset.of(POINTS, [0, 1, 1])
+    bias.remember_all(data)
+    found = bias.similarity(data.batch(torch.tensor([2, 0])), data)
+    expected = [[of(POINTS[i], POINTS[j]) for j in range(3)] for i in (2, 0)]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(bias.direction(bias.bank).norm(dim=1), torch.ones(3))
+
+
+def test_the_divergence_is_of_the_partner_from_the_anchor():
+    assert divergence(3 / 4, 1 / 28) == pytest.approx(0.75 * math.log(21) + 0.25 * math.log(7 / 27))
+    bias, data = classifier("kl"), Dataset.of(POINTS, [0, 1, 1])
+    bias.remember_all(data)
+    batch, pool = data.batch(torch.tensor([0])), data.batch(torch.tensor([2]))
+    assert bias.similarity(batch, pool).item() == pytest.approx(-divergence(3 / 4, 1 / 28), rel=1e-5)
+    assert bias.similarity(pool, batch).item() == pytest.approx(-divergence(1 / 28, 3 / 4), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "loss"), [("paper", 2 * (1 - 0.75**0.5)), ("code", 0.5 * 0.75**0.5 * math.log(4 / 3))]
+)
+def test_a_classifier_learns_by_the_generalized_cross_entropy(scale, loss):
+    bias = classifier("l2", q=0.5, scale=scale)
+    assert bias.lesson(POINTS[:1], torch.tensor([0])).item() == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_lesson_of_a_contrastive_model_is_its_loss():
+    bias, x, label = model(), torch.randn(6, 2, generator=generator(1)), torch.tensor([0, 0, 1, 1, 1, 0])
+    assert torch.equal(bias.lesson(x, label), bias.loss(bias.embed(x), label))
 
 
 def test_similarity_needs_to_know_who_is_who():

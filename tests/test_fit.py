@@ -119,6 +119,30 @@ def test_the_cosine_schedule_by_hand():
     assert method.rates == pytest.approx([0.8 * f for f in (1, (2 + r) / 4, 0.75, 0.5, 0.25, (2 - r) / 4)])
 
 
+def test_the_step_schedule_by_hand():
+    # 2 steps per epoch, 10 in all: a fifth of the rate from 40 % on, and a fifth of that from 80 %
+    training = Training(epochs=5, batch=4, pool=1, lr=0.5, schedule="step", milestones="0.4-0.8", gamma=0.2)
+    method, _ = recorded(training, splits(8))
+    assert method.rates == pytest.approx([0.5] * 4 + [0.1] * 4 + [0.02] * 2)
+
+
+def test_a_logged_pair_is_a_sum_over_its_own_count():
+    class Counting(ERM):
+        def loss(self, batch):
+            first = batch.index == 0
+            return super().loss(batch)[0], {
+                "share": torch.stack([first.sum(), torch.tensor(len(first))]),
+                "none": torch.zeros(2),
+                "mean": first.float().mean(),
+            }
+
+    method = build(Counting, splits().info, net="mlp:hidden=4")
+    row = fit(method, splits(9), Training(epochs=1, batch=4, pool=2)).history[0]  # batches of 4 and 5
+    assert row["share"] == pytest.approx(1 / 9)
+    assert row["mean"] in (pytest.approx(1 / 8), pytest.approx(1 / 10))
+    assert math.isnan(row["none"])
+
+
 def test_the_cosine_schedule_keeps_the_ratio_of_several_rates():
     class Two(Recorder):
         def optimizers(self, training) -> list[torch.optim.Optimizer]:

@@ -190,6 +190,51 @@ def test_no_partner_of_the_same_label_when_all_similarities_are_negative():
     assert pairs.partner.tolist() == [2, 2, 1]
 
 
+def test_the_released_argmax_by_hand():
+    """Labels 0 0 1 1. Sample 0 has both negatives below zero, so its own label's zeros win: the first, itself."""
+    batch = Batch(torch.zeros(5, 1), torch.tensor([0, 0, 1, 1, 2]))
+    alike = torch.tensor(
+        [
+            [1.0, 0.9, -0.5, -0.2, -0.1],
+            [0.9, 1.0, 0.3, 0.7, -0.1],
+            [-0.5, 0.3, 1.0, -0.8, 0.2],
+            [-0.2, 0.7, -0.8, 1.0, -0.4],
+            [-0.1, -0.1, 0.2, -0.4, 1.0],
+        ]
+    )
+
+    def partners(mode, argmax):
+        pairs = contradicting(lambda batch, pool: alike, mode, argmax=argmax)(batch, batch, generator(0))
+        return pairs.partner.tolist(), pairs.found.tolist()
+
+    assert partners("negative", "paper") == ([4, 3, 1, 1, 2], [True] * 5)
+    assert partners("negative", "code") == ([0, 3, 1, 1, 2], [True] * 5)
+    assert partners("positive", "paper")[0][:4] == [1, 0, 3, 2]
+    assert partners("positive", "paper")[1] == [True] * 4 + [False]
+    # the last sample has no other of its label: all count as 1, and the first of the row is taken
+    assert partners("positive", "code") == ([1, 0, 3, 2, 0], [True] * 5)
+
+
+def test_the_first_that_fits_is_one_for_a_whole_cell():
+    label, attribute = torch.tensor([0, 0, 1, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
+    batch = Batch(torch.zeros(6, 1), label, attribute)
+    a = same_label(other_attribute=True, take="first")(batch, batch, generator(0))
+    b = same_attribute(take="first")(batch, batch, generator(0))
+    assert a.partner[a.found].tolist() == [3, 3, 4, 0, 2, 2]
+    assert b.partner[b.found].tolist() == [2, 2, 0, 4, 3, 3]
+    alone = Batch(torch.zeros(2, 1), torch.tensor([0, 0]), torch.tensor([0, 1]))
+    assert not same_attribute(take="first")(alone, alone, generator(0)).found.any()
+    assert not same_attribute(take="first")(alone, alone[:0], generator(0)).found.any()
+
+
+def test_partners_carry_their_attribute():
+    batch = Batch(torch.zeros(4, 1), torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]))
+    mix = Mix(same_label(other_attribute=True), uniform(), linear, proportional)
+    assert mix.draw(batch, generator=generator(0)).attribute.tolist() == [1, 0, 1, 0]
+    blind = Mix(same_label(), uniform(), linear, proportional).draw(Batch(batch.x, batch.label), generator=generator(0))
+    assert blind.attribute is None
+
+
 @pytest.mark.parametrize("rule", [same_label(), contradicting(lambda batch, pool: batch.x @ batch.x.T, "positive")])
 def test_no_sample_is_its_own_partner_among_repeats(rule):
     """Rows 0 and 1 are one sample, drawn twice; row 3 has nobody but its repeat."""

@@ -14,7 +14,7 @@ from longcut.nets import NETS, build
 IMAGE = Info("pictures", (3, 32, 32), 10, kind="image")
 TABLE = Info("people", (7,), 3, kind="table")
 TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
-SPECS = [*sorted(NETS), "resnet18:stem=imagenet"]
+SPECS = [*sorted(NETS), "resnet18:stem=imagenet", "resnet18:width=4", "stack:kernel=1"]
 IMAGE_SPECS = [spec for spec in SPECS if spec != "tokens"]
 FITS = [
     *((spec, IMAGE) for spec in IMAGE_SPECS),
@@ -151,6 +151,54 @@ def test_number_of_parameters(spec, shape, outputs, count):
     assert parameters(build(spec, Info("pictures", shape, outputs, kind="image"))) == count
 
 
+def test_a_narrow_resnet18_and_the_nets_of_rebias_have_the_parameters_of_their_layers():
+    def count(spec):
+        return parameters(build(spec, Info("pictures", (3, 28, 28), 10, kind="image")))
+
+    assert count("stack") == sum(convolution(a, b, 7) for a, b in ((3, 16), (16, 32), (32, 64), (64, 128))) + linear(
+        128, 10
+    )
+    assert count("stack:kernel=1") == sum(
+        convolution(a, b, 1) for a, b in ((3, 16), (16, 32), (32, 64), (64, 128))
+    ) + linear(128, 10)
+    assert 15 < count("resnet18") / count("resnet18:width=16") < 16.1
+
+
+@pytest.mark.parametrize(("kernel", "reach"), [(1, 0), (3, 4), (7, 12)])
+def test_what_a_stack_sees(kernel, reach):
+    """The gradient of one pixel of the last map ends ``4 * (kernel // 2)`` pixels from it."""
+    net = build(f"stack:kernel={kernel},width=4", Info("pictures", (3, 33, 33), 2, kind="image")).eval()
+    x = torch.rand(1, 3, 33, 33, requires_grad=True)
+    maps = x
+    for stage in list(net.stages)[:-1]:
+        maps = stage[0](maps)  # the convolution alone, for a ReLU may be shut
+    maps[0, :, 16, 16].sum().backward()
+    seen = x.grad[0].abs().sum(0).nonzero()  # type: ignore[index]
+    assert seen.min() == 16 - reach
+    assert seen.max() == 16 + reach
+
+
+def test_inputs_are_standardised_by_cifars_statistics():
+    net = build("resnet18:width=2,inputs=cifar", IMAGE)
+    x = torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    torch.testing.assert_close(net.stages[0](x), torch.zeros(1, 3, 4, 4))
+    torch.testing.assert_close(net.stages[0](x + 0.1)[0, :, 0, 0], 0.1 / torch.tensor([0.2023, 0.1994, 0.2010]))
+    assert not [name for name in net.state_dict() if "deviation" in name]
+
+
+@pytest.mark.parametrize(
+    ("spec", "channels", "message"),
+    [
+        ("resnet18:inputs=imagenet", 3, "unknown inputs 'imagenet'"),
+        ("resnet18:inputs=cifar", 1, "inputs=cifar needs three channels, but pictures has 1; use inputs=unit"),
+        ("stack:kernel=4", 3, "kernel=4 is even; give an odd number, such as 7"),
+    ],
+)
+def test_what_resnet18_and_stack_refuse(spec, channels, message):
+    with pytest.raises(UserError, match=message):
+        build(spec, Info("pictures", (channels, 28, 28), 10, kind="image"))
+
+
 def test_number_of_parameters_off_images():
     assert parameters(build("tiny", TABLE)) == linear(7, 64) + linear(64, 3)
     assert parameters(build("tokens:width=6", TOKENS)) == 50 * 6 + linear(6, 6) + linear(6, 2)
@@ -281,7 +329,7 @@ def test_the_imagenet_stem_pools_overlapping_windows():
     stem = build("resnet18:stem=imagenet", IMAGE).stages[0]
     assert isinstance(stem, nn.Sequential)
     x = torch.arange(25.0).reshape(1, 1, 5, 5)
-    assert stem[1](x).tolist() == [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]]
+    assert stem[-1](x).tolist() == [[[[6, 8, 9], [16, 18, 19], [21, 23, 24]]]]
 
 
 def test_refuses_an_unknown_stem():
@@ -330,7 +378,7 @@ def test_padding_stays_zero_in_training():
     ("spec", "message"),
     [
         ("resnet", "unknown net 'resnet': did you mean 'resnet18'"),
-        ("", "unknown net '': Known: auto, conv, mlp, resnet18, tiny, tokens"),
+        ("", "unknown net '': Known: auto, conv, mlp, resnet18, stack, tiny, tokens"),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),
         ("conv:width=wide", "net 'conv': width=wide is not a whole number above 0, such as 32"),

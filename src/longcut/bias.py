@@ -13,10 +13,19 @@ from torch.nn import functional as F
 
 from longcut.contrast import generalized_supervised_contrastive, supervised_contrastive
 from longcut.data import Batch, Dataset, Info
-from longcut.losses import relative_difficulty
+from longcut.losses import gce, relative_difficulty
 from longcut.mixing import Pool
+from longcut.nets import Net
 
-__all__ = ["ContrastiveBias", "Difficulty", "class_similarity", "least_typical", "unexplained"]
+__all__ = [
+    "ClassifierBias",
+    "ContrastiveBias",
+    "Difficulty",
+    "Likeness",
+    "class_similarity",
+    "least_typical",
+    "unexplained",
+]
 
 
 class Difficulty(nn.Module):
@@ -50,7 +59,7 @@ class Difficulty(nn.Module):
         self.loss[:, index] = self.decay * before + (1 - self.decay) * now
         self.label[index] = label
         self.seen[index] = True
-        peak = torch.zeros(2, self.n_classes, device=self.loss.device)
+        peak = self.loss.new_zeros(2, self.n_classes)
         peak.scatter_reduce_(1, self.label.expand(2, -1), self.loss, "amax")
         scaled = self.loss[:, index] / peak[:, label].clamp_min(torch.finfo(torch.float32).tiny)
         return relative_difficulty(scaled[0], scaled[1])
@@ -98,7 +107,59 @@ def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Ten
     return order[rank < (share * size).ceil().clamp_min(2)[label[order]]]
 
 
-class ContrastiveBias(nn.Module):
+class Likeness(nn.Module):
+    """A biased model that is asked who looks alike, and remembers what it said of each sample.
+
+    Args:
+        net: of the model.
+        info: gives the number of samples.
+        width: numbers that are remembered of each sample.
+    """
+
+    def __init__(self, net: nn.Module, info: Info, width: int) -> None:
+        super().__init__()
+        self.net = net
+        # what the net says of each sample; it can be asked again, so it is not saved with the weights
+        self.register_buffer("bank", torch.zeros(info.n_stored, width), persistent=False)
+
+    bank: Tensor
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What is remembered of inputs ``(n, width)``."""
+        raise NotImplementedError
+
+    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+        """The loss it learns from, a mean over the batch."""
+        raise NotImplementedError
+
+    def direction(self, z: Tensor) -> Tensor:
+        """What is remembered, as unit vectors ``(n, width)``."""
+        return z
+
+    def alike(self, own: Tensor, other: Tensor) -> Tensor:
+        """Similarity ``(n, p)`` of what is remembered of two sets of samples, higher where they are more alike."""
+        return own @ other.T
+
+    def similarity(self, batch: Batch, pool: Pool) -> Tensor:
+        """Similarity of batch and pool ``(n, p)`` by what is remembered of them, as pair rules ask it."""
+        return self.alike(self.bank[batch.identity], self.bank[pool.identity])
+
+    @torch.no_grad()
+    def remember(self, index: Tensor, z: Tensor) -> None:
+        """Keep what was said of these samples."""
+        self.bank[index] = z.detach()
+
+    @torch.no_grad()
+    def remember_all(self, data: Dataset) -> None:
+        """Embed and keep every sample of a data set, in evaluation mode: one coherent view of all."""
+        was_training = self.training
+        self.eval()
+        for batch in data.batches(1024, self.bank.device):
+            self.remember(batch.identity, self.embed(batch.x))
+        self.train(was_training)
+
+
+class ContrastiveBias(Likeness):
     """SelecMix's auxiliary model: an embedding in which samples that share the easy cue lie together.
 
     Trained with the generalized supervised contrastive loss, which trusts the pairs that already agree and so
@@ -126,14 +187,9 @@ class ContrastiveBias(nn.Module):
         q: float = 0.7,
         scale: Literal["paper", "code"] = "paper",
     ) -> None:
-        super().__init__()
-        self.net = net
+        super().__init__(net, info, width)
         self.kind, self.temperature, self.q = loss, temperature, q
         self.scale: Literal["paper", "code"] = scale
-        # what the net says of each sample; it can be asked again, so it is not saved with the weights
-        self.register_buffer("bank", torch.zeros(info.n_stored, width), persistent=False)
-
-    bank: Tensor
 
     def embed(self, x: Tensor) -> Tensor:
         """Inputs to unit vectors ``(n, width)``."""
@@ -147,20 +203,59 @@ class ContrastiveBias(nn.Module):
             z, label, self.temperature, self.q, scale=self.scale, reduction="mean"
         )
 
-    def similarity(self, batch: Batch, pool: Pool) -> Tensor:
-        """Cosine of the remembered embeddings of batch and pool, ``(n, p)``, as pair rules ask it."""
-        return self.bank[batch.identity] @ self.bank[pool.identity].T
+    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+        """:meth:`loss` of inputs."""
+        return self.loss(self.embed(x), label)
 
-    @torch.no_grad()
-    def remember(self, index: Tensor, z: Tensor) -> None:
-        """Keep the embeddings of these samples."""
-        self.bank[index] = z.detach()
 
-    @torch.no_grad()
-    def remember_all(self, data: Dataset) -> None:
-        """Embed and keep every sample of a data set, in evaluation mode: one coherent view of all."""
-        was_training = self.training
-        self.eval()
-        for batch in data.batches(1024, self.bank.device):
-            self.remember(batch.identity, self.embed(batch.x))
-        self.train(was_training)
+class ClassifierBias(Likeness):
+    """A classifier that is trained to be prejudiced, and how alike two samples are to it (SelecMix, Table 2).
+
+    It learns by the generalized cross-entropy, as LfF's biased net does. The paper compares three similarities and says
+    no more than their names; here they are the cosine of the features, minus their Euclidean distance, and minus the
+    divergence ``KL(p_anchor || p_partner)`` of the predicted probabilities.
+
+    Args:
+        net: of which the features or outputs are compared.
+        info: gives the number of samples and classes.
+        kind: ``"cosine"``, ``"l2"`` or ``"kl"``.
+        q: of the generalized cross-entropy.
+        scale: ``"paper"`` or ``"code"`` (see :func:`longcut.losses.gce`).
+    """
+
+    net: Net
+
+    def __init__(
+        self,
+        net: Net,
+        info: Info,
+        kind: Literal["cosine", "l2", "kl"],
+        *,
+        q: float = 0.7,
+        scale: Literal["paper", "code"] = "paper",
+    ) -> None:
+        super().__init__(net, info, info.n_classes if kind == "kl" else net.width)
+        self.kind, self.q = kind, q
+        self.scale: Literal["paper", "code"] = scale
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Features ``(n, width)``, of unit length for the cosine; log-probabilities ``(n, C)`` for the divergence."""
+        if self.kind == "kl":
+            return self.net(x).log_softmax(1)
+        return F.normalize(self.net.features(x), dim=1) if self.kind == "cosine" else self.net.features(x)
+
+    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+        """Mean generalized cross-entropy."""
+        return gce(self.net(x), label, self.q, scale=self.scale).mean()
+
+    def direction(self, z: Tensor) -> Tensor:
+        """What is remembered, as unit vectors."""
+        return F.normalize(z.exp() if self.kind == "kl" else z, dim=1)
+
+    def alike(self, own: Tensor, other: Tensor) -> Tensor:
+        """Cosine, minus distance, or minus divergence ``(n, p)``."""
+        if self.kind == "l2":
+            return -torch.cdist(own, other)
+        if self.kind == "kl":
+            return own.exp() @ other.T - (own.exp() * own).sum(1, keepdim=True)
+        return own @ other.T

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from longcut.augment import AUGMENTS
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError, unknown
 from longcut.evaluate import METRICS, metrics, predict, sample_values
@@ -108,6 +109,11 @@ def fit(
     """
     watch, metric = parse_selection(select)
     _check(method, splits, watch, metric)
+    if training.augment != "none" and (splits.info.kind != "image" or len(splits.info.shape) != 3):
+        raise UserError(
+            f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
+            "use augment=none."
+        )
     lower = splits.info.task == "regression"
     method.to(device)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
@@ -155,6 +161,7 @@ class _Loop:
 
     def start(self) -> None:
         """Once the method is prepared: ``prepare`` may have replaced parameters."""
+        self.method.augment = AUGMENTS[self.training.augment]
         self.optimizers = self.method.optimizers(self.training)
         self.base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         decay = self.training.average
@@ -180,8 +187,8 @@ class _Loop:
         sums: dict[str, Tensor] = {}
         done = 0
         for batch in self._minibatches(train, generator(seed, epoch, 0)):
-            if training.schedule == "cosine":
-                factor = 0.5 * (1 + math.cos(math.pi * (epoch * steps + done) / (training.epochs * steps)))
+            if training.schedule != "constant":
+                factor = _factor(training, (epoch * steps + done) / (training.epochs * steps))
                 for optimizer, rates in zip(self.optimizers, self.base_lr, strict=True):
                     for group, rate in zip(optimizer.param_groups, rates, strict=True):
                         group["lr"] = rate * factor
@@ -203,13 +210,16 @@ class _Loop:
             "epoch": epoch + 1,
             "seconds": time.perf_counter() - began,
             "loss": float(total) / max(done, 1),
-            **{name: float(value) / done for name, value in sums.items()},
+            **{name: _mean(value, done) for name, value in sums.items()},
         }
 
     def _minibatches(self, train: Dataset, order: torch.Generator) -> Iterator[Batch]:
-        size = self.training.batch
-        for pool in pools(train, size * self.training.pool, order, self.device, whole_only=self.training.drop_last):
-            pool = self.method.on_pool(pool)
+        method, training = self.method, self.training
+        size = training.batch
+        for pool in pools(train, size * training.pool, order, self.device, whole_only=training.drop_last):
+            if training.augment != "none":
+                pool = dataclasses.replace(pool, x=method.augment(pool.x, method.generator))
+            pool = method.on_pool(pool)
             for start, stop in _cuts(len(pool), size):
                 yield pool[start:stop]
 
@@ -237,6 +247,18 @@ class _Loop:
             self.average.load_state_dict(state["average"])
         train = given if state["train"] is None else dataclasses.replace(given, **state["train"])
         return train, list(state["history"]), state["best"]
+
+
+def _mean(total: Tensor, batches: int) -> float:
+    """Of what was logged in an epoch: a scalar over its batches, or a sum over its own count."""
+    return float(total[0] / total[1] if total.ndim else total / batches)
+
+
+def _factor(training: Training, done: float) -> float:
+    """What the learning rates are multiplied by when this share of the run is done."""
+    if training.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    return training.gamma ** sum(done >= float(at) for at in training.milestones.split("-"))
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

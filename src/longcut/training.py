@@ -19,7 +19,19 @@ class Training:
     pool: Annotated[int, Field(ge=1, description="minibatches per pool; partners are searched pool by pool")] = 4
     lr: Annotated[float, Field(gt=0, description="learning rate")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, description="weight decay of the main network")] = 0.0
-    schedule: Annotated[Literal["constant", "cosine"], Field(description="learning rate over the run")] = "constant"
+    schedule: Annotated[
+        Literal["constant", "cosine", "step"],
+        Field(description="learning rate over the run; step: times gamma at each of the milestones"),
+    ] = "constant"
+    milestones: Annotated[
+        str,
+        Field(pattern=r"^0?\.\d+(-0?\.\d+)*$", description="shares of the run, joined by '-', for schedule=step"),
+    ] = "0.5-0.75"
+    gamma: Annotated[float, Field(gt=0, le=1, description="factor of the learning rate at each milestone")] = 0.1
+    augment: Annotated[
+        Literal["none", "flip", "crop-flip"],
+        Field(description="training images: mirrored at random; cropped too, from a border of four black pixels"),
+    ] = "none"
     average: Annotated[
         float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")
     ] = 0.0

@@ -11,17 +11,23 @@ from longcut import nets
 from longcut.data import Info, generator
 from longcut.errors import unknown
 from longcut.methods.base import Method
+from longcut.methods.dfa import DFA
+from longcut.methods.end import EnD
 from longcut.methods.erm import ERM
+from longcut.methods.hex import HEX
 from longcut.methods.lff import LfF
 from longcut.methods.lisa import LISA
 from longcut.methods.mixup import Mixup
+from longcut.methods.rebias import ReBias
 from longcut.methods.resample import Resample
 from longcut.methods.selecmix import SelecMix
 from longcut.options import validate
 
 __all__ = ["METHODS", "Method", "build", "get"]
 
-METHODS: dict[str, type[Method]] = {cls.name: cls for cls in (ERM, Mixup, Resample, LfF, LISA, SelecMix)}
+METHODS: dict[str, type[Method]] = {
+    cls.name: cls for cls in (ERM, Mixup, Resample, LfF, DFA, HEX, LISA, EnD, ReBias, SelecMix)
+}
 
 
 def get(name: str) -> type[Method]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from longcut.augment import Augment, unchanged
 from longcut.data import Batch, Dataset, Info
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
@@ -21,7 +22,17 @@ from longcut.mixing import Mix, Mixed, Partners
 from longcut.nets import Net
 from longcut.training import Training
 
-__all__ = ["FitHelper", "MakeNet", "Method", "Recipe", "adam", "per_sample_loss", "require_attribute", "squared_error"]
+__all__ = [
+    "FitHelper",
+    "MakeNet",
+    "Method",
+    "Recipe",
+    "adam",
+    "beside",
+    "per_sample_loss",
+    "require_attribute",
+    "squared_error",
+]
 
 MakeNet = Callable[[], Net]
 
@@ -104,6 +115,7 @@ class Method(nn.Module):
 
     generator: torch.Generator  # set by fit at every epoch, from the run's seed; use it for all randomness
     train_data: Dataset  # set by fit before the first epoch: what prepare returned
+    augment: Augment = staticmethod(unchanged)  # set by fit; pools come changed, what a method gathers itself does not
 
     def __init__(self, make_net: MakeNet, info: Info) -> None:
         super().__init__()
@@ -135,8 +147,24 @@ class Method(nn.Module):
         own = dataclasses.replace(batch, x=self.mixable(batch.x))
         return mix.blend_with(own, dataclasses.replace(partners, x=self.mixable(partners.x)), self.generator)
 
+    def partner_logs(self, partners: Partners) -> dict[str, Tensor]:
+        """How many samples have a partner and, where it can be known, how many partners contradict the shortcut.
+
+        ``paired`` is the share of samples with a partner, ``conflicting_partners`` the share of bias-conflicting
+        samples among these partners.
+        """
+        logs = {"paired": partners.found.float().mean()}
+        if partners.attribute is not None and self.info.aligned:
+            conflicting = partners.found & ~self.info.is_aligned(partners.label, partners.attribute)
+            logs["conflicting_partners"] = torch.stack([conflicting.sum(), partners.found.sum()])
+        return logs
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The whole idea of the paper: a scalar for a minibatch, and numbers worth logging (detached scalars)."""
+        """The whole idea of the paper: a scalar for a minibatch, and numbers worth logging.
+
+        A number to log is a detached scalar, whose mean over the epoch is kept, or a pair ``(sum, count)``, whose sums
+        are divided.
+        """
         raise NotImplementedError
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
@@ -179,6 +207,26 @@ class Method(nn.Module):
     def embedding(self, x: Tensor) -> Tensor | None:
         """For the report: how the method's bias model sees inputs, ``(n, d)``; None when it has none."""
         return None
+
+    def biased_logits(self, x: Tensor) -> Tensor | None:
+        """For the report: what the bias model predicts for inputs, ``(n, C)``; None when it is no classifier."""
+        return None
+
+
+def beside(base: Callable[..., Method], method: Method, **options: Any) -> Method:
+    """Another method that is trained beside ``method``, on the samples as they are, and shares its network.
+
+    The first network the base makes is the one ``method`` has; what the base makes of it, ``method`` takes over.
+
+    Args:
+        base: class of the other method.
+        method: it has its network, and will get the base's.
+        **options: of the base.
+    """
+    own = iter([method.net])
+    built = base(lambda: next(own, None) or method.make_net(), method.info, **options)
+    method.net = built.net
+    return built
 
 
 def adam(

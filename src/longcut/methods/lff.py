@@ -77,3 +77,8 @@ class LfF(Method):
     def embedding(self, x: Tensor) -> Tensor:
         """Features of the biased net."""
         return self.biased.features(x)
+
+    @torch.no_grad()
+    def biased_logits(self, x: Tensor) -> Tensor:
+        """Of the biased net."""
+        return self.biased(x)

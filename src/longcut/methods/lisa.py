@@ -23,6 +23,10 @@ class LISA(Method):
     recipes = {
         "paper": Recipe("the authors draw equally from every group", {"balanced": True}),
         "selecmix-table": Recipe("as in SelecMix's comparison: shares U(0, 1)", {"alpha": 1.0}),
+        "selecmix-released": Recipe(
+            "as its released program does it: shares U(0, 1), and one partner for all samples of a cell",
+            {"alpha": 1.0, "partner": "first"},
+        ),
     }
 
     def __init__(
@@ -39,10 +43,14 @@ class LISA(Method):
             Literal["linear", "cut", "keep-both"],
             Field(description="how: convex, box, or the control that does not blend"),
         ] = "linear",
+        partner: Annotated[
+            Literal["random", "first"],
+            Field(description="any sample that fits, or the first in the pool, one for a whole cell"),
+        ] = "random",
         balanced: Annotated[bool, Field(description="draw equally from every group, as the authors do")] = False,
     ) -> None:
         super().__init__(make_net, info)
-        a, b = mixing.same_label(other_attribute=True), mixing.same_attribute()
+        a, b = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
         pair = {"A": a, "B": b, "both": mixing.either(a, b)}[mode]
         self.mix = mixing.Mix(pair, mixing.beta(alpha), BLENDS[blend], mixing.proportional)
         self.mode: Literal["A", "B", "both"] = mode
@@ -59,6 +67,7 @@ class LISA(Method):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Mean over the batch of the two-term loss of the mixed samples."""
-        mixed = self.blend(self.mix, batch, batch.extra["partners"])
+        partners = batch.extra["partners"]
+        mixed = self.blend(self.mix, batch, partners)
         loss = mixing.target_loss(cross_entropy, self.outputs(mixed.x), mixed.target).mean()
-        return loss, {"paired": mixed.found.float().mean()}
+        return loss, self.partner_logs(partners)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from longcut import mixing
 from longcut.data import Batch, Info
-from longcut.methods.base import MakeNet, Method
+from longcut.errors import UserError
+from longcut.methods.base import MakeNet, Method, Recipe, beside
+from longcut.methods.lff import LfF
 
 PAIRS = {"anyone": mixing.anyone, "same-label": mixing.same_label}
 BLENDS = {"linear": mixing.linear, "cut": mixing.cut, "keep-both": mixing.keep_both}
@@ -24,6 +26,12 @@ class Mixup(Method):
     name = "mixup"
     paper = "Zhang et al., mixup: Beyond empirical risk minimization, ICLR 2018; Yun et al., CutMix, ICCV 2019"
     tasks = frozenset({"classification", "regression"})
+    recipes = {
+        "paper-lff": Recipe(
+            "L+mixup of SelecMix's Table 4: LfF as released plus 0.1 times the mixed loss, as in its other L rows",
+            {"base": "lff", "mixed_weight": 0.1, "lff_scale": "code"},
+        )
+    }
 
     def __init__(
         self,
@@ -41,12 +49,28 @@ class Mixup(Method):
             Literal["linear", "cut", "keep-both"],
             Field(description="how: mixup, CutMix, or the control that does not blend"),
         ] = "linear",
+        base: Annotated[
+            Literal["erm", "lff"],
+            Field(description="erm: train on mixtures alone; lff: beside LfF on the samples as they are"),
+        ] = "erm",
+        mixed_weight: Annotated[float, Field(ge=0, description="weight of the loss on mixtures")] = 1.0,
+        lff_scale: Annotated[
+            Literal["paper", "code"], Field(description="GCE as in its paper, or as released")
+        ] = "paper",
     ) -> None:
         super().__init__(make_net, info)
+        if base == "lff" and info.task == "regression":
+            raise UserError(f"mixup with base=lff needs classes, but {info.name} is regression; use base=erm.")
+        self.mixed_weight = mixed_weight
+        self.base = None if base == "erm" else beside(LfF, self, scale=lff_scale)
         label = mixing.own if partner == "same-label" else mixing.proportional
         self.mix = mixing.Mix(PAIRS[partner](), mixing.beta(alpha, scope=scope), BLENDS[blend], label)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Mean over the batch of the two-term loss of the mixed samples."""
-        mixed = self.blend(self.mix, batch, self.mix.draw(batch, generator=self.generator))
-        return mixing.target_loss(self.per_sample_loss, self.outputs(mixed.x), mixed.target).mean(), {}
+        partners = self.mix.draw(batch, generator=self.generator)
+        mixed = self.blend(self.mix, batch, partners)
+        loss = self.mixed_weight * mixing.target_loss(self.per_sample_loss, self.outputs(mixed.x), mixed.target).mean()
+        if self.base is not None:
+            loss = loss + self.base.loss(batch)[0]
+        return loss, self.partner_logs(partners)

@@ -7,22 +7,29 @@ label (B, contradicting negatives). Their mixture carries the partner's label.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from longcut import mixing, nets
-from longcut.bias import ContrastiveBias, Difficulty, least_typical, unexplained
+from longcut.bias import ClassifierBias, ContrastiveBias, Likeness, least_typical, unexplained
 from longcut.data import Batch, Dataset, Info, generator, subsample
+from longcut.errors import UserError
 from longcut.losses import cross_entropy
-from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, require_attribute
-from longcut.methods.lff import failure_loss
+from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, beside, require_attribute
+from longcut.methods.dfa import DFA
+from longcut.methods.end import EnD
+from longcut.methods.lff import LfF
+from longcut.methods.rebias import ReBias
+from longcut.nets import Net
 from longcut.training import Training
 
+BASES: dict[str, Callable[..., Method]] = {"lff": LfF, "dfa": DFA, "end": EnD, "rebias": ReBias}
 PASSES = 4  # a sample that the biased model has seen more often than that, it knows by heart
 WIDTH = 128  # of the biased model's embedding, as in the paper
 
@@ -47,6 +54,7 @@ PAPER_TRAINING = {
     "average": 0.0,
     "drop_last": True,
 }
+RELEASED = {"argmax": "code", "partner": "first", "raw_forward": True}
 PAPER_MLP = "mlp:hidden=100-100-16,scale=0.00392156862745098"
 
 
@@ -77,6 +85,19 @@ class SelecMix(Method):
             PAPER_TRAINING,
             PAPER_MLP,
         ),
+        "released": Recipe(
+            "V+Ours with what the released program does beside its paper: similarities masked by zero, one partner by "
+            "true attribute for all samples of a cell, raw batches shown to batch normalisation",
+            {**PAPER, **RELEASED},
+            PAPER_TRAINING,
+            PAPER_MLP,
+        ),
+        "released-lff": Recipe(
+            "L+Ours with the same",
+            {**PAPER, **RELEASED, "base": "lff", "mixed_weight": 0.1, "lff_scale": "code", "raw_forward": False},
+            PAPER_TRAINING,
+            PAPER_MLP,
+        ),
     }
 
     def __init__(
@@ -84,7 +105,10 @@ class SelecMix(Method):
         make_net: MakeNet,
         info: Info,
         *,
-        base: Annotated[Literal["erm", "lff"], Field(description="train on mixtures alone, or beside LfF")] = "erm",
+        base: Annotated[
+            Literal["erm", "lff", "dfa", "end", "rebias"],
+            Field(description="erm: train on mixtures alone; else beside that method on the samples as they are"),
+        ] = "erm",
         mode: Annotated[
             Literal["A", "B", "both"],
             Field(
@@ -93,7 +117,11 @@ class SelecMix(Method):
         ] = "both",
         a_rate: Annotated[float, Field(ge=0, le=1, description="mode both: how often the coin says A")] = 0.75,
         pairs: Annotated[
-            Literal["learned", "attribute"], Field(description="who contradicts: asked of the biased model, or known")
+            Literal["learned", "cosine", "l2", "kl", "attribute"],
+            Field(
+                description="who contradicts: asked of a contrastive biased model; of a biased classifier, by cosine "
+                "or distance of its features or divergence of its predictions; or known"
+            ),
         ] = "learned",
         partners: Annotated[
             Literal["bank", "pool"], Field(description="partners from the whole training set, or from the current pool")
@@ -107,6 +135,14 @@ class SelecMix(Method):
         within: Annotated[
             float, Field(ge=0, le=1, description="how far from the best a partner may be, in parts of the row's range")
         ] = 0.1,
+        argmax: Annotated[
+            Literal["paper", "code"],
+            Field(description="what cannot be a partner is left out, or as released counts as 1 (A) or 0 (B)"),
+        ] = "paper",
+        partner: Annotated[
+            Literal["random", "first"],
+            Field(description="pairs=attribute: any sample that fits, or the first in the pool, one for a whole cell"),
+        ] = "random",
         share_a: Annotated[float, Field(gt=0, le=1, description="A: the anchor's share is U(0, share_a)")] = 1.0,
         share_b: Annotated[float, Field(gt=0, le=1, description="B: the anchor's share is U(0, share_b)")] = 0.5,
         raw: Annotated[
@@ -118,17 +154,27 @@ class SelecMix(Method):
             Field(description="mix, or the control: same pairs, one of the two shown whole"),
         ] = "linear",
         mixed_weight: Annotated[float, Field(ge=0, description="weight of the loss on mixtures")] = 1.0,
+        raw_forward: Annotated[
+            bool, Field(description="show batch normalisation each batch as it is before the mixtures, as released")
+        ] = False,
         auxiliary: Annotated[str, Field(description="net of the biased model")] = "tiny",
         auxiliary_lr: Annotated[float, Field(gt=0, description="learning rate of the biased model")] = 0.001,
         auxiliary_steps: Annotated[
             int,
             Field(ge=0, description="updates (within four epochs) after which the biased model is frozen; 0: never"),
         ] = 200,
+        auxiliary_optimizer: Annotated[
+            Literal["adam", "sgd"], Field(description="of the biased model; sgd has momentum 0.9")
+        ] = "adam",
+        pretrain: Annotated[
+            int,
+            Field(ge=0, description="epochs the biased model learns alone, then frozen; 0: beside the main net"),
+        ] = 0,
         contrast: Annotated[
             Literal["gsc", "sc"], Field(description="its loss: generalized or plain supervised contrastive")
         ] = "gsc",
         temperature: Annotated[float, Field(gt=0, description="of its loss")] = 0.2,
-        q: Annotated[float, Field(gt=0, description="amplification, in its loss and in LfF's GCE")] = 0.7,
+        q: Annotated[float, Field(gt=0, description="amplification, in its loss and in the base's GCE")] = 0.7,
         scale: Annotated[
             Literal["paper", "code"], Field(description="GSC's weight: p^q, or q p^q as released")
         ] = "paper",
@@ -140,23 +186,28 @@ class SelecMix(Method):
         if pairs == "attribute":
             require_attribute("selecmix with pairs=attribute", info.name, info.n_attributes > 0)
         self.mode: Literal["A", "B", "both"] = mode
-        self.partners, self.base, self.by_attribute = partners, base, pairs == "attribute"
+        self.partners, self.by_attribute = partners, pairs == "attribute"
         self.candidates, self.search, self.a_rate, self.mixed_weight = candidates, search, a_rate, mixed_weight
-        self.q, self.auxiliary_lr, self.auxiliary_steps = q, auxiliary_lr, auxiliary_steps
-        self.lff_scale: Literal["paper", "code"] = lff_scale
-        if self.by_attribute:
-            positive, negative = mixing.same_label(other_attribute=True), mixing.same_attribute()
+        self.auxiliary_lr, self.auxiliary_steps, self.pretrain = auxiliary_lr, auxiliary_steps, pretrain
+        self.auxiliary_optimizer, self.raw_forward = auxiliary_optimizer, raw_forward
+        self.slips = argmax == "code" and not self.by_attribute
+        if pairs == "attribute":
+            positive = mixing.same_label(other_attribute=True, take=partner)
+            negative = mixing.same_attribute(take=partner)
         else:
-            net = nets.build(auxiliary, info, WIDTH)
-            self.bias = ContrastiveBias(net, info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
-            positive = mixing.contradicting(self.bias.similarity, "positive", within=within)
-            negative = mixing.contradicting(self.bias.similarity, "negative", within=within)
+            self.bias: Likeness
+            if pairs == "learned":
+                net = nets.build(auxiliary, info, WIDTH)
+                self.bias = ContrastiveBias(net, info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
+            else:
+                self.bias = ClassifierBias(nets.build(auxiliary, info), info, pairs, q=q, scale=scale)
+            positive = mixing.contradicting(self.bias.similarity, "positive", within=within, argmax=argmax)
+            negative = mixing.contradicting(self.bias.similarity, "negative", within=within, argmax=argmax)
             # a shortcut is what is learned first: the count says when to stop learning
             self.updates: Tensor
             self.register_buffer("updates", torch.zeros((), dtype=torch.long))
             self.remembered = 0
-        if base == "lff":
-            self.biased, self.difficulty = make_net(), Difficulty(info)
+        self.base = self._build_base(base, q, lff_scale)
         self.raw, self.raw_share = raw, 0.0
         # of a mixture the label is the partner's; the control shows one of the two whole, under its own label
         how, label = {
@@ -168,25 +219,45 @@ class SelecMix(Method):
             "B": mixing.Mix(self._sparing(negative), mixing.uniform(0, share_b), how, label),
         }
 
+    def _build_base(self, name: str, q: float, scale: Literal["paper", "code"]) -> Method | None:
+        """The method beside which mixtures are trained on; the net that is used is its net."""
+        if name == "erm":
+            return None
+        if name == "dfa" and self.info.kind == "tokens":
+            raise UserError(
+                f"selecmix with base=dfa mixes inputs, but {self.info.name} holds token ids; use base=lff or base=erm."
+            )
+        return beside(BASES[name], self, **({"q": q, "scale": scale} if name in ("lff", "dfa") else {}))
+
     def _sparing(self, rule: mixing.PairRule) -> mixing.PairRule:
         """The rule, but a share of the samples, known when the biased model is, stays as it is."""
         return lambda batch, pool, rng: mixing.sometimes(rule, 1 - self.raw_share)(batch, pool, rng)
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
-        """The training set as it is; refused when its known attribute leaves nobody to mix with."""
+        """The training set as it is; refused when its known attribute leaves nobody to mix with.
+
+        A biased model that is to be frozen from the start learns here.
+        """
         if self.by_attribute:
             mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
+        elif self.pretrain:
+            fit(Lessons(self.bias, self.info, self._bias_optimizer), train, epochs=self.pretrain, average=0.0)
+            self.updates += 1
         return train
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Choose who may be a partner in this epoch; before the first, pools serve themselves."""
-        if self.by_attribute:
+        if self.by_attribute or self.pretrain:
             self.lessons = 0.0
         elif not self.auxiliary_steps:
             self.lessons = math.inf
         else:  # the count is asked once per epoch, for asking waits for the device
             self.lessons = self.auxiliary_steps - int(self.updates) if epoch < PASSES else 0.0
-        self.partner_set = None if epoch == 0 and not self.by_attribute else self._partner_set(self.train_data)
+        known = self.by_attribute or self.pretrain or epoch > 0
+        self.partner_set = self._partner_set(self.train_data) if known else None
+        if self.base is not None:
+            self.base.generator = self.generator
+            self.base.on_epoch(epoch, epochs)
 
     def _partner_set(self, data: Dataset) -> Dataset | None:
         """The samples least typical of their class in the biased model's eyes, or known to be conflicting."""
@@ -198,7 +269,8 @@ class SelecMix(Method):
             if self.remembered != int(self.updates):
                 self.bias.remember_all(data)
                 self.remembered = int(self.updates)
-            view = self.bias.bank[data.index.to(self.bias.bank.device)].cpu(), data.label, data.info.n_classes
+            z = self.bias.direction(self.bias.bank[data.index.to(self.bias.bank.device)]).cpu()
+            view = z, data.label, data.info.n_classes
             rows, contradicting = least_typical(*view, self.candidates), unexplained(*view)
         self.raw_share = min(1.0, self.raw * contradicting)
         return data.take(rows)
@@ -218,30 +290,45 @@ class SelecMix(Method):
         if mode == "both":
             mode = "A" if mixing.coin(self.generator, self.a_rate) else "B"
         source = self._source(pool, self.partner_set)
-        return pool.with_extra(partners=self.mixes[mode].draw(pool, source, self.generator))
+        partners = self.mixes[mode].draw(pool, source, self.generator)
+        if source is not pool:
+            partners = dataclasses.replace(partners, x=self.augment(partners.x, self.generator))
+        slipped = partners.found & (partners.label == pool.label) & (mode == "B")
+        return pool.with_extra(partners=partners, slipped=slipped)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mixed cross-entropy, with LfF's loss beside it on that base, plus the biased model's contrastive loss."""
-        mixed = self.blend(self.mixes["A"], batch, batch.extra["partners"])  # A and B differ in whom and how much alone
-        loss = self.mixed_weight * mixing.target_loss(cross_entropy, self.outputs(mixed.x), mixed.target).mean()
-        if self.base == "lff":
-            biased = self.biased(batch.x)
-            loss = loss + failure_loss(batch, self(batch.x), biased, self.difficulty, self.q, self.lff_scale)[0]
+        """Mixed cross-entropy, with the base's loss beside it, plus the biased model's own."""
+        partners = batch.extra["partners"]
+        beside = 0.0
+        if self.base is not None:
+            beside = self.base.loss(batch)[0]
+        elif self.raw_forward:
+            with torch.no_grad():
+                self(batch.x)
+        mixed = self.blend(self.mixes["A"], batch, partners)  # A and B differ in whom and how much alone
+        outputs = (self.base or self).outputs(mixed.x)  # a base stops gradients where its paper does
+        loss = self.mixed_weight * mixing.target_loss(cross_entropy, outputs, mixed.target).mean() + beside
         if self.lessons > 0:
-            loss = loss + self.bias.loss(self.bias.embed(batch.x), batch.label)
+            loss = loss + self.bias.lesson(batch.x, batch.label)
             self.lessons -= 1
             self.updates += 1
-        return loss, {"paired": mixed.found.float().mean()}
+        logs = self.partner_logs(partners)
+        if self.slips:
+            logs["same_label_in_b"] = batch.extra["slipped"].float().mean()
+        return loss, logs
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
-        """Adam for the nets of the main kind, and Adam with its own learning rate for the biased model."""
-        main = [*self.net.parameters(), *(self.biased.parameters() if self.base == "lff" else [])]
+        """Adam for the nets of the main kind, and an optimizer with its own learning rate for the biased model."""
         if self.by_attribute:
-            return [adam(main, training)]
-        return [
-            adam(main, training),
-            adam(self.bias.net.parameters(), training, lr=self.auxiliary_lr, weight_decay=1e-4),
-        ]
+            return [adam(self.parameters(), training)]
+        main = [parameter for name, parameter in self.named_parameters() if not name.startswith("bias.")]
+        return [adam(main, training), *([] if self.pretrain else self._bias_optimizer(training))]
+
+    def _bias_optimizer(self, training: Training) -> list[torch.optim.Optimizer]:
+        parameters = self.bias.net.parameters()
+        if self.auxiliary_optimizer == "sgd":
+            return [torch.optim.SGD(parameters, self.auxiliary_lr, momentum=0.9, weight_decay=1e-4)]
+        return [adam(parameters, training, lr=self.auxiliary_lr, weight_decay=1e-4)]
 
     @torch.no_grad()
     def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor]:
@@ -266,5 +353,31 @@ class SelecMix(Method):
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor | None:
-        """How the biased model sees inputs ``(n, 128)``; None when the attribute is known instead."""
+        """How the biased model sees inputs, ``(n, 128)`` by default; None when the attribute is known instead."""
         return None if self.by_attribute else self.bias.embed(x)
+
+
+class Lessons(Method):
+    """The biased model on its own.
+
+    Args:
+        bias: what learns.
+        info: of the data.
+        optimizers: what ``optimizers`` returns.
+    """
+
+    name = "lessons"
+    paper = SelecMix.paper
+
+    def __init__(
+        self, bias: Likeness, info: Info, optimizers: Callable[[Training], list[torch.optim.Optimizer]]
+    ) -> None:
+        super().__init__(lambda: cast(Net, bias.net), info)
+        self.bias, self.make_optimizers = bias, optimizers
+
+    def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
+        return self.make_optimizers(training)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the biased model learns from."""
+        return self.bias.lesson(batch.x, batch.label), {}

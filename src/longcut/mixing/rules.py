@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 Mode = Literal["positive", "negative"]
+Take = Literal["random", "first"]
 
 
 class Pool(Protocol):
@@ -93,12 +94,14 @@ class Partners(Rows):
         label: theirs.
         share: how much of the anchor to keep ``(n,)``; 1 where there is no partner.
         found: False where there is none ``(n,)``.
+        attribute: the partners', for the record; None when unknown.
     """
 
     x: Tensor
     label: Tensor
     share: Tensor
     found: Tensor
+    attribute: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -220,10 +223,25 @@ def anyone() -> PairRule:
     return rule
 
 
-def same_label(*, other_attribute: bool = False) -> PairRule:
+def _first(allowed: Tensor, generator: torch.Generator | None) -> Pairs:
+    """The first allowed column of each row."""
+    if not allowed.shape[1]:
+        return _random(allowed, generator)
+    return Pairs(allowed.int().argmax(1), allowed.any(1))
+
+
+TAKE = {"random": _random, "first": _first}
+
+
+def same_label(*, other_attribute: bool = False, take: Take = "random") -> PairRule:
     """Another sample of the same label: class-conditional mixup; with ``other_attribute``, LISA's intra-label pairs.
 
     With ``other_attribute`` these are also SelecMix's contradicting positives by the true attribute.
+
+    Args:
+        other_attribute: whether the partner must differ in its attribute.
+        take: a ``"random"`` partner among those that fit, or the ``"first"`` in the order of the pool, the same one for
+            all anchors of a cell, as in SelecMix's released program.
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
@@ -231,35 +249,46 @@ def same_label(*, other_attribute: bool = False) -> PairRule:
         if other_attribute:
             ours, theirs = _attributes(batch, pool, "same_label(other_attribute=True)")
             allowed &= ours[:, None] != theirs
-        return _random(allowed, generator)
+        return TAKE[take](allowed, generator)
 
     return rule
 
 
-def same_attribute() -> PairRule:
+def same_attribute(*, take: Take = "random") -> PairRule:
     """Another label, same attribute: LISA's intra-domain pairs.
 
     These are also SelecMix's contradicting negatives by the true attribute.
+
+    Args:
+        take: see :func:`same_label`.
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
         ours, theirs = _attributes(batch, pool, "same_attribute")
-        return _random(~_alike_label(batch, pool) & (ours[:, None] == theirs), generator)
+        return TAKE[take](~_alike_label(batch, pool) & (ours[:, None] == theirs), generator)
 
     return rule
 
 
-def contradicting(similarity: Similarity, mode: Mode, *, within: float = 0.0) -> PairRule:
+def contradicting(
+    similarity: Similarity, mode: Mode, *, within: float = 0.0, argmax: Literal["paper", "code"] = "paper"
+) -> PairRule:
     """SelecMix's pairs (Hwang et al., NeurIPS 2022, §3.2), by the similarity a biased model sees.
 
     Args:
         similarity: ``(batch, pool) -> (n, p)``.
         mode: ``"positive"``, the least similar of the same label; ``"negative"``, the most similar of another label.
         within: how far from the best a partner may be (see :func:`choose`); the paper takes the best.
+        argmax: ``"paper"``; or ``"code"``, as released, where what is not allowed counts as a similarity of 1
+            (positive) or 0 (negative) and the best of the whole row is taken. A row whose negatives are all below 0
+            then gets a sample of the anchor's own label, and an anchor without positives gets anybody.
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
         same, alike = _alike_label(batch, pool), similarity(batch, pool)
+        if argmax == "code" and len(pool):
+            score = torch.where(same, -alike, -1) if mode == "positive" else torch.where(same, 0, alike)
+            return Pairs(score.argmax(1), torch.ones_like(batch.label, dtype=torch.bool))
         if mode == "positive":
             return choose(-alike, same & ~_same_sample(batch, pool), generator, within=within)
         return choose(alike, ~same, generator, within=within)
@@ -456,12 +485,15 @@ class Mix:
         share = self.ratio(len(batch), generator).to(batch.label.device)
         share = torch.where(pairs.found, share, 1)
         if not len(source):
-            return Partners(batch.x, batch.label, share, pairs.found)
+            return Partners(batch.x, batch.label, share, pairs.found, batch.attribute)
         x, label = source.gather(pairs.partner).to(batch.x.device), source.label[pairs.partner.to(source.label.device)]
         alone = ~pairs.found.view(-1, *[1] * (x.ndim - 1))
         label = label.to(batch.label.device)
         label = torch.where(pairs.found.view(-1, *[1] * (label.ndim - 1)), label, batch.label)
-        return Partners(torch.where(alone, batch.x, x) if alone.any() else x, label, share, pairs.found)
+        attribute = source.attribute
+        if attribute is not None:
+            attribute = attribute[pairs.partner.to(attribute.device)].to(batch.label.device)
+        return Partners(torch.where(alone, batch.x, x) if alone.any() else x, label, share, pairs.found, attribute)
 
     def blend_with(self, batch: Batch, partners: Partners, generator: torch.Generator | None = None) -> Mixed:
         """The second half: how, and what label. A hidden level is mixed by passing its activations as both ``x``."""
