@@ -196,6 +196,7 @@ def test_each_hyperparameter_matters(name, option, splits):
             "share_b": {"mode": "B"},
             "argmax": {"partners": "pool", "mode": "B", "raw": 0.0},
             "partner": {"pairs": "attribute", "raw": 0.0},
+            "confirm": {"raw": 5.0, "auxiliary_lr": 1e-6},
             "raw_forward": {"net": "conv:width=2"},
         },
     }

@@ -314,6 +314,29 @@ def test_colored_mnist_seed(small, recipe):
     assert not torch.equal(load(spec, 1).train.x, load(spec, 2).train.x)
 
 
+@pytest.mark.parametrize(
+    "spec", ["colored-mnist:ratio=0.2", "colored-mnist:ratio=0.2,recipe=lff", "colored-digits:ratio=0.2"]
+)
+def test_noise_replaces_training_labels_and_nothing_else(small, spec):
+    clean, noisy, again = load(spec, 3), load(f"{spec},noise=0.4", 3), load(f"{spec},noise=0.4", 3)
+    assert noisy.info.name == f"{spec},noise=0.4"
+    assert same(noisy, again)
+    assert same(clean, load(f"{spec},noise=0", 3))
+    other = load(f"{spec},noise=0.4", 4)
+    assert not torch.equal(noisy.train.label != clean.train.label, other.train.label != load(spec, 4).train.label)
+    for part in ("train", "valid", "test"):
+        a, b = getattr(clean, part), getattr(noisy, part)
+        if a is None:
+            assert b is None
+            continue
+        for column in ("x", "index", "attribute"):
+            assert torch.equal(getattr(a, column), getattr(b, column))
+        assert part == "train" or torch.equal(a.label, b.label)
+    n = len(clean.train)
+    changed = int((clean.train.label != noisy.train.label).sum())
+    assert abs(changed - 0.4 * n) < 5 * (n * 0.4 * 0.6) ** 0.5
+
+
 def test_severity_is_refused_where_it_means_nothing(small):
     with pytest.raises(UserError, match=r"severity=2 belongs to recipe=lff.*leave severity out"):
         load("colored-mnist:severity=2")
@@ -380,6 +403,7 @@ def test_an_interrupted_write_leaves_nothing(small, tmp_path, monkeypatch):
 def archive(tmp_path, monkeypatch):
     """For each label an aligned, a conflicting (colour + 1), a validation and a test (colour + 2) image of one grey."""
     monkeypatch.setenv("LONGCUT_DATA", str(tmp_path))
+    monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "cmnist"
     for label in range(10):
         for kind, shift in (("1pct/align", 0), ("1pct/conflict", 1), ("1pct/valid", 0), ("test", 2)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ class _Commands(TyperGroup):
     """Says users' mistakes and interruptions in one line on stderr, with exit status 2 and 130."""
 
     def invoke(self, ctx: Any) -> Any:
+        warnings.showwarning = lambda message, *_, **__: print(f"longcut: {message}", file=sys.stderr)
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -393,28 +395,34 @@ def report(
 
 @app.command()
 def reproduce(
-    recipe: Annotated[str, typer.Argument(help="table of a paper, such as selecmix/table1")],
+    recipe: Annotated[str, typer.Argument(help="table or figure of a paper, such as selecmix/table1")],
     only: Annotated[list[str] | None, typer.Option(help="data set, column or row of the table; repeatable")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="runs per cell (default: the paper's)")] = None,
     set_: Set = None,
     epochs: Epochs = None,
     out: Annotated[Path, typer.Option(help="folder of run folders")] = Path("runs/reproduce"),
     jobs: Jobs = 1,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train what a paper's table reports, and show our numbers beside the paper's."""
-    from longcut.reproduce import run
+    """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
+    from longcut.reproduce import draw, notes, run, table
 
+    settings, place = _settings(set_, None, epochs), _device(device)
     with _bar("runs") as progress:
-        cells = run(recipe, only or (), seeds, out, _cores(jobs), progress, _settings(set_, None, epochs))
+        results = run(recipe, only or (), seeds, out, _cores(jobs), progress, settings, place)
+    picture = draw(recipe, results, out)
     if as_json:
-        return _print_json(cells)
-    table = _table("row", "data", "published", "ours, last epoch", "ours, best epoch", "epochs", "seeds")
-    for cell in cells:
-        numbers = [_spread(cell[key], cell[f"{key}_sd"]) for key in ("published", "last", "best")]
-        table.add_row(cell["row"], cell["column"], *numbers, str(cell["epochs"]), str(cell["seeds"]))
-    _print(table)
-    print("Accuracy on the test set in %, mean ± standard deviation over seeds. An oracle picks the best epoch.")
+        return _print_json(results)
+    head, lines = table(results)
+    shown = _table(*head)
+    for line in lines:
+        shown.add_row(*line)
+    _print(shown)
+    for note in notes(recipe, results):
+        print(note)
+    if picture:
+        print(f"The picture: {picture}")
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------
@@ -452,9 +460,11 @@ def _load(data: str, seed: int) -> Splits:
 
 def _decode(data: str, seed: int) -> None:
     """Read data with images once, so that its cache is made with a bar and before any run begins."""
-    from longcut.datasets import parse
+    from longcut.datasets import DATASETS, parse
 
-    if {"size", "image"} & parse(data)[1].keys() or data.startswith("folder:"):
+    name, options = parse(data)
+    without = name in ("table", "hub") and "image" not in options
+    if "progress" in inspect.signature(DATASETS[name].function).parameters and not without:
         _load(data, seed)
 
 

@@ -33,10 +33,12 @@ class Entry:
     Attributes:
         target: ``"module:function"``; the function has annotated keyword options, perhaps ``seed``, and returns Splits.
         training: recommended training settings.
+        options: of methods, by their name: what suits them on this data set, where no recipe is asked for.
     """
 
     target: str
     training: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def function(self) -> Callable[..., Splits]:
@@ -45,6 +47,19 @@ class Entry:
 
 
 _MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
+_CIFAR_TRAINING = {
+    "epochs": 40,
+    "batch": 256,
+    "pool": 4,
+    "lr": 0.001,
+    "net": "resnet18:stem=imagenet,inputs=cifar,width=16",
+    "augment": "crop-flip",
+}
+_PHOTO_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
+
+# Corruptions are seen in detail alone, so the biased model looks at whole images, for four epochs; and as it is wrong
+# too often there to tell how much of the data contradicts, no sample is left unmixed.
+_CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "raw": 0.0}}
 
 DATASETS: dict[str, Entry] = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
@@ -53,6 +68,11 @@ DATASETS: dict[str, Entry] = {
         "longcut.datasets.colored_digits:colored_digits",
         {"epochs": 100, "batch": 64, "pool": 4, "lr": 0.002, "net": "mlp:hidden=100-100-16"},
     ),
+    "corrupted-cifar10": Entry("longcut.datasets.corrupted_cifar10:corrupted_cifar10", _CIFAR_TRAINING, _CIFAR_OPTIONS),
+    "corrupted-cifar10-png": Entry("longcut.datasets.archives:corrupted_cifar10_png", _CIFAR_TRAINING, _CIFAR_OPTIONS),
+    "bffhq": Entry("longcut.datasets.archives:bffhq", _PHOTO_TRAINING),
+    "bar": Entry("longcut.datasets.archives:bar", _PHOTO_TRAINING),
+    "dogs-and-cats": Entry("longcut.datasets.archives:dogs_and_cats", _PHOTO_TRAINING),
     **{
         name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
         for name in ("folder", "table", "arrays", "hub")

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Dataset, Splits, generator
+from longcut.data import Dataset, Splits, generator, label_noise
 from longcut.datasets import spec_of
 from longcut.datasets.colored_mnist import COLORS, class_rank, recolor
 
@@ -21,6 +21,7 @@ def colored_digits(
         float,
         Field(ge=0, le=0.9, description="share of training images whose colour contradicts the label; 0.9 is none"),
     ] = 0.05,
+    noise: Annotated[float, Field(ge=0, le=0.9, description="share of training labels replaced by another one")] = 0.0,
     seed: int = 0,
 ) -> Splits:
     """The 1,797 8 x 8 digits that come with scikit-learn, in colour.
@@ -33,7 +34,9 @@ def colored_digits(
     Args:
         ratio: 0…0.9; at 0.9 the colour is uniform whatever the label, so there is no shortcut. At the default
             there are five conflicting training images of each class.
-        seed: of the split and the colours.
+        noise: 0…0.9; each training label is replaced with this probability, by another one drawn uniformly. The
+            images, the validation and the test labels stay as they are.
+        seed: of the split, the colours and the noise.
 
     Returns:
         uint8 images ``(n, 3, 8, 8)``; the attribute is the colour. The three sets share their storage, so that
@@ -45,7 +48,7 @@ def colored_digits(
     """
     from sklearn.datasets import load_digits
 
-    name = spec_of("colored-digits", {"ratio": ratio})
+    name = spec_of("colored-digits", {"ratio": ratio, "noise": noise})
     pixels, target = load_digits(return_X_y=True)
     level, label = torch.tensor(pixels).reshape(-1, 8, 8), torch.tensor(target).long()
     draw = generator(seed)
@@ -64,7 +67,8 @@ def colored_digits(
         attribute_names=tuple(COLORS),
         aligned=tuple(range(10)),
     )
-    return Splits(*(data.take(rows.sort().values) for rows in (train, valid, test)))
+    learn, choose, judge = (data.take(rows.sort().values) for rows in (train, valid, test))
+    return Splits(label_noise(learn, noise, generator(seed, 2)), choose, judge)
 
 
 def _stratified_order(label: Tensor, draw: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.request import urlopen
@@ -19,8 +19,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Dataset, Splits, generator
+from longcut.data import Dataset, Splits, generator, label_noise
 from longcut.datasets import data_folder, spec_of
+from longcut.datasets.archives import DFA, Archive, splits_by_name
 from longcut.errors import UserError
 
 __all__ = ["COLORS", "class_rank", "colored_mnist", "colored_mnist_png", "recolor"]
@@ -78,6 +79,7 @@ def colored_mnist(
         Literal["dfa", "lff"], Field(description="dfa: ten saturated colours; lff: ten mean colours with noise")
     ] = "dfa",
     severity: Annotated[int, Field(ge=1, le=5, description="for lff, 5 has the least noise in the colour")] = 4,
+    noise: Annotated[float, Field(ge=0, le=0.9, description="share of training labels replaced by another one")] = 0.0,
     folder: Annotated[str | None, Field(description="where the four MNIST files are, or are downloaded to")] = None,
     seed: int = 0,
 ) -> Splits:
@@ -99,9 +101,11 @@ def colored_mnist(
         ratio: 0…0.9; at 0.9 the colour is uniform whatever the label, so there is no shortcut.
         recipe: see above.
         severity: 1…5, noise of standard deviation 0.05, 0.02, 0.01, 0.005, 0.002 per image and channel (``lff`` only).
+        noise: 0…0.9; each training label is replaced with this probability, by another one drawn uniformly. The
+            images, the validation and the test labels stay as they are.
         folder: of the MNIST ``.gz`` files; when None, ``$LONGCUT_DATA/mnist``, else ``~/.cache/longcut/data/mnist``.
             Missing files are downloaded.
-        seed: of the split, the colours and the noise.
+        seed: of the split, the colours and both kinds of noise.
 
     Returns:
         uint8 images ``(n, 3, 28, 28)``; the attribute is the colour. Training and validation share their storage,
@@ -117,7 +121,7 @@ def colored_mnist(
     """
     if recipe == "dfa" and severity != 4:
         raise UserError(f"severity={severity} belongs to recipe=lff, and recipe=dfa has no noise; leave severity out.")
-    name = spec_of("colored-mnist", {"ratio": ratio, "recipe": recipe, "severity": severity})
+    name = spec_of("colored-mnist", {"ratio": ratio, "recipe": recipe, "severity": severity, "noise": noise})
     place = Path(folder) if folder else data_folder("mnist")
     images, label, test_images, test_label = (_idx(place, file) for file in CHECKSUMS)
     info: dict[str, Any] = {
@@ -135,7 +139,7 @@ def colored_mnist(
                 (1, test_images, test_label, _quotas(test_label, 0.9)),
             )
         )
-        return Splits(train, None, test)
+        return Splits(label_noise(train, noise, generator(seed, 2)), None, test)
 
     draw = generator(seed)
     info["attribute_names"] = tuple(COLORS)
@@ -147,7 +151,8 @@ def colored_mnist(
     known = Dataset.of(_dfa_paint(images, attribute), label, attribute, **info)
     test_attribute = torch.randint(10, test_label.shape, generator=draw)
     test = Dataset.of(_dfa_paint(test_images, test_attribute), test_label, test_attribute, **info)
-    return Splits(known.take(train_rows.sort().values), known.take(valid_rows.sort().values), test)
+    train = label_noise(known.take(train_rows.sort().values), noise, generator(seed, 2))
+    return Splits(train, known.take(valid_rows.sort().values), test)
 
 
 def recolor(label: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -252,6 +257,7 @@ def colored_mnist_png(
         Literal["0.5pct", "1pct", "2pct", "5pct"], Field(description="which of the published conflicting shares")
     ] = "0.5pct",
     folder: Annotated[str | None, Field(description="the unpacked archive, which holds 0.5pct, …, and test")] = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Splits:
     """Colored MNIST as published with DFA: a folder of PNG files.
 
@@ -262,6 +268,7 @@ def colored_mnist_png(
     Args:
         percent: which training and validation set.
         folder: of the unpacked archive; ``$LONGCUT_DATA/cmnist`` when None, else ``~/.cache/longcut/data/cmnist``.
+        progress: told how many of how many images of a part are decoded.
 
     Returns:
         uint8 images ``(n, 3, 28, 28)``; the attribute is the colour.
@@ -273,60 +280,15 @@ def colored_mnist_png(
 
         splits = colored_mnist_png(percent="1pct", folder="cmnist")
     """
-    name = spec_of("colored-mnist-png", {"percent": percent})
-    place = Path(folder) if folder else data_folder("cmnist")
-    return Splits(
-        *(
-            _png_dataset(place, patterns, name)
-            for patterns in (
-                [f"{percent}/align/*/*.png", f"{percent}/conflict/*/*.png"],
-                [f"{percent}/valid/*.png"],
-                ["test/*/*.png"],
-            )
-        )
-    )
-
-
-def _png_dataset(folder: Path, patterns: Sequence[str], name: str) -> Dataset:
-    paths: list[Path] = []
-    for pattern in patterns:
-        found = sorted(folder.glob(pattern))
-        if not found:
-            raise UserError(
-                f"{name}: there is no image {folder / pattern}; unpack the archive and name its folder with folder=…."
-            )
-        paths += found
-    label, attribute = torch.tensor([_ids(path) for path in paths]).T
-    images = np.stack([_pixels(path) for path in paths]).transpose(0, 3, 1, 2)
-    return Dataset.of(
-        np.ascontiguousarray(images),
-        label,
-        attribute,
-        name=name,
-        n_classes=10,
-        n_attributes=10,
+    archive = Archive(
+        name=spec_of("colored-mnist-png", {"percent": percent}),
+        folder=Path(folder) if folder else data_folder("cmnist"),
+        origin=DFA,
+        class_names=tuple(map(str, range(10))),
         attribute_names=tuple(COLORS),
-        aligned=tuple(range(10)),
+        bias="colour",
+        size=28,
+        fixed=True,
+        progress=progress,
     )
-
-
-def _ids(path: Path) -> tuple[int, int]:
-    fields = path.stem.split("_")[-2:]
-    if len(fields) != 2 or not set(fields) <= set("0123456789"):
-        raise UserError(
-            f"{path}: the name must end in _<label>_<colour>.png, both from 0 to 9; rename or remove the file."
-        )
-    return int(fields[0]), int(fields[1])
-
-
-def _pixels(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as an image ({error}); unpack the archive again.") from None
-    if pixels.shape != (28, 28, 3):
-        raise UserError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels, not 28 x 28; remove the file.")
-    return pixels
+    return splits_by_name(archive, percent, valid=[f"{percent}/valid/*.png"], test=["test/*/*.png"])
