@@ -72,7 +72,9 @@ MakeRun = Callable[[str], Run]
 def small_data() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for function in (few, wide, words, line):
-            patch.setitem(DATASETS, function.__name__, SimpleNamespace(function=function, training={"batch": 16}))
+            patch.setitem(
+                DATASETS, function.__name__, SimpleNamespace(function=function, training={"batch": 16}, options={})
+            )
         yield
 
 
@@ -167,7 +169,9 @@ def test_every_file_says_what_it_is(run_of: MakeRun, to: str, name: str):
 def test_a_network_comes_back_without_its_data(run_of: MakeRun, monkeypatch: pytest.MonkeyPatch):
     run = run_of("mlp")
     exported = export(run, "safetensors")
-    nothing = SimpleNamespace(function=None, training={})  # deleted, it would come back at the end of the table
+    nothing = SimpleNamespace(
+        function=None, training={}, options={}
+    )  # deleted, it would come back at the end of the table
     monkeypatch.setitem(DATASETS, "colored-digits", nothing)
     for net, inputs in (load_net(run), load_exported(exported)):
         assert not net.training
@@ -286,7 +290,9 @@ def test_data_unlike_the_run_is_refused(
     run_of: MakeRun, monkeypatch: pytest.MonkeyPatch, x: Tensor, label: list[float], what: str
 ):
     data = Dataset.of(x, label, name="other")
-    monkeypatch.setitem(DATASETS, "other", SimpleNamespace(function=lambda: Splits(data, None, data), training={}))
+    monkeypatch.setitem(
+        DATASETS, "other", SimpleNamespace(function=lambda: Splits(data, None, data), training={}, options={})
+    )
     with pytest.raises(UserError, match=rf"the run in .*run knows {what}; give similar data"):
         predict(run_of("tokens"), "other")
 
@@ -312,7 +318,9 @@ def trained_on(data: Dataset, folder: Path, **settings: Any) -> Run:
     """A finished run of two epochs, which cannot load its data again."""
     name = folder.name
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, name, SimpleNamespace(function=lambda: Splits.of(data), training={"batch": 16}))
+        patch.setitem(
+            DATASETS, name, SimpleNamespace(function=lambda: Splits.of(data), training={"batch": 16}, options={})
+        )
         execute(plan(name, "erm", settings={"epochs": 2, **settings}), folder)
     return runs.read(folder)
 

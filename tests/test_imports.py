@@ -26,7 +26,7 @@ ROWS = [
     {"methods"},
     {"fit", "evaluate"},
     {"runs"},
-    {"audit", "compare", "estimators", "datasets"},
+    {"analyses", "audit", "compare", "estimators", "datasets"},
     {"deploy", "report", "reproduce"},
     {"cli", "__main__"},
 ]

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longcut import runs
+from longcut.analyses import bias_accuracy
 from longcut.data import Splits
 from longcut.datasets import DATASETS, load, parse, spec_of
 from longcut.errors import UserError, unknown
 from longcut.evaluate import Scores, predict, sample_values, scores
 from longcut.fit import Epoch, Fitted, Training, fit, parse_selection
-from longcut.methods import METHODS, build, get
+from longcut.methods import METHODS, Method, build, get
 from longcut.options import options_of, validate
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def plan(
     """A checked plan, with everything that was not said filled in.
 
     Each source overrides those before it: the general defaults, what suits the data set, what belongs to the method,
-    the recipe, ``settings``, and the options within ``method``.
+    the recipe, ``settings``, and the options within ``method``. A recipe is whole: with one, the options that suit the
+    method on the data set are left out.
 
     Args:
         data: spec of the data set, such as ``"colored-digits:ratio=0.02"``.
@@ -125,9 +127,10 @@ def plan(
         if key not in {*options, *training, "net"}:
             raise unknown(f"setting of {name}", key, {*options, *training, "net"})
     published = _recipe(name, recipe)
+    suited = {} if recipe else dict(DATASETS[data_name].options.get(name, {}))
     loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
     loop |= published.pop("net") | {key: value for key, value in given.items() if key not in options}
-    chosen = published.pop("options") | {key: value for key, value in given.items() if key in options}
+    chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
     checked = validate(f"method '{name}'", cls.__init__, chosen)
     return Plan(
         data=spec_of(data_name, data_options),
@@ -270,6 +273,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "task": info.task,
             "scores": judged,
             "best": {"epoch": best["epoch"], "average": best["test"]["average"]},
+            **_about_attribute(method, splits, run.plan["seed"], device),
         },
         inputs=runs.Inputs.of(splits.train),
         weights=method.net.state_dict(),
@@ -283,6 +287,19 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "aligned": info.aligned,
         },
     )
+
+
+def _about_attribute(method: Method, splits: Splits, seed: int, device: torch.device | str) -> dict[str, Any]:
+    """Where the attribute is known: how many training samples contradict, and what a biased model knows of it."""
+    train, test, found = splits.train, splits.test, {}
+    if train.attribute is None:
+        return {}
+    if train.info.aligned and train.info.task == "classification":
+        found["conflicting_share"] = float(train.conflicting.double().mean())
+    if test.attribute is not None:
+        bias = bias_accuracy(method, train, test, seed=seed, device=device)
+        found |= {"bias": bias} if any(value is not None for value in bias.values()) else {}
+    return found
 
 
 def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu") -> Scores:

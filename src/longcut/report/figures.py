@@ -22,6 +22,7 @@ from matplotlib.colors import CSS4_COLORS, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from longcut.analyses import tsne
 from longcut.datasets.colored_mnist import COLORS
 from longcut.evaluate import METRICS
 
@@ -41,6 +42,7 @@ __all__ = [
     "points",
     "styles",
     "svg",
+    "sweep",
     "uri",
 ]
 
@@ -168,6 +170,7 @@ def curve(
     percent: bool = True,
     unit: str = "epoch",
     chance: float = np.nan,
+    guide: str = "chance",
 ) -> Figure:
     """One metric while training: a line per method through its mean over seeds, a band from lowest to highest.
 
@@ -178,6 +181,7 @@ def curve(
         percent: as for :func:`accuracy`.
         unit: of the horizontal axis.
         chance: what guessing gets, drawn as a thin line; ``nan`` for none.
+        guide: what stands at that line.
     """
     figure = _figure(WIDTH, 2.3)
     axes = _axes(figure, (0.12, 0.17, 0.84, 0.70 if title else 0.79))
@@ -193,11 +197,45 @@ def curve(
     axes.set_ylim(0, 1.0 if percent else None)
     axes.set_xmargin(0)
     if np.isfinite(chance):
-        axes.axhline(chance, color=INK, alpha=0.6, linewidth=0.9, linestyle=(0, (3, 3)), marker="")
-        axes.text(
-            0.995, chance - 0.015, "chance", transform=axes.get_yaxis_transform(), ha="right", va="top", **_text(8)
-        )
+        axes.axhline(chance, color=INK, alpha=0.6, linewidth=0.9, linestyle=(0, (1, 2)), marker="")
+        side: dict[str, Any] = {"va": "top"} if chance > 0.1 else {"va": "bottom"}  # below, where there is room
+        y = chance - 0.015 if chance > 0.1 else chance + 0.015
+        axes.text(0.995, y, guide, transform=axes.get_yaxis_transform(), ha="right", **side, **_text(8))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _ticks(axes.yaxis, percent)
+    axes.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
+    axes.set_xlabel(unit, labelpad=2, **_text(8))
+    return figure
+
+
+def sweep(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    looks: Mapping[str, Style],
+    title: str,
+    *,
+    percent: bool = True,
+    unit: str = "",
+) -> Figure:
+    """One metric over a setting: a line per method through its means, a band of one standard deviation to each side.
+
+    Args:
+        lines: method to (values of the setting, means, standard deviations), each ``(k,)``; ``nan`` is not drawn.
+        looks: method to style.
+        title: of the panel.
+        percent: as for :func:`accuracy`.
+        unit: of the horizontal axis, on which all values stand at equal distances.
+    """
+    figure = _figure(WIDTH, 2.3)
+    axes = _axes(figure, (0.12, 0.17, 0.84, 0.70))
+    figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
+    values = sorted({value for line in lines.values() for value in line[0]})
+    for name, (at, means, deviations) in lines.items():
+        x, mean, deviation, look = [values.index(v) for v in at], np.asarray(means), np.asarray(deviations), looks[name]
+        axes.fill_between(x, mean - deviation, mean + deviation, color=look.color, alpha=0.2, linewidth=0)
+        axes.plot(x, mean, color=look.color, linestyle=look.dash, linewidth=1.6, marker=look.marker, markersize=4)
+    axes.set_ylim(0, 1.0 if percent else None)
+    axes.set_xlim(-0.15, len(values) - 0.85)
+    axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     _ticks(axes.yaxis, percent)
     axes.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
     axes.set_xlabel(unit, labelpad=2, **_text(8))
@@ -270,10 +308,7 @@ def flatten(embedding: NDArray[Any]) -> NDArray[Any] | None:
         return None
     if embedding.shape[1] <= 2:
         return np.pad(embedding, ((0, 0), (0, 2 - embedding.shape[1])))
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30, (len(embedding) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embedding)
+    return tsne(embedding)
 
 
 # --- from figure to page ----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from longcut.datasets import title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.methods import METHODS
-from longcut.report import figures, tables
+from longcut.report import analyses, figures, tables
 from longcut.report.audit import Audit, section
 from longcut.report.figures import Style, metric_title, number
 from longcut.report.study import Contender, Study, differences, gallery, name_of
@@ -47,7 +47,7 @@ def page(audits: Sequence[Audit], found: Sequence[Study], title: str = "") -> st
         "studies": [_section(study, looks, ids, len(found)) for study in found],
     }
     title = title or ", ".join(dict.fromkeys(part["data"] for some in parts.values() for part in some))
-    return _template().render(title=title, **parts)
+    return _template().render(title=title, sweeps=analyses.data_sweeps(found, looks, ids), **parts)
 
 
 @cache
@@ -88,6 +88,9 @@ def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], shari
         "groups": tables.groups(study),
         "confusions": list(tables.confusions(study, max(1, PICTURED // sharing))),
         "curves": list(_curves(study, looks, ids)),
+        "sweeps": analyses.method_sweeps(study, ids),
+        "partners": analyses.partners(study, looks, ids),
+        "knowledge": analyses.knowledge(study),
         "samples": _samples(study, max(4, SAMPLES // sharing)),
         "mixtures": list(_mixtures(study, max(3, PAIRS // sharing), max(1, PICTURED // sharing))),
         "maps": list(_maps(study, max(1, PICTURED // sharing), ids)),

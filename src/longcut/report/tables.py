@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from longcut.runs import Run
 
-__all__ = ["confusions", "groups", "method"]
+__all__ = ["cell", "confusions", "groups", "method"]
 
 CLASSES = 12  # more make a confusion matrix that nobody reads
 VALUES = 6  # of the attribute, each with a matrix of its own
@@ -37,12 +37,12 @@ def method(contender: Contender, columns: Sequence[str], color: str, percent: bo
         "rule": _rule(contender.plan["select"]),
         "epoch": _range([run.record["epoch"] for run in contender.runs]),
         "last": max(run.record["epoch"] for run in contender.runs),
-        "cells": [_cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
-        "oracle": _cell(oracle, percent),
+        "cells": [cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
+        "oracle": cell(oracle, percent),
     }
 
 
-def _cell(
+def cell(
     values: Sequence[float], percent: bool, interval: tuple[float, float] = (math.nan, math.nan)
 ) -> dict[str, Any]:
     """Mean and spread as text; with a single seed the interval over test samples stands for the spread."""
@@ -118,7 +118,7 @@ def _group_cell(found: Sequence[dict[str, Any] | None], percent: bool) -> dict[s
         return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
     low, high = known[0].get("low"), known[0].get("high")
     interval = (math.nan, math.nan) if low is None or high is None else (low, high)
-    return {**_cell([group["value"] for group in known], percent, interval), "worst": False}
+    return {**cell([group["value"] for group in known], percent, interval), "worst": False}
 
 
 def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bool | None:

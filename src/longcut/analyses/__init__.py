@@ -1,0 +1,17 @@
+"""What the SelecMix paper looks at beside accuracy: each analysis is a function that returns its numbers.
+
+=========================  ==========================================================================================
+:func:`similarity_traces`  how alike a contrastive biased model finds the four kinds of pairs, epoch by epoch (Figure 2)
+:func:`bias_accuracy`      how well a biased model knows the attribute (Table 3)
+:func:`tsne`               an embedding in the plane (Figure 4)
+:func:`curve`              runs over an option of the data or the method, such as label noise (Figures 3 and 5)
+:func:`partner_share`      how many of the chosen partners contradict the shortcut, epoch by epoch
+=========================  ==========================================================================================
+"""
+
+from longcut.analyses.curves import curve, partner_share, varied
+from longcut.analyses.embedding import tsne
+from longcut.analyses.probe import bias_accuracy
+from longcut.analyses.similarity import pair_cosines, similarity_traces
+
+__all__ = ["bias_accuracy", "curve", "pair_cosines", "partner_share", "similarity_traces", "tsne", "varied"]

@@ -1,0 +1,145 @@
+"""What a page says of biased models, of the partners they chose, and of runs over an option."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from longcut.analyses import curve, partner_share, varied
+from longcut.datasets import DATASETS
+from longcut.methods import METHODS
+from longcut.options import options_of
+from longcut.report import figures, tables
+from longcut.report.figures import Style, number
+
+if TYPE_CHECKING:
+    from longcut.report.study import Contender, Study
+    from longcut.runs import Run
+
+__all__ = ["data_sweeps", "knowledge", "method_sweeps", "partners"]
+
+METRICS = {"average": "Average", "best_average": "Best average (oracle)"}
+
+
+# --- biased models ----------------------------------------------------------------------------------------------------
+
+
+def knowledge(study: Study) -> dict[str, Any] | None:
+    """What biased models know of the attribute, and how often its commonest value is right; None if no run says."""
+    rows = [
+        {"name": contender.name, "cells": [_known(contender, part) for part in ("probe", "head")]}
+        for contender in study.contenders
+        if all(run.record.get("bias") for run in contender.runs)
+    ]
+    if not rows:
+        return None
+    sizes: dict[int, int] = {}
+    for group in study.runs[0].scores()["groups"]:
+        if group["attribute"] is not None:
+            sizes[group["attribute"]] = sizes.get(group["attribute"], 0) + group["n"]
+    total = sum(sizes.values())
+    return {"rows": rows, "guess": number(max(sizes.values()) / total) if total else ""}
+
+
+def _known(contender: Contender, part: str) -> dict[str, Any]:
+    values = [run.record["bias"][part] for run in contender.runs]
+    return tables.cell([math.nan if value is None else value for value in values], percent=True)
+
+
+# --- partners ---------------------------------------------------------------------------------------------------------
+
+
+def partners(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> dict[str, Any] | None:
+    """How many of the chosen partners contradict the shortcut, over the epochs; None if no run says."""
+    lines: dict[str, tuple[list[float], list[list[float]]]] = {}
+    base: list[float] = []
+    for contender in study.contenders:
+        table = partner_share(contender.runs)
+        wide = table.pivot_table(index="epoch", columns="seed", values="share", aggfunc="mean").dropna()
+        if len(wide):
+            wide = wide.iloc[:: max(1, len(wide) // 150)]
+            lines[contender.name] = wide.index.tolist(), wide.T.to_numpy().tolist()
+            base += table["base"].dropna().tolist()
+    if not lines:
+        return None
+    chance = fmean(base) if base else math.nan
+    ends = ", ".join(f"{name} {number(fmean(s[-1] for s in seeds))} %" for name, (_, seeds) in lines.items())
+    picture = figures.curve(lines, looks, "Conflicting partners", chance=chance, guide="in the training data")
+    alt = f"Share of the chosen partners that contradict the shortcut, over the epochs; it ends with {ends}."
+    return {
+        "svg": figures.svg(picture, alt, next(ids)),
+        "base": number(chance) if base else "",
+        "legend": figures.legend(list(lines), [looks[name] for name in lines], ids, line=True),
+    }
+
+
+# --- runs over an option ----------------------------------------------------------------------------------------------
+
+
+def method_sweeps(study: Study, ids: Iterator[str]) -> list[dict[str, Any]]:
+    """A panel for each numeric option in which methods of this study differ and in nothing else."""
+    known = {o.name: o.help for method in METHODS.values() for o in options_of(method.__init__)}
+    return [_sweep(study.runs, over, known[over], study.percent, {}, ids) for over in varied(study.runs)]
+
+
+def data_sweeps(found: Sequence[Study], looks: Mapping[str, Style], ids: Iterator[str]) -> list[dict[str, Any]]:
+    """A panel for each numeric option in which data sets of one kind differ and in nothing else."""
+    by_data: dict[str, list[Study]] = {}
+    for study in found:
+        by_data.setdefault(study.data.partition(":")[0], []).append(study)
+    panels = []
+    for data, alike in by_data.items():
+        if data in DATASETS and len(alike) > 1:
+            runs = [run for study in alike for run in study.runs]
+            known = {o.name: o.help for o in options_of(DATASETS[data].function)}
+            of_data = [over for over in varied(runs) if over in known]
+            panels += [
+                _sweep(runs, over, known[over], alike[0].percent, looks, ids) | {"data": data} for over in of_data
+            ]
+    return panels
+
+
+def _sweep(
+    runs: Sequence[Run], over: str, about: str, percent: bool, looks: Mapping[str, Style], ids: Iterator[str]
+) -> dict[str, Any]:
+    table = curve(runs, over)
+    table["method"] = table["method"].map(_written)
+    names = list(dict.fromkeys(table["method"]))
+    if not all(name in looks for name in names):
+        looks = figures.styles(names, next((name for name in names if name == "ERM"), None))
+    pictures = []
+    for metric, title in METRICS.items():
+        lines = {str(name): _line(rows, over, metric) for name, rows in table.groupby("method", sort=False)}
+        said = "; ".join(
+            f"{name}: " + ", ".join(f"{number(y, percent)} at {x:g}" for x, y in zip(at, means, strict=True))
+            for name, (at, means, _) in lines.items()
+        )
+        alt = f"{title} on the test set over {over}: {said}."
+        pictures.append(figures.svg(figures.sweep(lines, looks, title, percent=percent, unit=over), alt, next(ids)))
+    return {
+        "over": over,
+        "about": about,
+        "percent": percent,
+        "pictures": pictures,
+        "several": bool((table["runs"] > 1).any()),
+        "legend": figures.legend(names, [looks[name] for name in names], ids, line=True),
+    }
+
+
+def _line(rows: pd.DataFrame, over: str, metric: str) -> tuple[list[float], list[float], list[float]]:
+    return rows[over].tolist(), rows[metric].tolist(), rows[f"{metric}_sd"].tolist()
+
+
+def _written(name: str) -> str:
+    """A line's name, its method written as its authors do.
+
+    >>> _written("selecmix@paper (q=0.5)")
+    'SelecMix@paper (q=0.5)'
+    """
+    method = re.split("[@ ]", name)[0]
+    return METHODS[method].__name__ + name[len(method) :] if method in METHODS else name
