@@ -197,8 +197,9 @@ def test_the_demo(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPatch):
-    cell = {"row": "SelecMix", "column": "0.5%", "published": 70.0, "published_sd": 0.5, "last": 71.25, "last_sd": None}
-    cell |= {"best": 72.0, "best_sd": 1.0, "epochs": 2, "seeds": 1}
+    cell = {"row": "SelecMix", "data": "digits", "column": "0.5%", "note": "a word of warning"}
+    cell |= {"published": 70.0, "published_sd": 0.5, "last": 71.25, "last_sd": None, "best": 72.0, "best_sd": 1.0}
+    cell |= {"spans": False, "near": True, "epochs": 2, "seeds": 1}
     asked = []
     monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: asked.append(arguments) or [cell])
     arguments = (
@@ -212,14 +213,24 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
         "1",
         "--epochs",
         "2",
+        "--device",
+        "cpu",
     )
     text = printed(*arguments, "--jobs", "3", "--set", "lr=0.1")
-    for word in ("SelecMix", "70.0 ± 0.5", "71.2", "72.0 ± 1.0"):
+    for word in ("SelecMix", "digits 0.5%", "70.00 ± 0.50", "71.25", "72.00 ± 1.00", "no", "yes", "a word of warning"):
         assert word in text
-    recipe, only, seeds, out, jobs, _, settings = asked[0]
+    assert "sample standard deviation over seeds" in text
+    recipe, only, seeds, out, jobs, _, settings, device = asked[0]
     assert (recipe, only, seeds, out, jobs) == ("selecmix/table1", ["0.5%", "SelecMix"], 1, Path("runs/reproduce"), 3)
-    assert settings == {"lr": "0.1", "epochs": 2}
+    assert (settings, device) == ({"lr": "0.1", "epochs": 2}, "cpu")
     assert printed_json(*arguments) == [cell]
+
+
+def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: [])
+    monkeypatch.setattr("longcut.reproduce.draw", lambda recipe, results, out: out / "figure.svg")
+    assert "The picture: pictures/figure.svg" in printed("reproduce", "selecmix/figure3", "--out", "pictures")
+    assert printed_json("reproduce", "selecmix/figure3", "--out", "pictures") == []
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

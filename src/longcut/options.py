@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Option:
     allowed: str
 
 
-def options_of(function: Callable[..., Any]) -> list[Option]:
+@functools.cache
+def options_of(function: Callable[..., Any]) -> tuple[Option, ...]:
     """The keyword-only parameters of ``function`` annotated as ``Annotated[type, Field(...)]``, in their order.
 
     >>> from pydantic import Field
@@ -40,11 +42,11 @@ def options_of(function: Callable[..., Any]) -> list[Option]:
     'a number from 0 to 1'
     """
     hints = get_type_hints(function, include_extras=True)
-    return [
+    return tuple(
         Option(name, get_args(hint)[0], parameter.default, get_args(hint)[1].description or "", _allowed(hint))
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and get_origin(hint := hints.get(name)) is Annotated
-    ]
+    )
 
 
 def validate(owner: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

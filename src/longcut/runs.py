@@ -38,6 +38,7 @@ from torch import Tensor
 import longcut
 from longcut.data import Dataset, Info, Splits, generator
 from longcut.errors import UserError
+from longcut.training import Training
 
 if TYPE_CHECKING:
     import filelock
@@ -218,7 +219,10 @@ def check(folder: Path | str, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor a run; choose a new or empty folder.")
     record = read(folder).record
-    there, here = _flat(record["plan"]), _flat(json.loads(to_json(plan)))
+    old = dict(record["plan"])
+    if "training" in old:  # a run that was made before a setting existed had its default
+        old["training"] = {**dataclasses.asdict(Training()), **old["training"]}
+    there, here = _flat(old), _flat(json.loads(to_json(plan)))
     differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differ:
         what = ", ".join(f"{name} {there.get(name, 'unset')} instead of {here.get(name, 'unset')}" for name in differ)

@@ -1,0 +1,119 @@
+"""Run cells of a recipe in slices of time: ``python benchmarks/gpu/run.py selecmix/table1 --only 1% --minutes 9``.
+
+A slice ends before its time does, after a whole epoch, and says with exit status 75 that there is more to do; the same
+command goes on from there, with the same bits wherever the device computes the same twice. The runs lie where
+``longcut reproduce --out`` looks for them, so that it prints their table when all are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from fast import all_faster, ways_of
+
+from longcut import runs
+from longcut.compare import Plan, execute, folder_name, slug
+from longcut.errors import UserError
+from longcut.fit import Epoch
+from longcut.reproduce import cells
+
+MORE = 75  # exit status: try again
+RESERVE = 1.5  # an epoch may take this many times the longest so far
+
+
+class Stop(Exception):
+    """The slice is over."""
+
+
+class Slice:
+    """Watches the time, and stops a run when its next epoch might not fit."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+        self.longest = 0.0
+        self.now = time.monotonic()
+
+    def begin(self) -> None:
+        """Before a run: stop if no epoch would fit. The first epoch of a slice is done in any case."""
+        self.now = time.monotonic()
+        if self.longest and self.now + RESERVE * self.longest > self.end:
+            raise Stop
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        """After an epoch. The last one is followed by a last look at the test set, which is allowed to finish."""
+        before, self.now = self.now, time.monotonic()
+        self.longest = max(self.longest, self.now - before)
+        print(f"  epoch {epoch.epoch}/{epoch.epochs} {_test(epoch)}", file=sys.stderr, flush=True)
+        if epoch.epoch < epoch.epochs and self.now + RESERVE * self.longest > self.end:
+            raise Stop
+
+
+def _test(epoch: Epoch) -> str:
+    return f"test {100 * epoch.row['test']['average']:.2f} %" if "test" in epoch.row else ""
+
+
+def wanted(recipe: str, only: Sequence[str], seeds: int | None, settings: Mapping[str, str]) -> Iterator[Plan]:
+    """The runs of the cells, first seeds first, so that a whole table with one seed comes early."""
+    found = cells(recipe, only, seeds, settings)
+    for turn in range(max((len(cell.plans) for cell in found), default=0)):
+        yield from (cell.plans[turn] for cell in found)
+
+
+def work(plans: Sequence[Plan], out: Path, seconds: float, device: str) -> bool:
+    """Do as much as fits; whether all is done."""
+    watch = Slice(seconds)
+    for number, one in enumerate(plans, 1):
+        folder = out / slug(one.data) / folder_name(one)
+        record = runs.check(folder, one.to_dict())
+        if record is not None and record["status"] == "done":
+            continue
+        print(f"{number}/{len(plans)} {one.label} on {one.data}, seed {one.seed}", file=sys.stderr, flush=True)
+        try:
+            watch.begin()
+            execute(one, folder, watch.on_epoch, device)
+        except Stop:
+            return False
+    return True
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text} is not KEY=VALUE; write --set lr=0.01.")
+    return key.strip(), value.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", help="such as selecmix/table1")
+    parser.add_argument("--only", action="append", default=[], help="data set, column or row; repeatable")
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--epochs", help="the same as --set epochs=…")
+    parser.add_argument("--minutes", type=float, default=9.0, help="of this slice")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
+    parser.add_argument("--ways", default="", help="some of bf16, channels-last and compile, joined by commas")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args(arguments)
+    try:
+        ways = ways_of(given.ways)
+        # a run does not say how it was computed, so those that were computed alike have a folder of their own
+        out = given.out / ("+".join(ways) or "plain")
+        settings = dict(given.settings) | ({"epochs": given.epochs} if given.epochs else {})
+        plans = list(wanted(given.recipe, given.only, given.seeds, settings))
+        with all_faster(ways):
+            done = work(plans, out, 60 * given.minutes, given.device)
+    except UserError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    print(f"{'all done' if done else 'more to do, the same command goes on'}: {out}")
+    return 0 if done else MORE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
