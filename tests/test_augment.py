@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -78,8 +80,8 @@ def test_fit_changes_the_pools_of_training_and_nothing_that_is_judged():
     data = Dataset.of(x, torch.arange(16) % 2)
     splits = Splits(data, None, data)
     for name, alike in (("none", True), ("crop-flip", False)):
-        method = build(Watcher, splits.info, net="mlp:hidden=4")
-        fit(method, splits, Training(epochs=1, batch=16, augment=name))
+        method: Any = build(Watcher, splits.info, net="mlp:hidden=4")
+        fit(method, splits, Training(epochs=1, batch=16, augment=cast(Any, name)))
         shown = {tuple(image.flatten().tolist()) for image in method.shown}
         stored = {tuple(image.flatten().tolist()) for image in data.gather(torch.arange(16))}
         assert (shown == stored) == alike

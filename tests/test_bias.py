@@ -161,7 +161,7 @@ def classifier(kind, **options) -> ClassifierBias:
     """Features are the inputs; logits are ``(x0, 0)``, so p of class 0 is the logistic function of x0."""
     net = Net([nn.Flatten()], nn.Linear(2, 2, bias=False))
     with torch.no_grad():
-        net.head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+        net.head.load_state_dict({"weight": torch.tensor([[1.0, 0.0], [0.0, 0.0]])})
     return ClassifierBias(net, info(3, 2), kind, **options)
 
 

@@ -200,6 +200,47 @@ def test_partners_from_the_bank_are_augmented_as_the_pool_is():
     assert (batch.extra["partners"].x > 50).all()
 
 
+def mislabelled(n: int = 60) -> Dataset:
+    """The cue (column 0) agrees with the label except in the first twelve; column 1 says which of those are right."""
+    label = torch.arange(n) % 2
+    cue = torch.where(torch.arange(n) < 12, 1 - label, label)
+    shape = torch.where(torch.arange(n) < 8, cue, label)  # eight have wrong labels, four conflict
+    return Dataset.of(torch.stack([cue, shape, shape], 1).float(), label, cue, aligned=(0, 1))
+
+
+def confirming(part: Dataset, **options: Any) -> Any:
+    """After the first epoch: the biased model sees the cue, the main net the shape."""
+    method = selecmix(part, raw=8.0, **options)
+    method.updates += 1
+    method.bias.embed = lambda x: torch.nn.functional.one_hot(x[:, 0].long(), 128).float()
+    method.net.forward = lambda x: torch.stack([-x[:, 1], x[:, 1] - 0.5], 1)
+    method.on_epoch(1, 9)
+    return method
+
+
+def test_where_too_much_contradicts_the_cue_what_the_main_net_confirms_is_mixed():
+    method = confirming(mislabelled())  # 12 of 60 are unexplained, times 8 is above 1
+    assert method.partner_set.index.tolist() == [8, 9, 10, 11]
+    assert method.raw_share == pytest.approx(8 * 4 / 60)
+    assert method.net.training
+
+
+def test_without_confirmation_or_with_little_to_doubt_the_biased_model_is_believed():
+    method = confirming(mislabelled(), confirm=False)
+    assert method.raw_share == 1
+    assert set(method.partner_set.index.tolist()) <= set(range(12))
+    few = confirming(mislabelled(600))  # 12 of 600, times 8 is below 1
+    assert few.raw_share == pytest.approx(8 * 12 / 600)
+    assert 0 in few.partner_set.index
+
+
+def test_where_the_main_net_confirms_nobody_samples_stay_as_they_are():
+    part = mislabelled().take(torch.tensor([*range(8), *range(12, 60)]))
+    method = confirming(part)
+    assert method.raw_share == 1
+    assert len(method.partner_set)
+
+
 def test_token_ids_cannot_be_mixed_beside_dfa():
     words = Dataset.of(torch.randint(1, 9, (20, 5)), torch.arange(20) % 2)
     with pytest.raises(UserError, match=r"base=dfa mixes inputs, but data holds token ids; use base=lff or base=erm"):

@@ -230,7 +230,9 @@ def test_the_first_that_fits_is_one_for_a_whole_cell():
 def test_partners_carry_their_attribute():
     batch = Batch(torch.zeros(4, 1), torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]))
     mix = Mix(same_label(other_attribute=True), uniform(), linear, proportional)
-    assert mix.draw(batch, generator=generator(0)).attribute.tolist() == [1, 0, 1, 0]
+    drawn = mix.draw(batch, generator=generator(0)).attribute
+    assert drawn is not None
+    assert drawn.tolist() == [1, 0, 1, 0]
     blind = Mix(same_label(), uniform(), linear, proportional).draw(Batch(batch.x, batch.label), generator=generator(0))
     assert blind.attribute is None
 

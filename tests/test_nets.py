@@ -171,6 +171,7 @@ def test_what_a_stack_sees(kernel, reach):
     x = torch.rand(1, 3, 33, 33, requires_grad=True)
     maps = x
     for stage in list(net.stages)[:-1]:
+        assert isinstance(stage, nn.Sequential)
         maps = stage[0](maps)  # the convolution alone, for a ReLU may be shut
     maps[0, :, 16, 16].sum().backward()
     seen = x.grad[0].abs().sum(0).nonzero()  # type: ignore[index]

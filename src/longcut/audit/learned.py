@@ -167,7 +167,8 @@ def judge(view: View, net: str, progress: Callable[[float, int], None] | None = 
     counter = _Counter(progress, 3 * folds)
     fold, easy, profile, stopped = _easy(view, folds, counter)
     updates, ordinary = _crossfit(view, fold, "erm", net, counter)
-    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0)
+    # calibrated without confirmation, whose early guesses would make it another yardstick
+    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, confirm=False)
     hits = ordinary.argmax(2) == view.label
     return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped)
 
@@ -345,10 +346,11 @@ def _crossfit(
     net: str,
     counter: _Counter,
     points: int = POINTS,
+    **options: Any,
 ) -> tuple[list[int], NDArray[np.float32]]:
     """Updates at points of the learning curve, and what was then said of held-out samples ``(points, n, …)``.
 
-    The end is always one of the points, and the only one when none are asked for.
+    The end is always one of the points, and the only one when none are asked for. The options are the method's.
     """
     updates: list[int] = []
     answers: list[NDArray[np.float32]] = []
@@ -357,7 +359,7 @@ def _crossfit(
         held_out = torch.from_numpy(fold == part)
         held = view.data.take(held_out)
         train = balance(view.data.take(~held_out), "class", generator(view.seed, part, 31))
-        model = build(method, view.data.info, net=net, seed=view.seed * 1009 + part)
+        model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
         training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
         ask = _biased_view if isinstance(model, EasyCue) else _probabilities
         marks = _marks(training.epochs, points)

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut import mixing, nets
-from longcut.bias import ClassifierBias, ContrastiveBias, Likeness, least_typical, unexplained
+from longcut.bias import ClassifierBias, ContrastiveBias, Likeness, class_similarity, least_typical, unexplained
 from longcut.data import Batch, Dataset, Info, generator, subsample
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
@@ -149,6 +149,13 @@ class SelecMix(Method):
             float,
             Field(ge=0, description="samples left as they are, in multiples of the share that contradicts the cue"),
         ] = 8.0,
+        confirm: Annotated[
+            bool,
+            Field(
+                description="bank: where too much contradicts the cue to mix, as with wrong labels, mix what the "
+                "main net confirms"
+            ),
+        ] = True,
         blend: Annotated[
             Literal["linear", "keep-both"],
             Field(description="mix, or the control: same pairs, one of the two shown whole"),
@@ -188,6 +195,7 @@ class SelecMix(Method):
         self.mode: Literal["A", "B", "both"] = mode
         self.partners, self.by_attribute = partners, pairs == "attribute"
         self.candidates, self.search, self.a_rate, self.mixed_weight = candidates, search, a_rate, mixed_weight
+        self.confirm = confirm
         self.auxiliary_lr, self.auxiliary_steps, self.pretrain = auxiliary_lr, auxiliary_steps, pretrain
         self.auxiliary_optimizer, self.raw_forward = auxiliary_optimizer, raw_forward
         self.slips = argmax == "code" and not self.by_attribute
@@ -272,8 +280,23 @@ class SelecMix(Method):
             z = self.bias.direction(self.bias.bank[data.index.to(self.bias.bank.device)]).cpu()
             view = z, data.label, data.info.n_classes
             rows, contradicting = least_typical(*view, self.candidates), unexplained(*view)
+            if self.confirm and self.raw * contradicting >= 1 and len(sure := self._confirmed(data, z)):
+                rows, contradicting = sure, len(sure) / len(data)
         self.raw_share = min(1.0, self.raw * contradicting)
         return data.take(rows)
+
+    def _confirmed(self, data: Dataset, z: Tensor) -> Tensor:
+        """The samples that look like another class to the biased model and whose label the main net still gives.
+
+        Wrong labels contradict the cue like nothing else, and are what a net gets right last.
+        """
+        odd = (class_similarity(z, data.label, data.info.n_classes).argmax(1) != data.label).nonzero().flatten()
+        was_training, device = self.training, self.bias.bank.device
+        self.eval()
+        with torch.no_grad():
+            right = [self(batch.x).argmax(1) == batch.label for batch in data.take(odd).batches(1024, device)]
+        self.train(was_training)
+        return odd[torch.cat(right).cpu()]
 
     def _source(self, pool: Batch, partners: Dataset | None) -> Batch | Dataset:
         """Where the partners of this pool are sought."""
@@ -355,6 +378,11 @@ class SelecMix(Method):
     def embedding(self, x: Tensor) -> Tensor | None:
         """How the biased model sees inputs, ``(n, 128)`` by default; None when the attribute is known instead."""
         return None if self.by_attribute else self.bias.embed(x)
+
+    @torch.no_grad()
+    def biased_logits(self, x: Tensor) -> Tensor | None:
+        """Those of the base, where it has a biased classifier."""
+        return None if self.base is None else self.base.biased_logits(x)
 
 
 class Lessons(Method):
