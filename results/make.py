@@ -11,13 +11,21 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longcut import reproduce, runs
+from longcut.methods import METHODS
 
 HERE = Path(__file__).parent
 RATIOS = {"0.005": "0.5%", "0.01": "1%", "0.02": "2%", "0.05": "5%", "0.9": "none planted"}
+MNIST = {
+    "colored-mnist" if ratio == "0.005" else f"colored-mnist:ratio={ratio}": name for ratio, name in RATIOS.items()
+}
+NOISE = {"colored-mnist": "0%", **{f"colored-mnist:noise={n / 10}": f"{10 * n}%" for n in range(1, 5)}}
+CIFAR = {f"corrupted-cifar10:ratio={ratio}": name for ratio, name in RATIOS.items()}
+Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
 KEYS = ("average", "aligned", "conflicting", "worst_group")
 
 
@@ -42,6 +50,8 @@ def collected(folders: Iterable[str]) -> list[dict[str, Any]]:
                 "best_average": record["best"]["average"],
                 "best_epoch": record["best"]["epoch"],
                 "seconds": round(record["seconds"], 1),
+                **({"bias": record["bias"]} if "bias" in record else {}),
+                **({"partners": _last_partners(run.history())}),
                 "environment": record["environment"],
             }
         )
@@ -59,79 +69,122 @@ def cell(values: list[float]) -> str:
     return f"{100 * statistics.fmean(values):.1f}{spread}"
 
 
-def ratio_of(dataset: str) -> str:
-    """``colored-mnist:ratio=0.01`` to ``0.01``; the default ratio is not spelled out in a spec."""
-    options = dict(part.split("=") for part in dataset.partition(":")[2].split(",") if part)
-    return options.get("ratio", "0.005")
+def _last_partners(history: list[dict[str, Any]]) -> float | None:
+    """The share of conflicting samples among the partners of the last epoch that had any."""
+    shares = [row["conflicting_partners"] for row in history if row.get("conflicting_partners") is not None]
+    return shares[-1] if shares else None
 
 
-def grouped(lines: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
-    """Runs that differ in their seed alone, by label, ratio and epochs."""
+def grouped(lines: Iterable[dict[str, Any]]) -> Groups:
+    """Runs that differ in their seed alone, by label, data set and epochs."""
     groups = defaultdict(list)
     for line in sorted(lines, key=lambda line: line["seed"]):
-        groups[line["label"], ratio_of(line["dataset"]), line["epochs"]].append(line)
+        groups[line["label"], line["dataset"], line["epochs"]].append(line)
     return dict(groups)
 
 
-def published() -> dict[tuple[str, str], tuple[float, float]]:
-    """Row and ratio to the paper's mean and deviation."""
-    found = {}
-    for table in ("table1", "table4", "table5"):
-        for one in reproduce.cells(f"selecmix/{table}", seeds=1):
-            found[one.row, ratio_of(one.plans[0].data)] = one.published
-    return found
+def published() -> dict[tuple[str, str], tuple[float, float] | None]:
+    """Row and data set to the paper's mean and deviation; None where the row is ours."""
+    tables = (reproduce.cells(f"selecmix/table{n}", seeds=1) for n in (1, 4, 5))
+    return {(one.row, one.plans[0].data): one.published for cells in tables for one in cells}
 
 
-def default_table(groups: dict[tuple[str, str, int], list[dict[str, Any]]], paper: dict) -> list[str]:
+def is_default(label: str) -> bool:
+    """Whether the runs are of a method as it comes, not of a row of the paper's tables."""
+    return label.partition(":")[0].partition("@")[0] in METHODS
+
+
+def seconds_of(rows: list[dict[str, Any]]) -> str:
+    """Mean time of a run."""
+    return f"{statistics.fmean(row['seconds'] for row in rows):.0f}"
+
+
+def default_table(groups: Groups, paper: dict) -> list[str]:
     """Methods as they come."""
     lines = [
         "| data | method | last epoch | best (oracle) | aligned | conflicting | worst group | seeds | s per run |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for ratio, name in RATIOS.items():
+    for data, name in MNIST.items():
         for (label, at, _), rows in groups.items():
-            if at != ratio or (label, ratio) in paper:
-                continue
-            numbers = [cell([row[key] for row in rows]) for key in ("average", "best_average", *KEYS[1:])]
-            seconds = statistics.fmean(row["seconds"] for row in rows)
-            lines.append(f"| {name} | `{label}` | {' | '.join(numbers)} | {len(rows)} | {seconds:.0f} |")
+            if at == data and is_default(label):
+                numbers = [cell([row[key] for row in rows]) for key in ("average", "best_average", *KEYS[1:])]
+                lines.append(f"| {name} | `{label}` | {' | '.join(numbers)} | {len(rows)} | {seconds_of(rows)} |")
     return lines
 
 
-def paper_table(groups: dict[tuple[str, str, int], list[dict[str, Any]]], paper: dict) -> list[str]:
+def paper_rows(groups: Groups, paper: dict, datasets: dict[str, str]) -> list[str]:
     """Rows of the paper's tables beside ours."""
     lines = [
-        "| data | row | published | ours, last | ours, best (oracle) | best is at | epochs | seeds | s per run |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| data | row | published | ours, last | ours, best (oracle) | best is at | within 2 sd | epochs | seeds "
+        "| s per run |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for ratio, name in RATIOS.items():
-        for row in dict.fromkeys(row for row, at in paper if at == ratio):
+    for data, name in datasets.items():
+        for row in dict.fromkeys(row for row, at in paper if at == data):
             for (label, at, epochs), mine in groups.items():
-                if (label, at) != (row, ratio):
+                if (label, at) != (row, data) or (is_default(label) and datasets is MNIST):
                     continue
-                mean, deviation = paper[row, ratio]
+                theirs, near = paper[row, data], ""
                 last, best = (cell([line[key] for line in mine]) for key in ("average", "best_average"))
+                if theirs is not None:
+                    mean = 100 * statistics.fmean(line["best_average"] for line in mine)
+                    near = "yes" if abs(mean - theirs[0]) <= 2 * theirs[1] else f"{mean - theirs[0]:+.1f}"
                 at_epochs = ", ".join(str(line["best_epoch"]) for line in mine)
-                seconds = statistics.fmean(line["seconds"] for line in mine)
+                shown = "ours" if theirs is None else f"{theirs[0]:.1f} ± {theirs[1]:.1f}"
                 lines.append(
-                    f"| {name} | {row} | {mean:.1f} ± {deviation:.1f} | {last} | {best} | {at_epochs} | {epochs} "
-                    f"| {len(mine)} | {seconds:.0f} |"
+                    f"| {name} | {row} | {shown} | {last} | {best} | {at_epochs} | {near} | {epochs} "
+                    f"| {len(mine)} | {seconds_of(mine)} |"
                 )
     return lines
 
 
-def summary_table(groups: dict[tuple[str, str, int], list[dict[str, Any]]], paper: dict) -> list[str]:
+def noise_table(groups: Groups, paper: dict) -> list[str]:
+    """Accuracy with wrong labels, last epoch; the same epochs in a row."""
+    noisy = {(label, epochs) for label, data, epochs in groups if "noise=" in data}
+    levels = [data for data in NOISE if any((*row[:1], data, *row[1:]) in groups for row in noisy)]
+    lines = [
+        f"| row | epochs | {' | '.join(NOISE[data] + ' wrong labels' for data in levels)} |",
+        "|---" * (len(levels) + 2) + "|",
+    ]
+    for label, epochs in sorted(noisy):
+        found = [groups.get((label, data, epochs)) for data in levels]
+        cells = [cell([row["average"] for row in rows]) if rows else "" for rows in found]
+        lines.append(f"| {label} | {epochs} | {' | '.join(cells)} |")
+    return lines
+
+
+def bias_table(groups: Groups, paper: dict) -> list[str]:
+    """What biased models know of the attribute."""
+    lines = [
+        "| data | row | linear probe | biased head | conflicting partners | epochs | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for data, name in {**MNIST, **{spec: f"CIFAR {at}" for spec, at in CIFAR.items()}}.items():
+        for (label, at, epochs), rows in groups.items():
+            if at != data or not any(row.get("bias") for row in rows):
+                continue
+            parts = [[row["bias"][part] for row in rows if row.get("bias")] for part in ("probe", "head")]
+            parts.append([row.get("partners") for row in rows if row.get("bias")])
+            shown = [cell(values) if None not in values else "" for values in parts]
+            lines.append(f"| {name} | {label} | {' | '.join(shown)} | {epochs} | {len(parts[0])} |")
+    return lines
+
+
+def summary_table(groups: Groups, paper: dict) -> list[str]:
     """The few numbers of the project's README: last epoch, methods as they come."""
     columns = ("erm", "selecmix:blend=keep-both", "selecmix")
     lines = [
         "| conflicting samples | `erm` | control | `selecmix` | SelecMix as published |",
         "|---|---|---|---|---|",
     ]
-    for ratio, name in RATIOS.items():
-        found = {label: rows for (label, at, _), rows in groups.items() if at == ratio}
+    for data, name in MNIST.items():
+        found = {label: rows for (label, at, _), rows in groups.items() if at == data}
         cells = [cell([row["average"] for row in found[label]]) if label in found else "" for label in columns]
-        mean, deviation = paper.get(("V+SelecMix", ratio), (None, None))
-        lines.append(f"| {name} | {' | '.join(cells)} | {'' if mean is None else f'{mean:.1f} ± {deviation:.1f}'} |")
+        theirs = paper.get(("V+SelecMix", data))
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {'' if theirs is None else f'{theirs[0]:.1f} ± {theirs[1]:.1f}'} |"
+        )
     return lines
 
 
@@ -147,12 +200,17 @@ def main(folders: list[str]) -> None:
     store = HERE / "runs.json"
     known = json.loads(store.read_text("utf-8")) if store.exists() else []
     every = {identity(line): line for line in [*known, *(collected(folders) if folders else [])]}
-    lines = sorted(
-        every.values(), key=lambda line: (ratio_of(line["dataset"]), line["label"], line["epochs"], line["seed"])
-    )
+    lines = sorted(every.values(), key=lambda line: (line["dataset"], line["label"], line["epochs"], line["seed"]))
     store.write_text("[\n" + ",\n".join(json.dumps(line, sort_keys=True) for line in lines) + "\n]\n", "utf-8")
     groups, paper = grouped(lines), published()
-    parts = {"defaults": default_table, "paper": paper_table, "summary": summary_table}
+    parts = {
+        "defaults": default_table,
+        "paper": partial(paper_rows, datasets=MNIST),
+        "cifar": partial(paper_rows, datasets=CIFAR),
+        "noise": noise_table,
+        "bias": bias_table,
+        "summary": summary_table,
+    }
     for page in (HERE / "README.md", HERE.parent / "README.md"):
         text = page.read_text("utf-8")
         for name, table in parts.items():

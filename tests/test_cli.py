@@ -125,14 +125,15 @@ def test_one_method_in_full():
     assert option.items() <= next(o for o in one["options"] if o["name"] == "scale").items()
     assert one["recipes"]["paper"]["options"] == {"scale": "code"}
     assert "attribute of each training sample" in printed("methods", "lisa")
-    assert refused("methods", "lfff").startswith("unknown method 'lfff': did you mean 'lff'? Known: erm, ")
+    assert refused("methods", "lfff").startswith("unknown method 'lfff': did you mean 'lff'? Known: dfa, end, ")
 
 
 def test_data_sets_are_listed():
     text = printed("datasets")
     for name in DATASETS:
         assert name in text
-    (option,) = printed_json("datasets")["colored-digits"]["options"]
+    option, noise = printed_json("datasets")["colored-digits"]["options"]
+    assert noise["name"] == "noise"
     assert (option["name"], option["default"], option["allowed"]) == ("ratio", 0.05, "a number from 0 to 0.9")
 
 

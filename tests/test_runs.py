@@ -200,6 +200,13 @@ def test_another_plan_is_refused_and_the_difference_named(tmp_path: Path, monkey
         assert refused(folder, other).startswith(expected)
 
 
+def test_a_run_from_before_a_setting_existed_had_its_default(tmp_path: Path):
+    finished(tmp_path / "run")
+    now = PLAN["training"] | {"augment": "none", "gamma": 0.1}  # pyright: ignore[reportOperatorIssue]
+    assert runs.check(tmp_path / "run", PLAN | {"training": now}) is not None
+    assert "augment none instead of flip" in refused(tmp_path / "run", PLAN | {"training": now | {"augment": "flip"}})
+
+
 def test_a_plan_with_tuples_is_the_same_after_json(tmp_path: Path):
     finished(tmp_path / "run", PLAN | {"options": {"widths": (1, 2)}})
     assert runs.check(tmp_path / "run", PLAN | {"options": {"widths": (1, 2)}}) is not None

@@ -219,10 +219,10 @@ def check(folder: Path | str, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor a run; choose a new or empty folder.")
     record = read(folder).record
-    old = dict(record["plan"])
-    if "training" in old:  # a run that was made before a setting existed had its default
-        old["training"] = {**dataclasses.asdict(Training()), **old["training"]}
-    there, here = _flat(old), _flat(json.loads(to_json(plan)))
+    there, here = _flat(record["plan"]), _flat(json.loads(to_json(plan)))
+    for name, value in dataclasses.asdict(Training()).items():
+        if name in here:  # a run that was made before a setting existed had its default
+            there.setdefault(name, value)
     differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differ:
         what = ", ".join(f"{name} {there.get(name, 'unset')} instead of {here.get(name, 'unset')}" for name in differ)
