@@ -89,5 +89,7 @@ def test_fit_changes_the_pools_of_training_and_nothing_that_is_judged():
 
 def test_tables_cannot_be_mirrored():
     data = Dataset.of(torch.rand(8, 3), torch.arange(8) % 2)
-    with pytest.raises(UserError, match=r"augment=flip changes images, but data is of kind 'table'; use augment=none"):
-        fit(build("erm", data.info), Splits(data, None, data), Training(epochs=1, augment="flip"))
+    with pytest.raises(
+        UserError, match=r"augment=crop-flip changes images, but data is of kind 'table'; use augment=none"
+    ):
+        fit(build("erm", data.info), Splits(data, None, data), Training(epochs=1, augment="crop-flip"))

@@ -4,10 +4,13 @@ import json
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 from typer.testing import CliRunner, Result
 
 import longcut
@@ -203,13 +206,14 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
     cell |= {"spans": False, "near": True, "epochs": 2, "seeds": 1}
     asked = []
     monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: asked.append(arguments) or [cell])
+    monkeypatch.setattr("longcut.reproduce.require_data", lambda *_: None)
     arguments = (
         "reproduce",
         "selecmix/table1",
         "--only",
         "0.5%",
         "--only",
-        "SelecMix",
+        "V+SelecMix",
         "--seeds",
         "1",
         "--epochs",
@@ -222,12 +226,13 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
         assert word in text
     assert "sample standard deviation over seeds" in text
     recipe, only, seeds, out, jobs, _, settings, device = asked[0]
-    assert (recipe, only, seeds, out, jobs) == ("selecmix/table1", ["0.5%", "SelecMix"], 1, Path("runs/reproduce"), 3)
+    assert (recipe, only, seeds, out, jobs) == ("selecmix/table1", ["0.5%", "V+SelecMix"], 1, Path("runs/reproduce"), 3)
     assert (settings, device) == ({"lr": "0.1", "epochs": 2}, "cpu")
     assert printed_json(*arguments) == [cell]
 
 
 def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("longcut.reproduce.require_data", lambda *_: None)
     monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: [])
     monkeypatch.setattr("longcut.reproduce.draw", lambda recipe, results, out: out / "figure.svg")
     assert "The picture: pictures/figure.svg" in printed("reproduce", "selecmix/figure3", "--out", "pictures")
@@ -328,3 +333,21 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("longcut.compare.execute", broken)
     with pytest.raises(ZeroDivisionError):
         call("train", "colored-digits")
+
+
+def test_a_warning_of_a_data_set_is_a_sentence_and_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
+    before = warnings.showwarning
+    load = DATASETS["colored-digits"].function
+
+    def doubtful(*, ratio: Annotated[float, Field(description="share")] = 0.05, seed: int = 0):
+        warnings.warn("some images are missing", stacklevel=1)
+        return load(ratio=ratio, seed=seed)
+
+    monkeypatch.setitem(DATASETS, "doubtful", SimpleNamespace(function=doubtful, training={}, options={}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        ran = CliRunner().invoke(app, ["train", "doubtful", "--method", "erm", *FAST])
+        assert ran.exit_code == 0
+        assert "longcut: some images are missing\n" in ran.stderr
+        assert warnings.showwarning is not None
+    assert warnings.showwarning is before

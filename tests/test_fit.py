@@ -19,6 +19,7 @@ from longcut.methods import build
 from longcut.methods.base import Method
 from longcut.methods.erm import ERM
 from longcut.nets import Net
+from longcut.options import validate
 
 
 def toy(n: int = 22, seed: int = 0) -> Dataset:
@@ -419,3 +420,9 @@ def test_an_unknown_selection_rule(select: str):
 def test_selection_by_an_unknown_metric():
     with pytest.raises(UserError, match="unknown metric 'worst-group': did you mean 'worst_group'"):
         parse_selection("best:worst-group")
+
+
+@pytest.mark.parametrize("milestones", ["2", "0.5,0.7", "", "0.5-"])
+def test_milestones_are_shares_of_the_run(milestones: str):
+    with pytest.raises(UserError, match=rf"milestones={milestones} is not allowed; give text such as 0\.4-0\.6-0\.8"):
+        validate("training", Training, {"milestones": milestones})

@@ -204,7 +204,9 @@ def test_a_run_from_before_a_setting_existed_had_its_default(tmp_path: Path):
     finished(tmp_path / "run")
     now = PLAN["training"] | {"augment": "none", "gamma": 0.1}  # pyright: ignore[reportOperatorIssue]
     assert runs.check(tmp_path / "run", PLAN | {"training": now}) is not None
-    assert "augment none instead of flip" in refused(tmp_path / "run", PLAN | {"training": now | {"augment": "flip"}})
+    assert "augment none instead of crop-flip" in refused(
+        tmp_path / "run", PLAN | {"training": now | {"augment": "crop-flip"}}
+    )
 
 
 def test_a_plan_with_tuples_is_the_same_after_json(tmp_path: Path):

@@ -51,4 +51,4 @@ def crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return x.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-AUGMENTS: dict[str, Augment] = {"none": unchanged, "flip": flip, "crop-flip": crop_flip}
+AUGMENTS: dict[str, Augment] = {"none": unchanged, "crop-flip": crop_flip}

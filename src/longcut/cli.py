@@ -29,9 +29,10 @@ class _Commands(TyperGroup):
     """Says users' mistakes and interruptions in one line on stderr, with exit status 2 and 130."""
 
     def invoke(self, ctx: Any) -> Any:
-        warnings.showwarning = lambda message, *_, **__: print(f"longcut: {message}", file=sys.stderr)
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():  # which puts back what is set here
+                warnings.showwarning = lambda message, *_, **__: print(f"longcut: {message}", file=sys.stderr)
+                return super().invoke(ctx)
         except UserError as error:
             print(f"longcut: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
@@ -406,9 +407,10 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
-    from longcut.reproduce import draw, notes, run, table
+    from longcut.reproduce import cells, draw, notes, require_data, run, table
 
     settings, place = _settings(set_, None, epochs), _device(device)
+    require_data(cells(recipe, only or (), seeds, settings), out, _load)
     with _bar("runs") as progress:
         results = run(recipe, only or (), seeds, out, _cores(jobs), progress, settings, place)
     picture = draw(recipe, results, out)

@@ -82,6 +82,8 @@ def _allowed(hint: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
     words = {float: "a number", int: "a whole number", bool: "true or false"}.get(kind, "text")
+    if field.examples:
+        return f"{words} such as {field.examples[0]}"
     bounds = {
         key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "cells", "draw", "markdown", "notes", "recipes", "run", "table"]
+__all__ = ["Cell", "cells", "draw", "markdown", "notes", "recipes", "require_data", "run", "table"]
 
 Pair = tuple[float, float]
 UNPUBLISHED = "unpublished"
@@ -221,7 +221,7 @@ def run(
     if not wanted:
         raise UserError(f"nothing of {recipe} is left by --only {', '.join(only)}; leave one of the names out.")
     out = Path(out)
-    _require_data(wanted, out)
+    require_data(wanted, out)
     records = iter(compare([p for cell in wanted for p in cell.plans], out, jobs, progress, device, by_data=True))
     return [_result(cell, [next(records) for _ in cell.plans], about.get("reads"), out) for cell in wanted]
 
@@ -230,8 +230,17 @@ def _folder(out: Path, one: Plan) -> Path:
     return out / slug(one.data) / folder_name(one)
 
 
-def _require_data(wanted: Sequence[Cell], out: Path) -> None:
-    """Refuse data that is not there before any run begins; what is all done needs none."""
+def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], object] | None = None) -> None:
+    """Refuse data that is not there before any run begins; what is all done needs none.
+
+    Args:
+        wanted: what is to be run.
+        out: folder of the runs.
+        load: how a data set is made from its spec and seed; the command line shows a bar.
+
+    Raises:
+        UserError: naming what can be run without it.
+    """
     firsts: dict[str, Plan] = {}
     for cell in wanted:
         for one in cell.plans:
@@ -240,7 +249,7 @@ def _require_data(wanted: Sequence[Cell], out: Path) -> None:
                 firsts.setdefault(cell.data, one)
     for data, one in firsts.items():
         try:
-            datasets.load(one.data, one.data_seed)
+            (load or datasets.load)(one.data, one.data_seed)
         except UserError as error:
             others = [f"--only {other}" for other in dict.fromkeys(cell.data for cell in wanted) if other != data]
             without = f"; or go on without it: {' '.join(others)}" if others else ""

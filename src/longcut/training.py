@@ -25,12 +25,16 @@ class Training:
     ] = "constant"
     milestones: Annotated[
         str,
-        Field(pattern=r"^0?\.\d+(-0?\.\d+)*$", description="shares of the run, joined by '-', for schedule=step"),
+        Field(
+            pattern=r"^0?\.\d+(-0?\.\d+)*$",
+            examples=["0.4-0.6-0.8"],
+            description="shares of the run, joined by '-', for schedule=step",
+        ),
     ] = "0.5-0.75"
     gamma: Annotated[float, Field(gt=0, le=1, description="factor of the learning rate at each milestone")] = 0.1
     augment: Annotated[
-        Literal["none", "flip", "crop-flip"],
-        Field(description="training images: mirrored at random; cropped too, from a border of four black pixels"),
+        Literal["none", "crop-flip"],
+        Field(description="training images: cropped at random from a border of four black pixels, and mirrored or not"),
     ] = "none"
     average: Annotated[
         float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")

@@ -12,6 +12,7 @@ from longcut.bias import Difficulty
 from longcut.data import Batch, Info
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
+from longcut.methods.lff import Decay, Scale
 from longcut.nets import Net
 
 PAPER_TRAINING = {
@@ -103,12 +104,8 @@ class DFA(Method):
         q: Annotated[
             float, Field(gt=0, le=1, description="how much the biased head trusts what it already knows")
         ] = 0.7,
-        decay: Annotated[
-            float, Field(ge=0, lt=1, description="weight of the old value in each sample's loss average")
-        ] = 0.7,
-        scale: Annotated[
-            Literal["paper", "code"], Field(description="GCE as in its paper, or as released (gradient q times that)")
-        ] = "paper",
+        decay: Decay = 0.7,
+        scale: Scale = "paper",
     ) -> None:
         super().__init__(make_net, info)
         width = cast(nn.Linear, self.net.head).in_features

@@ -13,6 +13,11 @@ from longcut.data import Batch, Info
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
 
+Decay = Annotated[float, Field(ge=0, lt=1, description="weight of the old value in each sample's loss average")]
+Scale = Annotated[
+    Literal["paper", "code"], Field(description="GCE as in its paper, or as released (gradient q times that)")
+]
+
 
 def failure_loss(
     batch: Batch,
@@ -54,12 +59,8 @@ class LfF(Method):
         q: Annotated[
             float, Field(gt=0, le=1, description="how much the biased net trusts what it already knows")
         ] = 0.7,
-        decay: Annotated[
-            float, Field(ge=0, lt=1, description="weight of the old value in each sample's loss average")
-        ] = 0.7,
-        scale: Annotated[
-            Literal["paper", "code"], Field(description="GCE as in its paper, or as released (gradient q times that)")
-        ] = "paper",
+        decay: Decay = 0.7,
+        scale: Scale = "paper",
     ) -> None:
         super().__init__(make_net, info)
         self.biased = make_net()

@@ -11,7 +11,7 @@ from longcut import mixing
 from longcut.data import Batch, Info
 from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Method, Recipe, beside
-from longcut.methods.lff import LfF
+from longcut.methods.lff import LfF, Scale
 
 PAIRS = {"anyone": mixing.anyone, "same-label": mixing.same_label}
 BLENDS = {"linear": mixing.linear, "cut": mixing.cut, "keep-both": mixing.keep_both}
@@ -54,9 +54,7 @@ class Mixup(Method):
             Field(description="erm: train on mixtures alone; lff: beside LfF on the samples as they are"),
         ] = "erm",
         mixed_weight: Annotated[float, Field(ge=0, description="weight of the loss on mixtures")] = 1.0,
-        lff_scale: Annotated[
-            Literal["paper", "code"], Field(description="GCE as in its paper, or as released")
-        ] = "paper",
+        lff_scale: Scale = "paper",
     ) -> None:
         super().__init__(make_net, info)
         if base == "lff" and info.task == "regression":

@@ -24,7 +24,7 @@ from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, beside, require_attribute
 from longcut.methods.dfa import DFA
 from longcut.methods.end import EnD
-from longcut.methods.lff import LfF
+from longcut.methods.lff import LfF, Scale
 from longcut.methods.rebias import ReBias
 from longcut.nets import Net
 from longcut.training import Training
@@ -185,9 +185,7 @@ class SelecMix(Method):
         scale: Annotated[
             Literal["paper", "code"], Field(description="GSC's weight: p^q, or q p^q as released")
         ] = "paper",
-        lff_scale: Annotated[
-            Literal["paper", "code"], Field(description="GCE as in its paper, or as released")
-        ] = "paper",
+        lff_scale: Scale = "paper",
     ) -> None:
         super().__init__(make_net, info)
         if pairs == "attribute":
@@ -316,21 +314,21 @@ class SelecMix(Method):
         partners = self.mixes[mode].draw(pool, source, self.generator)
         if source is not pool:
             partners = dataclasses.replace(partners, x=self.augment(partners.x, self.generator))
-        slipped = partners.found & (partners.label == pool.label) & (mode == "B")
-        return pool.with_extra(partners=partners, slipped=slipped)
+        pool = pool.with_extra(partners=partners)
+        return pool.with_extra(slipped=(partners.label == pool.label) & (mode == "B")) if self.slips else pool
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mixed cross-entropy, with the base's loss beside it, plus the biased model's own."""
         partners = batch.extra["partners"]
-        beside = 0.0
+        on_raw = 0.0
         if self.base is not None:
-            beside = self.base.loss(batch)[0]
+            on_raw = self.base.loss(batch)[0]
         elif self.raw_forward:
             with torch.no_grad():
                 self(batch.x)
         mixed = self.blend(self.mixes["A"], batch, partners)  # A and B differ in whom and how much alone
         outputs = (self.base or self).outputs(mixed.x)  # a base stops gradients where its paper does
-        loss = self.mixed_weight * mixing.target_loss(cross_entropy, outputs, mixed.target).mean() + beside
+        loss = self.mixed_weight * mixing.target_loss(cross_entropy, outputs, mixed.target).mean() + on_raw
         if self.lessons > 0:
             loss = loss + self.bias.lesson(batch.x, batch.label)
             self.lessons -= 1
