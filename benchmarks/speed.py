@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ from longcut.bias import ContrastiveBias
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
 from longcut.errors import UserError
-from longcut.fit import Training, fit
+from longcut.fit import Fitted, Training, fit
 from longcut.methods import METHODS, build
 
 SAMPLES = 20 * 1024
@@ -47,18 +48,47 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def ratio(one: Callable[[], object], other: Callable[[], object], pairs: int) -> dict[str, float]:
+def trained(work: Callable[[], Fitted]) -> float:
+    """Seconds of a run's own epochs, without what came before them: the helper of a two-phase method."""
+    return sum(row["seconds"] for row in work().history)
+
+
+def ratio(
+    one: Callable[[], Any], other: Callable[[], Any], pairs: int, measure: Callable[[Any], float] = seconds
+) -> dict[str, float]:
     """Median, smallest and largest of ``one / other`` over alternating calls, after a warm-up of each."""
     one(), other()
-    ratios = [seconds(one) / seconds(other) for _ in range(pairs)]
+    ratios = [measure(one) / measure(other) for _ in range(pairs)]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
-def run_of(method: str, data: Splits, epochs: int = 2, **options: object) -> Callable[[], object]:
+def run_of(method: str, data: Splits, epochs: int = 2, net: str = "mlp", **options: object) -> Callable[[], Fitted]:
     """A run of a method with its default settings, evaluated once at the end."""
     own = METHODS[method].training_defaults
     training = Training(**{"epochs": epochs, "lr": 1e-3, "every": epochs, **own})
-    return lambda: fit(build(method, data.info, options=options), data, training)
+    return lambda: fit(build(method, data.info, net=net, options=options), data, training)
+
+
+def two_phases(data: Splits, pairs: int) -> dict[str, dict[str, float]]:
+    """What watching a net costs it, and what the second phase of each method costs beside ``erm``."""
+    small = replace(data, train=data.train.take(torch.arange(4096)))
+    results = {}
+    for name, net, some in (("mlp", "mlp", data), ("resnet18", "resnet18:stem=imagenet,width=8", small)):
+        erm = run_of("erm", some, net=net)
+        for record in ("online", "evaluated"):
+            watched = run_of("erm", some, net=net, record=record)
+            results[f"erm, record={record} / erm, {name}"] = ratio(watched, erm, pairs, trained)
+        helper = {"helper_epochs": 1, "helper_lr": 1e-4}
+        methods: list[tuple[str, dict[str, Any]]] = [
+            ("jtt", helper),
+            *(("jm1", {"level": level, **helper}) for level in ("input", "early", "output", "random")),
+            ("umix", helper),
+        ]
+        for method, options in methods:
+            what = f"{method} {options.get('level', '')}".strip()
+            second = run_of(method, some, net=net, **options)
+            results[f"{what}, second phase / erm, {name}"] = ratio(second, erm, pairs, trained)
+    return results
 
 
 def barest_loop(data: Splits) -> Callable[[], object]:
@@ -115,6 +145,7 @@ def main() -> None:
         "biased model: resnet18 / tiny, one update of 64": ratio(
             auxiliary_step("resnet18", data, 64), auxiliary_step("tiny", data, 64), 3
         ),
+        **two_phases(data, arguments.pairs),
     }
     if arguments.json:
         print(json.dumps({"torch": torch.__version__, "threads": arguments.threads, "ratios": results}, indent=1))

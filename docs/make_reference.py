@@ -168,7 +168,7 @@ def tables() -> str:
     for name, source in recipes().items():
         found = cells(name)
         columns = dict.fromkeys(f"{cell.data} {cell.column}" for cell in found)
-        runs = sum(len(cell.plans) for cell in found)
+        runs = len({(one.data, one.label, one.seed) for cell in found for one in cell.plans})
         rows.append((code(name), len({cell.row for cell in found}), ", ".join(columns), runs, source))
     return table(("table", "rows", "columns", "runs", "source"), *rows)
 
@@ -177,14 +177,14 @@ def rows_of(paper: str) -> str:
     found: dict[str, tuple[list[str], list[str]]] = {}
     for name in (name for name in recipes() if name.startswith(f"{paper}/")):
         for cell in cells(name):
-            one = cell.plans[0]
             where, whats = found.setdefault(cell.row, ([], []))
-            what = " ".join(filter(None, (code(one.method), listed(one.options))))
-            whats += [what] * (what not in whats)
+            for one in cell.plans[:1]:
+                what = " ".join(filter(None, (code(one.method), listed(one.options))))
+                whats += [what] * (what not in whats)
             where += [name.partition("/")[2]] * (name.partition("/")[2] not in where)
     return table(
         ("row", "tables", "method and options"),
-        *((row, ", ".join(where), "<br>".join(whats)) for row, (where, whats) in found.items()),
+        *((row, ", ".join(where), "<br>".join(whats) or "–") for row, (where, whats) in found.items()),
     )
 
 

@@ -7,8 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_audit_learned import cue_table, judged, view
 
+from longcut import identify
 from longcut.audit.base import Finding, View
 from longcut.audit.learned import Judged, gap
 from longcut.data import Dataset
@@ -109,3 +111,17 @@ def test_with_a_real_biased_model():
     cost = [module.model(View(train, None), audited, Finished(test.label, right), test) for right in rights]
     assert [finding.verdict for finding in cost] == ["alarm", "clear"]
     assert cost[0].statistic > 0.7
+
+
+def test_a_record_of_the_run_is_told_for_both_sides(tmp_path):
+    n = 8
+    audited = judged(np.arange(n) % 2, np.where(np.arange(n) < 2, 1, 0) ^ (np.arange(n) % 2))
+    assert audited.suspected.sum() == 2, "the first two"
+    shown = view(audited.label)
+    correct = torch.full((4, shown.data.info.n_stored), torch.nan, dtype=torch.float16)
+    correct[:, :6] = torch.tensor(
+        [[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1], [1, 0, 1, 1, 1, 1]]
+    ).half()
+    save_file({"correct": correct}, tmp_path / identify.NAME)
+    assert module._while_training(shown, audited, Run(tmp_path, {})) == (pytest.approx(1 / 16), pytest.approx(5 / 8))
+    assert module._while_training(shown, audited, Run(tmp_path / "none", {})) is None

@@ -23,9 +23,22 @@ PAPER: dict[str, Any] = {
     "source": "nobody",
     "metric": "Accuracy",
     "seeds": 2,
-    "data": {"digits": {"few": "colored-digits"}},
-    "settings": {"colored-digits": {"epochs": 3, "net": "mlp:hidden=4"}},
+    "data": {
+        "digits": {"few": "colored-digits"},
+        "worst": {
+            "average": {"spec": "colored-digits", "reads": "train_weighted"},
+            "worst": {"spec": "colored-digits", "reads": "worst_group"},
+            "difference": {"spec": "colored-digits", "reads": "average", "relative": True},
+        },
+    },
+    "settings": {
+        "colored-digits": {"epochs": 3, "net": "mlp:hidden=4", "lff": {"net": "resnet50:weights=FILE,width=2"}}
+    },
     "row": [
+        {"name": "twice", "tables": ["groups"], "method": "jtt", "against": "once", "worst": "unpublished"},
+        {"name": "once", "tables": ["groups"], "method": "erm", "worst": {"worst": [30.0]}},
+        {"name": "theirs", "tables": ["groups"], "worst": {"worst": [40.0]}},
+        {"name": "pretrained", "tables": ["photos"], "method": "lff", "worst": {"worst": [50.0]}},
         {"name": "plain", "tables": ["one"], "method": "erm", "digits": [[20.0, 1.0]]},
         {"name": "mixed", "tables": ["one"], "method": "selecmix", "digits": "unpublished"},
     ],
@@ -70,6 +83,33 @@ def test_every_cell_has_its_first_seed_before_any_has_its_second(sliced: ModuleT
     plans = list(sliced.wanted("paper/one", [], None, {"epochs": "7"}))
     assert [(one.label, one.seed) for one in plans] == [("plain", 0), ("mixed", 0), ("plain", 1), ("mixed", 1)]
     assert {one.training.epochs for one in plans} == {7}
+
+
+def test_a_run_of_several_columns_is_done_once(sliced: ModuleType, tmp_path: Path):
+    plans = list(sliced.wanted("paper/groups", [], None, {}))
+    assert [(one.label, one.seed) for one in plans] == [("twice", 0), ("once", 0), ("twice", 1), ("once", 1)]
+    (difference, base) = sliced.wanted("paper/groups", ["difference"], 1, {})
+    assert (difference.label, base.label) == ("twice", "once"), "what a number is relative to is run, too"
+    command = ["paper/groups", "--seeds", "1", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert sliced.main(command) == 0
+    results = reproduce.run("paper/groups", seeds=1, out=tmp_path / "plain", settings={"epochs": "1"})
+    assert [(r["row"], r["column"], r["seeds"]) for r in results] == [
+        *(("twice", column, 1) for column in ("average", "worst", "difference")),
+        ("once", "worst", 1),
+        ("theirs", "worst", 0),
+    ]
+    assert len(runs.find([tmp_path])) == 2
+
+
+def test_weights_are_named(sliced: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["paper/photos", "--seeds", "1", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "runs")]
+    assert sliced.main(command) == 2
+    assert "pretrained on colored-digits starts from pretrained weights; say where they are" in capsys.readouterr().err
+    assert sliced.main([*command, "--weights", str(tmp_path / "resnet50.pth")]) == 2
+    assert f"there is no file {tmp_path / 'resnet50.pth'}" in capsys.readouterr().err
+    assert sliced.main([*command, "--weights", "none"]) == 0
+    (folder,) = (tmp_path / "runs" / "plain").rglob("run.json")
+    assert json.loads(folder.read_text("utf-8"))["plan"]["net"] == "resnet50:weights=none,width=2"
 
 
 def test_a_run_that_would_not_fit_is_not_begun(sliced: ModuleType):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
+import statistics
 import subprocess
 import sys
 import warnings
@@ -17,6 +19,7 @@ import longcut
 from longcut import runs
 from longcut.cli import app
 from longcut.datasets import DATASETS, Entry
+from longcut.evaluate import METRICS
 from longcut.methods import METHODS
 
 FAST = ("--epochs", "1", "--device", "cpu")
@@ -94,6 +97,7 @@ def test_version():
         "audit",
         "train",
         "compare",
+        "difference",
         "evaluate",
         "predict",
         "export",
@@ -180,6 +184,68 @@ def test_compare_and_go_on():
     assert "lff:q=0.5,decay=0.6" in text
     assert "±" in text
     assert "oracle" in text
+
+
+def test_the_table_says_the_rule_and_every_column():
+    arguments = ("train", "colored-digits", "-m", "erm", "--select", "oracle:worst_group", "--out", "run", *FAST)
+    text = printed(*arguments)
+    assert "epoch chosen by: oracle: best worst group on test" in text
+    for line in ("worst group: accuracy of the worst group, a (label,", "train weighted: mean of the groups'"):
+        assert line in text
+    assert json.loads(Path("run/run.json").read_text())["plan"]["select"] == "oracle:worst_group"
+
+
+def test_the_table_fits_eighty_characters(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = printed("compare", "colored-digits", "--methods", "erm", "--seeds", "2", "--out", "out", *FAST)
+    row = next(line for line in text.splitlines() if line.strip().startswith("erm"))
+    assert len(re.findall(r"\d+\.\d±\d+\.\d", row)) == 6
+    assert "…" not in row
+
+
+def test_difference_of_two_methods():
+    settings = ("--net", "mlp:hidden=8", "--set", "lr=0.01", *FAST)
+    printed("compare", "colored-digits", "--methods", "erm,lff", "--seeds", "2", "--out", "out", *settings)
+    told = printed_json("difference", "out/erm", "out/lff", "--metric", "average", "--draws", "300")
+    mean = [
+        statistics.fmean(runs.read(f"out/{method}-s{seed}").scores()["values"]["average"] for seed in range(2))
+        for method in ("erm", "lff")
+    ]
+    assert told["methods"] == [
+        {"method": "erm", "runs": 2, "value": pytest.approx(mean[0])},
+        {"method": "lff", "runs": 2, "value": pytest.approx(mean[1])},
+    ]
+    found = told["difference"]
+    assert found["value"] == pytest.approx(mean[0] - mean[1], abs=1e-6)
+    assert found["low"] <= found["value"] <= found["high"]
+    assert told["definition"] == METRICS["average"]
+    itself = printed_json("difference", "out/erm-s0", "out/erm-s0")["difference"]
+    assert itself == {"metric": "worst_group", "value": 0, "low": 0, "high": 0, "p": 1}
+    text = printed("difference", "out/erm", "out/lff", "--metric", "train_weighted")
+    assert "Difference " in text
+    assert "95 % interval" in text
+    assert METRICS["train_weighted"] in text.replace("\n", " ")
+    line = refused("difference", "out/erm-s0", "out/lff-s1")
+    assert line.startswith("erm and lff were not judged on the same test sets (the data fingerprints")
+    line = refused("difference", "out", "out/lff")
+    assert line.startswith("out holds runs of 2 settings (erm, lff); name one run, or the runs of one method")
+    assert refused("difference", "out/erm", "out/lff", "--metric", "ece").startswith("ece is no mean of per-sample")
+    assert refused("difference", "out/jtt", "out/lff").startswith("there is no run at or below out/jtt")
+    printed("report", "out", "-o", "page.html")
+    assert "Beside ERM" in Path("page.html").read_text()
+
+
+def test_a_run_from_when_balanced_meant_the_mean_of_the_groups():
+    printed("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    now = printed_json("evaluate", "run")["values"]
+    for path in map(Path, ("run/run.json", "run/history.jsonl")):
+        text = re.sub(r'"balanced": [^\[{]*?,|"balanced": \[.*?\],', "", path.read_text(), flags=re.DOTALL)
+        path.write_text(text.replace('"group_mean"', '"balanced"'))
+    before = printed_json("evaluate", "run")["values"]
+    assert before == {name: value for name, value in now.items() if name != "balanced"}
+    row = runs.read("run").history()[0]["test"]
+    assert "balanced" not in row
+    assert row["group_mean"] > 0
 
 
 def test_the_demo(monkeypatch: pytest.MonkeyPatch):

@@ -305,13 +305,12 @@ def test_a_comparison_is_summed_up(tmp_path: Path):
     ]  # fmt: skip
     assert list(rows[0]) == [
         "method", "options", "dataset", "seed", "epochs", "seconds", "selection",
-        "average", "aligned", "conflicting", "worst_group", "best_average",
+        "average", "aligned", "conflicting", "worst_group", "train_weighted", "best_average",
     ]  # fmt: skip
     assert (rows[0]["dataset"], rows[0]["epochs"], rows[0]["selection"]) == ("blobs", 2, "last")
     values = runs.read(tmp_path / "out" / "erm-s1").record["scores"]["test"]["values"]
-    assert {key: rows[1][key] for key in ("average", "aligned", "conflicting", "worst_group")} == {
-        key: values[key] for key in ("average", "aligned", "conflicting", "worst_group")
-    }
+    names = ("average", "aligned", "conflicting", "worst_group", "train_weighted")
+    assert {name: rows[1][name] for name in names} == {name: values[name] for name in names}
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"erm-s0", "erm-s1", "lff@paper-s0", "lff@paper-s1", "summary.json"} < names
     assert len(names) == 7
@@ -400,7 +399,7 @@ def test_what_a_comparison_refuses_before_it_begins(tmp_path: Path):
 
 
 def record(label: str, seed: int, average: float, conflicting: float | None = 0.5) -> dict:
-    values = {"average": average, "aligned": 1.0, "conflicting": conflicting, "worst_group": 0.0}
+    values = {"average": average, "aligned": 1.0, "conflicting": conflicting, "worst_group": 0.0, "train_weighted": 0.9}
     return {
         "plan": plan("blobs", "erm", seed=seed, label=label).to_dict(),
         "task": "classification",

@@ -24,6 +24,7 @@ from longcut.data import (
     pools,
     split,
     subsample,
+    undersample,
     upweight,
     usual_attribute,
 )
@@ -164,6 +165,53 @@ def test_batch_and_dataset_gather_the_same_rows():
     expected = [[4.0, 5.0], [0.0, 1.0]]
     assert data.gather(rows).tolist() == expected
     assert data.batch(torch.arange(3)).gather(rows).tolist() == expected
+
+
+# --- memberships ------------------------------------------------------------------------------------------------------
+
+MEMBERS = [[True, False], [True, True], [False, False], [False, True]]
+
+
+def test_memberships_are_carried_by_rows_and_named():
+    data = table([0, 1, 0, 1], memberships=np.array(MEMBERS), membership_names=("male", "black"))
+    assert data.info.membership_names == ("male", "black")
+    assert table([0, 1], memberships=[[True], [False]]).info.membership_names == ("0",)
+    for rows in (torch.tensor([3, 1, 1]), torch.tensor([False, True, False, True])):
+        part = data.take(rows)
+        assert part.memberships is not None
+        assert torch.equal(part.memberships, torch.tensor(MEMBERS)[rows])
+    assert table([0, 1]).take(torch.tensor([0])).memberships is None
+
+
+def test_the_whole_of_splits_has_its_memberships_back_in_order():
+    data = table([0, 1, 0, 1], memberships=MEMBERS)
+    train, test = data.take(torch.tensor([3, 0])), data.take(torch.tensor([2, 1]))
+    whole = Splits(train, None, test).whole
+    assert whole.memberships is not None
+    assert whole.memberships.tolist() == MEMBERS
+    partly = Splits(dataclasses.replace(train, memberships=None), None, test).whole
+    assert partly.memberships is None
+
+
+def test_overlapping_groups_are_no_partition():
+    with pytest.raises(UserError, match=r"overlapping groups, .* for evaluation alone, but a method needs a partition"):
+        _ = table([0, 1, 0, 1], memberships=MEMBERS).group
+    both = table([0, 1, 0, 1], [0, 0, 1, 1], memberships=MEMBERS)
+    assert both.group.tolist() == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("memberships", "sentence"),
+    [
+        ([[1, 0]] * 4, r"toy: memberships are int64 of shape \(4, 2\); give True or False"),
+        ([True] * 4, r"bool of shape \(4,\); .* shape \(4, number of groups\)"),
+        (np.zeros((4, 0), dtype=bool), r"bool of shape \(4, 0\)"),
+        ([[True, False]] * 3, "x has 4 rows but membership has 3"),
+    ],
+)
+def test_memberships_of_another_shape_or_kind_are_refused(memberships, sentence: str):
+    with pytest.raises(UserError, match=sentence):
+        table([0, 1, 0, 1], memberships=memberships)
 
 
 # --- as_input ---------------------------------------------------------------------------------------------------------
@@ -628,6 +676,36 @@ def test_balance_gives_what_is_left_over_to_any_group():
     data = table([0, 0, 0, 1, 1])
     larger = {balance(data, "class", generator(seed)).label.bincount().argmax().item() for seed in range(20)}
     assert larger == {0, 1}
+
+
+def test_balance_goes_by_any_ids():
+    data = table([0, 0, 0, 0, 1, 1])
+    drawn = balance(data, torch.tensor([7, 7, 7, 7, 7, 3]), generator(0))
+    assert sorted(drawn.index.tolist())[3:] == [5, 5, 5]
+
+
+@given(labels, st.sampled_from(["class", "group"]), seeds)
+def test_undersample_cuts_all_groups_to_the_smallest_without_repetition(label: list[int], by, seed: int):
+    whole = table(label, [i % 3 % 2 for i in range(len(label))])
+    ids = {"class": whole.label, "group": whole.group}[by]
+    some = undersample(whole, by, generator(seed))
+    smallest = min(Counter(ids.tolist()).values())
+    assert Counter(ids[some.index].tolist()) == dict.fromkeys(set(ids.tolist()), smallest)
+    assert (some.index.diff() > 0).all()
+    assert torch.equal(undersample(whole, ids, generator(seed)).index, some.index)
+
+
+def test_undersample_takes_each_member_equally_often():
+    data, counts = table([0] * 6 + [1] * 2), torch.zeros(8)
+    for seed in range(1500):
+        counts[undersample(data, "class", generator(seed)).index] += 1
+    assert (counts[:6] / 1500 - 1 / 3).abs().max() < 5 * (2 / 9 / 1500) ** 0.5  # five standard errors
+    assert counts[6:].tolist() == [1500, 1500]
+
+
+def test_undersample_refuses_a_regression():
+    with pytest.raises(UserError, match="toy: the targets of a regression are no classes"):
+        undersample(regression(4), "class", generator(0))
 
 
 def test_balance_refuses_a_regression():

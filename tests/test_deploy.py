@@ -61,6 +61,7 @@ CASES = {
     "conv": ("few", "erm", "conv:width=4"),
     "tiny": ("wide", "erm", "tiny:side=6"),  # shrinks the image, by a factor that depends on its size
     "tokens": ("words", "lff", "tokens:width=8"),
+    "transformer": ("words", "erm", "transformer:width=8,heads=2"),
     "regression": ("line", "erm", "mlp:hidden=4,dropout=0.5"),
     "resnet18": ("few", "erm", "resnet18"),
 }
@@ -125,7 +126,9 @@ READERS = {"onnx": from_onnx, "torchscript": from_torchscript, "safetensors": fr
 
 
 @pytest.mark.parametrize("to", FORMATS)
-@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "resnet18")) for c in CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c in ("resnet18", "transformer"))) for c in CASES]
+)
 def test_what_was_exported_says_what_the_run_said(run_of: MakeRun, tmp_path: Path, case: str, to: str):
     run = run_of(case)
     expected, x = run.predictions()["outputs"], stored_samples(run)

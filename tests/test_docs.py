@@ -105,7 +105,8 @@ def understood(*_: Any, **__: Any) -> None:
 def test_commands_exist_with_these_options_methods_and_data(words: list[str], monkeypatch: pytest.MonkeyPatch):
     """Each is run up to where it would train, read or write; files it names need not be there."""
     monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
-    works = ("compare.execute", "compare.compare", "reproduce.compare", "runs.read", "report.write", "datasets.load")
+    works = ("compare.execute", "compare.compare", "compare.seeds_of", "reproduce.compare", "runs.read", "report.write")
+    works += ("datasets.load",)
     for work in works:
         monkeypatch.setattr(f"longcut.{work}", understood)
     result = CliRunner().invoke(app, words)

@@ -267,7 +267,11 @@ def test_target_statistics_are_weighted():
 @pytest.mark.parametrize(
     ("method", "options"),
     # hex takes images alone, and the toy is a table
-    [*((name, None) for name in longcut.METHODS if name != "hex"), ("selecmix", {"base": "lff"})],
+    [
+        *((name, None) for name in longcut.METHODS if name not in ("hex", "dfr")),
+        ("dfr", {"fit_on": "train"}),
+        ("selecmix", {"base": "lff"}),
+    ],
 )
 def test_a_fitted_estimator_can_be_pickled_and_copied(method, options):
     x, y, attribute = toy()

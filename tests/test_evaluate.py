@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,11 +10,13 @@ from fairlearn.metrics import MetricFrame
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, mean_squared_error
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, mean_squared_error, recall_score, roc_auc_score
 from torch import nn
 
 from longcut.data import Dataset, generator
-from longcut.evaluate import METRICS, metrics, predict, sample_values, scores
+from longcut.errors import UserError
+from longcut.evaluate import METRICS, lower_is_better, metrics, paired, paired_sets, predict, sample_values, scores
 
 
 def dataset(label, attribute=None, **info) -> Dataset:
@@ -40,16 +43,23 @@ def test_every_metric_by_hand():
             "aligned": (3 + 1) / (4 + 3),
             "conflicting": (1 + 0) / (2 + 1),
             "worst_group": 0.0,
-            "balanced": (3 / 4 + 1 / 2 + 0 / 1 + 1 / 3) / 4,
+            "group_mean": (3 / 4 + 1 / 2 + 0 / 1 + 1 / 3) / 4,
             "train_weighted": 0.5 * 3 / 4 + 0.1 * 1 / 2 + 0.1 * 0 + 0.3 * 1 / 3,
-        }
+            "worst_class": 1 / 4,
+            "balanced": (4 / 6 + 1 / 4) / 2,
+            "class_difference": 4 / 6 - 1 / 4,
+            "ece": math.nan,
+            "auroc": math.nan,
+        },
+        nan_ok=True,
     )
     assert found.keys() == METRICS.keys()
 
 
 def test_what_is_not_known_is_nan():
     found = metrics(torch.tensor(RIGHT), dataset(LABEL))
-    assert [name for name, value in found.items() if math.isnan(value)] == ["aligned", "conflicting", "train_weighted"]
+    unknown = ["aligned", "conflicting", "train_weighted", "ece", "auroc"]
+    assert [name for name, value in found.items() if math.isnan(value)] == unknown
     assert found["worst_group"] == pytest.approx(1 / 4), "without an attribute, groups are classes"
     no_shortcut = metrics(torch.tensor(RIGHT), dataset(LABEL, ATTRIBUTE))
     assert math.isnan(no_shortcut["aligned"])
@@ -67,7 +77,7 @@ def test_an_empty_group_is_nan_and_counts_zero():
     assert math.isnan(found.groups[1].low)
     assert math.isnan(found.groups[1].high)
     assert found.values["worst_group"] == 0.5, "an empty group is not the worst"
-    assert found.values["balanced"] == 0.75, "an empty group is not in the mean"
+    assert found.values["group_mean"] == 0.75, "an empty group is not in the mean"
     assert math.isnan(found.values["conflicting"])
     assert all(math.isnan(bound) for bound in found.intervals["conflicting"])
 
@@ -101,10 +111,14 @@ def test_groups_against_fairlearn_and_scikit_learn(seed: int):
     assert sum(group.n for group in found.groups) == found.n == 60
     assert found.values["average"] == pytest.approx(frame.overall)
     assert found.values["worst_group"] == pytest.approx(frame.group_min())
-    assert found.values["balanced"] == pytest.approx(frame.by_group.dropna().mean())
-    without = dataset(label, n_classes=3)
-    balanced = metrics(sample_values(one_hot(list(predicted), 3), without), without)["balanced"]
-    assert balanced == pytest.approx(balanced_accuracy_score(label, predicted))
+    assert found.values["group_mean"] == pytest.approx(frame.by_group.dropna().mean())
+    assert found.values["balanced"] == pytest.approx(balanced_accuracy_score(label, predicted))
+    recall = np.atleast_1d(recall_score(label, predicted, average=None))  # type: ignore[reportArgumentType]
+    assert found.values["worst_class"] == pytest.approx(min(recall))
+    pairs = [abs(one - other) for one, other in itertools.combinations(recall, 2)]
+    assert found.values["class_difference"] == pytest.approx(np.mean(pairs), abs=1e-9)
+    without = metrics(sample_values(one_hot(list(predicted), 3), dataset(label)), dataset(label))
+    assert without["group_mean"] == pytest.approx(without["balanced"]), "without an attribute, groups are classes"
 
 
 def test_regression_by_hand_and_against_scikit_learn():
@@ -116,7 +130,8 @@ def test_regression_by_hand_and_against_scikit_learn():
     found = metrics(torch.tensor([2.0, 0.0, 4.0, 0.0]), data)
     assert found["average"] == 1.5
     assert found["worst_group"] == 2.0, "the worst group has the largest error"
-    assert found["balanced"] == 1.5
+    assert found["group_mean"] == 1.5
+    assert [name for name in ("worst_class", "balanced", "class_difference", "ece", "auroc") if found[name] >= 0] == []
     assert metrics(values, data)["average"] == pytest.approx(mean_squared_error(target, output))
     alone = scores(values, Dataset.of(torch.zeros(4, 1), target), draws=20)
     assert [(group.label, group.attribute, group.n) for group in alone.groups] == [(0, None, 4)]
@@ -138,15 +153,269 @@ def test_the_interval_of_an_accuracy_is_that_of_a_binomial(share: float):
 
 def test_scores_are_metrics_with_repeatable_intervals():
     values = torch.tensor(RIGHT)
-    found = scores(values, TEST, TEST)
-    assert found.values == metrics(values, TEST, TEST)
+    outputs = torch.randn(10, 2, generator=generator(3))
+    found = scores(values, TEST, TEST, outputs=outputs)
+    assert found.values == metrics(values, TEST, TEST, outputs=outputs)
+    assert found.values.keys() == found.intervals.keys() == METRICS.keys()
     for name, (low, high) in found.intervals.items():
         assert low <= found.values[name] <= high
-    assert scores(values, TEST, TEST) == found
-    assert scores(values, TEST, TEST, seed=1).intervals != found.intervals
+    assert scores(values, TEST, TEST, outputs=outputs) == found
+    assert scores(values, TEST, TEST, outputs=outputs, seed=1).intervals != found.intervals
     plain = found.to_dict()
     assert plain["groups"][3] == {**vars(found.groups[3])}
     assert plain["n"] == 10
+
+
+# --- published arithmetic ---------------------------------------------------------------------------------------------
+
+
+def counted(counts: tuple[int, ...]) -> Dataset:
+    """Waterbirds by its group counts: land on land, land on water, water on land, water on water."""
+    group = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
+    return dataset(group // 2, group % 2, aligned=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "adjusted", "raw"),
+    [((94.3, 86.7, 87.5, 91.6), 93.33, 90.29), ((94.2, 88.5, 88.9, 90.5), 93.10, 90.98)],
+    ids=["JTT", "JM1"],
+)
+def test_the_two_averages_of_the_just_train_twice_and_just_mix_once_papers(accuracy, adjusted, raw):
+    train, test = counted((3498, 184, 56, 1057)), counted((2255, 2255, 642, 642))
+    found = metrics(torch.tensor(accuracy, dtype=torch.float64)[test.group] / 100, test, train)
+    assert round(100 * found["train_weighted"], 2) == adjusted
+    assert round(100 * found["average"], 2) == raw
+    assert found["worst_group"] == pytest.approx(min(accuracy) / 100)
+    assert found["group_mean"] == pytest.approx(sum(accuracy) / 400)
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_class_difference_is_the_mean_over_pairs_of_classes():
+    # class means 1, 1/2, 0: differences 1/2, 1, 1/2
+    data = dataset([0, 1, 1, 2], n_classes=4)
+    found = metrics(torch.tensor([1.0, 1.0, 0.0, 0.0]), data)
+    assert found["class_difference"] == pytest.approx(2 / 3), "a class without samples is in no pair"
+    assert found["balanced"] == pytest.approx(1 / 2)
+    assert found["worst_class"] == 0
+    alone = metrics(torch.tensor([1.0, 0.0]), dataset([1, 1], n_classes=2))
+    assert math.isnan(alone["class_difference"])
+    assert (alone["balanced"], alone["worst_class"]) == (0.5, 0.5)
+
+
+def test_equal_classes_differ_by_nothing():
+    found = metrics(torch.tensor([1.0, 0.0, 0.0]).repeat(7), dataset(torch.arange(7).repeat_interleave(3)))
+    assert found["class_difference"] == pytest.approx(0, abs=1e-12)
+
+
+def test_which_metrics_are_better_low():
+    assert [name for name in METRICS if lower_is_better(name, "classification")] == ["class_difference", "ece"]
+    assert all(lower_is_better(name, "regression") for name in METRICS)
+
+
+# --- groups that overlap ----------------------------------------------------------------------------------------------
+
+
+def test_overlapping_groups_by_hand():
+    # memberships:    {0}, {0, 1}, {}, {1}, {0, 1}, {}
+    members = [[True, False], [True, True], [False, False], [False, True], [True, True], [False, False]]
+    data = dataset([0, 0, 0, 1, 1, 1], memberships=members, membership_names=("male", "black"))
+    found = scores(torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0, 0.0]), data, data, draws=20)
+    assert [(group.label, group.attribute, group.n, group.value) for group in found.groups] == [
+        (0, 0, 2, 0.5), (0, 1, 1, 0.0), (1, 0, 1, 1.0), (1, 1, 2, 1.0),
+    ]  # fmt: skip
+    assert found.values["average"] == pytest.approx(4 / 6), "over samples, those in no group too"
+    assert found.values["worst_group"] == 0
+    assert found.values["group_mean"] == pytest.approx(2.5 / 4)
+    assert found.values["worst_class"] == pytest.approx(2 / 3)
+    assert math.isnan(found.values["train_weighted"])
+
+
+@given(st.integers(0, 10_000))
+def test_the_sixteen_groups_of_civilcomments_against_a_loop(seed: int):
+    rng = np.random.default_rng(seed)
+    label, identity, right = rng.integers(0, 2, 200), rng.random((200, 8)) < 0.1, rng.random(200) < 0.8
+    black = identity[:, 6].astype(int)  # a training attribute beside the groups of evaluation
+    data = dataset(label, black, n_attributes=2, n_classes=2, aligned=(0, 1), memberships=identity)
+    found = scores(torch.from_numpy(right).float(), data, draws=2)
+    masks = [(label == y) & identity[:, a] for y in (0, 1) for a in range(8)]
+    assert [group.n for group in found.groups] == [mask.sum() for mask in masks]
+    means = [right[mask].mean() for mask in masks if mask.any()]
+    assert [group.value for group in found.groups if group.n] == pytest.approx(means)
+    assert found.values["worst_group"] == pytest.approx(min(means))
+    assert found.values["group_mean"] == pytest.approx(np.mean(means))
+    assert found.values["average"] == pytest.approx(right.mean())
+    assert found.values["conflicting"] == pytest.approx(right[label != black].mean())
+
+
+def test_memberships_that_are_a_partition_are_one():
+    rng = np.random.default_rng(1)
+    label, attribute, right = rng.integers(0, 2, 90), rng.integers(0, 3, 90), torch.from_numpy(rng.random(90)).float()
+    plain = scores(right, dataset(label, attribute), draws=30)
+    again = scores(right, dataset(label, memberships=attribute[:, None] == np.arange(3)), draws=30)
+    for name in ("worst_group", "group_mean", "average", "balanced"):
+        assert again.values[name] == pytest.approx(plain.values[name])
+        assert again.intervals[name] == pytest.approx(plain.intervals[name])
+    assert [g.value for g in again.groups] == pytest.approx([g.value for g in plain.groups])
+    assert [(g.low, g.high) for g in again.groups] == [pytest.approx((g.low, g.high)) for g in plain.groups]
+
+
+def test_overlapping_groups_in_regression():
+    data = Dataset.of(torch.zeros(3, 1), [0.0, 1.0, 2.0], memberships=[[True, True], [True, False], [False, False]])
+    found = scores(torch.tensor([4.0, 0.0, 8.0]), data, draws=5)
+    assert [(group.label, group.attribute, group.value) for group in found.groups] == [(0, 0, 2.0), (0, 1, 4.0)]
+    assert (found.values["worst_group"], found.values["average"]) == (4.0, 4.0)
+
+
+# --- from the outputs -------------------------------------------------------------------------------------------------
+
+
+def judged(outputs: torch.Tensor, label, **info) -> dict[str, float]:
+    data = dataset(label, **info)
+    return metrics(sample_values(outputs, data), data, outputs=outputs)
+
+
+def test_the_calibration_error_by_hand():
+    # confidences 0.9, 0.9, 0.8, 0.6 in bins (0.8, 0.9], (0.7, 0.8], (0.5, 0.6], right 1, 0, 1, 0
+    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], dtype=torch.float64)
+    found = judged((p - 1e-9).log(), [0, 1, 1, 1])
+    assert found["ece"] == pytest.approx((abs(1.8 - 1) + abs(0.8 - 1) + abs(0.6 - 0)) / 4)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 4))
+def test_calibration_and_ranking_against_scikit_learn(seed: int, classes: int):
+    rng = np.random.default_rng(seed)
+    label = np.concatenate([np.arange(classes), rng.integers(0, classes, 60)])
+    outputs = torch.from_numpy(rng.standard_normal((len(label), classes)))
+    if classes == 2:
+        outputs = outputs.mul(2).round()  # many ties
+    found = judged(outputs, label, n_classes=classes)
+    p = outputs.softmax(1).numpy()
+    oracle = roc_auc_score(label, p[:, 1]) if classes == 2 else roc_auc_score(label, p, multi_class="ovr")
+    assert found["auroc"] == pytest.approx(oracle)
+    right, confidence = p.argmax(1) == label, p.max(1)
+    accuracy, mean = calibration_curve(right, confidence, n_bins=10)
+    n = np.histogram(confidence, np.linspace(0, 1, 11))[0]
+    assert found["ece"] == pytest.approx((np.abs(accuracy - mean) * n[n > 0]).sum() / len(label))
+
+
+def test_the_ranking_by_hand():
+    # scores of class 1: 0, 1, 1, 2 with labels 0, 0, 1, 1: pairs (0, 1) (0, 2) won, (1, 1) tied, (1, 2) won
+    outputs = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
+    assert judged(outputs, [0, 0, 1, 1])["auroc"] == 3.5 / 4
+    assert judged(-outputs, [0, 0, 1, 1])["auroc"] == 0.5 / 4
+
+
+def test_a_ranking_of_samples_that_are_all_but_sure_is_kept():
+    margin = torch.tensor([50.0, 60.0, 70.0, 80.0])
+    outputs = torch.stack([torch.zeros(4), margin, torch.full((4,), -9.0)], 1)[:, :2]
+    assert judged(outputs, [0, 0, 1, 1])["auroc"] == 1, "as probabilities in float64 they are all 1"
+
+
+def test_where_a_class_is_absent_its_ranking_is_not_defined():
+    assert math.isnan(judged(torch.rand(3, 2), [1, 1, 1], n_classes=2)["auroc"])
+    assert math.isnan(judged(torch.rand(3, 3), [0, 1, 1], n_classes=3)["auroc"])
+    assert judged(torch.rand(3, 3), [0, 1, 1], n_classes=3)["ece"] >= 0
+    assert math.isnan(judged(torch.full((2, 2), math.inf), [0, 1])["ece"])
+
+
+def test_the_interval_of_a_ranking_is_about_that_of_hanley_and_mcneil():
+    draw = generator(5)
+    label = torch.arange(400) % 2
+    outputs = torch.stack([torch.zeros(400), torch.randn(400, generator=draw) + label], 1)
+    data = dataset(label)
+    found = scores(sample_values(outputs, data), data, outputs=outputs)
+    a, n = found.values["auroc"], 200
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    error = math.sqrt((a * (1 - a) + (n - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (n * n))
+    low, high = found.intervals["auroc"]
+    assert (high - low) / 3.92 == pytest.approx(error, rel=0.15)
+    assert low < a < high
+    assert 0 <= found.intervals["ece"][0] < found.intervals["ece"][1]
+
+
+# --- two methods ------------------------------------------------------------------------------------------------------
+
+BIRDS = counted((300, 300, 90, 90))
+
+
+def rights(accuracy, seed: int, seeds: int = 1, shared: float = 0.7) -> torch.Tensor:
+    """Whether models with these group accuracies are right; what is hard is partly the same for all."""
+    hard, draw = torch.rand(len(BIRDS), generator=generator(seed)), generator(seed, 1)
+    own = torch.rand(seeds, len(BIRDS), generator=draw)
+    level = torch.where(torch.rand(seeds, len(BIRDS), generator=draw) < shared, hard, own)
+    return (level < torch.tensor(accuracy)[BIRDS.group]).float()
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name not in ("ece", "auroc")])
+def test_a_method_does_not_differ_from_itself(metric: str):
+    values = rights((0.9, 0.8, 0.7, 0.9), 0, seeds=2)
+    found = paired(values, values, BIRDS, metric, BIRDS, draws=50)
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("metric", "seeds"), [("average", 1), ("worst_group", 1), ("worst_group", 3)])
+def test_equal_methods_rarely_differ(metric: str, seeds: int):
+    """At a level of 5 %, in 200 draws: two standard errors are 3 points."""
+    accuracy, found = (0.95, 0.85, 0.7, 0.9), []
+    for trial in range(200):
+        both = rights(accuracy, trial, seeds=2 * seeds)
+        found.append(paired(both[:seeds], both[seeds:], BIRDS, metric, draws=300))
+    rejected = np.mean([difference.p < 0.05 for difference in found])
+    outside = np.mean([not difference.low <= 0 <= difference.high for difference in found])
+    assert 0.02 <= rejected <= 0.08
+    assert 0.02 <= outside <= 0.08
+
+
+def test_a_difference_of_averages_against_the_paired_normal_interval():
+    a, b = rights((0.9, 0.85, 0.8, 0.9), 1)[0], rights((0.8, 0.7, 0.6, 0.8), 1)[0]
+    found = paired(a, b, BIRDS, "average", draws=4000)
+    gap = (a - b).double()
+    error = float(gap.std() / math.sqrt(len(gap)))
+    assert found.value == pytest.approx(float(gap.mean()))
+    assert (found.low, found.high) == pytest.approx((found.value - 1.96 * error, found.value + 1.96 * error), abs=0.004)
+    assert found.p == pytest.approx(2 / 4001), "as small as the draws can say"
+    back = paired(b, a, BIRDS, "average", draws=4000)
+    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low))
+    assert found.to_dict()["metric"] == "average"
+
+
+def test_pairing_sees_what_is_hard_for_both():
+    a, b = rights((0.9, 0.8, 0.7, 0.9), 2, seeds=2, shared=0.9).unbind()
+    found = paired(a, b, BIRDS)
+    apart = [high - low for low, high in (scores(v, BIRDS).intervals["worst_group"] for v in (a, b))]
+    assert found.high - found.low < math.hypot(*apart) / 1.5
+
+
+def test_seeds_are_averaged_and_may_be_unequally_many():
+    a, b = rights((0.9, 0.8, 0.7, 0.9), 3, seeds=3), rights((0.9, 0.8, 0.6, 0.9), 4, seeds=2)
+    found = paired(list(a), b, BIRDS)
+    worst = [[metrics(row, BIRDS)["worst_group"] for row in rows] for rows in (a, b)]
+    assert found.value == pytest.approx(np.mean(worst[0]) - np.mean(worst[1]))
+    assert paired(a, b, BIRDS) == found
+    assert paired(a, b, BIRDS, seed=1).low != found.low
+
+
+def test_several_test_sets_are_averaged_and_narrow_the_interval():
+    both = [rights((0.9, 0.8, 0.7, 0.9), 10 + i, seeds=2) for i in range(4)]
+    alone = [paired(a, b, BIRDS) for a, b in both]
+    found = paired_sets([(a, b, BIRDS, None) for a, b in both])
+    assert found.value == pytest.approx(np.mean([one.value for one in alone]))
+    width = math.hypot(*(one.high - one.low for one in alone)) / 4
+    assert found.high - found.low == pytest.approx(width, rel=0.15)
+
+
+def test_what_cannot_be_paired_is_refused():
+    values = torch.ones(len(BIRDS))
+    with pytest.raises(UserError, match=r"unknown metric 'worst': did you mean 'worst_class'\?|unknown metric 'worst'"):
+        paired(values, values, BIRDS, "worst")
+    with pytest.raises(UserError, match=r"ece is no mean of per-sample values.*; choose one of average, "):
+        paired(values, values, BIRDS, "ece")
+    with pytest.raises(UserError, match=r"train_weighted is not defined on the test set; choose another metric"):
+        paired(values, values, BIRDS, "train_weighted")
+    with pytest.raises(UserError, match=r"values of 779 samples, but the test set has 780; compare methods"):
+        paired(values, values[1:], BIRDS)
 
 
 class Double(nn.Module):

@@ -14,7 +14,7 @@ from torch import nn
 
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
-from longcut.fit import Epoch, Training, fit, parse_selection, steps_per_epoch
+from longcut.fit import Epoch, Training, fit, parse_selection, rule_in_words, steps_per_epoch
 from longcut.methods import build
 from longcut.methods.base import Method
 from longcut.methods.erm import ERM
@@ -127,6 +127,13 @@ def test_the_step_schedule_by_hand():
     assert method.rates == pytest.approx([0.5] * 4 + [0.1] * 4 + [0.02] * 2)
 
 
+def test_the_linear_schedule_by_hand():
+    # 3 steps per epoch, 6 in all: it begins with the whole rate, and the step after the last would have none
+    training = Training(epochs=2, batch=4, pool=1, lr=0.6, schedule="linear")
+    method, _ = recorded(training, splits(12))
+    assert method.rates == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
 def test_a_logged_pair_is_a_sum_over_its_own_count():
     class Counting(ERM):
         def loss(self, batch):
@@ -194,19 +201,149 @@ def test_the_average_is_what_is_evaluated():
     assert errors[0] != pytest.approx(errors[1])
 
 
+# --- optimizers and clipping ------------------------------------------------------------------------------------------
+
+
+class Wide(Recorder):
+    """Keeps its weights before the first step, too, and the gradients that each step takes."""
+
+    def step(self, batch, optimizers, backward):
+        if not self.weights:
+            self.weights.append([p.detach().clone() for p in self.net.parameters()])
+        result = super().step(batch, optimizers, backward)
+        self.grads = [
+            *getattr(self, "grads", []),
+            [p.grad.clone() for p in self.net.parameters() if p.grad is not None],
+        ]
+        return result
+
+
+def wide(**training) -> Wide:
+    """A matrix, a kernel and a matrix, with biases and a norm's gain between them; the whole data in every step."""
+    data = splits(8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        stages = [nn.Unflatten(1, (3, 1, 1)), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 4)]
+        method = Wide(lambda: Net(stages, nn.Linear(4, 2)), data.info)
+    fit(method, data, Training(epochs=2, batch=8, pool=1, **training))
+    return method
+
+
+@pytest.mark.parametrize(
+    ("name", "decayed"),
+    # kernel, bias, gain, bias, matrix, bias, matrix, bias
+    [("adamw", [1, 0, 0, 0, 1, 0, 1, 0]), ("adamw-inverted", [0, 1, 1, 1, 0, 1, 0, 1])],
+)
+def test_adamw_by_hand(name, decayed):
+    lr, decay = 0.1, 0.5
+    method = wide(optimizer=name, lr=lr, weight_decay=decay)
+    for i, falls in enumerate(decayed):
+        weight, first, second = (one[i].double() for one in method.weights)
+        g1, g2 = (one[i].double() for one in method.grads)
+        keep = 1 - lr * decay * falls
+        weight = keep * weight - lr * g1 / (g1.abs() + 1e-8)  # both moments are the gradient's, once unbiased
+        torch.testing.assert_close(first, weight, atol=1e-5, rtol=1e-4)
+        mean, square = (0.09 * g1 + 0.1 * g2) / 0.19, (0.000999 * g1**2 + 0.001 * g2**2) / 0.001999
+        weight = keep * first - lr * mean / (square.sqrt() + 1e-8)
+        torch.testing.assert_close(second, weight, atol=1e-5, rtol=1e-4)
+
+
+def test_sgd_by_hand():
+    method = wide(optimizer="sgd", lr=0.1, weight_decay=0.5)
+    for i in range(8):
+        weight, first, second = (one[i].double() for one in method.weights)
+        g1, g2 = (one[i].double() for one in method.grads)
+        velocity = g1 + 0.5 * weight
+        torch.testing.assert_close(first, weight - 0.1 * velocity, atol=1e-6, rtol=1e-5)
+        velocity = 0.9 * velocity + g2 + 0.5 * first
+        torch.testing.assert_close(second, first - 0.1 * velocity, atol=1e-6, rtol=1e-5)
+
+
+def norms(method: Wide) -> list[float]:
+    return [math.sqrt(sum(float(g.square().sum()) for g in grads)) for grads in method.grads]
+
+
+def test_a_long_gradient_is_cut_and_keeps_its_direction():
+    free, cut = wide(optimizer="sgd", lr=1e-9), wide(optimizer="sgd", lr=1e-9, clip=0.25)
+    assert min(norms(free)) > 0.3
+    assert norms(cut) == pytest.approx([0.25, 0.25], abs=1e-5)
+    for a, b in zip(free.grads[0], cut.grads[0], strict=True):
+        torch.testing.assert_close(a / norms(free)[0], b / 0.25, atol=1e-5, rtol=1e-4)
+
+
+def test_a_gradient_that_is_short_enough_keeps_its_bits():
+    free, cut = wide(lr=0.1), wide(lr=0.1, clip=100)
+    assert all(torch.equal(a, b) for a, b in zip(free.weights[-1], cut.weights[-1], strict=True))
+
+
+def test_each_player_has_a_gradient_of_its_own():
+    """The second optimizer's gradient is a thousand times as long, and takes nothing from the first's."""
+
+    class Two(Wide):
+        def optimizers(self, training) -> list[torch.optim.Optimizer]:
+            first, second = self.net.parameters()
+            return [torch.optim.SGD([first], lr=1e-9), torch.optim.SGD([second], lr=1e-9)]
+
+        def loss(self, batch):
+            first, second = self.net.parameters()
+            return 0.1 * first.sum() + 1000 * second.sum(), {}
+
+    method = Two(linear, splits().info)
+    fit(method, splits(8), Training(epochs=1, batch=8, pool=1, clip=2))
+    first, second = method.grads[0]
+    torch.testing.assert_close(first, torch.full((2, 3), 0.1))  # of norm 0.24
+    torch.testing.assert_close(second, torch.full((2,), math.sqrt(2)))  # of norm 2
+
+
+@pytest.mark.parametrize(
+    ("name", "net", "kinds"),
+    [
+        ("erm", "mlp:hidden=4", ["SGD"]),
+        ("lff", "mlp:hidden=4", ["SGD"]),
+        ("selecmix", "mlp:hidden=4", ["SGD", "Adam"]),  # a biased model keeps its own
+        ("rebias", "conv:width=2", ["SGD", "Adam"]),
+    ],
+)
+def test_the_optimizer_is_that_of_the_main_network(name, net, kinds):
+    info = splits().info if net.startswith("mlp") else dataclasses.replace(splits().info, shape=(3, 8, 8), kind="image")
+    built = build(name, info, net=net).optimizers(Training(optimizer="sgd", weight_decay=0.25))
+    assert [type(one).__name__ for one in built] == kinds
+    assert built[0].param_groups[0]["momentum"] == 0.9
+    assert built[0].param_groups[0]["weight_decay"] == 0.25
+
+
+def test_the_linear_head_alone_has_a_decayed_and_a_spared_group():
+    method = build("erm", splits().info, net="mlp:hidden=4")
+    (built,) = method.optimizers(Training(optimizer="adamw", weight_decay=0.1))
+    sizes = [(group["weight_decay"], [p.ndim for p in group["params"]]) for group in built.param_groups]
+    assert sizes == [(0.1, [2, 2]), (0.0, [1, 1])]
+
+
+def test_an_unknown_optimizer():
+    method = build("erm", splits().info, net="mlp:hidden=4")
+    with pytest.raises(UserError, match="unknown optimizer 'sdg': did you mean 'sgd'"):
+        fit(method, splits(), Training(optimizer="sdg"))  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match="optimizer=rmsprop is not allowed; give adam or adamw or adamw-inverted or sgd"
+    ):
+        validate("training", Training, {"optimizer": "rmsprop"})
+    with pytest.raises(UserError, match="clip=-1 is not allowed; give a number at least 0"):
+        validate("training", Training, {"clip": -1})
+
+
 # --- selection --------------------------------------------------------------------------------------------------------
 
 
 class Staged(Net):
-    """Right about a sample (its rank in [0, 1), its label, its split) where the rank is below the split's level."""
+    """Right about a sample (its rank in [0, 1), its label, its split) where the rank is below the split's reach."""
 
     def __init__(self):
         super().__init__([], nn.Identity())
-        self.register_buffer("levels", torch.zeros(3))
+        self.register_buffer("reach", torch.zeros(3))
         self.dummy = nn.Parameter(torch.zeros(()))
 
     def forward(self, x):
-        right = x[:, 0] < self.get_buffer("levels")[x[:, 2].long()]
+        right = x[:, 0] < self.get_buffer("reach")[x[:, 2].long()]
         wrong_label = 1 - x[:, 1]
         return torch.eye(2)[torch.where(right, x[:, 1], wrong_label).long()] + 0 * self.dummy
 
@@ -218,7 +355,7 @@ class Scripted(Method):
     script = ((0.2, 0.9), (0.8, 0.1), (0.5, 0.5), (0.8, 0.9))
 
     def on_epoch(self, epoch, epochs):
-        self.net.get_buffer("levels")[1:] = torch.tensor(self.script[epoch])
+        self.net.get_buffer("reach")[1:] = torch.tensor(self.script[epoch])
 
     def loss(self, batch):
         return self(batch.x).mean() * 0 + 2.5, {"half": torch.tensor(0.5), "rows": torch.tensor(float(len(batch)))}
@@ -238,14 +375,33 @@ def staged_run(select: str, **training):
 
 
 @pytest.mark.parametrize(
-    ("select", "epoch"), [("last", 4), ("best:average", 2), ("best:balanced", 2), ("oracle", 1)]
+    ("select", "epoch"),
+    [
+        ("last", 4),
+        ("best:average", 2),
+        ("best:balanced", 2),
+        ("best:worst_class", 2),
+        ("best:ece", 2),  # every confidence is 0.73: the lowest error is where the accuracy is nearest
+        ("oracle", 1),
+        ("oracle:worst_group", 1),
+        ("oracle:ece", 1),
+    ],
 )  # of equals, the first
 def test_selection_takes_the_best_epoch_and_its_weights(select: str, epoch: int):
     fitted = staged_run(select)
     assert fitted.epoch == epoch
-    assert fitted.method.net.get_buffer("levels")[1:].tolist() == pytest.approx(Scripted.script[epoch - 1])
+    assert fitted.method.net.get_buffer("reach")[1:].tolist() == pytest.approx(Scripted.script[epoch - 1])
     assert [row["valid"]["average"] for row in fitted.history] == pytest.approx([0.2, 0.8, 0.5, 0.8])
     assert [row["test"]["average"] for row in fitted.history] == pytest.approx([0.9, 0.1, 0.5, 0.9])
+
+
+def test_the_lowest_class_difference_is_the_best(monkeypatch: pytest.MonkeyPatch):
+    # labels alternate, so 5, 4, 7 and 9 right of 20 are 3 and 2, 2 and 2, 4 and 3, 5 and 4 of the classes
+    monkeypatch.setattr(Scripted, "script", ((0.25, 0.2), (0.2, 0.25), (0.35, 0.2), (0.45, 0.2)))
+    fitted = staged_run("best:class_difference")
+    assert [row["valid"]["class_difference"] for row in fitted.history] == pytest.approx([0.1, 0, 0.1, 0.1])
+    assert fitted.epoch == 2
+    assert staged_run("oracle:class_difference").epoch == 1
 
 
 def test_only_evaluated_epochs_can_be_selected_and_the_last_always_is():
@@ -265,11 +421,11 @@ def test_the_history_holds_means_over_the_steps():
 def test_a_regression_selects_the_lowest_error():
     class Constant(Scripted):
         def on_epoch(self, epoch, epochs):
-            self.net.get_buffer("levels")[0] = (3.0, 1.0, 2.0)[epoch]
+            self.net.get_buffer("reach")[0] = (3.0, 1.0, 2.0)[epoch]
 
     class Level(Staged):
         def forward(self, x):
-            return self.get_buffer("levels")[:1].expand(len(x), 1) + 0 * self.dummy
+            return self.get_buffer("reach")[:1].expand(len(x), 1) + 0 * self.dummy
 
     data = Dataset.of(torch.zeros(4, 1), torch.zeros(4))
     fitted = fit(Constant(Level, data.info), Splits(data, data, data), Training(epochs=3), select="best:average")
@@ -281,6 +437,14 @@ def test_selection_rules_are_read():
     assert parse_selection("last") == ("", "")
     assert parse_selection("oracle") == ("test", "average")
     assert parse_selection("best:conflicting") == ("valid", "conflicting")
+    assert parse_selection("oracle:worst_group") == ("test", "worst_group")
+
+
+def test_selection_rules_are_said():
+    assert rule_in_words("last") == "last epoch"
+    assert rule_in_words("best:class_difference") == "best class difference on validation"
+    assert rule_in_words("oracle") == "oracle: best average on test"
+    assert rule_in_words("oracle:worst_group") == "oracle: best worst group on test"
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
@@ -305,12 +469,13 @@ class Helped(ERM):
                 mine += 0.5 * other + 0.01 * torch.randn(1) + 0.01 * torch.randn(1, generator=self.generator)
 
 
-def helped(seed: int = 0, on_epoch=None, state=None):
+def helped(seed: int = 0, on_epoch=None, state=None, **how):
     data = splits()
     with torch.random.fork_rng():
         torch.manual_seed(1)
         method = Helped(lambda: Net([nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))], nn.Linear(4, 2)), data.info)
-    training = Training(epochs=4, batch=4, pool=2, lr=0.05, average=0.5, schedule="cosine")
+    how = {"average": 0.5, "schedule": "cosine", **how}
+    training = Training(epochs=4, batch=4, pool=2, lr=0.05, **how)
     return fit(method, data, training, seed=seed, select="best:average", on_epoch=on_epoch, state=state)
 
 
@@ -319,7 +484,15 @@ def numbers(fitted) -> tuple:
     return [p.tolist() for p in fitted.method.net.state_dict().values()], rows, fitted.epoch
 
 
-def test_a_run_resumed_at_any_epoch_ends_with_the_same_bits():
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"optimizer": "adamw", "weight_decay": 0.1, "clip": 0.5, "schedule": "linear"},
+        {"optimizer": "sgd", "clip": 0.1, "average": 0.0},
+    ],
+)
+def test_a_run_resumed_at_any_epoch_ends_with_the_same_bits(how):
     saved: list[bytes] = []
 
     def save(epoch: Epoch) -> None:
@@ -327,12 +500,12 @@ def test_a_run_resumed_at_any_epoch_ends_with_the_same_bits():
         torch.save(epoch.state(), file)
         saved.append(file.getvalue())
 
-    whole = numbers(helped(on_epoch=save))
+    whole = numbers(helped(on_epoch=save, **how))
     assert len(saved) == 4
     torch.rand(7)  # the state of the world does not matter
     for content in saved:
         state = torch.load(io.BytesIO(content), weights_only=True)
-        assert numbers(helped(state=state)) == whole
+        assert numbers(helped(state=state, **how)) == whole
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
@@ -411,7 +584,7 @@ def test_a_class_with_too_few_samples(label: list[int], message: str):
     assert message in failing(Splits(data, None, data))
 
 
-@pytest.mark.parametrize("select", ["first", "best", "best:", "oracle:average"])
+@pytest.mark.parametrize("select", ["first", "best", "best:", "oracle:", "last:average"])
 def test_an_unknown_selection_rule(select: str):
     with pytest.raises(UserError, match=f"selection rule '{select}' is not known; use last, best:METRIC"):
         parse_selection(select)
@@ -420,6 +593,15 @@ def test_an_unknown_selection_rule(select: str):
 def test_selection_by_an_unknown_metric():
     with pytest.raises(UserError, match="unknown metric 'worst-group': did you mean 'worst_group'"):
         parse_selection("best:worst-group")
+    with pytest.raises(UserError, match="unknown metric 'avrage': did you mean 'average'"):
+        parse_selection("oracle:avrage")
+
+
+def test_overlapping_groups_are_no_partition_for_a_method_that_needs_one():
+    data = Dataset.of(torch.zeros(4, 3), [0, 1, 0, 1], name="comments", memberships=torch.ones(4, 8, dtype=torch.bool))
+    message = failing(Splits(data, None, data), "lisa")
+    assert message.startswith("comments has overlapping groups, which are for evaluation alone, but a method needs a")
+    assert fit(build("erm", data.info, net="mlp:hidden=4"), Splits(data, data, data), Training(epochs=1)).epoch == 1
 
 
 @pytest.mark.parametrize("milestones", ["2", "0.5,0.7", "", "0.5-"])

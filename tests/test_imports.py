@@ -22,7 +22,7 @@ ROWS = [
     {"errors"},
     {"data", "options", "sources", "training"},
     {"mixing", "losses", "contrast", "penalties", "nets", "augment"},
-    {"bias"},
+    {"bias", "identify"},
     {"methods"},
     {"fit", "evaluate"},
     {"runs"},

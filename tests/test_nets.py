@@ -1,25 +1,37 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from longcut import nets
-from longcut.data import Info, generator
+from longcut.data import Dataset, Info, Splits, generator
 from longcut.errors import UserError
+from longcut.fit import fit
+from longcut.methods import build as build_method
 from longcut.nets import NETS, build
+from longcut.training import Training
 
 IMAGE = Info("pictures", (3, 32, 32), 10, kind="image")
 TABLE = Info("people", (7,), 3, kind="table")
 TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
-SPECS = [*sorted(NETS), "resnet18:stem=imagenet", "resnet18:width=4", "stack:kernel=1"]
-IMAGE_SPECS = [spec for spec in SPECS if spec != "tokens"]
+DEEP = ["densenet121:growth=4", "resnet50:width=4", "resnet50:width=4,norm=frozen"]
+IMAGE_SPECS = [
+    *sorted(NETS.keys() - {"densenet121", "hf", "resnet50", "tokens", "transformer"}),  # hf: tests/test_hub_nets.py
+    *("resnet18:stem=imagenet", "resnet18:width=4", "resnet18:width=4,inputs=imagenet", "stack:kernel=1"),
+]
+TOKEN_SPECS = ["tokens", "tiny", "transformer", "transformer:width=8,heads=2,layers=1,pool=first"]
 FITS = [
     *((spec, IMAGE) for spec in IMAGE_SPECS),
+    *((spec, Info("pictures", (3, 64, 64), 10, kind="image")) for spec in DEEP),
     *((spec, TABLE) for spec in ("mlp", "tiny")),
-    *((spec, TOKENS) for spec in ("tokens", "tiny")),
+    *((spec, TOKENS) for spec in TOKEN_SPECS),
 ]
 
 
@@ -76,7 +88,14 @@ def test_every_parameter_learns(spec, info):
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 21), (3, 40, 9), (2, 9, 9)])
-@pytest.mark.parametrize("spec", IMAGE_SPECS)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(s for s in IMAGE_SPECS if "inputs" not in s),
+        "densenet121:growth=2,inputs=unit",
+        "resnet50:width=2,inputs=unit",
+    ],
+)
 def test_images_small_odd_and_not_square(spec, shape):
     info = Info("pictures", shape, 4, kind="image")
     output = build(spec, info).eval()(inputs(info, 1))
@@ -91,6 +110,9 @@ def test_images_small_odd_and_not_square(spec, shape):
         ("conv", TOKENS, r"net 'conv' needs images \(C, H, W\), but reviews has shape \(12,\); use net 'tokens'"),
         ("resnet18", TOKENS, r"net 'resnet18' needs images .*; use net 'tokens'"),
         ("mlp", TOKENS, "net 'mlp' needs numbers, but reviews holds token ids; use net 'tokens'"),
+        ("resnet50", TABLE, r"net 'resnet50' needs images \(C, H, W\), but people has shape \(7,\); use net 'mlp'"),
+        ("densenet121", TOKENS, r"net 'densenet121' needs images .*; use net 'tokens'"),
+        ("transformer", TABLE, "net 'transformer' needs token ids, but people is of kind 'table'; use net 'mlp'"),
         ("tokens", IMAGE, "net 'tokens' needs token ids, but pictures is of kind 'image'; use net 'mlp' or 'conv'"),
         ("tokens", TABLE, "net 'tokens' needs token ids, but people is of kind 'table'; use net 'mlp' or 'conv'"),
     ],
@@ -98,6 +120,41 @@ def test_images_small_odd_and_not_square(spec, shape):
 def test_data_that_a_net_does_not_take(spec, info, message):
     with pytest.raises(UserError, match=message):
         build(spec, info)
+
+
+@pytest.mark.parametrize(
+    ("spec", "info", "levels"),
+    [
+        ("mlp", IMAGE, (0, 2, 3, 4)),
+        ("mlp:hidden=5", TABLE, (0, 2)),
+        ("conv", IMAGE, (0, 1, 2, 3, 4, 5)),
+        ("conv:side=10", IMAGE, (0, 2, 3, 4, 5, 6)),  # a shrunken image is no level of its own
+        ("stack", IMAGE, (0, 1, 2, 3, 4, 5)),
+        ("tiny", IMAGE, (0, 2, 3, 5)),
+        ("tokens", TOKENS, (1, 3)),  # ids cannot be mixed, their embeddings can
+        ("transformer", TOKENS, (1,)),  # the pooled features
+        ("resnet50:width=2", IMAGE, (0, 3, 4, 5, 6, 7)),
+        ("resnet50:width=2,inputs=unit", IMAGE, (0, 2, 3, 4, 5, 6)),
+        ("densenet121:growth=2", IMAGE, (0, 3, 4, 5, 6, 7)),
+        ("resnet18", IMAGE, (0, 2, 3, 4, 5, 6)),  # early is behind the first residual stage
+        ("resnet18:inputs=cifar", IMAGE, (0, 3, 4, 5, 6, 7)),
+    ],
+)
+def test_levels_at_which_samples_may_be_mixed(spec, info, levels):
+    net = build(spec, info)
+    assert net.levels == levels
+    assert net.levels[-1] == len(net.stages)
+
+
+@pytest.mark.parametrize(("spec", "info", "levels"), [("mlp", TABLE, (0, 1)), ("tokens", TOKENS, (1,))])
+def test_the_two_encoders_of_dfa_are_one_stage(spec, info, levels):
+    assert build_method("dfa", info, net=spec).net.levels == levels
+
+
+def test_levels_can_be_given():
+    stages = [nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 4), nn.Tanh()]
+    assert nets.Net(stages, nn.Linear(4, 2)).levels == (0, 1, 3, 4)
+    assert nets.Net(stages, nn.Linear(4, 2), levels=[0, 4]).levels == (0, 4)
 
 
 # --- how large --------------------------------------------------------------------------------------------------------
@@ -128,6 +185,8 @@ def residual_stages() -> int:
         # published: DFA's and SelecMix's net for Colored MNIST; ResNet-18 for ImageNet (torchvision states 11,689,512)
         ("mlp", (3, 28, 28), 10, 247_186),
         ("resnet18:stem=imagenet", (3, 224, 224), 1000, 11_689_512),
+        ("resnet50", (3, 224, 224), 1000, 25_557_032),  # torchvision states this, and the next
+        ("densenet121", (3, 224, 224), 1000, 7_978_856),
         ("resnet18:stem=imagenet", (3, 32, 32), 10, 11_176_512 + 5_130),
         ("resnet18:stem=cifar", (3, 32, 32), 10, 11_168_832 + 5_130),
         # derived, layer by layer
@@ -190,7 +249,10 @@ def test_inputs_are_standardised_by_cifars_statistics():
 @pytest.mark.parametrize(
     ("spec", "channels", "message"),
     [
-        ("resnet18:inputs=imagenet", 3, "unknown inputs 'imagenet'"),
+        ("resnet18:inputs=imagnet", 3, "unknown inputs 'imagnet': did you mean 'imagenet'"),
+        ("resnet50", 1, "inputs=imagenet needs three channels, but pictures has 1; use inputs=unit"),
+        ("densenet121", 4, "inputs=imagenet needs three channels, but pictures has 4; use inputs=unit"),
+        ("resnet50:norm=frosen", 3, "unknown norm 'frosen': did you mean 'frozen'"),
         ("resnet18:inputs=cifar", 1, "inputs=cifar needs three channels, but pictures has 1; use inputs=unit"),
         ("stack:kernel=4", 3, "kernel=4 is even; give an odd number, such as 7"),
     ],
@@ -338,7 +400,286 @@ def test_refuses_an_unknown_stem():
         build("resnet18:stem=cifr", IMAGE)
 
 
+# --- pretrained images ------------------------------------------------------------------------------------------------
+
+
+def resnet50_state(width: int = 2, classes: int = 7) -> dict[str, Tensor]:
+    """Random weights under the names that torchvision's ResNet-50 has."""
+    draw = generator(4)
+    state: dict[str, Tensor] = {}
+
+    def convolution(name: str, c: int, out: int, kernel: int) -> None:
+        state[f"{name}.weight"] = torch.randn(out, c, kernel, kernel, generator=draw) * math.sqrt(2 / (c * kernel**2))
+
+    def norm(name: str, c: int) -> None:
+        state[f"{name}.weight"] = torch.rand(c, generator=draw) + 0.5
+        state[f"{name}.bias"] = 0.1 * torch.randn(c, generator=draw)
+        state[f"{name}.running_mean"] = 0.1 * torch.randn(c, generator=draw)
+        state[f"{name}.running_var"] = torch.rand(c, generator=draw) + 0.5
+        state[f"{name}.num_batches_tracked"] = torch.tensor(17)
+
+    convolution("conv1", 3, width, 7)
+    norm("bn1", width)
+    seen = width
+    for i, depth in enumerate((3, 4, 6, 3)):
+        inner = width * 2**i
+        for block in range(depth):
+            name = f"layer{i + 1}.{block}"
+            for j, (a, b, kernel) in enumerate([(seen, inner, 1), (inner, inner, 3), (inner, 4 * inner, 1)], 1):
+                convolution(f"{name}.conv{j}", a, b, kernel)
+                norm(f"{name}.bn{j}", b)
+            if block == 0:
+                convolution(f"{name}.downsample.0", seen, 4 * inner, 1)
+                norm(f"{name}.downsample.1", 4 * inner)
+            seen = 4 * inner
+    state["fc.weight"], state["fc.bias"] = torch.randn(classes, seen, generator=draw), torch.zeros(classes)
+    return state
+
+
+def resnet50_by_hand(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Features of images in [0, 1]."""
+
+    def apply(x: Tensor, convolution: str, norm: str, stride: int = 1) -> Tensor:
+        weight = state[f"{convolution}.weight"]
+        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2)
+        mean, variance = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
+        x = (x - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt()
+        return x * state[f"{norm}.weight"][:, None, None] + state[f"{norm}.bias"][:, None, None]
+
+    x = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    x = F.max_pool2d(apply(x, "conv1", "bn1", 2).relu(), 3, 2, 1)
+    for i, depth in enumerate((3, 4, 6, 3), 1):
+        for block in range(depth):
+            name, stride = f"layer{i}.{block}", 2 if i > 1 and block == 0 else 1
+            y = apply(x, f"{name}.conv1", f"{name}.bn1").relu()
+            y = apply(y, f"{name}.conv2", f"{name}.bn2", stride).relu()  # the stride is on the 3x3
+            y = apply(y, f"{name}.conv3", f"{name}.bn3")
+            x = x if block else apply(x, f"{name}.downsample.0", f"{name}.downsample.1", stride)
+            x = (x + y).relu()
+    return x.mean((2, 3))
+
+
+PHOTOS = Info("photos", (3, 72, 50), 2, kind="image")
+
+
+def saved(state: dict[str, Tensor], path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("counted", [True, False])
+def test_resnet50_takes_torchvisions_weights(tmp_path, file, counted):
+    state = resnet50_state()
+    assert len(state) == 320  # 53 convolutions, each with five tensors of its norm, and a head of two
+    if not counted:  # older files do not count batches
+        state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    net = build(f"resnet50:width=2,weights={saved(state, tmp_path / file)}", PHOTOS).eval()
+    x = inputs(PHOTOS)
+    features = net.features(x)
+    torch.testing.assert_close(features, resnet50_by_hand(state, x), atol=1e-4, rtol=1e-4)
+    assert features.std() > 0.01
+    assert net(x).shape == (4, 2)  # with a head of its own
+
+
+def test_every_weight_of_resnet50_is_taken(tmp_path):
+    state = resnet50_state()
+    spec = f"resnet50:width=2,norm=frozen,inputs=unit,weights={saved(state, tmp_path / 'weights.pth')}"
+    taken = build(spec, PHOTOS).stages.state_dict()
+    assert len(taken) == 318  # all but the head
+    known = {value.sum().item() for name, value in state.items() if not name.startswith("fc.")}
+    assert {value.sum().item() for value in taken.values()} == known
+
+
+def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: without(state, "layer3.5.conv2.weight"), "Missing key"),
+        (lambda state: state | {"conv1.weight": torch.zeros(2, 1, 7, 7)}, "size mismatch"),
+        (lambda state: {f"model.{key}": value for key, value in state.items()}, "key"),
+        (lambda state: {"state_dict": state}, "key"),
+        (lambda state: torch.zeros(3), "has no attribute 'items'"),
+    ],
+)
+def test_weights_that_do_not_fit(tmp_path, change, message):
+    path = tmp_path / "weights.pth"
+    torch.save(change(resnet50_state()), path)
+    with pytest.raises(UserError, match=rf"the weights in .*weights.pth do not fit \(.*{message}.*resnet50-0676ba61"):
+        build(f"resnet50:width=2,weights={path}", PHOTOS)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_that_are_none(tmp_path, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    with pytest.raises(UserError, match=rf"there is no file .*weights.{suffix}; give torchvision's ResNet50_Weights"):
+        build(f"resnet50:width=2,weights={path}", PHOTOS)
+    path.write_bytes(b"hello, I hold no weights")
+    with pytest.raises(UserError, match="do not fit"):
+        build(f"resnet50:width=2,weights={path}", PHOTOS)
+
+
+def test_nothing_in_a_weights_file_is_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"conv1.weight": Evil()}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="do not fit"):
+        build(f"resnet50:width=2,weights={tmp_path / 'weights.pth'}", PHOTOS)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_frozen_statistics_survive_training(tmp_path, average):
+    """What is seen in training is what is seen in evaluation; factors and offsets learn."""
+    info = Info("photos", (3, 32, 32), 2, kind="image")
+    path = saved(resnet50_state(), tmp_path / "weights.pth")
+    method = build_method("erm", info, net=f"resnet50:width=2,norm=frozen,weights={path}")
+    x = inputs(info)
+    with torch.no_grad():
+        torch.testing.assert_close(method.train().net(x), method.eval().net(x))
+    before = {name: value.clone() for name, value in method.net.state_dict().items()}
+    data = Dataset.of((255 * inputs(info, 12)).byte(), torch.arange(12) % 2)
+    after = fit(method, Splits(data, None, data), Training(epochs=2, batch=4, average=average)).method.net.state_dict()
+    for name, value in before.items():
+        frozen = "running" in name or "num_batches" in name
+        assert torch.equal(value, after[name]) == frozen, name
+
+
+def test_running_statistics_move_without_freezing():
+    net = build("resnet50:width=2", PHOTOS)
+    before = {name: value.clone() for name, value in net.named_buffers() if "running" in name}
+    net(inputs(PHOTOS))
+    assert not any(torch.equal(value, dict(net.named_buffers())[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("spec", "sizes"),
+    [
+        ("resnet50:width=4", [(4, 16, 16), (16, 16, 16), (32, 8, 8), (64, 4, 4), (128, 2, 2), (128,)]),
+        # 12 channels behind each layer more, the half of them between two blocks
+        ("densenet121:growth=4", [(8, 16, 16), (32, 16, 16), (64, 8, 8), (128, 4, 4), (128, 2, 2), (128,)]),
+    ],
+)
+def test_sizes_along_the_deep_nets(spec, sizes):
+    x, found = inputs(Info("photos", (3, 64, 64), 2, kind="image")), []
+    for stage in build(spec, Info("photos", (3, 64, 64), 2, kind="image")).stages:
+        x = stage(x)
+        found.append(tuple(x.shape[1:]))
+    assert found == [(3, 64, 64), *sizes]
+
+
+def test_a_dense_layer_keeps_what_it_sees():
+    stage: Any = build("densenet121:growth=4", PHOTOS).eval().stages[2]
+    x = torch.randn(2, 8, 6, 6, generator=generator(0))
+    y = stage[0](x)
+    assert torch.equal(y[:, :8], x) and y.shape[1] == 12
+    hidden = stage[0].conv1((x / math.sqrt(1 + 1e-5)).relu())  # statistics that have seen nothing are 0 and 1
+    new = stage[0].conv2((hidden / math.sqrt(1 + 1e-5)).relu())
+    torch.testing.assert_close(y[:, 8:], new)
+
+
+def test_a_blank_net_needs_no_file(tmp_path):
+    path = saved(resnet50_state(), tmp_path / "weights.pth")
+    spec = f"resnet50:weights={path},width=2,norm=frozen"
+    trained = build(spec, PHOTOS)
+    path.unlink()
+    again = build(nets.blank(spec), PHOTOS)
+    again.load_state_dict(trained.state_dict())
+    assert torch.equal(again.eval()(inputs(PHOTOS)), trained.eval()(inputs(PHOTOS)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "blank"),
+    [
+        ("resnet50", "resnet50:weights=none"),
+        ("hf:name=x,weights=pretrained", "hf:name=x,weights=none"),
+        ("resnet18:width=4", "resnet18:width=4"),
+        ("unheard of", "unheard of"),
+    ],
+)
+def test_blank_specs(spec, blank):
+    assert nets.blank(spec) == blank
+
+
 # --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def naive_transformer(net: nets.Net, ids: list[int], heads: int) -> Tensor:
+    """A sentence at a time, a head at a time, and each attention written as a softmax."""
+
+    def norm(y: Tensor, layer: Any) -> Tensor:
+        y = y - y.mean(1, keepdim=True)
+        return y / (y.square().mean(1, keepdim=True) + 1e-5).sqrt() * layer.weight + layer.bias
+
+    stage: Any = net.stages[0]
+    width = net.width // heads
+    y = torch.stack([stage.token.weight[i] + stage.position.weight[place] for place, i in enumerate(ids)])
+    for layer in stage.encoder.layers:
+        z = norm(y, layer.norm1)
+        query, key, value = (z @ layer.self_attn.in_proj_weight.T + layer.self_attn.in_proj_bias).chunk(3, 1)
+        seen = []
+        for h in range(heads):
+            at = slice(h * width, (h + 1) * width)
+            weight = torch.softmax(query[:, at] @ key[:, at].T / math.sqrt(width), 1)
+            seen.append(weight @ value[:, at])
+        y = y + torch.cat(seen, 1) @ layer.self_attn.out_proj.weight.T + layer.self_attn.out_proj.bias
+        z = norm(y, layer.norm2) @ layer.linear1.weight.T + layer.linear1.bias
+        z = z * 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+        y = y + z @ layer.linear2.weight.T + layer.linear2.bias
+    y = norm(y, stage.encoder.norm)
+    return y[0] if stage.pool == "first" else y.mean(0)
+
+
+@pytest.mark.parametrize("pool", ["mean", "first"])
+@pytest.mark.parametrize("grad", [True, False])  # torch takes another way where no gradient is wanted
+def test_transformer_is_attention_by_hand_and_does_not_see_padding(pool, grad):
+    net = build(f"transformer:width=12,heads=3,pool={pool}", TOKENS).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.5)  # what begins as zero or one shall count, too
+    sentences = [[3, 9, 4, 4, 12], [7], [5] * 12, [8, 3, 9]]
+    x = torch.zeros(4, 12, dtype=torch.long)
+    for row, ids in zip(x, sentences, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    with torch.set_grad_enabled(grad):
+        found = net.features(x)
+    expected = torch.stack([naive_transformer(net, ids, 3) for ids in sentences])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert torch.isfinite(net(torch.zeros_like(x))).all()  # a text of nothing
+
+
+def test_transformer_drops_in_training_alone():
+    net, x = build("transformer:width=8,heads=2,dropout=0.5", TOKENS), inputs(TOKENS)
+    assert not torch.equal(net(x), net(x))
+    assert torch.equal(net.eval()(x), net(x))
+
+
+def test_text_is_mixed_at_the_pooled_features_of_a_transformer():
+    x = inputs(TOKENS)
+    method = build_method("mixup", TOKENS, net="transformer:width=8,heads=2").eval()
+    features = method.mixable(x)
+    torch.testing.assert_close(features, method.net.features(x))
+    torch.testing.assert_close(method.outputs(features), method.net(x))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("transformer:width=10,heads=4", "net 'transformer': 4 heads do not divide width=10; give a multiple"),
+        ("transformer:pool=last", "unknown pool 'last': Known: first, mean"),
+        ("transformer:dropout=1", "net 'transformer': dropout is 1.0; give a probability from 0 to below 1"),
+    ],
+)
+def test_what_a_transformer_refuses(spec, message):
+    with pytest.raises(UserError, match=message):
+        build(spec, TOKENS)
 
 
 @pytest.mark.parametrize("spec", ["tokens", "tiny"])
@@ -378,8 +719,8 @@ def test_padding_stays_zero_in_training():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("resnet", "unknown net 'resnet': did you mean 'resnet18'"),
-        ("", "unknown net '': Known: auto, conv, mlp, resnet18, stack, tiny, tokens"),
+        ("resnet1", "unknown net 'resnet1': did you mean 'resnet18'"),
+        ("", "unknown net '': Known: auto, conv, densenet121, hf, mlp, resnet18, resnet50, stack, "),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),
         ("conv:width=wide", "net 'conv': width=wide is not a whole number above 0, such as 32"),

@@ -59,6 +59,7 @@ def make_run(
     task: str = "classification",
     classes: Sequence[str] = ("cat", "dog"),
     attributes: Sequence[str] = ("red", "blue"),
+    memberships: Sequence[str] = (),
     fingerprint: str = "",
     finished: bool = True,
 ) -> Path:
@@ -84,7 +85,8 @@ def make_run(
                 weights={},
                 predictions=predictions or {"outputs": torch.zeros(4, 2), "label": torch.zeros(4).long()},
                 gallery=gallery or {},
-                about={"class_names": classes, "attribute_names": attributes, "aligned": aligned},
+                about={"class_names": classes, "attribute_names": attributes, "aligned": aligned}
+                | {"membership_names": memberships},
             )
     return folder
 
@@ -241,7 +243,7 @@ def test_the_table_has_mean_spread_rule_and_oracle(three_seeds: Path):
     assert "Best average (oracle): average at the epoch where it is best, chosen on the test set" in found.text
     for name in ("average", "aligned", "conflicting", "worst_group"):
         assert METRICS[name] in found.text
-    assert METRICS["balanced"] not in found.text  # no run has it
+    assert METRICS["group_mean"] not in found.text  # no run has it
     assert "2 methods · 3 seeds each · 1,200 test samples" in found.text
 
 
@@ -356,6 +358,43 @@ def test_no_confusion_of_too_many_classes_or_of_removed_predictions(tmp_path: Pa
     assert "What was taken for what" not in report(tmp_path).text
     (folder / "predictions.safetensors").unlink()
     assert "What was taken for what" not in report(tmp_path).text
+
+
+def judged_run(folder: Path, method: str, right: Sequence[int], seed: int = 0, **how: Any) -> None:
+    """A run whose 200 test samples, half of them of class 1, are right as often as ``right`` says of each half."""
+    label = torch.arange(200) // 100
+    taken = torch.where(torch.arange(200) % 100 < torch.tensor(right)[label], label, 1 - label)
+    predictions = {"outputs": torch.eye(2)[taken], "label": label, "index": torch.arange(200)}
+    make_run(folder / f"{method}-s{seed}", plan_of(method, seed), BETTER, predictions=predictions, **how)
+
+
+def test_each_method_beside_the_baseline(tmp_path: Path):
+    for seed in range(2):
+        judged_run(tmp_path, "erm", (90, 60), seed)
+        judged_run(tmp_path, "selecmix", (90, 80), seed)
+        judged_run(tmp_path, "lff", (90, 60), seed)
+    text = report(tmp_path).text
+    assert "Beside ERM How much higher each method is than ERM on the same test samples, seeds averaged" in text
+    assert re.search(r"SelecMix \+20\.0 \[\+1\d\.\d, \+2\d\.\d\] p = 0\.00\d+ \+10\.0 \[\+", text)
+    assert "LfF 0.0 [0.0, 0.0] p = 1 0.0 [0.0, 0.0] p = 1" in text
+
+
+def test_nothing_beside_a_baseline_on_other_data_or_without_predictions(tmp_path: Path):
+    judged_run(tmp_path, "erm", (90, 60), fingerprint="one")
+    judged_run(tmp_path, "selecmix", (90, 80), fingerprint="another")
+    assert "Beside ERM" not in report(tmp_path).text
+    judged_run(tmp_path, "lff", (90, 80), fingerprint="one")
+    assert "Beside ERM" in report(tmp_path).text
+    (tmp_path / "lff-s0" / "predictions.safetensors").unlink()
+    assert "Beside ERM" not in report(tmp_path).text
+
+
+def test_groups_that_overlap_have_the_names_of_their_memberships(tmp_path: Path):
+    cells = [cell_of(0, 0, 0.9), cell_of(0, 1, 0.5), cell_of(1, 0, 0.7), cell_of(1, 1, 0.6)]
+    make_run(tmp_path / "a", plan_of(), BIASED, groups=cells, memberships=("male", "black"))
+    text = report(tmp_path).text
+    assert "These groups overlap: a sample may be in several, or in none." in text
+    assert "Label Group Samples ERM cat black 10 50.0 [" in text
 
 
 def test_curves_join_the_epochs_that_all_seeds_have(three_seeds: Path):

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from longcut import reproduce
 from longcut.compare import Plan, plan
+from longcut.data import Info
 from longcut.datasets import DATASETS
+from longcut.datasets.waterbirds import COUNTS
 from longcut.errors import UserError
-from longcut.methods import METHODS
-from longcut.reproduce import Cell, cells, draw, markdown, notes, recipes, run, table
+from longcut.evaluate import METRICS
+from longcut.methods import METHODS, build
+from longcut.reproduce import Cell, cells, draw, markdown, notes, recipes, require_weights, run, table
 
 TABLES = [f"selecmix/table{number}" for number in range(1, 6)]
+SUBPOPULATION = [
+    *(f"jm1/{name}" for name in ("identification", *(f"table{number}" for number in range(1, 7)))),
+    *(f"subpopbench/{name}" for name in ("celeba", "civilcomments", "multinli", "others", "waterbirds")),
+    *(f"umix/{name}" for name in ("camelyon17", "table")),
+    *(f"worst-group/{name}" for name in ("colored-mnist", "multinli-dev", "waterbirds")),
+]
 RESULTS = Path(__file__).parents[1] / "results" / "runs.json"
 
 
@@ -30,7 +43,7 @@ def every(recipe: str) -> list[Cell]:
     return cells(recipe, seeds=1)
 
 
-def value(recipe: str, row: str, data: str, column: str) -> tuple[float, float] | None:
+def value(recipe: str, row: str, data: str, column: str) -> tuple[float, float | None] | None:
     (cell,) = (one for one in every(recipe) if (one.row, one.data, one.column) == (row, data, column))
     return cell.published
 
@@ -39,7 +52,7 @@ def value(recipe: str, row: str, data: str, column: str) -> tuple[float, float] 
 
 
 def test_the_tables_and_figures_of_the_paper_are_there():
-    assert set(recipes()) == {*TABLES, *(f"selecmix/figure{number}" for number in range(2, 6))}
+    assert set(recipes()) == {*TABLES, *(f"selecmix/figure{number}" for number in range(2, 6)), *SUBPOPULATION}
 
 
 @pytest.mark.parametrize(
@@ -95,9 +108,10 @@ def test_one_label_is_one_run_in_every_table():
     """So a cell that two tables share is trained once, and no two runs want one folder."""
     known: dict[tuple[str, str], Plan] = {}
     for recipe in recipes():
-        found = [cell.plans[0] for cell in every(recipe)]
-        assert len({(one.data, one.label) for one in found}) == len(found), f"a label stands twice in {recipe}"
-        for one in found:
+        if recipe.startswith("selecmix/"):
+            found = [(cell.plans[0].data, cell.plans[0].label) for cell in every(recipe)]
+            assert len(set(found)) == len(found), f"a label stands twice in {recipe}"
+        for one in (one for cell in every(recipe) for one in (*cell.plans, *cell.against)):
             assert known.setdefault((one.data, one.label), one) == one
 
 
@@ -159,6 +173,242 @@ def test_rows_whose_results_are_stored_are_still_the_same_runs():
     assert len(stored) >= 42
     for one, line in stored:
         assert (one.method, dict(one.options)) == (line["method"], line["options"])
+
+
+# --- worst groups -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "row", "data", "column", "published"),
+    [
+        ("jm1/table1", "ERM", "waterbirds", "average", (97.6, None)),
+        ("jm1/table1", "JM1", "celeba", "worst", (83.3, 0.7)),
+        ("jm1/table1", "JM1", "multinli", "average", (80.3, 0.2)),
+        ("jm1/table1", "LfF", "multinli", "worst", (70.2, None)),
+        ("jm1/table1", "JM1 unconditional", "celeba", "worst", None),
+        ("jm1/table2", "JM1", "waterbirds (groups)", "average", (93.1, None)),
+        ("jm1/table3", "oracle JTT", "celeba", "worst", (57.2, None)),
+        ("jm1/table3", "oracle JM1", "waterbirds", "average", (95.0, None)),
+        ("jm1/table4", "JM1-avg T=40", "waterbirds (raw)", "worst, difference", (-4.5, None)),
+        ("jm1/table4", "JM1-avg T=20", "waterbirds (raw)", "NS", (290, None)),
+        ("jm1/table5", "GroupJM1 (ERM)", "multinli", "worst", (81.5, None)),
+        ("jm1/table5", "GroupJM1 (DRO)", "celeba", "worst", (90.0, None)),
+        ("jm1/table6", "JM1+ random U/B", "waterbirds (groups)", "w,l", (90.7, None)),
+        ("jm1/table6", "JM1 input U(0.5)", "waterbirds (groups)", "l,w", (84.8, None)),
+        ("jm1/identification", "JM1-robust T=100", "waterbirds (raw)", "worst", (81.3, None)),
+        ("jm1/identification", "JM1-avg T=10", "waterbirds (raw)", "worst", (39.7, None)),
+        ("umix/table", "UMIX", "celeba", "worst", (85.3, None)),
+        ("umix/table", "V-REx", "camelyon17", "average", (71.5, None)),
+        ("umix/table", "χ²-DORO", "civilcomments", "average", (90.1, None)),
+        ("umix/camelyon17", "ERM", "camelyon17, both", "test", (70.8, 7.2)),
+        ("umix/camelyon17", "Fish", "camelyon17, both", "validation", (82.5, None)),
+        ("subpopbench/waterbirds", "LISA", "waterbirds", "worst", (88.7, 0.6)),
+        ("subpopbench/waterbirds", "DFR without attributes", "waterbirds", "worst", (89.0, 0.2)),
+        ("subpopbench/waterbirds", "gDRO (BalancingGroups)", "waterbirds", "worst", (87.1, 3.4)),
+        ("subpopbench/celeba", "JTT", "celeba", "worst", (70.0, 10.2)),
+        ("subpopbench/civilcomments", "CBLoss", "civilcomments", "worst", (73.3, None)),
+        ("subpopbench/celeba", "GroupDRO without attributes", "celeba", "worst", (68.5, None)),
+        ("subpopbench/others", "MEDRO gated", "others", "mean of 8", (70.0, None)),
+        ("worst-group/waterbirds", "oracle JM1", "waterbirds", "worst", None),
+    ],
+)
+def test_published_worst_groups(recipe: str, row: str, data: str, column: str, published: Any):
+    assert value(recipe, row, data, column) == published
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values"),
+    [
+        # EIIL has no more than Waterbirds
+        ("jm1/table1", 7 * 6 - 4),
+        ("jm1/table2", 2 * 6),
+        ("jm1/table3", 2 * 4),
+        ("jm1/table4", 3 * 8 + 3 * 2),
+        ("jm1/table5", 3 * 6),
+        # the average of JTT's row is Table 2's
+        ("jm1/table6", 11 * 5 + 1),
+        ("jm1/identification", 10 * 4),
+        ("umix/table", 15 * 7),
+        ("umix/camelyon17", 11 * 2),
+        ("subpopbench/waterbirds", 21 + 5 + 6),
+        ("subpopbench/celeba", 21 + 5 + 2),
+        ("subpopbench/others", 21 * 5 + 5),
+        ("worst-group/waterbirds", 0),
+    ],
+)
+def test_nothing_that_is_published_is_left_out(recipe: str, values: int):
+    assert sum(cell.published is not None for cell in every(recipe)) == values
+
+
+@pytest.mark.parametrize("recipe", SUBPOPULATION)
+def test_every_row_says_whose_numbers_and_by_what_means(recipe: str):
+    for cell in every(recipe):
+        assert cell.protocol in reproduce.PROTOCOLS
+        assert cell.annotation in reproduce.ANNOTATIONS
+        assert cell.origin in reproduce.ORIGINS
+        kind, _, name = cell.reads.rpartition(" ")
+        assert kind in (*reproduce.READS, "valid") or name in METRICS
+        assert all(one.label.startswith(f"{recipe.partition('/')[0]}-") for one in cell.plans)
+        selects = {one.select for one in cell.plans}
+        assert selects <= (
+            {"best:average", "best:worst_class"} if cell.annotation == "none" else {one for one in selects}
+        )
+
+
+def test_what_others_quote_is_marked():
+    found = {(c.row, c.data, c.column): c.origin for c in every("umix/table")}
+    quoted = {("UMIX", "waterbirds", "worst"), ("UMIX", "celeba", "average"), ("UMIX", "civilcomments", "worst")}
+    quoted |= {(row, "camelyon17", "average") for row in ("UMIX", "IRM", "V-REx", "CORAL", "GroupDRO", "LISA")}
+    assert {key for key, origin in found.items() if origin == "second hand"} == quoted
+    assert set(found.values()) == {"second hand", "memory"}
+    for recipe, origin in (("jm1/table1", "paper"), ("subpopbench/celeba", "second hand")):
+        assert {c.origin for c in every(recipe) if c.published} == {origin}
+
+
+def weighted(accuracies: list[float], sizes: tuple[int, ...]) -> float:
+    return sum(a * n for a, n in zip(accuracies, sizes, strict=True)) / sum(sizes)
+
+
+def test_which_average_each_table_prints():
+    """The four groups say: Table 2 weighs them by their share in training, Table 4 by that in the test set."""
+    groups = ("l,l", "l,w", "w,l", "w,w")
+    found = {(c.row, c.column): c for c in every("jm1/table2")}
+    for row in ("JTT", "JM1"):
+        accuracies = [found[row, group].published[0] for group in groups]  # type: ignore[index]
+        published = found[row, "average"].published
+        assert published is not None
+        assert weighted(accuracies, COUNTS["training"]) == pytest.approx(published[0], abs=0.05)
+        assert min(accuracies) == found[row, "worst"].published[0]  # type: ignore[index]
+        assert found[row, "average"].reads == "train_weighted"
+        if row == "JTT":
+            raw = value("jm1/table4", "JTT T=60", "waterbirds (raw)", "average")
+            assert raw is not None
+            assert weighted(accuracies, COUNTS["test"]) == pytest.approx(raw[0], abs=0.05)
+    assert {c.reads for c in every("jm1/table4") if c.column == "average"} == {"average"}
+    assert [found["JTT", group].reads for group in groups] == [f"group {y},{a}" for y in (0, 1) for a in (0, 1)]
+
+
+def test_the_columns_of_table_4_agree_with_each_other():
+    def printed(row: str, column: str) -> float:
+        found = value("jm1/table4", row, "waterbirds (raw)", column)
+        assert found is not None
+        return found[0]
+
+    minority = COUNTS["training"][1] + COUNTS["training"][2]
+    for t in (20, 40, 60):
+        ours, theirs = f"JM1-avg T={t}", f"JTT T={t}"
+        for column in ("average", "worst"):
+            relative = 100 * (printed(ours, column) / printed(theirs, column) - 1)
+            assert printed(ours, f"{column}, difference") == pytest.approx(relative, abs=0.06)
+        assert printed(ours, "P") == pytest.approx(
+            100 * printed(ours, "S") / (printed(ours, "S") + printed(ours, "NS")), abs=0.1
+        )
+        assert printed(ours, "R") == pytest.approx(100 * printed(ours, "S") / minority, abs=0.1)
+
+
+def test_worst_is_the_worst_of_the_groups_in_table_6():
+    for row in {cell.row for cell in every("jm1/table6")}:
+        found = {cell.column: cell.published[0] for cell in every("jm1/table6") if cell.row == row and cell.published}
+        assert found["worst"] == min(found[group] for group in ("l,l", "l,w", "w,l", "w,w"))
+
+
+def test_the_mean_of_subpopbench_is_that_of_its_eight_columns():
+    names = ("waterbirds", "celeba", "civilcomments", "multinli")
+    others = {(c.row, c.column): c.published for c in every("subpopbench/others")}
+    rows = [row for row, column in others if column == "mean of 8"]
+    assert len(rows) == 21
+    for row in rows:
+        four = [value(f"subpopbench/{name}", row, name, "worst") for name in names]
+        four += [others[row, column] for column in ("MetaShift", "NICO++", "CheXpert", "Living17")]
+        mean = sum(found[0] for found in four if found) / 8
+        assert mean == pytest.approx(others[row, "mean of 8"][0], abs=0.1)  # type: ignore[index]
+
+
+def planned(recipe: str, row: str, data: str) -> Plan:
+    return next(cell.plans[0] for cell in every(recipe) if (cell.row, cell.data) == (row, data))
+
+
+def test_one_run_fills_several_columns_and_several_tables():
+    jm1 = planned("jm1/table1", "JM1", "waterbirds")
+    for recipe, row, data in [
+        ("jm1/table2", "JM1", "waterbirds (groups)"),
+        ("jm1/table6", "JM1 random U/B", "waterbirds (groups)"),
+        ("jm1/identification", "JM1-robust T=40", "waterbirds (raw)"),
+    ]:
+        assert all(c.plans[0] == jm1 for c in every(recipe) if (c.row, c.data) == (row, data))
+    jtt = planned("jm1/table1", "JTT", "waterbirds")
+    assert planned("jm1/table4", "JTT T=60", "waterbirds (raw)") == jtt
+    difference = next(c for c in every("jm1/table4") if (c.row, c.column) == ("JM1-avg T=60", "worst, difference"))
+    assert difference.against == (jtt,)
+
+
+def test_published_settings_are_whole():
+    for recipe, row, data, training, options in [
+        ("jm1/table1", "ERM", "waterbirds", ("sgd", 300, 128, 1e-3, 1e-4), {}),
+        ("jm1/table1", "ERM", "celeba", ("sgd", 50, 128, 1e-4, 1e-4), {}),
+        ("jm1/table1", "JTT", "waterbirds", ("sgd", 300, 64, 1e-5, 1.0), {"helper_epochs": 61, "upweight": 100}),
+        ("jm1/table1", "JTT", "celeba", ("sgd", 50, 64, 1e-5, 0.1), {"helper_epochs": 2, "upweight": 50}),
+        ("jm1/table1", "JM1", "waterbirds", ("sgd", 200, 32, 1e-5, 1.0), {"helper_epochs": 41}),
+        ("jm1/table1", "JM1", "celeba", ("sgd", 40, 64, 1e-5, 0.1), {"helper_epochs": 2, "level": "early"}),
+        ("jm1/table1", "GroupDRO", "celeba", ("sgd", 50, 128, 1e-5, 0.1), {}),
+        ("jm1/table3", "oracle JM1", "celeba", ("sgd", 80, 64, 1e-5, 0.1), {"identify": "oracle", "level": "early"}),
+        ("jm1/table3", "oracle JM1", "waterbirds", ("sgd", 200, 32, 1e-5, 1.0), {"identify": "oracle"}),
+        ("jm1/table1", "JTT", "multinli", ("adamw", 5, 32, 1e-5, 0.1), {"helper_optimizer": "sgd", "upweight": 4}),
+        ("jm1/table1", "JM1", "multinli", ("adamw", 4, 32, 1e-5, 0.1), {"level": "output", "law": "uniform"}),
+        ("umix/table", "UMIX", "waterbirds", ("sgd", 300, 64, 1e-5, 1.0), {"start": 50, "window": 50, "eta": 80.0}),
+        ("umix/table", "UMIX", "celeba", ("sgd", 20, 128, 1e-4, 1e-4), {"alpha": 1.5, "mix": "cut", "eta": 50.0}),
+        ("umix/table", "UMIX", "civilcomments", ("adamw", 5, 128, 5e-5, 1e-4), {"sigma": 1.0, "window": 4}),
+        ("umix/table", "LISA", "waterbirds", ("sgd", 300, 64, 1e-3, 1e-4), {"balanced": True}),
+        ("subpopbench/waterbirds", "ERM", "waterbirds", ("sgd", 113, 108, 1e-3, 1e-4), {}),
+        ("subpopbench/multinli", "LISA", "multinli", ("adamw-inverted", 5, 32, 1e-5, 1e-4), {}),
+    ]:
+        one = planned(recipe, row, data)
+        t = one.training
+        assert (t.optimizer, t.epochs, t.batch, t.lr, t.weight_decay) == training, (recipe, row, data)
+        assert {**one.options, **options} == one.options
+    assert planned("jm1/table1", "JM1", "waterbirds").options.keys() == {"helper_epochs"}, "the rest is as it comes"
+    assert planned("jm1/table4", "JM1-avg T=40", "waterbirds (raw)").select == "best:average"
+    assert planned("umix/table", "UMIX", "camelyon17").select == "best:average"
+    assert planned("jm1/table1", "JM1", "multinli").training.clip == 1
+    assert len(cells("umix/table", ["UMIX", "waterbirds", "worst"])[0].plans) == 11
+    assert len(cells("umix/table", ["UMIX", "celeba", "worst"])[0].plans) == 3
+
+
+def test_methods_of_every_plan_can_be_built():
+    """With a small net in the place of a large one: names, options and levels fit."""
+    images = Info("images", (3, 16, 16), 2, 2, n_stored=4, aligned=(0, 1))
+    tokens = Info("text", (8,), 2, 2, n_stored=4, kind="tokens", vocabulary=9, aligned=(0, 1))
+    seen = {}
+    for recipe in SUBPOPULATION:
+        for one in (one for cell in every(recipe) for one in cell.plans):
+            text = one.data.startswith(("multinli", "civilcomments"))
+            seen[one.method, tuple(sorted(one.options.items())), text] = one
+    for (method, options, text), one in seen.items():
+        built = build(
+            method, tokens if text else images, net="tokens" if text else "conv:width=2", options=dict(options)
+        )
+        assert built.name == one.method
+
+
+def test_pretrained_weights_have_to_be_given(tmp_path: Path):
+    (cell,) = cells("jm1/table1", ["JM1", "waterbirds", "worst"], seeds=1)
+    with pytest.raises(
+        UserError, match=r"jm1-JM1 on waterbirds:size=224 starts from pretrained weights; say where they"
+    ):
+        require_weights(cell.plans)
+    with pytest.raises(
+        UserError, match=r"--set weights=FILE, or take random ones, which is another setting: --set weig"
+    ):
+        run("jm1/table1", ["JM1", "waterbirds", "worst"], seeds=1, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    for given in ("resnet50.pth", "none"):
+        found = cells("jm1/table1", seeds=1, settings={"weights": given})
+        nets = {cell.data: cell.plans[0].net for cell in found}
+        assert nets["waterbirds"] == nets["celeba"] == f"resnet50:weights={given}"
+        assert nets["multinli"] == "hf:name=bert-base-uncased"
+        require_weights([one for cell in found for one in cell.plans])
+    (frozen,) = cells("subpopbench/waterbirds", ["ERM"], seeds=1, settings={"weights": "resnet50.pth"})
+    assert frozen.plans[0].net == "resnet50:weights=resnet50.pth,norm=frozen"
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -320,10 +570,10 @@ def record(last: float, best: float, **more: Any) -> Mapping[str, Any]:
 def test_verdicts(lasts: list[float], bests: list[float], spans: bool, near: bool, tmp_path: Path):
     (cell,) = cells("paper/one", ["told", "many"], seeds=len(lasts))
     records = [record(last, best) for last, best in zip(lasts, bests, strict=True)]
-    result = reproduce._result(cell, records, None, tmp_path)
+    result = reproduce._result(cell, records, tmp_path)
     assert (result["spans"], result["near"]) == (spans, near)
     (unpublished,) = cells("paper/one", ["mixed (control)"], seeds=len(lasts))
-    result = reproduce._result(unpublished, records, None, tmp_path)
+    result = reproduce._result(unpublished, records, tmp_path)
     assert (result["published"], result["spans"], result["near"]) == (None, None, None)
     assert table([result])[1][0][2:3] + table([result])[1][0][5:7] == ("–", "–", "–")
 
@@ -332,7 +582,7 @@ def test_verdicts(lasts: list[float], bests: list[float], spans: bool, near: boo
 @pytest.mark.usefixtures("paper")
 def test_a_table_of_bias_models_reads_the_head_or_the_probe(found: dict, known: float, tmp_path: Path):
     (cell,) = cells("paper/knows", ["mixed"], seeds=1)
-    result = reproduce._result(cell, [record(0.1, 0.2, bias=found)], "bias", tmp_path)
+    result = reproduce._result(cell, [record(0.1, 0.2, bias=found)], tmp_path)
     assert (result["last"], result["best"], result["bests"]) == (known, None, [])
     assert (result["spans"], result["near"]) == (known == 60, known == 60)
     assert table([result])[1][0][4] == "–"
@@ -345,8 +595,8 @@ def test_a_table_of_bias_models_reads_the_head_or_the_probe(found: dict, known: 
 @pytest.mark.usefixtures("paper")
 def test_a_run_without_a_bias_model_has_no_number_for_it(more: dict, tmp_path: Path):
     (cell,) = cells("paper/knows", ["mixed"], seeds=1)
-    with pytest.raises(UserError, match="a run of mixed on digits many holds no accuracy for the attribute; it is"):
-        reproduce._result(cell, [record(0.1, 0.2, **more)], "bias", tmp_path)
+    with pytest.raises(UserError, match="a run of mixed on digits many holds no accuracy for the attribute; if"):
+        reproduce._result(cell, [record(0.1, 0.2, **more)], tmp_path)
 
 
 @pytest.mark.usefixtures("paper")
@@ -361,7 +611,7 @@ def test_pictures_of_runs(tmp_path: Path):
 
 def made(recipe: str, row: str, column: str, last: float, tmp_path: Path) -> dict[str, Any]:
     (cell,) = cells(recipe, [row, column], seeds=1)
-    return reproduce._result(cell, [record(last, last)], None, tmp_path)
+    return reproduce._result(cell, [record(last, last)], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -420,6 +670,208 @@ def test_traces_of_similarity(tmp_path: Path):
     assert (one["row"], one["last_sd"]) == ("SC", None)
     with pytest.raises(UserError, match="unknown setting of paper/traces 'lrr'"):
         run("paper/traces", settings={"lrr": "1"})
+
+
+# --- a paper of worst groups ------------------------------------------------------------------------------------------
+
+DIGITS = "colored-digits:ratio=0.2"
+GROUPS: dict[str, Any] = {
+    "source": "nobody",
+    "metric": "Accuracy",
+    "seeds": {"digits": 2, "elsewhere": 9},
+    "prefix": "paper-",
+    "protocol": "paper",
+    "origin": "second hand",
+    "select": "best:worst_class",
+    "data": {
+        "digits": {
+            "adjusted": {"spec": DIGITS, "reads": "train_weighted"},
+            "watched": {"spec": DIGITS, "reads": "valid average"},
+            "3, 3": {"spec": DIGITS, "reads": "group 3,3"},
+            "S": {"spec": DIGITS, "reads": "identification conflicting"},
+            "P": {"spec": DIGITS, "reads": "identification precision"},
+            "difference": {"spec": DIGITS, "reads": "average", "relative": True},
+        },
+        "elsewhere": {"worst": {"reads": "worst_group"}},
+    },
+    "settings": {"colored-digits": {"epochs": 2, "net": "mlp:hidden=16", "jtt": {"helper_epochs": 1}}},
+    "recipe": {"one": {"only": ["digits"], "note": "a word on the table"}},
+    "row": [
+        {
+            "name": "twice",
+            "tables": ["one"],
+            "method": "jtt",
+            "against": "plain",
+            "annotation": "val-sel",
+            "digits": [[50.0], [51.0, 2.0], [52.0, "memory"], [9], [12.5], [-3.0, 1.0, "paper"]],
+            "elsewhere": [[1.0]],
+        },
+        {
+            "name": "plain",
+            "tables": ["one"],
+            "method": "erm",
+            "select": "last",
+            "label": "ERM",
+            "annotation": "none",
+            "digits": {"adjusted": "unpublished", "watched": [30.0]},
+        },
+        {"name": "theirs", "tables": ["one"], "protocol": "wilds", "digits": {"adjusted": [70.0, 1.5]}},
+        {"name": "theirs", "tables": ["two"], "elsewhere": [[2.0]]},
+    ],
+}
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "_files", lambda: {"paper": GROUPS})
+
+
+@pytest.mark.usefixtures("groups")
+def test_several_numbers_of_one_run(tmp_path: Path):
+    results = run("paper/one", out=tmp_path)
+    assert sorted(path.parent.name for path in tmp_path.rglob("run.json")) == [
+        f"paper-{name}-s{seed}" for name in ("ERM", "twice") for seed in (0, 1)
+    ]
+    assert len(json.loads((tmp_path / "summary.json").read_text("utf-8"))) == 4
+    twice, plain = {r["column"]: r for r in results[:6]}, {r["column"]: r for r in results[6:8]}
+    records = [json.loads((Path(folder) / "run.json").read_text("utf-8")) for folder in twice["S"]["folders"]]
+    others = [json.loads((Path(folder) / "run.json").read_text("utf-8")) for folder in plain["watched"]["folders"]]
+
+    def test_of(record: dict[str, Any]) -> dict[str, Any]:
+        return record["scores"]["test"]["values"]
+
+    assert twice["adjusted"]["lasts"] == [100 * test_of(record)["train_weighted"] for record in records]
+    assert twice["watched"]["lasts"] == [100 * record["scores"]["valid"]["values"]["average"] for record in records]
+    assert plain["watched"]["lasts"] == [100 * other["scores"]["valid"]["values"]["average"] for other in others]
+    assert twice["S"]["lasts"] == [record["identification"]["conflicting"] for record in records]
+    assert twice["P"]["lasts"] == [100 * record["identification"]["precision"] for record in records]
+    accuracies = [
+        100 * group["value"]
+        for record in records
+        for group in record["scores"]["test"]["groups"]
+        if (group["label"], group["attribute"]) == (3, 3)
+    ]
+    assert twice["3, 3"]["lasts"] == accuracies
+    assert twice["difference"]["lasts"] == pytest.approx(
+        [100 * (test_of(a)["average"] / test_of(b)["average"] - 1) for a, b in zip(records, others, strict=True)]
+    )
+    assert twice["difference"]["against"] == "paper-ERM"
+    assert {r["selection"] for r in twice.values()} == {"best:worst_class"}
+    assert {r["best"] for r in twice.values()} == {None}, "a rule selects, so no oracle does"
+    assert [twice[column]["origin"] for column in ("watched", "3, 3", "difference")] == [
+        "second hand",
+        "memory",
+        "paper",
+    ]
+    (theirs,) = results[8:]
+    assert (theirs["published"], theirs["last"], theirs["seeds"], theirs["epochs"]) == (70.0, None, 0, None)
+    assert (theirs["spans"], theirs["near"], theirs["folders"]) == (None, None, [])
+
+
+@pytest.mark.usefixtures("groups")
+def test_a_table_of_worst_groups_defines_what_it_prints(tmp_path: Path):
+    values = {"train_weighted": 0.5, "average": 0.25}
+    made = {"valid": {"values": {"average": 0.3}}, "test": {"values": values, "groups": []}}
+    made["test"]["groups"] = [{"label": 3, "attribute": 3, "value": 0.52}]
+    one = {"scores": made, "seconds": 1.0, "best": {"average": 1.0, "epoch": 1}}
+    one["identification"] = {"conflicting": 9, "precision": 0.125}
+    results = [
+        reproduce._result(cell, [one] * len(cell.plans), tmp_path, [one] * len(cell.against))
+        for cell in cells("paper/one")
+    ]
+    head, lines = table(results)
+    assert head == ("row", "data", "metric", "protocol", "published", "ours", "near", "epochs", "seeds")
+    assert [line[2:7] for line in lines] == [
+        ("train_weighted (best:worst_class)", "paper, val-sel", "50.00 †", "50.00 ± 0.00", "yes"),
+        ("valid average (best:worst_class)", "paper, val-sel", "51.00 ± 2.00 †", "30.00 ± 0.00", "no"),
+        ("group 3,3 (best:worst_class)", "paper, val-sel", "52.00 ‡", "52.00 ± 0.00", "yes"),
+        ("identification conflicting (best:worst_class)", "paper, val-sel", "9.00 †", "9.00 ± 0.00", "yes"),
+        ("identification precision (best:worst_class)", "paper, val-sel", "12.50 †", "12.50 ± 0.00", "yes"),
+        ("average against paper-ERM (best:worst_class)", "paper, val-sel", "-3.00 ± 1.00", "0.00 ± 0.00", "no"),
+        ("train_weighted (last)", "paper, none", "–", "50.00 ± 0.00", "–"),
+        ("valid average (last)", "paper, none", "30.00 †", "30.00 ± 0.00", "yes"),
+        ("train_weighted", "wilds", "70.00 ± 1.50 †", "–", "–"),
+    ]
+    said = notes("paper/one", results)
+    assert said[0].startswith("Accuracy, in %. ")
+    assert "the epoch that best:worst_class or last selects" in said[0]
+    assert table(results[:6])[1][0][2] == "train_weighted", "one rule stands in the notes alone"
+    assert "oracle" not in said[0]
+    for line in (
+        f"train_weighted: {METRICS['train_weighted']}.",
+        f"valid average: {METRICS['average']}, of the validation set.",
+        f"worst_class: {METRICS['worst_class']}.",
+        f"paper: {reproduce.PROTOCOLS['paper']}.",
+        f"val-sel: {reproduce.ANNOTATIONS['val-sel']}.",
+        "† second hand: read where others quote it.",
+        "‡ second hand, and from memory: not checked against anything printed.",
+        "a word on the table",
+    ):
+        assert said.count(line) == 1
+    assert sum(line.startswith("identification: ") for line in said) == 1
+    assert any(line.startswith("Without a value of ours") for line in said)
+    assert markdown("paper/one", results).count("\n\n") == 1
+
+
+@pytest.mark.usefixtures("groups")
+def test_numbers_that_are_not_there(tmp_path: Path):
+    empty = {"scores": {"test": {"values": {}, "groups": []}, "valid": None}, "seconds": 1.0}
+    for column, what in (
+        ("adjusted", "train_weighted"),
+        ("watched", "average"),
+        ("3, 3", "such group of label and attribute"),
+        ("S", "count of the samples that were taken for the minority"),
+    ):
+        (cell,) = cells("paper/one", ["twice", column], seeds=1)
+        with pytest.raises(UserError, match=f"a run of twice on digits {column} holds no {what}; if it is older"):
+            reproduce._result(cell, [empty], tmp_path)
+    (cell,) = cells("paper/one", ["twice", "difference"], seeds=1)
+    nothing = {"scores": {"test": {"values": {"average": 0.0}, "groups": []}}, "seconds": 1.0}
+    assert str(reproduce._result(cell, [nothing], tmp_path, [nothing])["last"]) == "nan"
+
+
+def waterbirds(folder: Path) -> Path:
+    """Noise in the layout of Waterbirds: four samples of each group in each split, eight where they agree."""
+    rows = ["img_id,img_filename,y,split,place,place_filename"]
+    rng = np.random.default_rng(0)
+    for split, y, place in product(range(3), range(2), range(2)):
+        for _ in range(8 if y == place else 4):
+            name = f"{len(rows)}.png"
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / name)
+            rows.append(f"{len(rows)},{name},{y},{split},{place},/a/b.jpg")
+    (folder / "metadata.csv").write_text("\n".join(rows), "utf-8")
+    return folder
+
+
+def test_table_4_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As declared, but for the images, the net, and fewer epochs of the second stage."""
+    (tmp_path / "birds").mkdir()
+    monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
+    content = copy.deepcopy(reproduce._files()["jm1"])
+    birds = waterbirds(tmp_path / "birds")
+    for column in content["data"]["waterbirds (raw)"].values():
+        column["spec"] = f"waterbirds:size=16,counts=any,folder={birds}"
+    monkeypatch.setattr(reproduce, "_files", lambda: {"jm1": content})
+    small = {"net": "conv:width=2", "epochs": 2}
+    results = run("jm1/table4", ["JM1-avg T=20", "JTT T=20"], seeds=1, out=tmp_path / "runs", settings=small)
+    ours = {r["column"]: r["last"] for r in results if r["row"] == "JM1-avg T=20"}
+    theirs = {r["column"]: r["last"] for r in results if r["row"] == "JTT T=20"}
+    assert ours["average, difference"] == pytest.approx(100 * (ours["average"] / theirs["average"] - 1))
+    assert ours["P"] == pytest.approx(100 * ours["S"] / (ours["S"] + ours["NS"]))
+    assert ours["R"] == pytest.approx(100 * ours["S"] / 8)
+    assert {len(r["folders"]) for r in results} == {1}
+    assert len({folder for r in results for folder in r["folders"]}) == 2
+    assert (
+        "| JM1-avg T=20 | waterbirds (raw) S | identification conflicting (best:average) | paper, none | 107.00 |"
+        in (markdown("jm1/table4", results))
+    )
+
+
+@pytest.mark.usefixtures("groups")
+def test_a_table_that_only_stands_there(tmp_path: Path):
+    assert [cell.plans for cell in cells("paper/two")] == [()]
+    (one,) = run("paper/two", out=tmp_path)
+    assert (one["published"], one["last"]) == (2.0, None)
 
 
 def test_methods_of_the_paper_are_methods_here():

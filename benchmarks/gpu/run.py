@@ -20,7 +20,7 @@ from longcut import runs
 from longcut.compare import Plan, execute, folder_name, slug
 from longcut.errors import UserError
 from longcut.fit import Epoch
-from longcut.reproduce import cells
+from longcut.reproduce import cells, require_weights
 
 MORE = 75  # exit status: try again
 RESERVE = 1.5  # an epoch may take this many times the longest so far
@@ -54,14 +54,17 @@ class Slice:
 
 
 def _test(epoch: Epoch) -> str:
-    return f"test {100 * epoch.row['test']['average']:.2f} %" if "test" in epoch.row else ""
+    if "test" not in epoch.row:
+        return ""
+    average, worst = (100 * epoch.row["test"][name] for name in ("average", "worst_group"))
+    return f"test {average:.2f} %, worst group {worst:.2f} %"
 
 
 def wanted(recipe: str, only: Sequence[str], seeds: int | None, settings: Mapping[str, str]) -> Iterator[Plan]:
-    """The runs of the cells, first seeds first, so that a whole table with one seed comes early."""
-    found = cells(recipe, only, seeds, settings)
-    for turn in range(max((len(cell.plans) for cell in found), default=0)):
-        yield from (cell.plans[turn] for cell in found)
+    """The runs of the cells, each once, first seeds first, so that a whole table with one seed comes early."""
+    found = [plans for cell in cells(recipe, only, seeds, settings) for plans in (cell.plans, cell.against)]
+    once = {(one.data, one.label, one.seed): one for plans in found for one in plans}
+    yield from sorted(once.values(), key=lambda one: one.seed)
 
 
 def work(plans: Sequence[Plan], out: Path, seconds: float, device: str) -> bool:
@@ -95,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--epochs", help="the same as --set epochs=…")
+    parser.add_argument("--weights", help="file of pretrained weights, for nets that start from one; none: random ones")
     parser.add_argument("--minutes", type=float, default=9.0, help="of this slice")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--ways", default="", help="some of bf16, channels-last and compile, joined by commas")
@@ -104,8 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ways = ways_of(given.ways)
         # a run does not say how it was computed, so those that were computed alike have a folder of their own
         out = given.out / ("+".join(ways) or "plain")
-        settings = dict(given.settings) | ({"epochs": given.epochs} if given.epochs else {})
+        named = {"epochs": given.epochs, "weights": given.weights}
+        settings = dict(given.settings) | {key: value for key, value in named.items() if value}
         plans = list(wanted(given.recipe, given.only, given.seeds, settings))
+        require_weights(plans)
         with all_faster(ways):
             done = work(plans, out, 60 * given.minutes, given.device)
     except UserError as error:

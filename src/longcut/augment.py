@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["AUGMENTS", "Augment", "crop_flip", "flip", "unchanged"]
+__all__ = ["AUGMENTS", "Augment", "crop_flip", "flip", "resized_crop_flip", "unchanged"]
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 PAD = 4
+AREA, ASPECT, TRIES = (0.7, 1.0), (3 / 4, 4 / 3), 10
 
 
 def unchanged(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -51,4 +52,46 @@ def crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return x.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-AUGMENTS: dict[str, Augment] = {"none": unchanged, "crop-flip": crop_flip}
+def resized_crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A box of each image, stretched to the whole by bilinear interpolation, and mirrored or not.
+
+    The box has 70 to 100 % of the area and, against the image's own, an aspect ratio from 3/4 to 4/3 whose logarithm is
+    uniform. It is drawn up to ten times until it fits; else it is the whole image. For square images that is what group
+    DRO, JTT and UMIX take for Waterbirds, ``RandomResizedCrop(side, scale=(0.7, 1))`` and a horizontal flip.
+
+    Args:
+        x: ``(n, C, H, W)``, floating point.
+        generator: source of randomness.
+
+    >>> resized_crop_flip(torch.ones(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    n, _, height, width = x.shape
+    area, aspect = torch.rand(2, n, TRIES, generator=generator, device=x.device)
+    area = AREA[0] + (AREA[1] - AREA[0]) * area
+    aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** aspect
+    tall, wide = (height * (area / aspect).sqrt()).round(), (width * (area * aspect).sqrt()).round()
+    fits = (tall <= height) & (wide <= width)
+    first = fits.int().argmax(1, keepdim=True)
+    found = fits.any(1, keepdim=True)
+    tall, wide = (torch.where(found, size.gather(1, first), whole) for size, whole in ((tall, height), (wide, width)))
+    down, right, mirror = torch.rand(3, n, 1, generator=generator, device=x.device)
+    rows = _places(tall, down, height)
+    columns = _places(wide, right, width)
+    columns = torch.where(mirror < 0.5, columns.flip(1), columns)
+    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), 3)
+    return F.grid_sample(x, grid.to(x.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _places(size: Tensor, place: Tensor, whole: int) -> Tensor:
+    """Where along an axis of ``whole`` pixels to look, in [-1, 1]: its pixels laid over a box ``(n, 1)`` of that size.
+
+    The box begins at one of its ``whole - size + 1`` places, and nothing outside of it is seen.
+    """
+    first = (place * (whole - size + 1)).floor()
+    pixel = (torch.arange(whole, device=size.device) + 0.5) * (size / whole) - 0.5
+    pixel = first + torch.minimum(pixel.clamp_min(0), size - 1)
+    return (2 * pixel + 1) / whole - 1
+
+
+AUGMENTS: dict[str, Augment] = {"none": unchanged, "crop-flip": crop_flip, "resized-crop-flip": resized_crop_flip}

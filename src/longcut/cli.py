@@ -78,7 +78,9 @@ Set = Annotated[
 ]
 Net = Annotated[str | None, typer.Option(help="network, such as mlp:hidden=100-100-16 or resnet18:stem=cifar")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="passes over the training set")]
-Select = Annotated[str, typer.Option(help="epoch that counts: last, best:METRIC (on validation) or oracle (on test)")]
+Select = Annotated[
+    str, typer.Option(help="epoch that counts: last, best:METRIC (on validation), oracle or oracle:METRIC (on test)")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0: one per core")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
@@ -340,6 +342,45 @@ def evaluate(
 
 
 @app.command()
+def difference(
+    run: Annotated[
+        Path, typer.Argument(help="run folder, folder of one method's runs, or run folders without -sSEED: all seeds")
+    ],
+    other: Annotated[Path, typer.Argument(help="the same of another method, judged on the same test sets")],
+    metric: Annotated[str, typer.Option(help="any metric but ece and auroc")] = "worst_group",
+    draws: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 2000,
+    as_json: Json = False,
+) -> None:
+    """Is one method better than another? Paired bootstrap over the test samples, seeds averaged."""
+    from longcut.compare import difference, seeds_of
+    from longcut.evaluate import METRICS
+
+    sides = seeds_of(run), seeds_of(other)
+    found = difference(*sides, metric, draws=draws)
+    rows = [
+        {
+            "method": side[0].record["plan"]["label"],
+            "runs": len(side),
+            "value": sum(one.scores()["values"][metric] for one in side) / len(side),
+        }
+        for side in sides
+    ]
+    if as_json:
+        return _print_json({"definition": METRICS[metric], "methods": rows, "difference": found.to_dict()})
+    factor, form = (100, ".1f") if sides[0][0].record["task"] == "classification" else (1, ".4g")
+    table = _table("method", "runs", metric.replace("_", " "))
+    for row in rows:
+        table.add_row(row["method"], str(row["runs"]), format(factor * row["value"], form))
+    _print(table)
+    value, low, high = (format(factor * bound, f"+{form}") for bound in (found.value, found.low, found.high))
+    print(
+        f"Difference {value}, 95 % interval {low} … {high}, p = {found.p:.2g}: paired bootstrap over the test samples,"
+        "\nseeds averaged; it does not speak of the spread over training runs.\n"
+        f"{metric.replace('_', ' ')}: {METRICS[metric]}"
+    )
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="run folder")],
     data: Annotated[
@@ -593,30 +634,35 @@ def _print_audit(record: Mapping[str, Any]) -> None:
 
 def _print_comparison(records: list[dict[str, Any]]) -> None:
     from longcut.compare import COLUMNS, table
+    from longcut.fit import rule_in_words
 
+    titles = {name: name.replace("_", " ") for name in COLUMNS} | {"average": "test", "best_average": "best epoch"}
     headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in table(records):
         headed.setdefault((row["data"], row["selection"]), []).append(row)
+    printed: dict[str, None] = {}
     for (data, selection), rows in headed.items():
-        shown = _table("method", "runs", "test", "best\nepoch", "aligned", "conflicting", "worst\ngroup")
+        names = [name for name in COLUMNS if name != "train_weighted" or any(row[name][0] is not None for row in rows)]
+        heads = (titles[name].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80 characters
+        shown = _table("method", "runs", *heads)
         shown.columns[0].overflow = "fold"  # a long label is broken into lines, a number is not
         for column in shown.columns[1:]:
             column.no_wrap = True
         for row in rows:
             show = (100, ".1f") if row["task"] == "classification" else (1, ".4g")
-            cells = [_spread(row[name][0], row[name][1], *show) for name in COLUMNS]
+            cells = [_spread(row[name][0], row[name][1], *show) for name in names]
             shown.add_row(row["label"], str(row["runs"]), *cells)
-        print(f"{data}, epoch chosen by: {selection}")
+        print(f"{data}, epoch chosen by: {rule_in_words(selection)}")
         _print(shown)
-    print(
-        "Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen;\n"
-        "'best epoch' is the highest of all epochs: an oracle picks it."
-    )
+        printed |= dict.fromkeys(names)
+    print("Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen:")
+    for name in printed:
+        print(f"  {titles[name]}: {COLUMNS[name]}")
 
 
 def _spread(mean: float | None, deviation: float | None, factor: float = 1, form: str = ".1f") -> str:
     known = [format(factor * value, form) for value in (mean, deviation) if value is not None]
-    return " ± ".join(known) or "–"
+    return "±".join(known) or "–"
 
 
 @contextmanager

@@ -16,28 +16,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longcut import runs
+from longcut import identify, runs
 from longcut.analyses import bias_accuracy
-from longcut.data import Splits
+from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, load, parse, spec_of
 from longcut.errors import UserError, unknown
-from longcut.evaluate import Scores, predict, sample_values, scores
+from longcut.evaluate import Difference, Scores, paired_sets, predict, sample_values, scores
 from longcut.fit import Epoch, Fitted, Training, fit, parse_selection
+from longcut.identify import Identification
 from longcut.methods import METHODS, Method, build, get
 from longcut.options import options_of, validate
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 __all__ = [
     "COLUMNS",
     "Plan",
     "compare",
+    "difference",
     "execute",
     "folder_name",
     "parse_method",
     "plan",
     "rescore",
+    "seeds_of",
     "slug",
     "split_methods",
     "summary",
@@ -49,7 +53,8 @@ COLUMNS = {
     "best_average": "accuracy on the test set, of the epoch where it is highest; an oracle picks it",
     "aligned": "accuracy where the sample agrees with the shortcut",
     "conflicting": "accuracy where the sample contradicts the shortcut",
-    "worst_group": "accuracy of the worst group",
+    "worst_group": "accuracy of the worst group, a (label, attribute) cell, or a class without an attribute",
+    "train_weighted": "mean of the groups' accuracies, weighted by their share of the training set (adjusted average)",
 }
 LONGEST = 120  # bytes of a folder's name, which file systems limit to 255
 
@@ -108,7 +113,7 @@ def plan(
         seed: of the run.
         data_seed: of the data; by default that of the run, so that runs with several seeds also differ in what was
             drawn when the data was made (split, colours), and their spread speaks of both.
-        select: which epoch counts: ``"last"``, ``"best:METRIC"`` or ``"oracle"``.
+        select: which epoch counts: ``"last"``, ``"best:METRIC"``, ``"oracle"`` or ``"oracle:METRIC"``.
         label: name in tables; by default ``method`` as given.
 
     Raises:
@@ -258,13 +263,13 @@ def execute(
 def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.device | str) -> dict[str, Any]:
     method, info, test = fitted.method, splits.info, splits.test
     outputs = predict(method, test, device)
-    judged = {"test": scores(sample_values(outputs, test), test, splits.train).to_dict(), "valid": None}
+    judged = {"test": _scores(outputs, test, splits.train).to_dict(), "valid": None}
     if splits.valid is not None:
-        values = sample_values(predict(method, splits.valid, device), splits.valid)
-        judged["valid"] = scores(values, splits.valid, splits.train).to_dict()
+        judged["valid"] = _scores(predict(method, splits.valid, device), splits.valid, splits.train).to_dict()
     pick = max if info.task == "classification" else min
     best = pick((row for row in fitted.history if "test" in row), key=lambda row: row["test"]["average"])
-    columns = {"label": test.label, "attribute": test.attribute, "index": test.index}
+    found = method.identification()
+    columns = {name: getattr(test, name) for name in ("label", "attribute", "memberships", "index")}
     return run.finish(
         {
             "epoch": fitted.epoch,
@@ -274,6 +279,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "scores": judged,
             "best": {"epoch": best["epoch"], "average": best["test"]["average"]},
             **_about_attribute(method, splits, run.plan["seed"], device),
+            **_about_minority(found, splits.train),
         },
         inputs=runs.Inputs.of(splits.train),
         weights=method.net.state_dict(),
@@ -284,9 +290,18 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "kind": info.kind,
             "class_names": info.class_names,
             "attribute_names": info.attribute_names,
+            "membership_names": info.membership_names if test.memberships is not None else (),
             "aligned": info.aligned,
         },
+        identification=None if found is None else identify.columns(found, splits.train),
     )
+
+
+def _about_minority(found: Identification | None, train: Dataset) -> dict[str, Any]:
+    """Where a method took somebody for the minority and the attribute is known: how well it chose."""
+    if found is None or found.chosen is None or train.attribute is None or not train.info.aligned:
+        return {}
+    return {"identification": identify.quality(found.chosen.cpu()[train.index], train.conflicting)}
 
 
 def _about_attribute(method: Method, splits: Splits, seed: int, device: torch.device | str) -> dict[str, Any]:
@@ -323,7 +338,11 @@ def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu")
     stored, info = run.record["plan"], inputs_of(run).info
     method = build(stored["method"], info, net=stored["net"], options=stored["options"], seed=stored["seed"]).to(device)
     method.net.load_state_dict(run.weights())
-    return scores(sample_values(predict(method, samples, device), samples), samples, train)
+    return _scores(predict(method, samples, device), samples, train)
+
+
+def _scores(outputs: Tensor, data: Dataset, train: Dataset | None) -> Scores:
+    return scores(sample_values(outputs, data), data, train, outputs=outputs)
 
 
 # --- many runs --------------------------------------------------------------------------------------------------------
@@ -372,7 +391,8 @@ def compare(
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
         with runs.replacing(out / "summary.json") as temporary:
-            temporary.write_text(runs.to_json([summary(record) for record in records], indent=1) + "\n", "utf-8")
+            lines = [summary(result) for folder in tasks if isinstance(result := results[folder], dict)]
+            temporary.write_text(runs.to_json(lines, indent=1) + "\n", "utf-8")
     if failures:
         raise UserError(f"{len(failures)} of {len(tasks)} runs failed: {failures[0]}") from failures[0]
     return records
@@ -450,6 +470,85 @@ def _folders(plans: Sequence[Plan], out: Path, by_data: bool) -> list[Path]:
     return folders
 
 
+# --- two methods ------------------------------------------------------------------------------------------------------
+
+
+def seeds_of(path: Path | str) -> list[runs.Run]:
+    """The runs of one setting: a run, all runs below a folder, or, of a name without ``-sSEED``, those of every seed.
+
+    Raises:
+        UserError: when there are none, they are of several settings, or one is not finished.
+    """
+    path = Path(path)
+    seeds = [one for one in path.parent.glob("*") if re.fullmatch(re.escape(path.name) + r"-s\d+", one.name)]
+    found = [runs.read(folder) for folder in runs.find(sorted(seeds) if seeds and not path.exists() else [path])]
+    settings = {runs.to_json(_setting(one), sort_keys=True): one.record["plan"]["label"] for one in found}
+    if len(settings) > 1:
+        raise UserError(
+            f"{path} holds runs of {len(settings)} settings ({', '.join(dict.fromkeys(settings.values()))}); "
+            "name one run, or the runs of one method without their -sSEED, such as runs/digits/erm."
+        )
+    for one in found:
+        one.scores()  # refuses one that is not finished
+    return found
+
+
+def _setting(run: runs.Run) -> dict[str, Any]:
+    return {key: value for key, value in run.record["plan"].items() if key not in ("seed", "data_seed")}
+
+
+def difference(
+    a: Sequence[runs.Run], b: Sequence[runs.Run], metric: str = "worst_group", *, draws: int = 2000
+) -> Difference:
+    """How much higher a metric is for the runs ``a`` than for ``b``, from the predictions they kept.
+
+    Runs with the same data are resampled together (see :func:`longcut.evaluate.paired`); where the seeds also drew the
+    data, the difference is averaged over the test sets.
+
+    Args:
+        a: finished runs of one setting.
+        b: finished runs of another, on the same data.
+        metric: see there.
+        draws: bootstrap resamples.
+
+    Raises:
+        UserError: when they were not judged on the same test sets, or the metric does not do.
+    """
+    sides = [_by_data(a), _by_data(b)]
+    if sides[0].keys() != sides[1].keys():
+        raise UserError(
+            f"{a[0].record['plan']['label']} and {b[0].record['plan']['label']} were not judged on the same test sets "
+            "(the data fingerprints of their runs differ); give runs on the same data with the same data seeds."
+        )
+    sets = []
+    for print_, first in sides[0].items():
+        test, plan = _tested(first[0]), first[0].record["plan"]
+        train = load(plan["data"], plan["data_seed"]).train if metric == "train_weighted" else None
+        rows = [[sample_values(run.predictions()["outputs"], test) for run in side[print_]] for side in sides]
+        sets.append((*rows, test, train))
+    return paired_sets(sets, metric, draws=draws)
+
+
+def _by_data(members: Sequence[runs.Run]) -> dict[str, list[runs.Run]]:
+    by_data: dict[str, list[runs.Run]] = {}
+    for run in members:
+        by_data.setdefault(run.record["fingerprint"], []).append(run)
+    return by_data
+
+
+def _tested(run: runs.Run) -> Dataset:
+    """The test set of a run without its inputs, from what the run keeps."""
+    import torch
+
+    from longcut.datasets.own import inputs_of
+
+    kept = run.predictions()
+    label, attribute, memberships = (kept.get(name) for name in ("label", "attribute", "memberships"))
+    assert label is not None
+    order = torch.arange(len(label))
+    return Dataset(torch.empty(0, 0), order, label, attribute, inputs_of(run).info, memberships=memberships)
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -464,7 +563,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "epochs": plan["training"]["epochs"],
         "seconds": record["seconds"],
         "selection": plan["select"],
-        **{name: values[name] for name in ("average", "aligned", "conflicting", "worst_group")},
+        **{name: values[name] for name in ("average", "aligned", "conflicting", "worst_group", "train_weighted")},
         "best_average": record["best"]["average"],
     }
 

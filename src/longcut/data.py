@@ -40,6 +40,7 @@ __all__ = [
     "pools",
     "split",
     "subsample",
+    "undersample",
     "upweight",
     "usual_attribute",
 ]
@@ -105,6 +106,7 @@ class Info:
         kind: ``"image"``, ``"table"`` or ``"tokens"``.
         class_names, attribute_names: what labels and attributes are called.
         aligned: for each label, the attribute value that usually goes with it; empty when unknown.
+        membership_names: of the overlapping groups, where the data has ``memberships``.
         vocabulary: number of token ids, for ``kind="tokens"``.
     """
 
@@ -119,6 +121,7 @@ class Info:
     attribute_names: tuple[str, ...] = ()
     aligned: tuple[int, ...] = ()
     vocabulary: int = 0
+    membership_names: tuple[str, ...] = ()
 
     def is_aligned(self, label: Tensor, attribute: Tensor) -> Tensor:
         """True where a sample agrees with the shortcut; shape ``(n,)``.
@@ -205,6 +208,8 @@ class Dataset:
         attribute: ``(n,)`` or None.
         info: names, sizes and kinds.
         source: where the stored samples come from, for data that was read from somebody's files.
+        memberships: ``(n, A)`` bool or None: to which of A groups that may overlap each sample belongs, to any number
+            of them. They are for evaluation; no method sees them.
     """
 
     x: Tensor
@@ -213,6 +218,7 @@ class Dataset:
     attribute: Tensor | None
     info: Info
     source: Source | None = None
+    memberships: Tensor | None = None
 
     @classmethod
     def of(
@@ -221,6 +227,7 @@ class Dataset:
         label: Any,
         attribute: Any = None,
         *,
+        memberships: Any = None,
         name: str = "data",
         **info: Any,
     ) -> Dataset:
@@ -231,6 +238,7 @@ class Dataset:
                 images, floats as a table (or images, with four axes), integers as token ids.
             label: ``(n,)`` integers 0…C−1, or floats for regression.
             attribute: ``(n,)`` integers 0…A−1, or None.
+            memberships: ``(n, A)`` True where the sample belongs to the group, or None; groups may overlap.
             name: what the data is called.
             **info: overrides for :class:`Info` fields, such as ``class_names``.
 
@@ -258,6 +266,7 @@ class Dataset:
         n_attributes = 0
         if attributes is not None:
             attributes, n_attributes = _ids(name, "attribute", attributes, info.pop("n_attributes", None))
+        members = None if memberships is None else _members(name, memberships, len(storage))
         if storage.is_floating_point():
             _check_finite(name, "x", storage)
             kind = "image" if storage.ndim == 4 else "table"
@@ -272,10 +281,11 @@ class Dataset:
             "class_names": tuple(map(str, range(n_classes))),
             "attribute_names": tuple(map(str, range(n_attributes))),
             "vocabulary": int(storage.max()) + 1 if kind == "tokens" and len(storage) else 0,
+            "membership_names": () if members is None else tuple(map(str, range(members.shape[1]))),
             **info,
         }
         about = Info(name=name, shape=tuple(storage.shape[1:]), **fields)
-        return cls(storage, torch.arange(len(storage)), labels, attributes, about)
+        return cls(storage, torch.arange(len(storage)), labels, attributes, about, memberships=members)
 
     @classmethod
     def from_folder(cls, path: Path | str, **options: Any) -> Dataset:
@@ -386,8 +396,8 @@ class Dataset:
 
     def take(self, rows: Tensor) -> Dataset:
         """The samples at ``rows`` (positions, or a boolean mask); identities stay, nothing is copied."""
-        attribute = None if self.attribute is None else self.attribute[rows]
-        return dataclasses.replace(self, index=self.index[rows], label=self.label[rows], attribute=attribute)
+        columns = {name: _rows_of(getattr(self, name), rows) for name in ("index", "label", "attribute", "memberships")}
+        return dataclasses.replace(self, **columns)
 
     def gather(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Inputs of the samples at positions ``rows``, on ``device``; uint8 until they are there."""
@@ -414,6 +424,11 @@ class Dataset:
         Raises:
             UserError: when the attribute is not known.
         """
+        if self.attribute is None and self.memberships is not None:
+            raise UserError(
+                f"{self.info.name} has overlapping groups, which are for evaluation alone, but a method needs a "
+                "partition; pass attribute=… to Dataset.of, one value per sample."
+            )
         if self.attribute is None:
             raise UserError(
                 f"{self.info.name} has no attribute, so its samples have no groups; pass attribute=… to Dataset.of."
@@ -461,13 +476,11 @@ class Splits:
         """All samples of the three parts, which share their storage, in the order of the storage."""
         parts = [part for part in (self.train, self.valid, self.test) if part is not None]
         order = torch.cat([part.index for part in parts]).argsort()
-        attribute = [part.attribute for part in parts if part.attribute is not None]
-        return dataclasses.replace(
-            self.train,
-            index=torch.cat([part.index for part in parts])[order],
-            label=torch.cat([part.label for part in parts])[order],
-            attribute=torch.cat(attribute)[order] if len(attribute) == len(parts) else None,
-        )
+        columns: dict[str, Any] = {}
+        for name in ("index", "label", "attribute", "memberships"):
+            known = [column for part in parts if (column := getattr(part, name)) is not None]
+            columns[name] = torch.cat(known)[order] if len(known) == len(parts) else None
+        return dataclasses.replace(self.train, **columns)
 
 
 def usual_attribute(data: Dataset) -> tuple[int, ...]:
@@ -541,6 +554,18 @@ def _ids(name: str, what: str, column: Tensor, count: int | None) -> tuple[Tenso
     return ids, total
 
 
+def _members(name: str, memberships: Any, n: int) -> Tensor:
+    """Checked: one row per sample, one column per group, True or False."""
+    members = _column(name, "membership", memberships, n)
+    if members.dtype != torch.bool or members.ndim != 2 or not members.shape[1]:
+        kind = str(members.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name}: memberships are {kind} of shape {tuple(members.shape)}; give True or False for each sample and "
+            f"group, shape ({n}, number of groups)."
+        )
+    return members.contiguous()
+
+
 def _check_finite(name: str, what: str, values: Tensor) -> None:
     for start, block in zip(range(0, len(values), 4096), values.split(4096), strict=True):
         good = torch.isfinite(block).flatten(1).all(1)
@@ -555,7 +580,13 @@ def _check_finite(name: str, what: str, values: Tensor) -> None:
 # --- operations Dataset -> Dataset ------------------------------------------------------------------------------------
 
 
-def _groups(data: Dataset, by: Literal["class", "group"]) -> Tensor:
+def _permutation(n: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(n, generator=generator, device=generator.device).cpu()
+
+
+def _groups(data: Dataset, by: Literal["class", "group"] | Tensor) -> Tensor:
+    if isinstance(by, Tensor):
+        return by
     if by == "group":
         return data.group
     if data.info.task == "regression":
@@ -586,7 +617,7 @@ def split(
                 f"add samples or drop that {by}."
             )
         count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-        held[rows[torch.randperm(len(rows), generator=generator)[:count]]] = True
+        held[rows[_permutation(len(rows), generator)[:count]]] = True
     return data.take(~held), data.take(held)
 
 
@@ -594,7 +625,7 @@ def subsample(data: Dataset, n: int, generator: torch.Generator) -> Dataset:
     """``n`` samples without repetition, in their old order."""
     if not 0 < n <= len(data):
         raise UserError(f"cannot draw {n} of {len(data)} samples; give a number from 1 to {len(data)}.")
-    return data.take(torch.randperm(len(data), generator=generator)[:n].sort().values)
+    return data.take(_permutation(len(data), generator)[:n].sort().values)
 
 
 def upweight(data: Dataset, chosen: Tensor, times: int) -> Dataset:
@@ -602,21 +633,48 @@ def upweight(data: Dataset, chosen: Tensor, times: int) -> Dataset:
     return data.take(torch.repeat_interleave(torch.where(chosen, times, 1)))
 
 
-def balance(data: Dataset, by: Literal["class", "group"], generator: torch.Generator) -> Dataset:
+def balance(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:
     """As many samples, drawn with repetition so that all classes (or groups) are equally likely.
 
     Every member of a group stands equally often, give or take one, before any stands once more.
+
+    Args:
+        data: what to draw from.
+        by: what is balanced, or an id for each sample ``(n,)``.
+        generator: of the draw.
     """
     ids = _groups(data, by)
     values = torch.unique(ids)
     quota = torch.full((len(values),), len(data) // len(values))
-    quota[torch.randperm(len(values), generator=generator)[: len(data) % len(values)]] += 1
+    quota[_permutation(len(values), generator)[: len(data) % len(values)]] += 1
     rows = []
     for value, count in zip(values, quota.tolist(), strict=True):
         members = (ids == value).nonzero().flatten()
-        order = members[torch.randperm(len(members), generator=generator)]
+        order = members[_permutation(len(members), generator)]
         rows.append(order.repeat(-(-count // len(members)))[:count])
     return data.take(torch.cat(rows))
+
+
+def undersample(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:
+    """As many samples of each class (or group) as the smallest has, without repetition, in their old order.
+
+    Args:
+        data: what to draw from.
+        by: what is balanced, or an id for each sample ``(n,)``.
+        generator: of the draw.
+
+    Source: SUBY and SUBG of Idrissi et al. 2022, "Simple data balancing achieves competitive worst-group-accuracy".
+
+    >>> data = Dataset.of(torch.rand(6, 2), [0, 1, 0, 0, 1, 0])
+    >>> undersample(data, "class", generator(0)).label.bincount()
+    tensor([2, 2])
+    """
+    ids = _groups(data, by)
+    _, ids, count = torch.unique(ids, return_inverse=True, return_counts=True)
+    order = _permutation(len(data), generator)
+    order = order[ids[order].argsort(stable=True)]  # group by group, at random within each
+    rank = torch.arange(len(data)) - (count.cumsum(0) - count)[ids[order]]
+    return data.take(order[rank < count.min()].sort().values)
 
 
 def label_noise(

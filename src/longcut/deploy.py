@@ -22,7 +22,7 @@ from longcut.data import Dataset, as_input
 from longcut.datasets.own import inputs_of, reread
 from longcut.errors import UserError, unknown
 from longcut.methods import build
-from longcut.nets import Net
+from longcut.nets import Net, blank
 from longcut.runs import Inputs, Run, replacing, to_json
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def load_exported(path: Path | str) -> tuple[Net, Inputs]:
 
 
 def _rebuilt(plan: Mapping[str, Any], inputs: Inputs, weights: Mapping[str, Tensor]) -> Net:
-    net = build(plan["method"], inputs.info, net=plan["net"], options=plan["options"]).net
+    options = {key: blank(value) if isinstance(value, str) else value for key, value in plan["options"].items()}
+    net = build(plan["method"], inputs.info, net=blank(plan["net"]), options=options).net
     net.load_state_dict(weights)
     return net.eval()
 
@@ -223,13 +224,27 @@ def _safetensors(net: Net, inputs: Inputs, about: str, path: Path) -> None:
 
 
 def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_log("transformers"):
         # torch advises torch.export instead; whoever asks for TorchScript has a program that reads it.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         # A net may branch on the size of an image, which is fixed.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
+        # It reads all attributes of a module, and transformers warns of some and logs about others.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         module = cast(torch.jit.ScriptModule, torch.jit.trace(_FromStored(net).eval(), _example(inputs)))
         torch.jit.save(module, str(path), {ABOUT: about.encode()})
+
+
+@contextmanager
+def _without_log(name: str) -> Iterator[None]:
+    """For the time of a ``with``: that logger passes errors alone."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _onnx(net: Net, inputs: Inputs, about: str, path: Path) -> None:
@@ -239,23 +254,18 @@ def _onnx(net: Net, inputs: Inputs, about: str, path: Path) -> None:
         raise UserError(
             'onnx files are written with the packages onnx and onnxscript; install them: pip install "longcut[onnx]".'
         ) from None
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    with warnings.catch_warnings():
+    # torch.onnx reports that torchvision, which is not needed, is not there
+    with warnings.catch_warnings(), _without_log("torch.onnx"):
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-        log.setLevel(logging.ERROR)  # it reports that torchvision, which is not needed, is not there
-        try:
-            program = torch.onnx.export(
-                _FromStored(net).eval(),
-                (_example(inputs),),
-                input_names=["x"],
-                output_names=["outputs"],
-                dynamic_shapes=({0: torch.export.Dim("n")},),
-                dynamo=True,
-                verbose=False,
-            )
-        finally:
-            log.setLevel(level)
+        program = torch.onnx.export(
+            _FromStored(net).eval(),
+            (_example(inputs),),
+            input_names=["x"],
+            output_names=["outputs"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamo=True,
+            verbose=False,
+        )
     program = cast(torch.onnx.ONNXProgram, program)
     program.model.metadata_props[ABOUT] = about
     program.save(str(path), external_data=False)

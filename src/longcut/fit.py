@@ -19,11 +19,11 @@ from torch.optim.swa_utils import AveragedModel
 from longcut.augment import AUGMENTS
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError, unknown
-from longcut.evaluate import METRICS, metrics, predict, sample_values
+from longcut.evaluate import METRICS, lower_is_better, metrics, predict, sample_values
 from longcut.methods.base import Method, require_attribute
 from longcut.training import Training
 
-__all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection"]
+__all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection", "rule_in_words"]
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,37 @@ class Fitted:
 
 
 def parse_selection(select: str) -> tuple[str, str]:
-    """``"last"``, ``"best:METRIC"`` (on validation) or ``"oracle"`` (on test) to (split, metric).
+    """``"last"``, ``"best:METRIC"`` (on validation), ``"oracle"`` or ``"oracle:METRIC"`` (on test) to (split, metric).
 
-    >>> parse_selection("best:worst_group")
-    ('valid', 'worst_group')
+    >>> parse_selection("best:worst_group"), parse_selection("oracle")
+    (('valid', 'worst_group'), ('test', 'average'))
     """
-    rule, _, metric = select.partition(":")
-    if rule == "best" and metric:
-        if metric not in METRICS:
-            raise unknown("metric", metric, METRICS)
-        return "valid", metric
-    if select == "oracle":
-        return "test", "average"
+    rule, colon, metric = select.partition(":")
     if select == "last":
         return "", ""
+    if select == "oracle":
+        return "test", "average"
+    if rule in ("best", "oracle") and colon and metric:
+        if metric not in METRICS:
+            raise unknown("metric", metric, METRICS)
+        return "valid" if rule == "best" else "test", metric
     raise UserError(
-        f"selection rule '{select}' is not known; use last, best:METRIC (on validation) or oracle (on test)."
+        f"selection rule '{select}' is not known; "
+        "use last, best:METRIC (on validation), oracle or oracle:METRIC (on test)."
     )
+
+
+def rule_in_words(select: str) -> str:
+    """A selection rule as tables say it: an oracle looks at the test set, as nobody who needs a model can.
+
+    >>> rule_in_words("best:worst_group"), rule_in_words("oracle")
+    ('best worst group on validation', 'oracle: best average on test')
+    """
+    watch, metric = parse_selection(select)
+    if not watch:
+        return "last epoch"
+    best = f"best {metric.replace('_', ' ')} on "
+    return f"oracle: {best}test" if watch == "test" else f"{best}validation"
 
 
 def fit(
@@ -100,7 +114,8 @@ def fit(
         training: settings of the loop.
         seed: of order, mixing and everything else that is drawn.
         device: where to compute.
-        select: which epoch's weights to keep: ``"last"``, ``"best:METRIC"`` on validation, ``"oracle"`` on test.
+        select: which epoch's weights to keep: ``"last"``, ``"best:METRIC"`` on validation, ``"oracle:METRIC"`` on test
+            (``"oracle"``: by the average). Best is lowest for a metric where lower is better; the first of equals.
         on_epoch: called after every epoch.
         state: what an earlier ``Epoch.state()`` returned.
 
@@ -114,7 +129,7 @@ def fit(
             f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
             "use augment=none."
         )
-    lower = splits.info.task == "regression"
+    lower = lower_is_better(metric, splits.info.task)
     method.to(device)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         loop = _Loop(method, training, device)
@@ -135,8 +150,8 @@ def fit(
                     for name in ("valid", "test"):
                         data = getattr(splits, name)
                         if data is not None:
-                            values = sample_values(predict(method, data, device), data)
-                            row[name] = metrics(values, data, splits.train)
+                            outputs = predict(method, data, device)
+                            row[name] = metrics(sample_values(outputs, data), data, splits.train, outputs=outputs)
                 if watch and (row[watch][metric] < best["value"] if lower else row[watch][metric] > best["value"]):
                     best = {"epoch": epoch + 1, "value": row[watch][metric], "net": _copy(loop.net.state_dict())}
             history.append(row)
@@ -181,6 +196,7 @@ class _Loop:
         method.generator = generator(seed, epoch, 1, device=self.device)
         method.train()
         method.on_epoch(epoch, training.epochs)
+        train = method.epoch_data(train)
         steps = steps_per_epoch(len(train), training)
         total = torch.zeros((), device=self.device)
         first_bad = torch.full((), -1.0, device=self.device)
@@ -192,7 +208,7 @@ class _Loop:
                 for optimizer, rates in zip(self.optimizers, self.base_lr, strict=True):
                     for group, rate in zip(optimizer.param_groups, rates, strict=True):
                         group["lr"] = rate * factor
-            loss, logs = method.step(batch, self.optimizers, Tensor.backward)
+            loss, logs = method.step(batch, self.optimizers, self._backward)
             if self.average is not None:
                 self.average.update_parameters(method.net)
             # no .item() here: it would make the device wait for every step
@@ -201,6 +217,7 @@ class _Loop:
             for name, value in logs.items():
                 sums[name] = sums.get(name, 0) + value.detach()
             done += 1
+        method.after_epoch(epoch)
         if first_bad >= 0:
             raise UserError(
                 f"the loss stopped being a finite number in epoch {epoch + 1}, step {int(first_bad) + 1} of {done}; "
@@ -212,6 +229,14 @@ class _Loop:
             "loss": float(total) / max(done, 1),
             **{name: _mean(value, done) for name, value in sums.items()},
         }
+
+    def _backward(self, loss: Tensor) -> None:
+        """Gradients, cut to the length allowed; each optimizer's on their own, for players take turns."""
+        loss.backward()
+        if self.training.clip:
+            for optimizer in self.optimizers:
+                own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                nn.utils.clip_grad_norm_(own, self.training.clip)
 
     def _minibatches(self, train: Dataset, order: torch.Generator) -> Iterator[Batch]:
         method, training = self.method, self.training
@@ -227,7 +252,7 @@ class _Loop:
         """Everything a resumed run needs."""
         prepared = None
         if train is not given:
-            prepared = {"index": train.index, "label": train.label, "attribute": train.attribute}
+            prepared = {name: getattr(train, name) for name in ("index", "label", "attribute", "memberships")}
         return {
             "method": self.method.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -258,6 +283,8 @@ def _factor(training: Training, done: float) -> float:
     """What the learning rates are multiplied by when this share of the run is done."""
     if training.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
+    if training.schedule == "linear":
+        return 1 - done
     return training.gamma ** sum(done >= float(at) for at in training.milestones.split("-"))
 
 
@@ -351,12 +378,17 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
             f"{who} learns {' or '.join(sorted(method.tasks))}, but {train.info.name} is {train.info.task}."
         )
     if "attribute" in method.needs:
+        if train.memberships is not None:
+            _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
         require_attribute(who, train.info.name, train.attribute is not None)
+    if "valid" in method.needs and splits.valid is None:
+        raise UserError(f"{who} fits on the validation set, but {train.info.name} has none; use fit_on=train.")
     if watch:
         watched = getattr(splits, watch)
         if watched is None:
             raise UserError(f"selection on validation needs a set for it, but {train.info.name} has none; select last.")
-        if math.isnan(metrics(torch.zeros(len(watched)), watched, train)[metric]):
+        blank = torch.zeros(len(watched), train.info.n_classes)
+        if math.isnan(metrics(blank[:, 0], watched, train, outputs=blank)[metric]):
             raise UserError(
                 f"cannot select by {metric}: it is not defined on the {watch} set of {train.info.name}; "
                 "select best:average or last."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from longcut import datasets, runs
 from longcut.compare import Plan, compare, folder_name, parse_method, plan, slug
 from longcut.errors import UserError, unknown
+from longcut.evaluate import METRICS
 from longcut.options import validate
 from longcut.training import Training
 
@@ -20,14 +23,64 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "cells", "draw", "markdown", "notes", "recipes", "require_data", "run", "table"]
+__all__ = [
+    "Cell",
+    "cells",
+    "draw",
+    "markdown",
+    "notes",
+    "recipes",
+    "require_data",
+    "require_weights",
+    "run",
+    "table",
+]
 
-Pair = tuple[float, float]
+Pair = tuple[float, float | None]
 UNPUBLISHED = "unpublished"
+COUNTS = ("identification conflicting", "identification aligned")
+NUMBERS = {
+    "bias": "accuracy for the attribute",
+    "identification": "count of the samples that were taken for the minority",
+    "group": "such group of label and attribute",
+}
+PRETRAINED = "weights=FILE"  # in the net of a recipe, where somebody's own path has to go
 SPREAD = (
     "Mean ± sample standard deviation over seeds. Ours is of the last epoch, and of the epoch that is best on the test "
     "set, which an oracle picks."
 )
+
+
+JUDGED = (
+    "Spanned: the published mean lies from our last epoch minus its deviation to our best epoch plus its. "
+    "Near: our best epoch is within two published deviations of it."
+)
+SELECTED = "Mean ± sample standard deviation over seeds. Ours is of the epoch that {} selects."
+JUDGED_SELECTED = "Near: ours is within two deviations of the published mean, published ones or else ours."
+WORDS = {True: "yes", False: "no", None: "–"}
+READS = {
+    "group": "accuracy of the test samples of this label and attribute, by number",
+    "identification": "of the samples taken for the minority, conflicting and aligned are how many contradict the "
+    "shortcut and do not, and precision and recall are against all that contradict it",
+}
+PROTOCOLS = {
+    "paper": "settings, augmentation, average and selection as in the paper that printed the row",
+    "subpopbench": "that of SubpopBench: ImageNet and BERT weights, no augmentation, batch normalisation frozen, the "
+    "best of 16 random settings; the printed deviation is a standard error over three runs",
+    "ours": "one setting for all methods, from random weights",
+    "wilds": "that of WILDS: its data, splits and default optimisers, and the worst of its groups",
+}
+ANNOTATIONS = {
+    "none": "no attribute is used, not even to select",
+    "val-sel": "attributes of validation samples select epoch and settings",
+    "val-fit": "attributes of validation samples are trained on",
+    "train": "attributes of training samples are used",
+}
+ORIGINS = {
+    "paper": ("", ""),
+    "second hand": (" †", "second hand: read where others quote it"),
+    "memory": (" ‡", "second hand, and from memory: not checked against anything printed"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,10 +88,17 @@ class Cell:
     """One number of a table, and how we make ours.
 
     Attributes:
-        row, data, column: names in the table: a method, a data set, and a variant of it.
+        row, data, column: names in the table: a method, a data set, and a variant of it or a metric.
         published: mean and deviation in %, as printed; None for what is ours alone.
-        plans: one per seed.
+        plans: one per seed; none where we have no such method or data set, so that the number stands alone.
         note: what to know before comparing.
+        reads: which number of a run it is: a metric of the test set (``"worst_group"``) or of another one
+            (``"valid average"``), the accuracy of a group (``"group 1,0"``: label, attribute), what is known of the
+            samples that were taken for the minority (``"identification recall"``), or ``"bias"``.
+        against: the runs of another row that the number is relative to, in per cent.
+        protocol: whose settings and definitions: one of ``PROTOCOLS``, or empty.
+        annotation: where attributes are used: one of ``ANNOTATIONS``, or empty.
+        origin: how far the published number can be trusted: one of ``ORIGINS``.
     """
 
     row: str
@@ -47,27 +107,51 @@ class Cell:
     published: Pair | None
     plans: tuple[Plan, ...]
     note: str = ""
+    reads: str = "average"
+    against: tuple[Plan, ...] = ()
+    protocol: str = ""
+    annotation: str = ""
+    origin: str = "paper"
 
 
 # --- what is declared -------------------------------------------------------------------------------------------------
+
+
+class _Column(NamedTuple):
+    """A column: a data set, none where we have no such, and which number of a run stands there."""
+
+    spec: str | None
+    reads: str
+    relative: bool
+
+    @classmethod
+    def of(cls, given: str | Mapping[str, Any]) -> _Column:
+        one: Mapping[str, Any] = {"spec": given} if isinstance(given, str) else given
+        return cls(one.get("spec"), one.get("reads", "average"), one.get("relative", False))
 
 
 class _Row(NamedTuple):
     """A row of a table, with what is published by data set and column."""
 
     name: str
-    method: str | Mapping[str, str]
-    published: Mapping[str, Mapping[str, Pair | None]]
+    label: str
+    method: str | Mapping[str, str] | None
+    published: Mapping[str, Mapping[str, Sequence[Any] | None]]
     own_settings: bool
     note: str
+    select: str | None
+    against: str
+    protocol: str
+    annotation: str
 
-    def method_of(self, data: str, column: str) -> str:
+    def method_of(self, data: str, column: str) -> str | None:
         """The method of a cell; what is said for the column goes before what is said for the data set."""
-        if isinstance(self.method, str):
+        if self.method is None or isinstance(self.method, str):
             return self.method
-        return self.method.get(f"{data} {column}") or self.method[data]
+        return self.method.get(f"{data} {column}") or self.method.get(data)
 
 
+@cache
 def _files() -> dict[str, dict[str, Any]]:
     folder = files("longcut") / "recipes"
     return {f.name[:-5]: tomllib.loads(f.read_text("utf-8")) for f in folder.iterdir() if f.name.endswith(".toml")}
@@ -95,30 +179,54 @@ def recipes() -> dict[str, str]:
     }
 
 
-def _rows(content: Mapping[str, Any], name: str) -> Iterator[_Row]:
+def _rows(content: Mapping[str, Any], about: Mapping[str, Any], name: str) -> Iterator[_Row]:
     """The rows of a table; one with a released program's reading or a control stands for two or three."""
+    shown = {data: content["data"][data] for data in about.get("only", content["data"])}
     for row in content["row"]:
         if name not in row["tables"]:
             continue
-        published = {
-            data: _published(row[data], list(columns)) for data, columns in content["data"].items() if data in row
-        }
-        one = _Row(row["name"], row["method"], published, row.get("own_settings", False), row.get("note", ""))
+        published = {data: _published(row[data], list(columns)) for data, columns in shown.items() if data in row}
+        one = _Row(
+            row["name"],
+            content.get("prefix", "") + row.get("label", row["name"]),
+            row.get("method"),
+            published,
+            row.get("own_settings", False),
+            row.get("note", ""),
+            row.get("select"),
+            row.get("against", ""),
+            row.get("protocol", content.get("protocol", "")),
+            row.get("annotation", ""),
+        )
         yield one
         if "released" in row:
-            yield one._replace(name=f"{one.name} (released)", method=row["released"])
+            yield _renamed(one, "released")._replace(method=row["released"])
         if "control" in row:
             nothing = {data: dict.fromkeys(columns) for data, columns in published.items()}
             note = "ours: the same pairs, one of the two shown whole"
-            yield one._replace(name=f"{one.name} (control)", method=row["control"], published=nothing, note=note)
+            yield _renamed(one, "control")._replace(method=row["control"], published=nothing, note=note)
 
 
-def _published(given: Any, columns: Sequence[str]) -> dict[str, Pair | None]:
+def _renamed(row: _Row, what: str) -> _Row:
+    return row._replace(name=f"{row.name} ({what})", label=f"{row.label} ({what})")
+
+
+def _published(given: Any, columns: Sequence[str]) -> dict[str, Sequence[Any] | None]:
     """One value for each column in their order, or a value by column, or the word for nothing."""
     if given == UNPUBLISHED:
         return dict.fromkeys(columns)
     by_column = given if isinstance(given, Mapping) else dict(zip(columns, given, strict=True))
-    return {column: None if value == UNPUBLISHED else tuple(value) for column, value in by_column.items()}
+    return {column: None if value == UNPUBLISHED else value for column, value in by_column.items()}
+
+
+def _printed(value: Sequence[Any] | None, origin: str) -> tuple[Pair | None, str]:
+    """A mean, perhaps a deviation, and perhaps where the number is from; without, it is from ``origin``."""
+    if value is None:
+        return None, "paper"
+    mean, *more = value
+    if more and isinstance(more[-1], str):
+        origin = more.pop()
+    return (mean, more[0] if more else None), origin
 
 
 def cells(
@@ -135,8 +243,8 @@ def cells(
     Raises:
         UserError: for an unknown recipe or name.
     """
-    content, _, name = _declared(recipe)
-    rows = list(_rows(content, name))
+    content, about, name = _declared(recipe)
+    rows = list(_rows(content, about, name))
     if not rows:
         return []
     kept = _kept(
@@ -146,18 +254,64 @@ def cells(
         [column for row in rows for columns in row.published.values() for column in columns],
         [row.name for row in rows],
     )
+    by_name = {row.name: row for row in rows}
+    made: dict[tuple[str | None, ...], tuple[Plan, ...]] = {}  # several columns may read the same runs
+
+    def plans(row: _Row, data: str, column: str, spec: str | None) -> tuple[Plan, ...]:
+        key = row.label, data, spec, row.method_of(data, column)
+        if key not in made:
+            made[key] = _plans(content, row, data, spec, key[-1], seeds, settings or {})
+        return made[key]
+
     found = []
     for row in rows:
         for data, columns in row.published.items():
-            for column, published in columns.items():
+            for column, value in columns.items():
                 if data in kept[0] and column in kept[1] and row.name in kept[2]:
-                    spec, method = content["data"][data][column], row.method_of(data, column)
-                    chosen = _settings(content, row, data, column) | dict(settings or {})
-                    one = plan(spec, method, settings=chosen, label=row.name)
-                    numbers = range(seeds or content["seeds"])
-                    plans = tuple(replace(one, seed=seed, data_seed=seed) for seed in numbers)
-                    found.append(Cell(row.name, data, column, published, plans, row.note))
+                    what = _Column.of(content["data"][data][column])
+                    published, origin = _printed(value, content.get("origin", "paper"))
+                    place = data, column, what.spec
+                    found.append(
+                        Cell(
+                            row.name,
+                            data,
+                            column,
+                            published,
+                            plans(row, *place),
+                            row.note,
+                            about.get("reads", what.reads),
+                            plans(by_name[row.against], *place) if what.relative else (),
+                            row.protocol,
+                            row.annotation,
+                            origin,
+                        )
+                    )
     return found
+
+
+def _plans(
+    content: Mapping[str, Any],
+    row: _Row,
+    data: str,
+    spec: str | None,
+    method: str | None,
+    seeds: int | None,
+    settings: Mapping[str, Any],
+) -> tuple[Plan, ...]:
+    """The runs of a cell, one per seed; none where the method or the data set is not here."""
+    if method is None or spec is None:
+        return ()
+    chosen = _settings(content, row, method, spec) | dict(settings)
+    select, weights = chosen.pop("select"), chosen.pop("weights", None)
+    if weights is not None and "net" in chosen:
+        chosen["net"] = chosen["net"].replace(PRETRAINED, f"weights={weights}")
+    one = plan(spec, method, settings=chosen, label=row.label, select=select)
+    return tuple(replace(one, seed=seed, data_seed=seed) for seed in range(seeds or _seeds(content, data)))
+
+
+def _seeds(content: Mapping[str, Any], data: str) -> int:
+    """The paper's number of runs, which may differ by data set."""
+    return content["seeds"] if isinstance(content["seeds"], int) else content["seeds"][data]
 
 
 def _kept(recipe: str, only: Sequence[str], *kinds: Sequence[str]) -> list[set[str]]:
@@ -169,13 +323,14 @@ def _kept(recipe: str, only: Sequence[str], *kinds: Sequence[str]) -> list[set[s
     return [{*kind} & {*only} or {*kind} for kind in kinds]
 
 
-def _settings(content: Mapping[str, Any], row: _Row, data: str, column: str) -> dict[str, Any]:
-    """What the file sets on this data for every method, and for this one."""
-    if row.own_settings:
-        return {}
-    declared = content["settings"][content["data"][data][column].partition(":")[0]]
-    method = parse_method(row.method_of(data, column))[0]
-    return {key: value for key, value in declared.items() if not isinstance(value, Mapping)} | declared.get(method, {})
+def _settings(content: Mapping[str, Any], row: _Row, method: str, spec: str) -> dict[str, Any]:
+    """What the file sets on this data for every method, and for this one; and which epoch counts."""
+    found = {"select": content.get("select", "last")}
+    if not row.own_settings:
+        declared = content["settings"][spec.partition(":")[0]]
+        found |= {key: value for key, value in declared.items() if not isinstance(value, Mapping)}
+        found |= declared.get(parse_method(method)[0], {})
+    return found | ({"select": row.select} if row.select else {})
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
@@ -202,17 +357,20 @@ def run(
 
     Returns:
         One object per cell, accuracies in %: ``row, data, column, note``; ``spec, method, options`` of its runs;
-        ``published, published_sd``, None where nothing is; ``last, last_sd`` and ``best, best_sd``, mean and sample
-        deviation over seeds at the last epoch and at the best on the test set (None for what is measured after
-        training alone); the single values ``lasts, bests, best_epochs``; ``spans``, whether the published mean lies
-        from ``last - last_sd`` to ``best + best_sd``, and ``near``, whether best is within two published deviations of
-        it; ``epochs, seeds, seconds``, and the ``folders`` of the runs.
+        ``published, published_sd``, None where nothing is, and its ``origin``; ``reads``, the metric; ``against``, the
+        label of the runs it is relative to; ``protocol, annotation, selection``; ``last, last_sd`` and
+        ``best, best_sd``, mean and sample deviation over seeds at the selected epoch and at the best on the test set
+        (None where a rule selects, and for what is measured after training alone); the single values ``lasts, bests,
+        best_epochs``; ``spans``, whether the published mean lies from ``last - last_sd`` to ``best + best_sd``, and
+        ``near``, whether best, or else last, is within two deviations of it: published ones, or where none is, ours;
+        ``epochs, seeds, seconds``, and the ``folders`` of the runs. Of a number that we cannot make, all of ours is
+        None or empty.
 
         For traces of similarity, one object per loss and kind of pairs: ``row, data, column``, the cosines ``first,
         first_sd, last, last_sd``, their means epoch by epoch as ``trace``, ``epochs, seeds``.
 
     Raises:
-        UserError: for an unknown recipe or name, when data is missing (before any run), or when runs fail.
+        UserError: for an unknown recipe or name, when data or weights are missing (before any run), or when runs fail.
     """
     content, about, _ = _declared(recipe)
     if about.get("draws") == "similarity":
@@ -222,16 +380,34 @@ def run(
         raise UserError(f"nothing of {recipe} is left by --only {', '.join(only)}; leave one of the names out.")
     out = Path(out)
     require_data(wanted, out)
-    records = iter(compare([p for cell in wanted for p in cell.plans], out, jobs, progress, device, by_data=True))
-    return [_result(cell, [next(records) for _ in cell.plans], about.get("reads"), out) for cell in wanted]
+    plans = [one for cell in wanted for one in (*cell.plans, *cell.against)]
+    records = iter(compare(plans, out, jobs, progress, device, by_data=True))
+    return [
+        _result(cell, [next(records) for _ in cell.plans], out, [next(records) for _ in cell.against])
+        for cell in wanted
+    ]
 
 
 def _folder(out: Path, one: Plan) -> Path:
     return out / slug(one.data) / folder_name(one)
 
 
+def require_weights(plans: Iterable[Plan]) -> None:
+    """Refuse runs that start from pretrained weights while nobody said where these are.
+
+    Raises:
+        UserError: saying how.
+    """
+    for one in plans:
+        if PRETRAINED in one.net:
+            raise UserError(
+                f"{one.label} on {one.data} starts from pretrained weights; say where they are, --set weights=FILE, "
+                "or take random ones, which is another setting: --set weights=none."
+            )
+
+
 def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], object] | None = None) -> None:
-    """Refuse data that is not there before any run begins; what is all done needs none.
+    """Refuse data and weights that are not there before any run begins; what is all done needs none.
 
     Args:
         wanted: what is to be run.
@@ -242,6 +418,7 @@ def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], o
         UserError: naming what can be run without it.
     """
     firsts: dict[str, Plan] = {}
+    require_weights(one for cell in wanted for one in cell.plans)
     for cell in wanted:
         for one in cell.plans:
             record = runs.check(_folder(out, one), one.to_dict())
@@ -256,33 +433,41 @@ def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], o
             raise UserError(f"{str(error).rstrip('.')}{without}.") from error
 
 
-def _result(cell: Cell, records: Sequence[Mapping[str, Any]], reads: str | None, out: Path) -> dict[str, Any]:
-    one = cell.plans[0]
-    lasts, bests, epochs = [], [], []
-    for record in records:
-        if reads == "bias":
-            lasts.append(100 * _bias(record, cell))
-        else:
-            lasts.append(100 * record["scores"]["test"]["values"]["average"])
-            bests.append(100 * record["best"]["average"])
-            epochs.append(record["best"]["epoch"])
+def _result(
+    cell: Cell, records: Sequence[Mapping[str, Any]], out: Path, against: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    one = cell.plans[0] if cell.plans else None
+    lasts, bests, epochs = [_read(record, cell) for record in records], [], []
+    if against:
+        others = [_read(record, cell) for record in against]
+        lasts = [100 * (own / other - 1) if other else math.nan for own, other in zip(lasts, others, strict=True)]
+    elif cell.reads == "average" and one and one.select == "last":
+        bests = [100 * record["best"]["average"] for record in records]
+        epochs = [record["best"]["epoch"] for record in records]
     last, last_sd = _spread(lasts)
     top, top_sd = _spread(bests or lasts)
+    mean, deviation = cell.published or (None, None)
     spans = near = None
-    if cell.published:
-        mean, deviation = cell.published
+    if mean is not None and last is not None and top is not None:
         spans = last - (last_sd or 0) <= mean <= top + (top_sd or 0)
-        near = abs(top - mean) <= 2 * deviation
+        if (known := top_sd if deviation is None else deviation) is not None:
+            near = abs(top - mean) <= 2 * known
     return {
         "row": cell.row,
         "data": cell.data,
         "column": cell.column,
         "note": cell.note,
-        "spec": one.data,
-        "method": one.method,
-        "options": dict(one.options),
-        "published": cell.published[0] if cell.published else None,
-        "published_sd": cell.published[1] if cell.published else None,
+        "reads": cell.reads,
+        "protocol": cell.protocol,
+        "annotation": cell.annotation,
+        "selection": one and one.select,
+        "against": cell.against[0].label if cell.against else None,
+        "spec": one and one.data,
+        "method": one and one.method,
+        "options": dict(one.options) if one else {},
+        "published": mean,
+        "published_sd": deviation,
+        "origin": cell.origin,
         "last": last,
         "last_sd": last_sd,
         "best": top if bests else None,
@@ -292,27 +477,41 @@ def _result(cell: Cell, records: Sequence[Mapping[str, Any]], reads: str | None,
         "best_epochs": epochs,
         "spans": spans,
         "near": near,
-        "epochs": one.training.epochs,
+        "epochs": one and one.training.epochs,
         "seeds": len(records),
         "seconds": sum(record["seconds"] for record in records),
         "folders": [str(_folder(out, p)) for p in cell.plans],
     }
 
 
-def _bias(record: Mapping[str, Any], cell: Cell) -> float:
+def _read(record: Mapping[str, Any], cell: Cell) -> float:
+    """The number of a cell in a run: a share in %, or how many."""
+    kind, _, name = cell.reads.rpartition(" ")
+    if cell.reads == "bias":
+        value = _bias(record)
+    elif kind == "identification":
+        value = (record.get("identification") or {}).get(name)
+    elif kind == "group":
+        groups = record["scores"]["test"]["groups"]
+        value = {f"{one['label']},{one['attribute']}": one["value"] for one in groups}.get(name)
+    else:
+        value = (record["scores"][kind or "test"] or {"values": {}})["values"].get(name)
+    if value is None or math.isnan(value):
+        raise UserError(
+            f"a run of {cell.row} on {cell.data} {cell.column} holds no {NUMBERS.get(kind or name, name)}; "
+            "if it is older than that, delete its folder and run again."
+        )
+    return value if cell.reads in COUNTS else 100 * value
+
+
+def _bias(record: Mapping[str, Any]) -> float | None:
     """How well the biased model tells the attribute: by its head where it has one, else by a probe."""
     found = record.get("bias") or {}
-    known = [value for value in (found.get("head"), found.get("probe")) if value is not None]
-    if not known:
-        raise UserError(
-            f"a run of {cell.row} on {cell.data} {cell.column} holds no accuracy for the attribute; "
-            "it is older than that, so delete its folder and run again."
-        )
-    return known[0]
+    return next((found[by] for by in ("head", "probe") if found.get(by) is not None), None)
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+def _spread(values: Sequence[float]) -> tuple[float | None, float | None]:
+    return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
 def _traces(
@@ -375,21 +574,43 @@ def table(results: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[t
     if results and "trace" in results[0]:
         head = ("loss", "data", "pairs", "cosine, untrained", "cosine, last epoch", "epochs", "seeds")
         shown = [[_number(r["first"], r["first_sd"]), _number(r["last"], r["last_sd"])] for r in results]
+    elif results and results[0].get("protocol"):
+        head = ("row", "data", "metric", "protocol", "published", "ours", "near", "epochs", "seeds")
+        rules = _rules(results)
+        shown = [
+            [
+                _metric(r, len(rules) > 1),
+                ", ".join(filter(None, (r["protocol"], r["annotation"]))),
+                _number(r["published"], r["published_sd"]) + ORIGINS[r["origin"]][0],
+                _number(r["last"], r["last_sd"]),
+                WORDS[r["near"]],
+            ]
+            for r in results
+        ]
     else:
         head = ("row", "data", "published", "last epoch", "best epoch", "spanned", "near", "epochs", "seeds")
-        words = {True: "yes", False: "no", None: "–"}
         shown = [
             [
                 *(_number(r[key], r[f"{key}_sd"]) for key in ("published", "last", "best")),
-                words[r["spans"]],
-                words[r["near"]],
+                WORDS[r["spans"]],
+                WORDS[r["near"]],
             ]
             for r in results
         ]
     return head, [
-        (r["row"], *_place(r), *numbers, str(r["epochs"]), str(r["seeds"]))
+        (r["row"], *_place(r), *numbers, str(r["epochs"] or "–"), str(r["seeds"] or "–"))
         for r, numbers in zip(results, shown, strict=True)
     ]
+
+
+def _metric(result: Mapping[str, Any], tell: bool) -> str:
+    """What a cell reads, against which other runs, and by which rule of selection if there are several."""
+    rule, against = result["selection"], result["against"]
+    return result["reads"] + (f" against {against}" if against else "") + (f" ({rule})" if rule and tell else "")
+
+
+def _rules(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(r["selection"] for r in results if r.get("selection")))
 
 
 def _place(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -403,17 +624,48 @@ def _number(mean: float | None, deviation: float | None) -> str:
 def notes(recipe: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the numbers of a table are, and what to know before comparing: a sentence or more in each line."""
     content, about, _ = _declared(recipe)
+    said = []
     if about.get("draws") == "similarity":
-        metric, spread = "Mean cosine of two training samples.", "Mean ± sample standard deviation over seeds."
+        said.append("Mean cosine of two training samples. Mean ± sample standard deviation over seeds.")
     else:
-        metric = f"{about.get('metric', content['metric'])}, in %."
-        spread = SPREAD if about.get("reads") is None else "Mean ± sample standard deviation over seeds, last epoch."
-        spread += (
-            " Spanned: the published mean lies from our last epoch minus its deviation to our best epoch plus its. "
-            "Near: our best epoch is within two published deviations of it."
-        )
-    told = dict.fromkeys(f"{r['row']}: {r['note']}." for r in results if r.get("note"))
-    return [f"{metric} {spread}", *([about["note"]] if "note" in about else []), *told]
+        selects = any(r.get("protocol") for r in results)
+        spread = "Mean ± sample standard deviation over seeds, last epoch."
+        if about.get("reads") is None:
+            spread = SELECTED.format(" or ".join(_rules(results)) or "no rule") if selects else SPREAD
+        verdicts = JUDGED_SELECTED if selects else JUDGED
+        said.append(f"{about.get('metric', content['metric'])}, in %. {spread} {verdicts}")
+        said += _definitions(results)
+        if any(r.get("protocol") and not r["seeds"] for r in results):
+            said.append(
+                "Without a value of ours are methods and data sets that are not here, or whose setting is not known."
+            )
+    if "note" in about:
+        said.append(about["note"])
+    return said + list(dict.fromkeys(f"{r['row']}: {r['note']}." for r in results if r.get("note")))
+
+
+def _kind(reads: str) -> tuple[str, str]:
+    """What kind of number is read and which, the latter only where kinds have several definitions."""
+    kind, _, name = reads.rpartition(" ")
+    return kind, "" if kind in READS else name
+
+
+def _definitions(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each metric, protocol, annotation and mark that stands in a table with a protocol."""
+    told = [r for r in results if r.get("protocol")]
+    names = (name for r in told for name in (r["reads"], (r["selection"] or "").partition(":")[2]))
+    for kind, metric in dict.fromkeys(_kind(name) for name in names):
+        if kind in READS:
+            yield f"{kind}: {READS[kind]}."
+        elif metric in METRICS:
+            where = ", of the validation set" if kind else ""
+            yield f"{kind} {metric}: {METRICS[metric]}{where}.".lstrip()
+    for key, words in (("protocol", PROTOCOLS), ("annotation", ANNOTATIONS)):
+        yield from (f"{name}: {words[name]}." for name in dict.fromkeys(r[key] for r in told) if name in words)
+    for origin in dict.fromkeys(r["origin"] for r in told):
+        mark, what = ORIGINS[origin]
+        if mark:
+            yield f"{mark.strip()} {what}."
 
 
 def markdown(recipe: str, results: Sequence[Mapping[str, Any]]) -> str:

@@ -7,6 +7,8 @@
 ``inputs.json``           what the network takes and what its outputs mean, see :class:`Inputs`
 ``predictions.safetensors`` of the test set: ``outputs (n, C), label, attribute`` (if known), ``index``
 ``gallery.safetensors``   pictures and small tensors for the report, see :func:`gallery`
+``identification.safetensors`` who an ordinary net got wrong in which epoch, if the method looked; see
+                          :mod:`longcut.identify`
 ``resume.pt``             what an unfinished run needs to go on with the same bits; gone when it is done
 ``.lock``                 held by the one process that writes
 ========================= ==========================================================================================
@@ -36,6 +38,7 @@ import torch
 from torch import Tensor
 
 import longcut
+from longcut import identify
 from longcut.data import Dataset, Info, Splits, generator
 from longcut.errors import UserError
 from longcut.training import Training
@@ -130,7 +133,8 @@ class Run:
         """One row per epoch so far; numbers that are not defined are None."""
         path = self.folder / HISTORY
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a running writer may be within a line
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a running writer may be within a line
+        return [{key: _renamed(value) for key, value in row.items()} for row in rows]
 
     def weights(self) -> dict[str, Tensor]:
         """The state dict of the network that is used."""
@@ -143,7 +147,7 @@ class Run:
         return Inputs.from_json(path.read_text("utf-8")) if path.exists() else None
 
     def predictions(self) -> dict[str, Tensor]:
-        """Of the test set: ``outputs (n, C)``, ``label``, ``attribute`` (if known), ``index``."""
+        """Of the test set: ``outputs (n, C)``, ``label``, ``attribute`` and ``memberships`` (if known), ``index``."""
         return self._tensors(PREDICTIONS)[0]
 
     def gallery(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -189,7 +193,16 @@ def read(folder: Path | str) -> Run:
             f"{folder} was written by a newer longcut (run schema {schema}, this one knows {SCHEMA}); "
             "upgrade with pip install --upgrade longcut."
         )
+    for part in filter(None, record.get("scores", {}).values()):
+        part |= {key: _renamed(part[key]) for key in ("values", "intervals")}
     return Run(folder, record)
+
+
+def _renamed(metrics: Any) -> Any:
+    """``balanced`` of a run that was made when it still meant the mean of the group means, under its name now."""
+    if not isinstance(metrics, dict) or "balanced" not in metrics or "group_mean" in metrics:
+        return metrics
+    return {"group_mean" if name == "balanced" else name: value for name, value in metrics.items()}
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:
@@ -403,6 +416,7 @@ class Writer:
         predictions: Mapping[str, Tensor],
         gallery: Mapping[str, Tensor],
         about: Mapping[str, Any],
+        identification: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Any]:
         """Write everything, the record last, and return the record.
 
@@ -411,6 +425,7 @@ class Writer:
             inputs: what the network takes.
             weights, predictions, gallery: tensors by name.
             about: stands beside the gallery.
+            identification: tensors by name, see :func:`longcut.identify.columns`; None writes no file.
         """
         from safetensors.torch import save
 
@@ -418,6 +433,9 @@ class Writer:
         self._write(WEIGHTS, save(_contiguous(weights)))
         self._write(PREDICTIONS, save(_contiguous(predictions)))
         self._write(GALLERY, save(_contiguous(gallery), {"about": to_json(about)}))
+        if identification is not None:
+            said = {"fingerprint": (self.record or {})["fingerprint"]}
+            self._write(identify.NAME, save(_contiguous(identification), said))
         self._write_record(status="done", environment=environment(), **results)
         self._latest = None
         (self.folder / RESUME).unlink(missing_ok=True)
@@ -468,7 +486,8 @@ def environment() -> dict[str, str]:
 def fingerprint(splits: Splits) -> str:
     """SHA-256 over the columns and storage of all three sets; storage that sets share is read once."""
     sets = [data for data in (splits.train, splits.valid, splits.test) if data is not None]
-    columns = [column for data in sets for column in (data.index, data.label, data.attribute) if column is not None]
+    every = [column for data in sets for column in (data.index, data.label, data.attribute, data.memberships)]
+    columns = [column for column in every if column is not None]
     storage = {data.x.data_ptr(): data.x for data in sets}
     digest = hashlib.sha256()
     for column in (*columns, *storage.values()):

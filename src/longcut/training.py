@@ -19,9 +19,22 @@ class Training:
     pool: Annotated[int, Field(ge=1, description="minibatches per pool; partners are searched pool by pool")] = 4
     lr: Annotated[float, Field(gt=0, description="learning rate")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, description="weight decay of the main network")] = 0.0
+    optimizer: Annotated[
+        Literal["adam", "adamw", "adamw-inverted", "sgd"],
+        Field(
+            description="of the main network; sgd: momentum 0.9; adamw: decays weights, not biases and norms; "
+            "adamw-inverted: biases and norms alone, as released by SubpopBench"
+        ),
+    ] = "adam"
+    clip: Annotated[
+        float, Field(ge=0, description="largest norm of a gradient, longer ones are cut to it; 0: none")
+    ] = 0.0
     schedule: Annotated[
-        Literal["constant", "cosine", "step"],
-        Field(description="learning rate over the run; step: times gamma at each of the milestones"),
+        Literal["constant", "cosine", "linear", "step"],
+        Field(
+            description="learning rate over the run; cosine and linear: down to 0; "
+            "step: times gamma at each of the milestones"
+        ),
     ] = "constant"
     milestones: Annotated[
         str,
@@ -33,8 +46,11 @@ class Training:
     ] = "0.5-0.75"
     gamma: Annotated[float, Field(gt=0, le=1, description="factor of the learning rate at each milestone")] = 0.1
     augment: Annotated[
-        Literal["none", "crop-flip"],
-        Field(description="training images: cropped at random from a border of four black pixels, and mirrored or not"),
+        Literal["none", "crop-flip", "resized-crop-flip"],
+        Field(
+            description="training images, mirrored or not; crop-flip: cropped at random from a border of four black "
+            "pixels; resized-crop-flip: 70 to 100 % of the area, stretched to the whole"
+        ),
     ] = "none"
     average: Annotated[
         float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from longcut import identify
 from longcut.audit.base import Finding, View
 from longcut.audit.learned import Judged, gap, see
 from longcut.data import Dataset
@@ -22,6 +23,8 @@ DRAWS = 1000
 
 def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
     """The gap of a run on its own test set, sides told by a biased model trained on the audited samples.
+
+    Where the run kept a record of whom it got wrong (:mod:`longcut.identify`), that is told for both sides, too.
 
     Args:
         view: the audited samples, on which the biased model is trained, and stopped as in the audit.
@@ -53,6 +56,11 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
         f"{label} is right on {agree} of the {(~sides.wrong).sum():,} test samples that agree with the easy cue "
         f"and on {against} of the {sides.wrong.sum():,} that contradict it."
     )
+    if (shares := _while_training(view, judged, run)) is not None:
+        sentence += (
+            f" While it learned, it was wrong about its training samples that agree in {shares[0]:.0%} of the epochs, "
+            f"and about those that contradict in {shares[1]:.0%}."
+        )
     return Finding(
         name="model",
         question=f"What does it cost {label}?",
@@ -65,3 +73,17 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
         sentence=sentence,
         table=table,
     )
+
+
+def _while_training(view: View, judged: Judged, run: Run) -> tuple[float, float] | None:
+    """Share of the epochs in which the run was wrong about agreeing and about suspected samples; None if not kept."""
+    from safetensors.torch import load_file
+
+    path = run.folder / identify.NAME
+    correct = load_file(path).get("correct") if path.is_file() else None
+    if correct is None or correct.shape[1] != view.data.info.n_stored:
+        return None
+    wrong = (1 - correct[:, view.data.index].float()).nanmean(0).numpy()
+    seen = ~np.isnan(wrong)
+    sides = (seen & ~judged.suspected, seen & judged.suspected)
+    return (float(wrong[sides[0]].mean()), float(wrong[sides[1]].mean())) if all(map(np.any, sides)) else None

@@ -56,6 +56,8 @@ _CIFAR_TRAINING = {
     "augment": "crop-flip",
 }
 _PHOTO_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
+_GROUPS_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "resnet18:stem=imagenet,width=16"}
+_TEXT_TRAINING = {"epochs": 10, "batch": 32, "pool": 4, "lr": 0.001, "net": "auto"}
 
 # Corruptions are seen in detail alone, so the biased model looks at whole images, for four epochs; and as it is wrong
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
@@ -73,6 +75,12 @@ DATASETS: dict[str, Entry] = {
     "bffhq": Entry("longcut.datasets.archives:bffhq", _PHOTO_TRAINING),
     "bar": Entry("longcut.datasets.archives:bar", _PHOTO_TRAINING),
     "dogs-and-cats": Entry("longcut.datasets.archives:dogs_and_cats", _PHOTO_TRAINING),
+    "waterbirds": Entry("longcut.datasets.waterbirds:waterbirds", _GROUPS_TRAINING),
+    "celeba": Entry("longcut.datasets.celeba:celeba", _GROUPS_TRAINING),
+    "multinli": Entry("longcut.datasets.multinli:multinli", _TEXT_TRAINING),
+    "multinli-dev": Entry("longcut.datasets.multinli:multinli_dev", _TEXT_TRAINING),
+    "civilcomments": Entry("longcut.datasets.civilcomments:civilcomments", _TEXT_TRAINING),
+    "camelyon17": Entry("longcut.datasets.camelyon17:camelyon17", _GROUPS_TRAINING),
     **{
         name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
         for name in ("folder", "table", "arrays", "hub")

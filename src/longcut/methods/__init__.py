@@ -10,23 +10,59 @@ import torch
 from longcut import nets
 from longcut.data import Info, generator
 from longcut.errors import unknown
+from longcut.methods.afr import AFR
 from longcut.methods.base import Method
+from longcut.methods.chi2_dro import Chi2DRO
+from longcut.methods.cvar_dro import CVaRDRO
 from longcut.methods.dfa import DFA
+from longcut.methods.dfr import DFR
+from longcut.methods.eiil import EIIL
 from longcut.methods.end import EnD
 from longcut.methods.erm import ERM
+from longcut.methods.group_dro import GroupDRO
+from longcut.methods.group_jm1 import GroupJM1
 from longcut.methods.hex import HEX
+from longcut.methods.jm1 import JM1
+from longcut.methods.jtt import JTT
 from longcut.methods.lff import LfF
 from longcut.methods.lisa import LISA
 from longcut.methods.mixup import Mixup
 from longcut.methods.rebias import ReBias
 from longcut.methods.resample import Resample
+from longcut.methods.reweight import Reweight
 from longcut.methods.selecmix import SelecMix
+from longcut.methods.umix import UMIX
+from longcut.methods.xrm import XRM
 from longcut.options import validate
 
 __all__ = ["METHODS", "Method", "build", "get"]
 
 METHODS: dict[str, type[Method]] = {
-    cls.name: cls for cls in (ERM, Mixup, Resample, LfF, DFA, HEX, LISA, EnD, ReBias, SelecMix)
+    cls.name: cls
+    for cls in (
+        ERM,
+        Mixup,
+        Resample,
+        Reweight,
+        LfF,
+        DFA,
+        HEX,
+        LISA,
+        EnD,
+        ReBias,
+        SelecMix,
+        GroupDRO,
+        CVaRDRO,
+        Chi2DRO,
+        JTT,
+        JM1,
+        GroupJM1,
+        UMIX,
+        EIIL,
+        XRM,
+        DFR,
+        AFR,
+    )
 }
 
 

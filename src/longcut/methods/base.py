@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from longcut.augment import Augment, unchanged
 from longcut.data import Batch, Dataset, Info
-from longcut.errors import UserError
+from longcut.errors import UserError, unknown
+from longcut.identify import Identification
 from longcut.losses import cross_entropy
 from longcut.mixing import Mix, Mixed, Partners
 from longcut.nets import Net
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "adam",
     "beside",
+    "optimizer",
     "per_sample_loss",
     "require_attribute",
     "squared_error",
@@ -91,7 +93,8 @@ class Method(nn.Module):
     Class attributes:
         name: what users type.
         paper: authors, venue, year.
-        needs: ``{"attribute"}`` when every training sample must have its attribute.
+        needs: ``"attribute"`` when every training sample must have its attribute, ``"valid"`` when it learns from the
+            validation set, too.
         tasks: what it can learn.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
@@ -107,7 +110,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     paper: ClassVar[str]
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     training_defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -130,22 +133,34 @@ class Method(nn.Module):
         """Outputs ``(n, C)`` of the network that will be used."""
         return self.net(x)
 
-    def mixable(self, x: Tensor) -> Tensor:
-        """Inputs as they can be mixed: themselves, or for token ids their embedding, the first stage of the net."""
-        return self.net.stages[0](x) if self.info.kind == "tokens" else x
+    def mixable(self, x: Tensor, level: int | None = None) -> Tensor:
+        """Inputs after the first ``level`` stages of the net, where they can be mixed.
 
-    def outputs(self, mixed: Tensor) -> Tensor:
-        """Outputs ``(n, C)`` for what was made from ``mixable`` inputs."""
-        if self.info.kind != "tokens":
+        By default that is the net's first level: images and tables themselves, token ids behind their embedding.
+        """
+        for stage in self.net.stages[: self.net.levels[0] if level is None else level]:
+            x = stage(x)
+        return x
+
+    def outputs(self, mixed: Tensor, level: int | None = None) -> Tensor:
+        """Outputs ``(n, C)`` for what was made from inputs that were ``mixable`` at that level."""
+        level = self.net.levels[0] if level is None else level
+        if level == 0:
             return self(mixed)
-        for stage in self.net.stages[1:]:
+        for stage in self.net.stages[level:]:
             mixed = stage(mixed)
         return self.net.head(mixed)
 
-    def blend(self, mix: Mix, batch: Batch, partners: Partners) -> Mixed:
-        """Blend a minibatch with partners that were drawn for its pool."""
-        own = dataclasses.replace(batch, x=self.mixable(batch.x))
-        return mix.blend_with(own, dataclasses.replace(partners, x=self.mixable(partners.x)), self.generator)
+    def blend(self, mix: Mix, batch: Batch, partners: Partners, level: int | None = None) -> Mixed:
+        """Blend a minibatch with partners that were drawn for its pool.
+
+        Both pass the stages below the level as one batch, so that batch normalisation sees one.
+        """
+        if level == 0 or (level is None and self.net.levels[0] == 0):
+            return mix.blend_with(batch, partners, self.generator)
+        own, others = self.mixable(torch.cat([batch.x, partners.x]), level).chunk(2)
+        partners = dataclasses.replace(partners, x=others)
+        return mix.blend_with(dataclasses.replace(batch, x=own), partners, self.generator)
 
     def partner_logs(self, partners: Partners) -> dict[str, Tensor]:
         """How many samples have a partner and, where it can be known, how many partners contradict the shortcut.
@@ -174,6 +189,13 @@ class Method(nn.Module):
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """At the start of epoch ``epoch`` (from 0) of ``epochs``."""
 
+    def epoch_data(self, train: Dataset) -> Dataset:
+        """At the start of each epoch, after ``on_epoch``: the samples it walks; balanced sampling is drawn here."""
+        return train
+
+    def after_epoch(self, epoch: int) -> None:
+        """After the last update of epoch ``epoch`` (from 0)."""
+
     def on_pool(self, pool: Batch) -> Batch:
         """Once per pool of several minibatches, in training mode: SelecMix searches partners here.
 
@@ -182,8 +204,8 @@ class Method(nn.Module):
         return pool
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
-        """The optimizers that ``step`` steps; default: Adam on all parameters."""
-        return [adam(self.parameters(), training)]
+        """The optimizers that ``step`` steps; default: the run's own on all parameters."""
+        return [optimizer(self.parameters(), training)]
 
     def step(
         self, batch: Batch, optimizers: list[torch.optim.Optimizer], backward: Callable[[Tensor], None]
@@ -199,6 +221,10 @@ class Method(nn.Module):
 
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Once, after training, on the selected weights: DFR refits the head, contrastive methods fit a probe."""
+
+    def identification(self) -> Identification | None:
+        """For the run folder: who is taken for the minority, and the record that says so; None for most."""
+        return None
 
     def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor] | None:
         """For the report: ``n`` pairs as columns ``anchor, partner`` (positions in ``train``) and ``share``."""
@@ -236,6 +262,37 @@ def adam(
     lr: float | None = None,
     weight_decay: float | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam with the run's learning rate and weight decay, or with those of a network's own."""
+    """Adam with the run's learning rate and weight decay, or with those of a network's own, such as a biased model."""
     lr, decay = lr or training.lr, training.weight_decay if weight_decay is None else weight_decay
     return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
+
+
+def optimizer(
+    parameters: Iterable[nn.Parameter],
+    training: Training,
+    *,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+) -> torch.optim.Optimizer:
+    """The run's optimizer (``training.optimizer``), with its learning rate and weight decay or with those given.
+
+    ``adamw`` decays weights (matrices, kernels, embeddings) and spares vectors and scalars: the biases and the gains of
+    norms. ``adamw-inverted`` does the reverse, as the released code of SubpopBench, BalancingGroups and XRM
+    does for BERT. ``sgd`` has momentum 0.9.
+
+    Raises:
+        UserError: when there is no such optimizer.
+    """
+    if training.optimizer == "adam":
+        return adam(parameters, training, lr=lr, weight_decay=weight_decay)
+    lr, decay = lr or training.lr, training.weight_decay if weight_decay is None else weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=decay, fused=True)
+    if training.optimizer not in ("adamw", "adamw-inverted"):
+        raise unknown("optimizer", training.optimizer, ["adam", "adamw", "adamw-inverted", "sgd"])
+    vectors, weights = [], []
+    for parameter in parameters:
+        (vectors if parameter.ndim < 2 else weights).append(parameter)
+    decayed, spared = (weights, vectors) if training.optimizer == "adamw" else (vectors, weights)
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": spared, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr, fused=True)

@@ -110,7 +110,8 @@ class DFA(Method):
         super().__init__(make_net, info)
         width = cast(nn.Linear, self.net.head).in_features
         encoders = Both(nn.Sequential(*self.net.stages), nn.Sequential(*make_net().stages))
-        self.net = Net([encoders], nn.Linear(2 * width, info.n_classes))
+        levels = sorted({self.net.levels[0], 1})  # token ids cannot be mixed
+        self.net = Net([encoders], nn.Linear(2 * width, info.n_classes), levels=levels)
         self.biased_head = nn.Linear(2 * width, info.n_classes)
         self.difficulty = Difficulty(info, decay)
         self.biased_weight, self.swap_weight, self.swap_biased_weight = biased_weight, swap_weight, swap_biased_weight

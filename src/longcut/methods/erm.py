@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Batch
-from longcut.methods.base import Method
+from longcut.data import Batch, Info
+from longcut.errors import UserError
+from longcut.identify import Identification, Trajectory
+from longcut.methods.base import MakeNet, Method
 
 
 class ERM(Method):
@@ -15,6 +21,46 @@ class ERM(Method):
     paper = "Vapnik, Principles of risk minimization, NeurIPS 1991"
     tasks = frozenset({"classification", "regression"})
 
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        record: Annotated[
+            Literal["none", "online", "evaluated"],
+            Field(description="keep who was right in each epoch, as training saw it or by a pass of its own after it"),
+        ] = "none",
+    ) -> None:
+        super().__init__(make_net, info)
+        if record != "none" and info.task == "regression":
+            raise UserError(f"erm with record={record} needs classes, but {info.name} is regression; use record=none.")
+        self.record: Literal["none", "online", "evaluated"] = record
+        self.trajectory = None if record == "none" else Trajectory()
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean cross-entropy, or mean squared error."""
-        return self.per_sample_loss(self(batch.x), batch.label).mean(), {}
+        outputs = self(batch.x)
+        losses = self.per_sample_loss(outputs, batch.label)
+        if self.trajectory is not None and self.record == "online":
+            self.trajectory.note(self.epoch, batch.identity, batch.label, outputs, losses)
+        return losses.mean(), {}
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        self.epoch = epoch
+        if self.trajectory is not None and epoch == 0:
+            self.trajectory.begin(epochs, self.info.n_stored)
+
+    @torch.no_grad()
+    def after_epoch(self, epoch: int) -> None:
+        """The pass of its own: frozen weights, evaluation mode."""
+        if self.trajectory is None or self.record != "evaluated":
+            return
+        self.eval()
+        for batch in self.train_data.batches(1024, next(self.parameters()).device):
+            outputs = self(batch.x)
+            losses = self.per_sample_loss(outputs, batch.label)
+            self.trajectory.note(epoch, batch.identity, batch.label, outputs, losses)
+        self.train()
+
+    def identification(self) -> Identification | None:
+        return None if self.trajectory is None else Identification(trajectory=self.trajectory)

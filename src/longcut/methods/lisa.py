@@ -47,7 +47,9 @@ class LISA(Method):
             Literal["random", "first"],
             Field(description="any sample that fits, or the first in the pool, one for a whole cell"),
         ] = "random",
-        balanced: Annotated[bool, Field(description="draw equally from every group, as the authors do")] = False,
+        balanced: Annotated[
+            bool, Field(description="draw equally from every group, anew in each epoch, as the authors do")
+        ] = False,
     ) -> None:
         super().__init__(make_net, info)
         a, b = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
@@ -57,8 +59,12 @@ class LISA(Method):
         self.balanced = balanced
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
-        """The training set, group-balanced if asked for."""
+        """Refuse a training set in which nobody has a partner."""
         mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
+        return train
+
+    def epoch_data(self, train: Dataset) -> Dataset:
+        """The training set, or as many samples drawn equally from every group."""
         return balance(train, "group", self.generator) if self.balanced else train
 
     def on_pool(self, pool: Batch) -> Batch:

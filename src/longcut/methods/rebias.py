@@ -12,7 +12,7 @@ from torch import Tensor
 from longcut import nets
 from longcut.data import Batch, Info
 from longcut.losses import cross_entropy
-from longcut.methods.base import MakeNet, Method, Recipe, adam
+from longcut.methods.base import MakeNet, Method, Recipe, adam, optimizer
 from longcut.penalties import hsic, rbf
 from longcut.training import Training
 
@@ -103,7 +103,7 @@ class ReBias(Method):
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
         """One for each player."""
-        return [adam(self.net.parameters(), training), adam(self.biased.parameters(), training)]
+        return [optimizer(self.net.parameters(), training), adam(self.biased.parameters(), training)]
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor:

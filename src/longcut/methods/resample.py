@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from longcut.data import Dataset, Info, balance
+from longcut.data import Dataset, Info, balance, undersample
 from longcut.methods.base import FitHelper, MakeNet, require_attribute
 from longcut.methods.erm import ERM
 
@@ -27,12 +27,21 @@ class Resample(ERM):
         info: Info,
         *,
         by: Annotated[Literal["class", "group"], Field(description="what is made equally frequent")] = "class",
+        how: Annotated[
+            Literal["repeat", "subsample"],
+            Field(description="small ones repeated, drawn anew in each epoch; or all cut to the smallest, once"),
+        ] = "repeat",
     ) -> None:
         if by == "group":
             require_attribute("resample by group", info.name, info.n_attributes > 0)
         super().__init__(make_net, info)
         self.by: Literal["class", "group"] = by
+        self.how = how
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
-        """The balanced training set; it keeps its size."""
-        return balance(train, self.by, self.generator)
+        """The training set, or as much of every class (or group) as there is of the smallest."""
+        return undersample(train, self.by, self.generator) if self.how == "subsample" else train
+
+    def epoch_data(self, train: Dataset) -> Dataset:
+        """Balanced, at its size."""
+        return balance(train, self.by, self.generator) if self.how == "repeat" else train

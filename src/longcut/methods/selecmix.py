@@ -21,7 +21,7 @@ from longcut.bias import ClassifierBias, ContrastiveBias, Likeness, class_simila
 from longcut.data import Batch, Dataset, Info, generator, subsample
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
-from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, beside, require_attribute
+from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, beside, optimizer, require_attribute
 from longcut.methods.dfa import DFA
 from longcut.methods.end import EnD
 from longcut.methods.lff import LfF, Scale
@@ -339,11 +339,11 @@ class SelecMix(Method):
         return loss, logs
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
-        """Adam for the nets of the main kind, and an optimizer with its own learning rate for the biased model."""
+        """The run's for the nets of the main kind, and an optimizer with its own learning rate for the biased model."""
         if self.by_attribute:
-            return [adam(self.parameters(), training)]
+            return [optimizer(self.parameters(), training)]
         main = [parameter for name, parameter in self.named_parameters() if not name.startswith("bias.")]
-        return [adam(main, training), *([] if self.pretrain else self._bias_optimizer(training))]
+        return [optimizer(main, training), *([] if self.pretrain else self._bias_optimizer(training))]
 
     def _bias_optimizer(self, training: Training) -> list[torch.optim.Optimizer]:
         parameters = self.bias.net.parameters()

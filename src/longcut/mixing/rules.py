@@ -30,6 +30,7 @@ __all__ = [
     "Partners",
     "Pool",
     "Target",
+    "across",
     "anyone",
     "beta",
     "choose",
@@ -38,6 +39,7 @@ __all__ = [
     "cut",
     "either",
     "keep_both",
+    "keyed",
     "linear",
     "of_partner",
     "own",
@@ -296,6 +298,48 @@ def contradicting(
     return rule
 
 
+def keyed(wanted: Callable[[Batch], Tensor], key: Callable[[Pool], Tensor]) -> PairRule:
+    """A random one of the pool's samples that have the key which the anchor wants, out of pools of any size.
+
+    Args:
+        wanted: ``batch -> (n,)`` whole numbers.
+        key: ``pool -> (p,)`` whole numbers.
+
+    >>> rule = keyed(lambda batch: 1 - batch.label, lambda pool: pool.label)
+    >>> batch = Batch(torch.zeros(3, 1), torch.tensor([0, 1, 0]))
+    >>> batch.label[rule(batch, batch, None).partner]
+    tensor([1, 0, 1])
+    """
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        device = batch.label.device
+        keys, order = key(pool).to(device).sort()
+        want = wanted(batch)
+        first, last = torch.searchsorted(keys, want), torch.searchsorted(keys, want, right=True)
+        chance = torch.rand(len(batch), generator=generator, device=device)
+        place = torch.minimum(first + (chance * (last - first)).long(), last - 1).clamp_min(0)
+        return Pairs(order[place] if len(order) else place, last > first)
+
+    return rule
+
+
+def across(flag: Tensor, *, conditional: bool = True) -> PairRule:
+    """Just Mix Once's pairs (JM1, Eq. 1): from the other side of a flag, such as a model's errors.
+
+    Args:
+        flag: by identity ``(n_stored,)`` boolean.
+        conditional: whether the partner has the anchor's label, as in the paper's method; else it has any.
+    """
+
+    def key(pool: Pool) -> Tensor:
+        return 2 * pool.label * conditional + flag.to(pool.identity.device)[pool.identity]
+
+    def wanted(batch: Batch) -> Tensor:
+        return 2 * batch.label * conditional + ~flag.to(batch.label.device)[batch.identity]
+
+    return keyed(wanted, key)
+
+
 def either(first: PairRule, second: PairRule) -> PairRule:
     """One rule or the other, by one fair coin for the whole batch (SelecMix's and LISA's "both")."""
 
@@ -350,22 +394,24 @@ def coin(generator: torch.Generator | None, probability: float = 0.5) -> bool:
 # --- how much: ratio rules --------------------------------------------------------------------------------------------
 
 
-def uniform(low: float = 0.0, high: float = 1.0) -> RatioRule:
-    """A share for each sample from U(low, high); SelecMix's is U(0, ½), the law of min(λ, 1−λ)."""
+def uniform(low: float = 0.0, high: float = 1.0, *, scope: Literal["sample", "batch"] = "sample") -> RatioRule:
+    """A share from U(low, high), one for each sample or for the batch; SelecMix's is U(0, ½), that of min(λ, 1−λ)."""
 
     def rule(n: int, generator: torch.Generator | None) -> Tensor:
         device = generator.device if generator else None
-        return low + (high - low) * torch.rand(n, generator=generator, device=device)
+        size = n if scope == "sample" else 1
+        return (low + (high - low) * torch.rand(size, generator=generator, device=device)).expand(n)
 
     return rule
 
 
-def beta(alpha: float, *, scope: Literal["sample", "batch"] = "sample") -> RatioRule:
+def beta(alpha: float, other: float | None = None, *, scope: Literal["sample", "batch"] = "sample") -> RatioRule:
     """A share from Beta(α, α), one for each sample or (mixup's and CutMix's released code) one for the batch.
 
-    ``alpha=0`` keeps every sample as it is, as in the released code of mixup.
+    ``alpha=0`` keeps every sample as it is, as in the released code of mixup. With ``other`` the law is
+    Beta(α, other), whose mean is ``α / (α + other)``.
     """
-    if not alpha >= 0:
+    if not (alpha >= 0 and (other is None or other > 0)):
         raise UserError(f"alpha is {alpha}; a Beta distribution needs alpha > 0 (0 switches mixing off).")
 
     def rule(n: int, generator: torch.Generator | None) -> Tensor:
@@ -375,10 +421,11 @@ def beta(alpha: float, *, scope: Literal["sample", "batch"] = "sample") -> Ratio
             return torch.ones(n, device=device)
         # A Beta variate is G / (G + G') of two gammas, and torch's gamma sampler is the one that takes a generator. In
         # logarithms, with G(α) = G(α + 1) · U^(1/α), no gamma of a small α rounds to the smallest float (and two to ½).
-        shape = torch.full((2, size), alpha + 1.0, device=device)
-        gamma = torch._standard_gamma(shape, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
+        both = torch.tensor([[alpha], [alpha if other is None else other]], dtype=torch.float32, device=device)
+        shape = both.expand(2, size)
+        gamma = torch._standard_gamma(shape + 1, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
         u = torch.rand(2, size, generator=generator, device=device)
-        log = gamma.log() + torch.log1p(-u) / alpha
+        log = gamma.log() + torch.log1p(-u) / shape
         return (log[0] - log[1]).sigmoid().expand(n)
 
     return rule

@@ -364,6 +364,8 @@ def metric_title(metric: str) -> str:
     >>> metric_title("worst_group")
     'Worst group'
     """
+    if metric in ("ece", "auroc"):
+        return metric.upper()
     return metric.replace("_", " ").capitalize() if metric in METRICS else metric
 
 

@@ -85,6 +85,7 @@ def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], shari
         "columns": columns,
         "rows": [tables.method(c, columns, looks[c.name].color, study.percent) for c in study.contenders],
         "single": {len(contender.runs) == 1 for contender in study.contenders},
+        "against": tables.against(study, study.metrics(("worst_group", "average"))),
         "groups": tables.groups(study),
         "confusions": list(tables.confusions(study, max(1, PICTURED // sharing))),
         "curves": list(_curves(study, looks, ids)),

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Contender", "Study", "differences", "gallery", "name_of", "studies"]
 
 
+BLIND = ("average", "worst_class", "balanced", "class_difference", "ece", "auroc")  # to the attribute
+
+
 @dataclass(frozen=True)
 class Contender:
     """One method with one setting: the runs that differ in their seeds alone.
@@ -48,7 +51,8 @@ class Contender:
         """Whether the attribute may have been used: by the method, by one of its variants, or to select."""
         method = METHODS.get(self.plan["method"])
         variant = any(word in f"{option}" for option in self.plan["options"].items() for word in ("attribute", "group"))
-        return method is None or bool(method.needs) or variant or self.plan["select"] not in ("last", "best:average")
+        seen = self.plan["select"] not in ("last", *(f"best:{metric}" for metric in BLIND))
+        return method is None or bool(method.needs) or variant or seen
 
     def values(self, metric: str) -> list[float]:
         """The metric on the test set at the selected epoch, one value for each seed; ``nan`` where undefined."""

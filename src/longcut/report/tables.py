@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longcut.report.figures import number
+from longcut.compare import difference
+from longcut.errors import UserError
+from longcut.fit import rule_in_words
+from longcut.report.figures import metric_title, number
 from longcut.report.study import Contender, Study, gallery, name_of
 
 if TYPE_CHECKING:
@@ -17,9 +20,10 @@ if TYPE_CHECKING:
 
     from longcut.runs import Run
 
-__all__ = ["cell", "confusions", "groups", "method"]
+__all__ = ["against", "cell", "confusions", "groups", "method"]
 
 CLASSES = 12  # more make a confusion matrix that nobody reads
+DRAWS = 1000  # of the bootstrap
 VALUES = 6  # of the attribute, each with a matrix of its own
 
 
@@ -34,7 +38,7 @@ def method(contender: Contender, columns: Sequence[str], color: str, percent: bo
         "name": contender.name,
         "color": color,
         "seeds": len(contender.runs),
-        "rule": _rule(contender.plan["select"]),
+        "rule": rule_in_words(contender.plan["select"]),
         "epoch": _range([run.record["epoch"] for run in contender.runs]),
         "last": max(run.record["epoch"] for run in contender.runs),
         "cells": [cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
@@ -55,18 +59,6 @@ def cell(
     return {"mean": number(mean, percent), "spread": spread, "sort": f"{mean:.6g}" if math.isfinite(mean) else ""}
 
 
-def _rule(select: str) -> str:
-    """A selection rule in words.
-
-    >>> _rule("best:worst_group")
-    'best worst group on validation'
-    """
-    rule, _, metric = select.partition(":")
-    if rule == "best":
-        return f"best {metric.replace('_', ' ')} on validation"
-    return {"last": "last epoch", "oracle": "oracle: best average on test"}.get(select, select)
-
-
 def _range(numbers: Sequence[int]) -> str:
     """The numbers' span.
 
@@ -74,6 +66,38 @@ def _range(numbers: Sequence[int]) -> str:
     ('31–40', '7')
     """
     return "–".join(dict.fromkeys(str(end) for end in (min(numbers), max(numbers))))
+
+
+# --- beside the baseline ----------------------------------------------------------------------------------------------
+
+
+def against(study: Study, metrics: Sequence[str]) -> dict[str, Any] | None:
+    """How much higher each method is than the baseline, by the paired bootstrap; None where nothing can be paired."""
+    first, *others = study.contenders
+    if not first.is_baseline:
+        return None
+    rows = []
+    for other in others:
+        cells = [_difference(other, first, metric, study.percent) for metric in metrics]
+        if any(cells):
+            rows.append({"name": other.name, "cells": cells})
+    return {"baseline": first.name, "metrics": [metric_title(name) for name in metrics], "rows": rows} if rows else None
+
+
+def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[str, Any] | None:
+    """Over the test sets that both were judged on; None where there are none, or what they said was not kept."""
+    prints = [{run.record["fingerprint"] for run in side.runs if run.inputs()} for side in (a, b)]
+    both = prints[0] & prints[1]
+    first, second = ([run for run in side.runs if run.record["fingerprint"] in both] for side in (a, b))
+    if not first:
+        return None
+    try:
+        found = difference(first, second, metric, draws=DRAWS)
+    except (FileNotFoundError, UserError):  # somebody removed the predictions; the metric is not defined
+        return None
+    value, low, high = (f"{'+' * (n > 0)}{number(n, percent)}" for n in (found.value, found.low, found.high))
+    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.2g}"
+    return {"mean": value, "spread": f"[{low}, {high}] {p}", "sort": f"{found.value:.6g}"}
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
@@ -86,13 +110,14 @@ def groups(study: Study) -> dict[str, Any] | None:
     if len(first) < 2:
         return None
     about = gallery(study.runs[0])[1]
+    values = about.get("membership_names") or about.get("attribute_names", ())  # groups that overlap have their own
     rows = []
     for (label, attribute), group in first.items():
         row = [_group_cell([run.get((label, attribute)) for run in runs], study.percent) for runs in cells]
         rows.append(
             {
                 "label": name_of(about.get("class_names", ()), label) if study.percent else None,
-                "attribute": None if attribute is None else name_of(about.get("attribute_names", ()), attribute),
+                "attribute": None if attribute is None else name_of(values, attribute),
                 "conflicting": _contradicts(about, label, attribute) if study.percent else None,
                 "n": group["n"],
                 "cells": row,
@@ -104,7 +129,8 @@ def groups(study: Study) -> dict[str, Any] | None:
         for cell in known:
             cell["worst"] = sign * float(cell["sort"]) == min(sign * float(other["sort"]) for other in known)
     rows.sort(key=lambda row: (not row["cells"][0]["sort"], sign * float(row["cells"][0]["sort"] or 0)))
-    return {"names": [contender.name for contender in study.contenders], "rows": rows}
+    names = [contender.name for contender in study.contenders]
+    return {"names": names, "rows": rows, "overlapping": bool(about.get("membership_names"))}
 
 
 def _by_group(run: Run) -> dict[tuple[int, int | None], dict[str, Any]]:
@@ -123,7 +149,7 @@ def _group_cell(found: Sequence[dict[str, Any] | None], percent: bool) -> dict[s
 
 def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bool | None:
     """Whether the group contradicts the shortcut; None where that is not known."""
-    aligned = about.get("aligned") or ()
+    aligned = () if about.get("membership_names") else about.get("aligned") or ()
     return None if attribute is None or label >= len(aligned) else aligned[label] != attribute
 
 

@@ -76,9 +76,10 @@ def read_folder(
             raise UserError(
                 f"{where}: there is one class only, '{classes.iloc[0]}'; give one folder for each of at least two."
             )
+    squeeze = None
     if encoding:
-        size = encoding["size"]
-    images = decode(rows["path"].tolist(), root, size=size, unreadable=unreadable, progress=progress)
+        size, squeeze = encoding["size"], encoding.get("squeeze")
+    images = decode(rows["path"].tolist(), root, size=size, squeeze=squeeze, unreadable=unreadable, progress=progress)
     shape = list(images.x.shape[1:])
     if encoding and shape != list(encoding["shape"]):
         seen, known = (f"{width}×{height}" for _, height, width in (shape, encoding["shape"]))

@@ -30,6 +30,7 @@ def read_hub(
     text: str | None = None,
     config: str | None = None,
     size: int | None = None,
+    squeeze: int | None = None,
     unreadable: Literal["refuse", "skip"] = "refuse",
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
@@ -45,6 +46,7 @@ def read_hub(
         name: such as ``"nyu-mll/glue"``, or a folder, one that ``save_to_disk`` wrote or one of files that
             ``datasets.load_dataset`` understands.
         label, attribute, text, size, unreadable, seed, encoding, progress: of :func:`longcut.sources.table.read_table`.
+        squeeze: of :func:`longcut.sources.images.decode`.
         split: column that says train, valid or test, in place of the splits of the data set.
         image: column with the images.
         config: which of the variants of the data set, such as ``"mnli"``.
@@ -94,6 +96,7 @@ def read_hub(
         image=image,
         text=text,
         size=size,
+        squeeze=squeeze,
         unreadable=unreadable,
         seed=seed,
         encoding=encoding,

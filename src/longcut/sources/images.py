@@ -67,6 +67,7 @@ def decode(
     root: Path,
     *,
     size: int | None,
+    squeeze: int | None = None,
     unreadable: Literal["refuse", "skip"] = "refuse",
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
@@ -80,6 +81,8 @@ def decode(
         root: the folder.
         size: in pixels, of the centre square after the short side was brought to this size; None takes images as they
             are, all of one size.
+        squeeze: in pixels: both sides are brought to this, whatever their ratio, and then the middle square of ``size``
+            is cut out, as papers on Waterbirds do with 256 and 224.
         unreadable: ``"refuse"`` images that cannot be read, or ``"skip"`` them.
         progress: called now and then with how many files are done, and of how many.
 
@@ -95,9 +98,9 @@ def decode(
         raise UserError(f"images of size {size} are not possible; give a side of at least 1 pixel, such as 64.")
     if not paths:
         raise UserError(f"{root}: no images were named; give at least one.")
-    folder = cache_folder(_key(paths, root, size))
+    folder = cache_folder(_key(paths, root, size, squeeze))
     if not folder.exists():
-        _fill(folder, paths, root, size, progress)
+        _fill(folder, paths, root, size, squeeze, progress)
     broken: list[tuple[int, str]] = json.loads((folder / "unreadable.json").read_text(encoding="utf-8"))
     if broken and unreadable == "refuse":
         raise _refusal(paths, root, broken)
@@ -119,13 +122,13 @@ def _refusal(paths: Sequence[str], root: Path, broken: Sequence[tuple[int, str]]
 # --- the cache --------------------------------------------------------------------------------------------------------
 
 
-def _key(paths: Sequence[str], root: Path, size: int | None) -> str:
+def _key(paths: Sequence[str], root: Path, size: int | None, squeeze: int | None = None) -> str:
     """A fingerprint of the files, in order, and of what is made of them.
 
     The folder is part of it: archives give many files the same time, and uncompressed images have the same length.
     """
     real = os.path.realpath(root)
-    lines = [json.dumps([VERSION, size, real])]
+    lines = [json.dumps([VERSION, size, real] + [squeeze] * (squeeze is not None))]
     folders: dict[str, str] = {}
     for row, path in enumerate(paths, 1):
         if not isinstance(path, str) or not path:
@@ -162,6 +165,7 @@ def _fill(
     paths: Sequence[str],
     root: Path,
     size: int | None,
+    squeeze: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Makes the cache folder, whole or not at all; of two processes, the second waits and finds it made."""
@@ -180,7 +184,7 @@ def _fill(
         if not folder.exists():
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
             unfinished.mkdir()
-            _write(unfinished, paths, root, size, progress)
+            _write(unfinished, paths, root, size, squeeze, progress)
             unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -192,6 +196,7 @@ def _write(
     paths: Sequence[str],
     root: Path,
     size: int | None,
+    squeeze: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Decodes all images, chunk by chunk: no more than a chunk is in memory."""
@@ -203,7 +208,8 @@ def _write(
         while start < n:
             step = min(512, max(1, CHUNK // (3 * math.prod(shape)))) if shape else 1  # the first one gives the shape
             files = [os.path.join(root, path) for path in paths[start : start + step]]
-            for row, image in enumerate(pool.map(partial(_read, size=size, shape=shape), files), start):
+            read = partial(_read, size=size, squeeze=squeeze, shape=shape)
+            for row, image in enumerate(pool.map(read, files), start):
                 if image.trouble:
                     broken.append((row, image.trouble))
                     continue
@@ -261,7 +267,7 @@ class _Read(NamedTuple):
 _one_large_image = threading.Lock()
 
 
-def _read(path: str, size: int | None, shape: tuple[int, int] | None) -> _Read:
+def _read(path: str, size: int | None, squeeze: int | None, shape: tuple[int, int] | None) -> _Read:
     """Decodes a file; ``shape`` (width, height) is what images must have where ``size`` is None."""
     try:
         with open(path, "rb") as file:
@@ -275,7 +281,7 @@ def _read(path: str, size: int | None, shape: tuple[int, int] | None) -> _Read:
             if size is None and shape not in (None, upright):
                 return _Read(None, facts)
             with _one_large_image if width * height > LARGE else nullcontext():
-                return _Read(_pixels(image, orientation, size), facts)
+                return _Read(_pixels(image, orientation, size, squeeze), facts)
     except Exception as error:  # a decoder can fail in any way on a broken file, and that is what is to be told
         return _Read(None, (), str(error) or type(error).__name__)
 
@@ -325,13 +331,13 @@ def _trouble(image: ImageFile.ImageFile) -> str:
     return ""
 
 
-def _pixels(image: Image.Image, orientation: int, size: int | None) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, orientation: int, size: int | None, squeeze: int | None) -> NDArray[np.uint8]:
     """The image upright, in RGB, cut and resized: ``(3, H, W)``."""
     from PIL import Image
 
     if size:  # let a JPEG decoder scale down by up to 8, to no less than twice the size: the filter does the rest
-        short = min(image.size)
-        image.draft(None, (2 * size * image.size[0] // short, 2 * size * image.size[1] // short))
+        short, least = min(image.size), 2 * (squeeze or size)
+        image.draft(None, (least * image.size[0] // short, least * image.size[1] // short))
     image.load()
     if image.mode in ("1", "L", "RGB", "YCbCr") and "transparency" not in image.info:
         image = image.convert("RGB")
@@ -349,7 +355,11 @@ def _pixels(image: Image.Image, orientation: int, size: int | None) -> NDArray[n
     }.get(orientation)
     if turn is not None:
         image = image.transpose(turn)
-    if size:  # cut first: resizing a long thin image would make it huge
+    if size and squeeze:
+        before = (squeeze - size) // 2
+        image = image.resize((squeeze, squeeze), Image.Resampling.BILINEAR)
+        image = image.crop((before, before, before + size, before + size))
+    elif size:  # cut first: resizing a long thin image would make it huge
         short = min(image.size)
         left, top = ((side - short) // 2 for side in image.size)
         square = image.crop((left, top, left + short, top + short))

@@ -172,6 +172,7 @@ def read_rows(
     image: str | None,
     text: str | None,
     size: int | None,
+    squeeze: int | None = None,
     unreadable: Literal["refuse", "skip"],
     task: Literal["auto", "classification", "regression"] = "auto",
     seed: int,
@@ -185,6 +186,7 @@ def read_rows(
         where: what the data is called.
         root: the folder that paths of images are relative to.
         label, attribute, split, image, text, size, unreadable, task, seed, encoding, progress: of :func:`read_table`.
+        squeeze: of :func:`longcut.sources.images.decode`.
 
     Raises:
         UserError: when a column is missing or doubled, or the labels cannot be learned from.
@@ -197,6 +199,7 @@ def read_rows(
         texts = () if text is None else (text,) if text in rows.columns else tuple(text.split("+"))
     else:
         image, size, texts = encoding.get("image"), encoding.get("size"), tuple(encoding.get("text", ()))
+        squeeze = encoding.get("squeeze")
     if image is not None and texts:
         raise UserError(f"{where}: image '{image}' and text '{text}' are both given; choose one as the input.")
     for what, names in (("image", [image] if image else []), ("text", texts)):
@@ -213,7 +216,8 @@ def read_rows(
     if image is not None:
         from longcut.sources.images import decode
 
-        images = decode(_texts(rows, [image]), root, size=size, unreadable=unreadable, progress=progress)
+        how_cut = {"size": size, "squeeze": squeeze}
+        images = decode(_texts(rows, [image]), root, **how_cut, unreadable=unreadable, progress=progress)
         if not images.kept.all():
             rows = rows.loc[images.kept].reset_index(drop=True)
             found = marks(rows, **given, **how)
@@ -223,10 +227,10 @@ def read_rows(
             shapes = f"{tuple(x.shape[1:])}, and were {tuple(encoding['shape'])} before"
             raise UserError(f"{where}: images are {shapes}; give images of the same size.")
     elif texts:
-        texts_read = _texts(rows, texts)
+        paired = encoding is not None and encoding.get("pairs", False)
+        texts_read = [_texts(rows, [name]) for name in texts] if paired else [_texts(rows, texts)]
         how_read = encoding or _fit_text(texts_read, texts, found.part == TRAIN)
-        x = tokens.encode(texts_read, how_read["vocabulary"], how_read["length"])
-        vocabulary = len(how_read["vocabulary"]) + 2  # padding and the unknown word
+        x, vocabulary = tokens.apply(how_read, texts_read)
     else:
         how_read = encoding or _fit_features(rows, roles, found.part == TRAIN, where)
         x = encode.apply(how_read, rows, where=where)
@@ -256,11 +260,9 @@ def _texts(rows: pd.DataFrame, names: Iterable[str]) -> list[str]:
     return [" ".join(row) for row in zip(*cells, strict=True)]
 
 
-def _fit_text(texts: list[str], names: Iterable[str], train: NDArray[np.bool_]) -> dict[str, Any]:
-    seen = [text for text, kept in zip(texts, train, strict=True) if kept]
-    longest = max(len(tokens.words(text)) for text in seen)
-    length = min(tokens.LENGTH, max(1, longest))
-    return {"kind": "tokens", "text": list(names), "vocabulary": tokens.vocabulary(seen), "length": length}
+def _fit_text(texts: list[list[str]], names: Iterable[str], train: NDArray[np.bool_]) -> dict[str, Any]:
+    seen = [[text for text, kept in zip(column, train, strict=True) if kept] for column in texts]
+    return {"kind": "tokens", "text": list(names), **tokens.fit(seen)}
 
 
 def _fit_features(rows: pd.DataFrame, roles: list[str], train: NDArray[np.bool_], where: str) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""Who does an ordinarily trained net get wrong, and when? One record that JTT, JM1, UMIX, EIIL and the audit read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from longcut.data import Dataset
+from longcut.errors import UserError
+
+__all__ = ["NAME", "Identification", "Trajectory", "columns", "load", "quality"]
+
+NAME = "identification.safetensors"  # in a run folder
+
+
+class Trajectory(nn.Module):
+    """Per epoch and stored sample: whether the prediction was right, the loss, and the margin.
+
+    The margin is the logit of the label minus the largest other one. All are kept in half precision, and are nan in an
+    epoch that did not see the sample. The record is part of the module's state, so that it survives an interruption.
+
+    >>> seen = Trajectory()
+    >>> seen.begin(epochs=1, n_stored=3)
+    >>> seen.note(0, torch.tensor([0, 2]), torch.tensor([1, 0]), torch.tensor([[0.0, 2.0], [1.0, 3.0]]), torch.zeros(2))
+    >>> seen.errors()
+    tensor([False, False,  True])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record = torch.zeros(3, 0, 0, dtype=torch.float16)
+
+    def begin(self, epochs: int, n_stored: int) -> None:
+        """Forget everything and make room."""
+        self.record = torch.full((3, epochs, n_stored), torch.nan, dtype=torch.float16)
+
+    def get_extra_state(self) -> Tensor:
+        return self.record
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.record = state
+
+    @property
+    def correct(self) -> Tensor:
+        """``(epochs, n_stored)``: 1 where the prediction was right, 0 where not."""
+        return self.record[0]
+
+    @property
+    def loss(self) -> Tensor:
+        """``(epochs, n_stored)``, at least 0."""
+        return self.record[1]
+
+    @property
+    def margin(self) -> Tensor:
+        """``(epochs, n_stored)``, above 0 where the prediction was right."""
+        return self.record[2]
+
+    @torch.no_grad()
+    def note(self, epoch: int, index: Tensor, label: Tensor, outputs: Tensor, loss: Tensor) -> None:
+        """Record an epoch's outputs ``(n, C)`` and losses ``(n,)`` of the samples ``index``."""
+        own = outputs.gather(1, label[:, None])
+        margin = (own - outputs.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
+        rows = torch.stack([(outputs.argmax(1) == label).to(margin.dtype), loss, margin])
+        self.record = self.record.to(index.device)
+        largest = torch.finfo(torch.float16).max
+        self.record[:, epoch, index] = rows.clamp(-largest, largest).half()
+
+    def errors(self, epoch: int = -1) -> Tensor:
+        """Who was seen and wrong in an epoch ``(n_stored,)``: JTT's error set, at the last epoch by default."""
+        return self.correct[epoch] == 0
+
+    def uncertainty(self, start: int, stop: int, over: int | None = None) -> Tensor:
+        """UMIX's u ``(n_stored,)``: in how many of the epochs ``start … stop − 1`` a sample was wrong, as a share.
+
+        Args:
+            start, stop: epochs, from 0.
+            over: what the count is divided by, if not the number of epochs.
+        """
+        wrong = torch.stack([self.errors(epoch) for epoch in range(start, stop)]).sum(0)
+        return wrong / (over or stop - start)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What a method that looks for the minority leaves behind.
+
+    Attributes:
+        chosen: who is taken for the minority ``(n_stored,)`` boolean; None where nobody is chosen.
+        trajectory: the record behind it; None where there is none.
+    """
+
+    chosen: Tensor | None = None
+    trajectory: Trajectory | None = None
+
+
+def quality(chosen: Tensor, conflicting: Tensor) -> dict[str, float]:
+    """How well a chosen set finds the samples that contradict the shortcut (JM1, Table 4: S, NS, P, R).
+
+    Args:
+        chosen, conflicting: of the training samples ``(n,)`` boolean.
+
+    Returns:
+        ``conflicting`` and ``aligned``, how many of each were chosen, ``precision`` and ``recall``; nan where nothing
+        was chosen or nothing contradicts.
+
+    >>> quality(torch.tensor([True, True, False, False]), torch.tensor([True, False, True, True]))["recall"]
+    0.3333333333333333
+    """
+    hit, size, total = int((chosen & conflicting).sum()), int(chosen.sum()), int(conflicting.sum())
+    return {
+        "conflicting": hit,
+        "aligned": size - hit,
+        "precision": hit / size if size else float("nan"),
+        "recall": hit / total if total else float("nan"),
+    }
+
+
+def columns(found: Identification, train: Dataset) -> dict[str, Tensor]:
+    """What is kept of an identification in a run folder: tensors by name, with the samples they are about."""
+    kept = {"index": train.index, "label": train.label}
+    if found.chosen is not None:
+        kept["chosen"] = found.chosen
+    if found.trajectory is not None:
+        kept |= {name: getattr(found.trajectory, name) for name in ("correct", "loss", "margin")}
+    return kept
+
+
+def load(folder: Path | str, train: Dataset) -> Tensor:
+    """The record in a run folder: correct, loss and margin as one tensor ``(3, epochs, n_stored)``.
+
+    Args:
+        folder: of a finished run.
+        train: the training samples that it must be about.
+
+    Raises:
+        UserError: when there is none, or it is about other samples.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(folder) / NAME
+    found = load_file(path) if path.is_file() else {}
+    if "loss" not in found:
+        raise UserError(
+            f"{folder} has no record of who was wrong; name the folder of a run with one, such as of erm:record=online."
+        )
+    ours, theirs = train.index.argsort(), found["index"].argsort()
+    same = len(ours) == len(theirs) and all(
+        torch.equal(getattr(train, name)[ours], found[name][theirs]) for name in ("index", "label")
+    )
+    if not same:
+        raise UserError(f"the record in {folder} is about other training samples than {train.info.name}; make it anew.")
+    return torch.stack([found[name] for name in ("correct", "loss", "margin")])

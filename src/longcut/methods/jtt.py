@@ -1,0 +1,86 @@
+"""Just train twice: train again, with the samples that a first net got wrong more often."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from longcut.data import Batch, Dataset, Info, upweight
+from longcut.methods.base import MakeNet, Recipe
+from longcut.methods.two_phase import (
+    ErrorSet,
+    HelperDecay,
+    HelperEpochs,
+    HelperLr,
+    HelperOptimizer,
+    Identify,
+    Record,
+)
+
+TEXT_HELPER = {"helper_lr": 2e-5, "helper_weight_decay": 0.0, "helper_optimizer": "sgd"}
+TEXT_TRAINING = {"optimizer": "adamw", "schedule": "linear", "clip": 1.0, "lr": 1e-5, "pool": 1}
+
+
+class JTT(ErrorSet):
+    """``mean(CE)`` over the training set in which each error of a first net stands several times."""
+
+    name = "jtt"
+    paper = "Liu et al., Just train twice: Improving group robustness without training group information, ICML 2021"
+    recipes = {
+        "waterbirds": Recipe(
+            "the authors' README",
+            {"helper_epochs": 60, "upweight": 100},
+            {"optimizer": "sgd", "lr": 1e-5, "weight_decay": 1.0, "batch": 64, "pool": 1, "epochs": 300},
+        ),
+        "celeba": Recipe(
+            "the authors' README",
+            {"helper_epochs": 1, "upweight": 50},
+            {"optimizer": "sgd", "lr": 1e-5, "weight_decay": 0.1, "batch": 64, "pool": 1, "epochs": 50},
+        ),
+        "multinli": Recipe(
+            "the authors' README; the helper has another optimizer than the net",
+            {"helper_epochs": 2, "upweight": 4, **TEXT_HELPER},
+            {**TEXT_TRAINING, "weight_decay": 0.1, "batch": 32, "epochs": 5},
+        ),
+        "civilcomments": Recipe(
+            "the authors' README, but the helper has the batches of the net (16; 24 there)",
+            {"helper_epochs": 2, "upweight": 6, **TEXT_HELPER},
+            {**TEXT_TRAINING, "weight_decay": 0.01, "batch": 16, "epochs": 3},
+        ),
+    }
+
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        identify: Identify = "helper",
+        record: Record = "online",
+        helper_epochs: HelperEpochs = 3,
+        helper_lr: HelperLr = None,
+        helper_weight_decay: HelperDecay = None,
+        helper_optimizer: HelperOptimizer = None,
+        upweight: Annotated[
+            int, Field(ge=0, description="λ; 0: as much as makes the errors weigh what the others weigh together")
+        ] = 0,
+        count: Annotated[
+            Literal["extra", "total"],
+            Field(description="λ copies beside the sample, as released, or λ in all, as the paper's loss has it"),
+        ] = "extra",
+    ) -> None:
+        helper = {"lr": helper_lr, "weight_decay": helper_weight_decay, "optimizer": helper_optimizer}
+        super().__init__(make_net, info, identify, record, epochs=helper_epochs, **helper)
+        self.upweight, self.count = upweight, count
+
+    def epoch_data(self, train: Dataset) -> Dataset:
+        """The training set with the errors repeated."""
+        chosen = self.chosen.cpu()[train.index]
+        size, errors = len(train), int(chosen.sum())
+        times = self.upweight + (self.count == "extra") if self.upweight else (size - errors) // errors
+        return upweight(train, chosen, max(times, 1))
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross-entropy."""
+        return self.per_sample_loss(self(batch.x), batch.label).mean(), {}

@@ -1,0 +1,168 @@
+"""AFR: its weights and its descent by hand, and who is set aside."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from longcut.data import Dataset, Splits, generator
+from longcut.errors import UserError
+from longcut.fit import Training, fit
+from longcut.methods import build
+from longcut.methods.afr import afr_weights
+
+TRAINING = Training(epochs=3, batch=32, pool=1, lr=1e-2)
+
+
+def toy(n: int = 400, conflicting: float = 0.1, seed: int = 0) -> Dataset:
+    """Coordinate 0 tells the label through noise, coordinate 1 the attribute clearly."""
+    label = (torch.rand(n, generator=generator(seed, 0)) < 0.3).long()
+    other = torch.rand(n, generator=generator(seed, 1)) < conflicting
+    attribute = torch.where(other, 1 - label, label)
+    x = (
+        2.0 * torch.stack([label, attribute], 1)
+        - 1
+        + torch.randn(n, 2, generator=generator(seed, 2)) * torch.tensor([0.9, 0.3])
+    )
+    return Dataset.of(x, label, attribute, name="toy", aligned=(0, 1))
+
+
+def trained(data: Dataset, **options: Any) -> Any:
+    method = build("afr", data.info, net="mlp:hidden=6", options=options)
+    return fit(method, Splits(data, None, data), TRAINING).method
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_weights_are_those_of_a_loop(balanced):
+    logits, label = torch.randn(9, 3, generator=generator(1)), torch.tensor([0, 0, 0, 0, 0, 1, 1, 2, 0])
+    weights = []
+    for row, own in zip(logits.tolist(), label.tolist(), strict=True):
+        p = math.exp(row[own]) / sum(math.exp(z) for z in row)
+        weights.append(math.exp(-2.5 * p) / (label.tolist().count(own) if balanced else 1))
+    expected = torch.tensor(weights) / sum(weights)
+    torch.testing.assert_close(afr_weights(logits, label, 2.5, balanced), expected)
+
+
+def test_at_gamma_zero_all_weigh_the_same_or_all_classes_do():
+    logits, label = torch.randn(8, 2, generator=generator(1)), torch.tensor([0] * 6 + [1] * 2)
+    torch.testing.assert_close(afr_weights(logits, label, 0.0), torch.full((8,), 1 / 8))
+    weight = afr_weights(logits, label, 0.0, balanced=True)
+    assert weight[:6].sum() == pytest.approx(0.5)
+    assert weight[6:].sum() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("pull", "clip"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.05)])
+def test_the_second_stage_is_gradient_descent_by_hand(pull, clip):
+    data = toy(80)
+    method: Any = build(
+        "afr",
+        data.info,
+        net="mlp:hidden=5",
+        options={"pull": pull, "head_clip": clip, "sharpness": 3.0, "steps": 4, "head_lr": 0.2},
+    )
+    method.generator = generator(0)
+    method.prepare(data, None)
+    rows = method.aside[data.index]
+    x = method.net.features(data.x[rows]).detach().double().numpy()
+    label = np.eye(2)[data.label[rows].numpy()]
+    weight = method.net.head.weight.detach().double().numpy()
+    bias = method.net.head.bias.detach().double().numpy()
+
+    def probability(w, b):
+        e = np.exp(x @ w.T + b)
+        return e / e.sum(1, keepdims=True)
+
+    mu = np.exp(-3 * (probability(weight, bias) * label).sum(1))
+    mu /= mu.sum()
+    w, b = weight.copy(), bias.copy()
+    for _ in range(4):
+        error = mu[:, None] * (probability(w, b) - label)
+        dw, db = error.T @ x + 2 * pull * (w - weight), error.sum(0) + 2 * pull * (b - bias)
+        norm = math.sqrt((dw**2).sum() + (db**2).sum())
+        shrink = min(1, clip / norm) if clip else 1
+        w, b = w - 0.2 * shrink * dw, b - 0.2 * shrink * db
+    method.finish(data, None, None)
+    np.testing.assert_allclose(method.net.head.weight.detach(), w, atol=1e-5)
+    np.testing.assert_allclose(method.net.head.bias.detach(), b, atol=1e-5)
+
+
+def test_a_strong_pull_keeps_the_layer():
+    """Where the pull balances the gradient, the distance is at most the gradient's norm over twice the pull."""
+    data = toy()
+    free, held = (trained(data, pull=pull, head_lr=0.004, steps=300) for pull in (0.0, 100.0))
+    before = trained(data, head_lr=1e-9, steps=1).net.head.weight
+    moved = [float((method.net.head.weight - before).detach().norm()) for method in (free, held)]
+    assert moved[1] < 0.02 < moved[0]
+
+
+def test_only_the_last_layer_moves_in_the_second_stage():
+    data = toy()
+    one, other = trained(data, steps=1, head_lr=1e-9), trained(data)
+    assert torch.equal(one.net.features(data.x), other.net.features(data.x))
+    assert not torch.equal(one.net.head.weight, other.net.head.weight)
+
+
+def test_a_share_of_each_class_is_set_aside_and_not_trained_on():
+    data = toy()
+    method: Any = build("afr", data.info, options={"held": 0.25})
+    method.generator = generator(0)
+    assert method.prepare(data, None) is data
+    counts = torch.bincount(data.label)
+    torch.testing.assert_close(torch.bincount(data.label[method.aside]), (counts * 0.25).round().long())
+    walked = method.epoch_data(data)
+    assert torch.equal(walked.index.sort().values, (~method.aside).nonzero().flatten())
+
+
+def test_what_is_walked_is_what_the_epochs_see():
+    data, seen = toy(), []
+    method: Any = build("afr", data.info, net="mlp:hidden=4")
+    own = method.loss
+    method.loss = lambda batch: seen.append(batch.index) or own(batch)
+    fit(method, Splits(data, None, data), TRAINING)
+    assert not method.aside[torch.cat(seen)].any()
+    assert len(torch.cat(seen).unique()) == int((~method.aside).sum())
+
+
+def test_a_sample_that_stands_twice_is_on_one_side():
+    data = toy(40)
+    twice = data.take(torch.cat([torch.arange(40), torch.arange(40)]))
+    method: Any = build("afr", data.info)
+    method.generator = generator(0)
+    method.prepare(twice, None)
+    assert 6 <= int(method.aside.sum()) <= 10  # a fifth of forty, not of eighty
+    assert len(method.epoch_data(twice)) == 2 * int((~method.aside).sum())
+
+
+def test_minority_samples_gain_weight_and_accuracy():
+    data, test = toy(2000, 0.05), toy(2000, 0.5, seed=1)
+    erm = trained(data, steps=1, head_lr=1e-9)
+    aside = data.take(erm.aside)
+    weight = afr_weights(erm(aside.gather(torch.arange(len(aside)))), aside.label, 4.0)
+    assert weight[aside.conflicting].sum() > 3 * aside.conflicting.float().mean()
+    afr = trained(data, sharpness=4.0, head_lr=0.05)
+
+    def conflicting(method: Any) -> float:
+        right = method(test.x).argmax(1) == test.label
+        return float(right[test.conflicting].float().mean())
+
+    assert conflicting(afr) > conflicting(erm) + 0.1
+
+
+def test_without_a_shortcut_there_is_nothing_to_gain():
+    data, test = toy(2000, 0.5), toy(2000, 0.5, seed=1)
+    erm, afr = trained(data, steps=1, head_lr=1e-9), trained(data, sharpness=1.0)
+    accuracy = [float((method(test.x).argmax(1) == test.label).float().mean()) for method in (erm, afr)]
+    assert abs(accuracy[0] - accuracy[1]) < 0.03
+
+
+def test_a_class_of_one_sample_cannot_be_set_aside():
+    data = toy(40)
+    few = data.take(
+        torch.cat([(data.label == 0).nonzero().flatten(), (data.label == 1).nonzero().flatten()[:1].repeat(2)])
+    )
+    with pytest.raises(UserError, match=r"class 1 has one sample, so it cannot be in both parts"):
+        trained(few)
