@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from longcut import reproduce, runs
+from longcut.compare import difference
 from longcut.methods import METHODS
 
 HERE = Path(__file__).parent
+MNIST_1 = "colored-mnist:ratio=0.01"
 RATIOS = {"0.005": "0.5%", "0.01": "1%", "0.02": "2%", "0.05": "5%", "0.9": "none planted"}
 MNIST = {
     "colored-mnist" if ratio == "0.005" else f"colored-mnist:ratio={ratio}": name for ratio, name in RATIOS.items()
@@ -27,6 +29,19 @@ NOISE = {"colored-mnist": "0%", **{f"colored-mnist:noise={n / 10}": f"{10 * n}%"
 CIFAR = {f"corrupted-cifar10:ratio={ratio}": name for ratio, name in RATIOS.items()}
 Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
 KEYS = ("average", "aligned", "conflicting", "worst_group")
+PREFIX = "worst-group-"
+JUDGED = {"waterbirds:size=72": "worst_group", "multinli-dev:text=hypothesis": "worst_group", MNIST_1: "conflicting"}
+CLAIMS = {  # what the papers say: the first is better than the second by so many points, at least
+    ("JM1", "JTT"): -1,
+    ("oracle JM1", "oracle JTT"): 5,
+    ("UMIX", "JTT"): -1,
+    ("JM1", "mixup"): 0,
+    ("JM1", "JM1 unconditional"): 0,
+    ("oracle JM1", "oracle JM1 unconditional"): 0,
+    ("JM1", "JM1 (control)"): 0,
+    ("GroupDRO", "JM1"): 0,
+    ("DFR", "JM1"): 0,
+}
 
 
 def collected(folders: Iterable[str]) -> list[dict[str, Any]]:
@@ -46,11 +61,11 @@ def collected(folders: Iterable[str]) -> list[dict[str, Any]]:
                 "seed": plan["seed"],
                 "epochs": plan["training"]["epochs"],
                 "selection": plan["select"],
-                **{key: record["scores"]["test"]["values"][key] for key in KEYS},
+                **{key: record["scores"]["test"]["values"][key] for key in (*KEYS, "train_weighted")},
                 "best_average": record["best"]["average"],
                 "best_epoch": record["best"]["epoch"],
                 "seconds": round(record["seconds"], 1),
-                **({"bias": record["bias"]} if "bias" in record else {}),
+                **{key: record[key] for key in ("bias", "identification") if key in record},
                 **({"partners": _last_partners(run.history())}),
                 "environment": record["environment"],
             }
@@ -91,7 +106,7 @@ def published() -> dict[tuple[str, str], tuple[float, float] | None]:
 
 def is_default(label: str) -> bool:
     """Whether the runs are of a method as it comes, not of a row of the paper's tables."""
-    return label.partition(":")[0].partition("@")[0] in METHODS
+    return label.partition(":")[0].partition("@")[0] in METHODS and not label.startswith(PREFIX)
 
 
 def seconds_of(rows: list[dict[str, Any]]) -> str:
@@ -171,6 +186,72 @@ def bias_table(groups: Groups, paper: dict) -> list[str]:
     return lines
 
 
+def worst_group_table(groups: Groups, paper: dict, data: str) -> list[str]:
+    """Every method under one protocol, the best first."""
+    metric = JUDGED[data]
+    head = {"worst_group": "worst group", "conflicting": "conflicting"}[metric]
+    lines = [
+        f"| row | {head} | adjusted average | average | precision | recall | epochs | seeds | s per run |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    mine = {(label, epochs): rows for (label, at, epochs), rows in groups.items() if at == data and PREFIX in label}
+    for (label, epochs), rows in sorted(mine.items(), key=lambda one: -statistics.fmean(r[metric] for r in one[1])):
+        shown = [
+            cell([row[key] for row in rows]) for key in (metric, "train_weighted", "average") if row_has(rows, key)
+        ]
+        shown[1:1] = [""] * (3 - len(shown))
+        for key in ("precision", "recall"):
+            shown.append(cell([r["identification"][key] for r in rows]) if row_has(rows, "identification") else "")
+        name = label.removeprefix(PREFIX)
+        lines.append(f"| {name} | {' | '.join(shown)} | {epochs} | {len(rows)} | {seconds_of(rows)} |")
+    return lines
+
+
+def row_has(rows: list[dict[str, Any]], key: str) -> bool:
+    """Whether all runs have a number."""
+    return all(row.get(key) is not None for row in rows)
+
+
+def differences(folders: Iterable[str]) -> list[dict[str, Any]]:
+    """Each claim on each data set where both sides were run: the paired bootstrap over test samples, seeds averaged."""
+    by_row: dict[tuple[str, str], list[runs.Run]] = defaultdict(list)
+    for run in map(runs.read, runs.find(folders)):
+        plan = run.record["plan"]
+        if run.done and plan["label"].startswith(PREFIX):
+            by_row[plan["data"], plan["label"].removeprefix(PREFIX)].append(run)
+    found = []
+    for data, metric in JUDGED.items():
+        at = "output" if "multinli" in data else "random"
+        names = {"JM1": f"JM1 {at} U/B", "JM1 (control)": f"JM1 {at} U/B (control)"}
+        for (one, other), least in CLAIMS.items():
+            sides = [by_row.get((data, names.get(name, name)), []) for name in (one, other)]
+            shared = {r.record["plan"]["seed"] for r in sides[0]} & {r.record["plan"]["seed"] for r in sides[1]}
+            if shared:
+                sides = [[run for run in side if run.record["plan"]["seed"] in shared] for side in sides]
+                measured = difference(*sides, metric=metric).to_dict()
+                found.append({"data": data, "a": one, "b": other, "claim": least, "seeds": len(shared), **measured})
+    return found
+
+
+def claims_table(groups: Groups, paper: dict) -> list[str]:
+    """What the papers claim, and what held here."""
+    lines = ["| claim | data | difference in points | 95 % interval | seeds | holds |", "|---|---|---|---|---|---|"]
+    for row in json.loads((HERE / "differences.json").read_text("utf-8")):
+        value, low, high = (100 * row[key] for key in ("value", "low", "high"))
+        holds = (
+            "yes"
+            if low >= row["claim"]
+            else "no"
+            if high < row["claim"]
+            else "open: " + ("yes on average" if value >= row["claim"] else "no on average")
+        )
+        least = f" {row['claim']:+d}" if row["claim"] else ""
+        what = f"{row['a']} ≥ {row['b']}{least}".replace("+", "+ ").replace("-1", "− 1")
+        shown = f"{value:+.1f} | {low:+.1f} to {high:+.1f} | {row['seeds']} | {holds}"
+        lines.append(f"| {what} | {row['data'].partition(':')[0]} | {shown} |")
+    return lines
+
+
 def summary_table(groups: Groups, paper: dict) -> list[str]:
     """The few numbers of the project's README: last epoch, methods as they come."""
     columns = ("erm", "selecmix:blend=keep-both", "selecmix")
@@ -202,6 +283,8 @@ def main(folders: list[str]) -> None:
     every = {identity(line): line for line in [*known, *(collected(folders) if folders else [])]}
     lines = sorted(every.values(), key=lambda line: (line["dataset"], line["label"], line["epochs"], line["seed"]))
     store.write_text("[\n" + ",\n".join(json.dumps(line, sort_keys=True) for line in lines) + "\n]\n", "utf-8")
+    if measured := differences(folders) if folders else []:
+        (HERE / "differences.json").write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
     groups, paper = grouped(lines), published()
     parts = {
         "defaults": default_table,
@@ -210,6 +293,8 @@ def main(folders: list[str]) -> None:
         "noise": noise_table,
         "bias": bias_table,
         "summary": summary_table,
+        **{f"worst-group {data.partition(':')[0]}": partial(worst_group_table, data=data) for data in JUDGED},
+        "claims": claims_table,
     }
     for page in (HERE / "README.md", HERE.parent / "README.md"):
         text = page.read_text("utf-8")

@@ -66,6 +66,21 @@ def test_what_biased_models_know_stands_in_a_table(tmp_path: Path):
     assert "ERM" not in part
 
 
+def test_who_was_taken_for_the_minority_stands_in_a_table(tmp_path: Path):
+    for seed in range(2):
+        make_run(tmp_path / f"erm{seed}", plan_of("erm", seed), BIASED)
+        found = {"conflicting": 100 + 20 * seed, "aligned": 300, "precision": 0.25, "recall": 0.5}
+        grown(make_run(tmp_path / f"jtt{seed}", plan_of("jtt", seed), BETTER), identification=found)
+        nobody = {"conflicting": 0, "aligned": 0, "precision": None, "recall": 0.0}
+        grown(make_run(tmp_path / f"xrm{seed}", plan_of("xrm", seed), BETTER), identification=nobody)
+    text = report(tmp_path).text
+    part = text.partition("Whom the methods took for the minority")[2].partition("Settings")[0]
+    assert "Method Contradict Agree Precision Recall" in part
+    assert re.search(r"JTT 110(\.0)? ± 14(\.1)? 300(\.0)? ± 0(\.0)? 25\.0 ± 0\.0 50\.0 ± 0\.0", part)
+    assert re.search(r"XRM 0(\.0)? ± 0(\.0)? 0(\.0)? ± 0(\.0)? – 0\.0 ± 0\.0", part)
+    assert "ERM" not in part.partition("</table>")[0].partition("Recall")[2].partition("What")[0]
+
+
 def test_what_an_attribute_without_a_name_is_called(tmp_path: Path):
     folder = make_run(tmp_path / "a", plan_of("lff"), BETTER, attributes=("1st", "2nd"), groups=[cell_of(0, None, 0.5)])
     grown(folder, bias={"probe": 0.9, "head": None})

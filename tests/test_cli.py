@@ -132,7 +132,8 @@ def test_one_method_in_full():
     assert option.items() <= next(o for o in one["options"] if o["name"] == "scale").items()
     assert one["recipes"]["paper"]["options"] == {"scale": "code"}
     assert "attribute of each training sample" in printed("methods", "lisa")
-    assert refused("methods", "lfff").startswith("unknown method 'lfff': did you mean 'lff'? Known: dfa, end, ")
+    known = ", ".join(sorted(METHODS))
+    assert refused("methods", "lfff").startswith(f"unknown method 'lfff': did you mean 'lff'? Known: {known}.")
 
 
 def test_data_sets_are_listed():
@@ -417,3 +418,12 @@ def test_a_warning_of_a_data_set_is_a_sentence_and_nothing_is_left_behind(monkey
         assert "longcut: some images are missing\n" in ran.stderr
         assert warnings.showwarning is not None
     assert warnings.showwarning is before
+
+
+def test_how_well_the_minority_was_found_is_said():
+    text = printed("train", "colored-digits", "--method", "jtt:helper_epochs=2", *FAST)
+    found = re.search(r"took for the minority (\d+) training samples that contradict the shortcut and (\d+) that", text)
+    assert found is not None
+    record = printed_json("train", "colored-digits", "--method", "jtt:helper_epochs=2", *FAST)["identification"]
+    assert [int(found[1]), int(found[2])] == [record["conflicting"], record["aligned"]]
+    assert f"precision {100 * record['precision']:.0f} % and recall {100 * record['recall']:.0f} %." in text

@@ -393,7 +393,7 @@ def test_methods_of_every_plan_can_be_built():
 def test_pretrained_weights_have_to_be_given(tmp_path: Path):
     (cell,) = cells("jm1/table1", ["JM1", "waterbirds", "worst"], seeds=1)
     with pytest.raises(
-        UserError, match=r"jm1-JM1 on waterbirds:size=224 starts from pretrained weights; say where they"
+        UserError, match=r"jm1-JM1 on waterbirds:size=224,crop=paper starts from pretrained weights; say where they"
     ):
         require_weights(cell.plans)
     with pytest.raises(

@@ -95,6 +95,13 @@ def test_an_empty_error_set_says_what_causes_it(name: str):
         prepared(name, toy(), [some(60), torch.zeros(60, dtype=torch.bool)])
 
 
+def test_the_helpers_epochs_are_told():
+    data, told = toy(), []
+    method = build("umix", data.info, options={"helper_epochs": 3})
+    fit(method, Splits(data, None, data), TRAINING, on_helper=lambda *done: told.append(done))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_helper_that_learned_by_heart_leaves_nobody():
     data = toy(20)
     method = build("jtt", data.info, net="mlp:hidden=64", options={"helper_epochs": 200, "helper_lr": 0.02})

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -267,7 +268,13 @@ def train(
     _decode(chosen.data, chosen.data_seed)
     folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
     with _bar("epochs") as progress:
-        record = execute(chosen, folder, lambda epoch: progress(epoch.epoch, epoch.epochs), _device(device))
+        record = execute(
+            chosen,
+            folder,
+            lambda epoch: progress(epoch.epoch, epoch.epochs),
+            _device(device),
+            lambda done, total: progress(done, total, "epochs of the helper"),
+        )
     if as_json:
         return _print_json(record)
     _print_comparison([record])
@@ -658,6 +665,22 @@ def _print_comparison(records: list[dict[str, Any]]) -> None:
     print("Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen:")
     for name in printed:
         print(f"  {titles[name]}: {COLUMNS[name]}")
+    for label, found in _minorities(records).items():
+        mean = {key: fmean(one[key] for one in found) for key in found[0] if all(one[key] is not None for one in found)}
+        shares = " and ".join(f"{key} {100 * mean[key]:.0f} %" for key in ("precision", "recall") if key in mean)
+        print(
+            f"{label} took for the minority {mean['conflicting']:.0f} training samples that contradict the shortcut "
+            f"and {mean['aligned']:.0f} that do not: {shares}."
+        )
+
+
+def _minorities(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """How well each method found the minority, run by run, where it looked and the truth is known."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        if "identification" in record:
+            found.setdefault(record["plan"]["label"], []).append(record["identification"])
+    return found
 
 
 def _spread(mean: float | None, deviation: float | None, factor: float = 1, form: str = ".1f") -> str:
@@ -666,8 +689,11 @@ def _spread(mean: float | None, deviation: float | None, factor: float = 1, form
 
 
 @contextmanager
-def _bar(unit: str) -> Iterator[Callable[[float, int], None]]:
-    """A bar with the time left, on stderr, gone when all is done; where stderr is no terminal, nothing."""
+def _bar(unit: str) -> Iterator[Callable[..., None]]:
+    """A bar with the time left, on stderr, gone when all is done; where stderr is no terminal, nothing.
+
+    What it yields is told how many are done, of how many, and if need be of what.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -675,6 +701,6 @@ def _bar(unit: str) -> Iterator[Callable[[float, int], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda done, total: bar.update(
-            task, completed=done, total=total, description=f"{done:.4g}/{total} {unit}"
+        yield lambda done, total, of=unit: bar.update(
+            task, completed=done, total=total, description=f"{done:.4g}/{total} {of}"
         )

@@ -217,6 +217,7 @@ def execute(
     folder: Path | str | None = None,
     progress: Callable[[Epoch], None] | None = None,
     device: torch.device | str = "cpu",
+    on_helper: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Train as planned and judge; resume what was begun in ``folder``, and do nothing where it is already done.
 
@@ -225,6 +226,7 @@ def execute(
         folder: run folder to write; None leaves no files.
         progress: called after every epoch.
         device: where to compute.
+        on_helper: called after every epoch of a helper, with the epochs done and to do.
 
     Returns:
         The record, as :func:`longcut.runs.read` finds it in the folder.
@@ -234,7 +236,7 @@ def execute(
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return execute(plan, Path(temporary, "run"), progress, device)
+            return execute(plan, Path(temporary, "run"), progress, device, on_helper)
     with runs.Writer(folder, plan.to_dict()) as run:
         if run.done and run.record is not None:
             return run.record
@@ -255,6 +257,7 @@ def execute(
             device=device,
             select=plan.select,
             on_epoch=on_epoch,
+            on_helper=on_helper,
             state=state,
         )
         return _finish(run, fitted, splits, device)

@@ -101,6 +101,7 @@ def fit(
     device: torch.device | str = "cpu",
     select: str = "last",
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_helper: Callable[[int, int], None] | None = None,
     state: dict[str, Any] | None = None,
 ) -> Fitted:
     """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
@@ -117,6 +118,7 @@ def fit(
         select: which epoch's weights to keep: ``"last"``, ``"best:METRIC"`` on validation, ``"oracle:METRIC"`` on test
             (``"oracle"``: by the average). Best is lowest for a metric where lower is better; the first of equals.
         on_epoch: called after every epoch.
+        on_helper: called after every epoch of a helper that the method trains, with the epochs done and to do.
         state: what an earlier ``Epoch.state()`` returned.
 
     Raises:
@@ -137,7 +139,7 @@ def fit(
         if state is None:
             _reseed(_derived(seed, 0), device)
             method.generator = generator(seed, 0, 2, device=device)
-            train = method.prepare(splits.train, _helper(training, seed, 1000, device))
+            train = method.prepare(splits.train, _helper(training, seed, 1000, device, on_helper))
             history: list[dict[str, Any]] = []
             loop.start()
         else:
@@ -163,7 +165,9 @@ def fit(
         _reseed(_derived(seed, training.epochs + 1), device)
         method.generator = generator(seed, training.epochs, 3, device=device)
         method.eval()
-        method.finish(train, splits.valid, _helper(training, seed, 2000, device))  # a resumed run draws the same
+        method.finish(
+            train, splits.valid, _helper(training, seed, 2000, device, on_helper)
+        )  # a resumed run draws the same
     method.eval()
     return Fitted(method, chosen, history)
 
@@ -333,7 +337,13 @@ def steps_per_epoch(n: int, training: Training) -> int:
     return whole * training.pool + len(_cuts(rest, training.batch))
 
 
-def _helper(training: Training, seed: int, first: int, device: torch.device | str) -> Any:
+def _helper(
+    training: Training,
+    seed: int,
+    first: int,
+    device: torch.device | str,
+    told: Callable[[int, int], None] | None,
+) -> Any:
     """The loop, as methods are handed it for their helper models: no evaluation, no selection."""
     calls = 0
 
@@ -345,6 +355,8 @@ def _helper(training: Training, seed: int, first: int, device: torch.device | st
         method.train_data = data
         for epoch in range(loop.training.epochs):
             loop.epoch(data, epoch, _derived(seed, first + calls))
+            if told:
+                told(epoch + 1, loop.training.epochs)
         method.net.load_state_dict(loop.net.state_dict())
         return method.eval()
 

@@ -194,7 +194,7 @@ def read(folder: Path | str) -> Run:
             "upgrade with pip install --upgrade longcut."
         )
     for part in filter(None, record.get("scores", {}).values()):
-        part |= {key: _renamed(part[key]) for key in ("values", "intervals")}
+        part |= {key: _renamed(part[key]) for key in ("values", "intervals") if key in part}
     return Run(folder, record)
 
 

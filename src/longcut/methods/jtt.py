@@ -30,23 +30,23 @@ class JTT(ErrorSet):
     paper = "Liu et al., Just train twice: Improving group robustness without training group information, ICML 2021"
     recipes = {
         "waterbirds": Recipe(
-            "the authors' README",
-            {"helper_epochs": 60, "upweight": 100},
+            "the authors' README; its epoch T of the helper counts from 0",
+            {"helper_epochs": 61, "upweight": 100},
             {"optimizer": "sgd", "lr": 1e-5, "weight_decay": 1.0, "batch": 64, "pool": 1, "epochs": 300},
         ),
         "celeba": Recipe(
             "the authors' README",
-            {"helper_epochs": 1, "upweight": 50},
+            {"helper_epochs": 2, "upweight": 50},
             {"optimizer": "sgd", "lr": 1e-5, "weight_decay": 0.1, "batch": 64, "pool": 1, "epochs": 50},
         ),
         "multinli": Recipe(
             "the authors' README; the helper has another optimizer than the net",
-            {"helper_epochs": 2, "upweight": 4, **TEXT_HELPER},
+            {"helper_epochs": 3, "upweight": 4, **TEXT_HELPER},
             {**TEXT_TRAINING, "weight_decay": 0.1, "batch": 32, "epochs": 5},
         ),
         "civilcomments": Recipe(
             "the authors' README, but the helper has the batches of the net (16; 24 there)",
-            {"helper_epochs": 2, "upweight": 6, **TEXT_HELPER},
+            {"helper_epochs": 3, "upweight": 6, **TEXT_HELPER},
             {**TEXT_TRAINING, "weight_decay": 0.01, "batch": 16, "epochs": 3},
         ),
     }

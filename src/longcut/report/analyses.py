@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from longcut.report.study import Contender, Study
     from longcut.runs import Run
 
-__all__ = ["data_sweeps", "knowledge", "method_sweeps", "partners"]
+__all__ = ["data_sweeps", "knowledge", "method_sweeps", "minority", "partners"]
 
 METRICS = {"average": "Average", "best_average": "Best average (oracle)"}
 
@@ -49,6 +49,19 @@ def knowledge(study: Study) -> dict[str, Any] | None:
 def _known(contender: Contender, part: str) -> dict[str, Any]:
     values = [run.record["bias"][part] for run in contender.runs]
     return tables.cell([math.nan if value is None else value for value in values], percent=True)
+
+
+def minority(study: Study) -> list[dict[str, Any]]:
+    """How well methods found the samples that contradict: a row for each that looked, with the true ones known."""
+    counts, shares = ("conflicting", "aligned"), ("precision", "recall")
+    rows = []
+    for contender in study.contenders:
+        found = [run.record["identification"] for run in contender.runs if "identification" in run.record]
+        if len(found) == len(contender.runs):
+            columns = {key: [math.nan if one[key] is None else one[key] for one in found] for key in (*counts, *shares)}
+            cells = [tables.cell(columns[key], percent=key in shares) for key in columns]
+            rows.append({"name": contender.name, "cells": cells})
+    return rows
 
 
 # --- partners ---------------------------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], shari
         "sweeps": analyses.method_sweeps(study, ids),
         "partners": analyses.partners(study, looks, ids),
         "knowledge": analyses.knowledge(study),
+        "minority": analyses.minority(study),
         "samples": _samples(study, max(4, SAMPLES // sharing)),
         "mixtures": list(_mixtures(study, max(3, PAIRS // sharing), max(1, PICTURED // sharing))),
         "maps": list(_maps(study, max(1, PICTURED // sharing), ids)),
