@@ -15,7 +15,7 @@ from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.erm import ERM
 from longcut.methods.group_dro import Balanced, Step
 from longcut.methods.pseudo import Inferred, environments, logits_of, slopes
-from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer
+from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer, helper_settings
 
 
 class EIIL(Inferred):
@@ -61,14 +61,13 @@ class EIIL(Inferred):
         super().__init__(make_net, info, step=step, balanced=balanced, cross=cross)
         self.identify = identify
         self.env_steps, self.env_lr = env_steps, env_lr
-        helper = {"lr": helper_lr, "weight_decay": helper_weight_decay, "optimizer": helper_optimizer}
-        self.helper = {"epochs": helper_epochs} | {key: value for key, value in helper.items() if value is not None}
+        self.helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
 
     def infer(self, train: Dataset, fit: FitHelper) -> Tensor:
         """Look at the logits of a reference net, trained now or in another run."""
         if self.identify == "helper":
-            settings = {"average": 0.0, "schedule": "constant", **self.helper}
-            logits, label = logits_of(fit(ERM(self.make_net, self.info), train, **settings), train), train.label
+            reference = fit(ERM(self.make_net, self.info), train, **self.helper)
+            logits, label = logits_of(reference, train), train.label
         else:  # of two logits only the difference matters
             margin = load(self.identify, train)[2, -1, train.index].float()
             logits, label = torch.stack([margin, torch.zeros_like(margin)], 1), torch.zeros_like(train.label)

@@ -23,6 +23,7 @@ from longcut.methods.two_phase import (
     HelperLr,
     HelperOptimizer,
     Record,
+    helper_settings,
 )
 
 Level = Annotated[
@@ -117,8 +118,8 @@ class JM1(ErrorSet):
             Field(description="convex, or the control: the same pairs, one of the two shown whole"),
         ] = "linear",
     ) -> None:
-        helper = {"lr": helper_lr, "weight_decay": helper_weight_decay, "optimizer": helper_optimizer}
-        super().__init__(make_net, info, identify, record, epochs=helper_epochs, **helper)
+        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        super().__init__(make_net, info, identify, record, helper)
         self.conditional, self.level, self.law = conditional, level, law
         self.toward, self.oversample = toward, oversample
         self.sampler = "full" if identify == "none" else sampler

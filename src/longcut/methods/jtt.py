@@ -17,6 +17,7 @@ from longcut.methods.two_phase import (
     HelperOptimizer,
     Identify,
     Record,
+    helper_settings,
 )
 
 TEXT_HELPER = {"helper_lr": 2e-5, "helper_weight_decay": 0.0, "helper_optimizer": "sgd"}
@@ -70,8 +71,8 @@ class JTT(ErrorSet):
             Field(description="λ copies beside the sample, as released, or λ in all, as the paper's loss has it"),
         ] = "extra",
     ) -> None:
-        helper = {"lr": helper_lr, "weight_decay": helper_weight_decay, "optimizer": helper_optimizer}
-        super().__init__(make_net, info, identify, record, epochs=helper_epochs, **helper)
+        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        super().__init__(make_net, info, identify, record, helper)
         self.upweight, self.count = upweight, count
 
     def epoch_data(self, train: Dataset) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -30,6 +31,16 @@ HelperOptimizer = Annotated[
 ]
 
 
+def helper_settings(epochs: int, lr: float | None, weight_decay: float | None, optimizer: str | None) -> dict[str, Any]:
+    """Training settings of a helper: its own where given, else the run's; constant, and without averaged weights.
+
+    >>> helper_settings(3, None, 0.1, None)
+    {'average': 0.0, 'schedule': 'constant', 'epochs': 3, 'weight_decay': 0.1}
+    """
+    own = {"epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer}
+    return {"average": 0.0, "schedule": "constant"} | {name: v for name, v in own.items() if v is not None}
+
+
 class TwoPhase(Method):
     """A method that first trains a helper, an ordinary net with the run's settings or its own, and watches it.
 
@@ -37,20 +48,19 @@ class TwoPhase(Method):
         make_net, info: as for every method.
         identify: ``"helper"``, or the folder of a run with a record, which spares the helper.
         record: how the helper is watched.
-        **helper: its training settings; None is the run's.
+        helper: its training settings.
     """
 
-    def __init__(self, make_net: MakeNet, info: Info, identify: str, record: Any, **helper: Any) -> None:
+    def __init__(self, make_net: MakeNet, info: Info, identify: str, record: Any, helper: Mapping[str, Any]) -> None:
         super().__init__(make_net, info)
-        self.identify, self.record = identify, record
-        self.helper = {name: value for name, value in helper.items() if value is not None}
+        self.identify, self.record, self.helper = identify, record, helper
         self.trajectory = Trajectory()
 
     def watch(self, train: Dataset, fit: FitHelper) -> Trajectory:
         """The record of the helper, trained now, or that of another run."""
         if self.identify == "helper":
             helper = ERM(self.make_net, self.info, record=self.record)
-            fit(helper, train, **{"average": 0.0, "schedule": "constant", **self.helper})
+            fit(helper, train, **self.helper)
             record = helper.identification().trajectory.record  # pyright: ignore[reportOptionalMemberAccess]
         else:
             record = load(self.identify, train)
@@ -67,10 +77,10 @@ class ErrorSet(TwoPhase):
     ``chosen (n_stored,)`` says who: all that passes from the helper to the method.
     """
 
-    def __init__(self, make_net: MakeNet, info: Info, identify: str, record: Any, **helper: Any) -> None:
+    def __init__(self, make_net: MakeNet, info: Info, identify: str, record: Any, helper: Mapping[str, Any]) -> None:
         if identify == "oracle":
             require_attribute(f"{self.name} with identify=oracle", info.name, info.n_attributes > 0)
-        super().__init__(make_net, info, identify, record, **helper)
+        super().__init__(make_net, info, identify, record, helper)
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
 
     chosen: Tensor

@@ -13,7 +13,15 @@ from longcut.data import Batch, Dataset, Info
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Recipe
-from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer, Record, TwoPhase
+from longcut.methods.two_phase import (
+    HelperDecay,
+    HelperEpochs,
+    HelperLr,
+    HelperOptimizer,
+    Record,
+    TwoPhase,
+    helper_settings,
+)
 
 AUGMENT = {"augment": "resized-crop-flip"}
 
@@ -95,8 +103,8 @@ class UMIX(TwoPhase):
             Literal["input", "cut", "output"], Field(description="of inputs, of boxes (CutMix), or of the features")
         ] = "input",
     ) -> None:
-        helper = {"lr": helper_lr, "weight_decay": helper_weight_decay, "optimizer": helper_optimizer}
-        super().__init__(make_net, info, identify, record, epochs=helper_epochs, **helper)
+        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        super().__init__(make_net, info, identify, record, helper)
         self.eta, self.sigma, self.mix = eta, sigma, mix
         self.start, self.window, self.count = start, window, count
         self.ratio = mixing.beta(alpha, scope="batch")

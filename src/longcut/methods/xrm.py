@@ -10,7 +10,7 @@ from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
 from longcut.methods.group_dro import Balanced, Step
 from longcut.methods.pseudo import Inferred, class_balanced, cross_mistakes, flip_probability, logits_of
-from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer
+from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer, helper_settings
 
 __all__ = ["XRM", "Twins"]
 
@@ -79,8 +79,7 @@ class XRM(Inferred):
         balanced: Balanced = True,
     ) -> None:
         super().__init__(make_net, info, step=step, balanced=balanced, cross=True)
-        helper = {"lr": helper_lr, "weight_decay": helper_weight_decay, "optimizer": helper_optimizer}
-        self.helper = {"epochs": helper_epochs} | {key: value for key, value in helper.items() if value is not None}
+        self.helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
         self.register_buffer("flipped", torch.zeros(()))
 
     flipped: Tensor
@@ -88,7 +87,7 @@ class XRM(Inferred):
     def infer(self, train: Dataset, fit: FitHelper) -> Tensor:
         """Train the twins and see who is wrong about what; the true labels are those of ``train``."""
         twins = Twins(self.make_net, self.info, train, self.generator)
-        fit(twins, train, **{"average": 0.0, "schedule": "constant", **self.helper})
+        fit(twins, train, **self.helper)
         self.flipped.copy_((twins.label.cpu()[train.index] != train.label).float().mean())
         return cross_mistakes(logits_of(twins.net, train), logits_of(twins.other, train), train.label)
 
