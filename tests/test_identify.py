@@ -178,6 +178,16 @@ def test_a_record_about_other_samples_is_refused(tmp_path: Path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_record_of_other_samples_with_the_same_labels_is_refused(tmp_path: Path):
+    data, record = toy(), Trajectory()
+    record.begin(1, 40)
+    kept = identify.columns(identify.Identification(trajectory=record), data.take(torch.arange(20)))
+    save_file({name: column.contiguous() for name, column in kept.items()}, tmp_path / identify.NAME)
+    assert identify.load(tmp_path, data.take(torch.arange(20).flip(0))).shape == (3, 1, 40), "whatever the order"
+    with pytest.raises(UserError, match="about other training samples than toy"):
+        identify.load(tmp_path, data.take(torch.arange(20, 40)))
+
+
 def test_a_folder_without_a_record_is_refused(tmp_path: Path):
     execute(plan("colored-digits", "erm", settings={"epochs": 1}), tmp_path / "run")
     for folder in (tmp_path / "run", tmp_path / "nowhere"):

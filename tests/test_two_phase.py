@@ -330,6 +330,12 @@ def test_group_jm1_mixes_the_class_of_the_worst_group_with_it(level: str, monkey
     assert float(logs["paired"]) == pytest.approx(paired / 40)
 
 
+def test_the_worst_group_has_the_largest_mean_and_is_in_the_batch():
+    method = prepared("group-jm1", toy(), [])
+    assert int(method._worst(torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0]), torch.tensor([3, 0, 0, 0, 0]))) == 3
+    assert int(method._worst(torch.zeros(2), torch.tensor([2, 2]))) == 2
+
+
 def test_group_jm1_with_dro_moves_the_weights():
     data = toy()
     method = prepared("group-jm1", data, [], objective="dro", step=1.0)
