@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
+from longcut.identify import NAME
+from longcut.losses import cross_entropy
+from longcut.methods import afr as module
 from longcut.methods import build
 from longcut.methods.afr import afr_weights
 
@@ -44,15 +48,28 @@ def test_the_weights_are_those_of_a_loop(balanced):
         p = math.exp(row[own]) / sum(math.exp(z) for z in row)
         weights.append(math.exp(-2.5 * p) / (label.tolist().count(own) if balanced else 1))
     expected = torch.tensor(weights) / sum(weights)
-    torch.testing.assert_close(afr_weights(logits, label, 2.5, balanced), expected)
+    torch.testing.assert_close(afr_weights(cross_entropy(logits, label), label, 2.5, balanced), expected)
 
 
 def test_at_gamma_zero_all_weigh_the_same_or_all_classes_do():
-    logits, label = torch.randn(8, 2, generator=generator(1)), torch.tensor([0] * 6 + [1] * 2)
-    torch.testing.assert_close(afr_weights(logits, label, 0.0), torch.full((8,), 1 / 8))
-    weight = afr_weights(logits, label, 0.0, balanced=True)
+    losses, label = torch.rand(8, generator=generator(1)), torch.tensor([0] * 6 + [1] * 2)
+    torch.testing.assert_close(afr_weights(losses, label, 0.0), torch.full((8,), 1 / 8))
+    weight = afr_weights(losses, label, 0.0, balanced=True)
     assert weight[:6].sum() == pytest.approx(0.5)
     assert weight[6:].sum() == pytest.approx(0.5)
+
+
+def test_the_confidence_of_another_run_weighs(tmp_path, monkeypatch):
+    data, seen = toy(80), []
+    loss = torch.rand(1, 80, generator=generator(4)).half()
+    kept = {"index": data.index, "label": data.label, "loss": loss, "correct": loss, "margin": loss}
+    save_file({name: column.clone() for name, column in kept.items()}, tmp_path / NAME)
+    real = module.afr_weights
+    monkeypatch.setattr(module, "afr_weights", lambda *given: seen.append(given) or real(*given))
+    method = trained(data, identify=str(tmp_path), sharpness=3.0, steps=1)
+    losses, label = seen[0][:2]
+    assert torch.equal(losses, loss[0, method.aside].float())
+    assert torch.equal(label, data.label[method.aside])
 
 
 @pytest.mark.parametrize(("pull", "clip"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.05)])
@@ -141,7 +158,8 @@ def test_minority_samples_gain_weight_and_accuracy():
     data, test = toy(2000, 0.05), toy(2000, 0.5, seed=1)
     erm = trained(data, steps=1, head_lr=1e-9)
     aside = data.take(erm.aside)
-    weight = afr_weights(erm(aside.gather(torch.arange(len(aside)))), aside.label, 4.0)
+    logits = erm(aside.gather(torch.arange(len(aside))))
+    weight = afr_weights(cross_entropy(logits, aside.label), aside.label, 4.0)
     assert weight[aside.conflicting].sum() > 3 * aside.conflicting.float().mean()
     afr = trained(data, sharpness=4.0, head_lr=0.05)
 

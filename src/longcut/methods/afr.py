@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut.data import Dataset, Info, split
+from longcut.identify import load
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.dfr import features_of
@@ -18,21 +19,21 @@ from longcut.methods.erm import ERM
 __all__ = ["AFR", "afr_weights"]
 
 
-def afr_weights(logits: Tensor, label: Tensor, gamma: float, balanced: bool = False) -> Tensor:
-    """``exp(-gamma p)`` of each sample, where p is the probability of its label; the weights sum to 1.
+def afr_weights(losses: Tensor, label: Tensor, gamma: float, balanced: bool = False) -> Tensor:
+    """``exp(-gamma p)`` of each sample, where ``p = exp(-loss)`` is the probability of its label; the sum is 1.
 
     Args:
-        logits: ``(n, C)``.
+        losses: cross-entropies ``(n,)``.
         label: class ids ``(n,)``.
         gamma: at 0 all weigh the same.
         balanced: divide by the number of samples of the class.
 
     Source: Qiu et al. 2023, "Simple and fast group robustness by automatic feature reweighting".
 
-    >>> afr_weights(torch.tensor([[0.0, 0.0], [99.0, 0.0]]), torch.tensor([0, 0]), gamma=2 * 1.0986)  # e^1.0986 = 3
+    >>> afr_weights(torch.tensor([0.6931, 0.0]), torch.tensor([0, 0]), gamma=2 * 1.0986)  # p is 1/2 and 1, e^1.0986 = 3
     tensor([0.7500, 0.2500])
     """
-    weight = torch.exp(-gamma * torch.exp(-cross_entropy(logits, label)))
+    weight = torch.exp(-gamma * torch.exp(-losses))
     if balanced:
         weight = weight / torch.bincount(label)[label]
     return weight / weight.sum()
@@ -80,6 +81,9 @@ class AFR(ERM):
         make_net: MakeNet,
         info: Info,
         *,
+        identify: Annotated[
+            str, Field(description="whose confidence counts: own, or of a run's folder with a record, its last epoch's")
+        ] = "own",
         sharpness: Annotated[
             float, Field(ge=0, description="gamma: how much more a sample counts if the net is unsure")
         ] = 10.0,
@@ -95,6 +99,7 @@ class AFR(ERM):
         head_clip: Annotated[float, Field(ge=0, description="largest norm of their gradient; 0: none")] = 1.0,
     ) -> None:
         super().__init__(make_net, info)
+        self.identify = identify
         self.sharpness, self.pull, self.held, self.balanced = sharpness, pull, held, balanced
         self.steps, self.head_lr, self.head_clip = steps, head_lr, head_clip
         self.register_buffer("aside", torch.zeros(info.n_stored, dtype=torch.bool))
@@ -118,7 +123,11 @@ class AFR(ERM):
         start = [parameter.detach().clone() for parameter in head.parameters()]
         data = features_of(self.net, train.take(self.aside.cpu()[train.index]))
         x, label = (column.to(start[0].device) for column in (data.x, data.label))
-        weight = afr_weights(head(x).detach(), label, self.sharpness, self.balanced)
+        losses = cross_entropy(head(x).detach(), label)
+        if self.identify != "own":
+            aside = train.index[self.aside.cpu()[train.index]]
+            losses = load(self.identify, train)[1, -1, aside].nan_to_num(0).to(losses)  # not seen: as if sure
+        weight = afr_weights(losses, label, self.sharpness, self.balanced)
         optimizer = torch.optim.SGD(head.parameters(), self.head_lr)
         for _ in range(self.steps):
             distance = sum((now - was).square().sum() for now, was in zip(head.parameters(), start, strict=True))
