@@ -66,6 +66,7 @@ def make_run(
     """A run folder as training writes it; at epoch 1, 2, 3 a metric is at 1/3, 2/3, 3/3 of its value."""
     scores = scores_of(values)
     scores["groups"] = groups or scores["groups"]
+    known = {"attribute": [0, 1, 0, 1], "n_attributes": len(attributes)} if "attribute" in (predictions or {}) else {}
     with runs.Writer(folder, plan) as run:
         run.start(fingerprint or f"data {plan['data_seed']}")
         for epoch in (1, 2, 3):
@@ -81,7 +82,7 @@ def make_run(
                     "scores": {"test": scores, "valid": None},
                     "best": {"epoch": 2, "average": 0.875},
                 },
-                inputs=runs.Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0])),
+                inputs=runs.Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0], **known)),
                 weights={},
                 predictions=predictions or {"outputs": torch.zeros(4, 2), "label": torch.zeros(4).long()},
                 gallery=gallery or {},
