@@ -192,8 +192,8 @@ def worst_group_table(groups: Groups, paper: dict, data: str) -> list[str]:
     metric = JUDGED[data]
     head = {"worst_group": "worst group", "conflicting": "conflicting"}[metric]
     lines = [
-        f"| row | {head} | adjusted average | average | precision | recall | epochs | seeds | s per run |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| row | {head} | adjusted average | average | precision | recall | epochs | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     mine = {(label, epochs): rows for (label, at, epochs), rows in groups.items() if at == data and PREFIX in label}
     for (label, epochs), rows in sorted(mine.items(), key=lambda one: -statistics.fmean(r[metric] for r in one[1])):
@@ -204,7 +204,7 @@ def worst_group_table(groups: Groups, paper: dict, data: str) -> list[str]:
         for key in ("precision", "recall"):
             shown.append(cell([r["identification"][key] for r in rows]) if row_has(rows, "identification") else "")
         name = label.removeprefix(PREFIX)
-        lines.append(f"| {name} | {' | '.join(shown)} | {epochs} | {len(rows)} | {seconds_of(rows)} |")
+        lines.append(f"| {name} | {' | '.join(shown)} | {epochs} | {len(rows)} |")
     return lines
 
 
