@@ -44,21 +44,21 @@ class ERM(Method):
         outputs = self(batch.x)
         losses = self.per_sample_loss(outputs, batch.label)
         if self.trajectory is not None and self.record == "online":
-            self.seen.append((batch.identity, batch.label, outputs.detach(), losses.detach()))
-            if len(self.seen) == AT_ONCE:
+            self.unnoted.append((batch.identity, batch.label, outputs.detach(), losses.detach()))
+            if len(self.unnoted) == AT_ONCE:
                 self._note()
         return losses.mean(), {}
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         self.epoch = epoch
-        self.seen: list[tuple[Tensor, ...]] = []
+        self.unnoted: list[tuple[Tensor, ...]] = []
         if self.trajectory is not None and epoch == 0:
             self.trajectory.begin(epochs, self.info.n_stored)
 
     def _note(self) -> None:
-        if self.trajectory is not None and self.seen:
-            self.trajectory.note(self.epoch, *map(torch.cat, zip(*self.seen, strict=True)))
-            self.seen = []
+        if self.trajectory is not None and self.unnoted:
+            self.trajectory.note(self.epoch, *map(torch.cat, zip(*self.unnoted, strict=True)))
+            self.unnoted = []
 
     @torch.no_grad()
     def after_epoch(self, epoch: int) -> None:
