@@ -277,6 +277,16 @@ def test_by_default_the_errors_fill_an_epoch():
     assert set(counts[some(60)].tolist()) == {6, 7}, "9 errors"
 
 
+def test_a_class_without_an_error_is_not_forgotten():
+    data = toy(classes=3)
+    wrong = some(60) & (data.label != 1)
+    counts = torch.bincount(prepared("jm1", data, [wrong]).epoch_data(data).index, minlength=60)
+    assert counts.sum() == 60
+    assert (counts[data.label == 1] == 1).all()
+    assert (counts[wrong] >= 1).all()
+    assert counts[~wrong & (data.label != 1)].sum() == 0
+
+
 def test_without_identification_pairs_are_random_in_the_class():
     data = toy()
     method = prepared("jm1", data, [], identify="none")

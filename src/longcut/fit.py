@@ -165,9 +165,8 @@ def fit(
         _reseed(_derived(seed, training.epochs + 1), device)
         method.generator = generator(seed, training.epochs, 3, device=device)
         method.eval()
-        method.finish(
-            train, splits.valid, _helper(training, seed, 2000, device, on_helper)
-        )  # a resumed run draws the same
+        helper = _helper(training, seed, 2000, device, on_helper)  # a resumed run draws the same
+        method.finish(train, splits.valid, helper)
     method.eval()
     return Fitted(method, chosen, history)
 
@@ -393,8 +392,6 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
         if train.memberships is not None:
             _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
         require_attribute(who, train.info.name, train.attribute is not None)
-    if "valid" in method.needs and splits.valid is None:
-        raise UserError(f"{who} fits on the validation set, but {train.info.name} has none; use fit_on=train.")
     if watch:
         watched = getattr(splits, watch)
         if watched is None:
@@ -414,3 +411,4 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
                 f"class '{name}' has {int(counts[c])} training sample{'' if counts[c] == 1 else 's'}; "
                 "every class needs at least 2. Add samples or leave the class out."
             )
+    method.check(splits)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from longcut.augment import Augment, unchanged
-from longcut.data import Batch, Dataset, Info
+from longcut.data import Batch, Dataset, Info, Splits
 from longcut.errors import UserError, unknown
 from longcut.identify import Identification
 from longcut.losses import cross_entropy
@@ -93,8 +93,7 @@ class Method(nn.Module):
     Class attributes:
         name: what users type.
         paper: authors, venue, year.
-        needs: ``"attribute"`` when every training sample must have its attribute, ``"valid"`` when it learns from the
-            validation set, too.
+        needs: ``{"attribute"}`` when every training sample must have its attribute.
         tasks: what it can learn.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
@@ -110,7 +109,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     paper: ClassVar[str]
-    needs: frozenset[str] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     training_defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -181,6 +180,9 @@ class Method(nn.Module):
         are divided.
         """
         raise NotImplementedError
+
+    def check(self, splits: Splits) -> None:
+        """Before anything is trained: refuse data that the method cannot do with, beyond what ``needs`` says."""
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """Once, before training: what to train on. JTT and JM1 train a helper model here first."""

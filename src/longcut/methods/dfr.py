@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from longcut.data import Dataset, Info, split, undersample
+from longcut.data import Dataset, Info, Splits, generator, split, undersample
 from longcut.errors import UserError
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.erm import ERM
@@ -141,16 +141,24 @@ class DFR(ERM):
         if min(self.penalties) == 0:
             raise UserError(f"dfr: penalties={penalties} has a 0, which leaves no weight; give numbers above 0.")
         self.fit_on: Literal["valid", "train"] = fit_on
-        if fit_on == "valid":
-            self.needs = self.needs | {"valid"}
         self.by: Literal["group", "class"] = by
         self.subsamples, self.scaler = subsamples, scaler
 
+    def check(self, splits: Splits) -> None:
+        """Refuse a missing validation set, and one with too few samples of a group to balance and to halve."""
+        held = splits.train if self.fit_on == "train" else splits.valid
+        if held is None:
+            raise UserError(f"dfr fits on the validation set, but {splits.info.name} has none; use fit_on=train.")
+        _require_all(held, self._balanced(held), self.fit_on)
+        split(held, 0.5, generator(0), self._balanced(held))
+
+    def _balanced(self, held: Dataset) -> Literal["group", "class"]:
+        return "class" if held.attribute is None else self.by
+
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Choose the penalty on one half of the samples, fit on all, put the mean of the fits into the head."""
-        held = cast(Dataset, train if self.fit_on == "train" else valid)  # the loop has refused to begin without one
-        by = "class" if held.attribute is None else self.by
-        _require_all(held, by, self.fit_on)
+        held = cast(Dataset, train if self.fit_on == "train" else valid)
+        by = self._balanced(held)
         held = features_of(self.net, held)
         scaler = _Scaler(features_of(self.net, train) if self.scaler == "train" else held)
         part, judge = split(held, 0.5, self.generator, by)

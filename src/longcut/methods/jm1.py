@@ -145,13 +145,13 @@ class JM1(ErrorSet):
         self.mix = mixing.Mix(pair, ratios[law], self.shown, label)
 
     def epoch_data(self, train: Dataset) -> Dataset:
-        """The errors alone, or all samples; the errors several times."""
+        """All samples, or the errors and the classes that have none, which would else be forgotten."""
         chosen = self.chosen.cpu()[train.index]
         if self.sampler == "full":
             return upweight(train, chosen, self.oversample) if self.oversample else train
-        errors = train.take(chosen)
-        size = self.oversample * len(errors) if self.oversample else len(train)
-        return errors.take(torch.arange(size) % len(errors))
+        errors, alone = chosen.nonzero()[:, 0], (~torch.isin(train.label, train.label[chosen])).nonzero()[:, 0]
+        size = self.oversample * len(errors) if self.oversample else max(len(train) - len(alone), len(errors))
+        return train.take(torch.cat([errors[torch.arange(size) % len(errors)], alone]))
 
     def on_pool(self, pool: Batch) -> Batch:
         """Partners come from the whole training set; the law speaks of the error's share, whoever is the anchor."""

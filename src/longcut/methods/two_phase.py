@@ -89,7 +89,7 @@ class ErrorSet(TwoPhase):
         """The training set as it is, once it is known who is chosen.
 
         Raises:
-            UserError: when nobody is, or everybody of every class is.
+            UserError: when nobody is.
         """
         if self.identify == "oracle":
             self.chosen[train.index] = train.conflicting.to(self.chosen.device)
