@@ -7,6 +7,7 @@ Everything in the tables comes from ``runs.json`` and from the recipes' publishe
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -14,6 +15,8 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import t
 
 from longcut import reproduce, runs
 from longcut.compare import difference
@@ -244,17 +247,16 @@ def claims_table(groups: Groups, paper: dict) -> list[str]:
     ]
     for row in json.loads((HERE / "differences.json").read_text("utf-8")):
         value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-        holds = (
-            "yes"
-            if low >= row["claim"]
-            else "no"
-            if high < row["claim"]
-            else "open: " + ("yes on average" if value >= row["claim"] else "no on average")
-        )
+        apart, n = [100 * one for one in row["by_seed"]], len(row["by_seed"])
+        spread = statistics.stdev(apart) if n > 1 else math.inf
+        margin = float(t.ppf(0.975, max(n - 1, 1))) * spread / math.sqrt(n)
+        sure = min(low, value - margin) >= row["claim"], max(high, value + margin) < row["claim"]
+        average = "yes" if value >= row["claim"] else "no"
+        holds = "yes" if sure[0] else "no" if sure[1] else f"open: {average} on average"
         least = f" {row['claim']:+d}" if row["claim"] else ""
         what = f"{row['a']} ≥ {row['b']}{least}".replace("+", "+ ").replace("-1", "− 1")
-        spread = f" ± {100 * statistics.stdev(row['by_seed']):.1f}" if len(row["by_seed"]) > 1 else ""
-        shown = f"{value:+.1f}{spread} | {low:+.1f} to {high:+.1f} | {len(row['by_seed'])} | {holds}"
+        seeds = f" ± {spread:.1f}" if n > 1 else ""
+        shown = f"{value:+.1f}{seeds} | {low:+.1f} to {high:+.1f} | {n} | {holds}"
         lines.append(f"| {what} | {row['data'].partition(':')[0]} | {shown} |")
     return lines
 

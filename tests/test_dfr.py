@@ -199,6 +199,18 @@ def test_no_validation_set_is_refused():
         fitted(raw(train.info), train, None)
 
 
+def test_what_cannot_be_balanced_is_refused_before_training():
+    train = gaussian([20] * 4)
+    for valid in (None, gaussian([20, 0, 20, 20], seed=1), gaussian([20, 1, 20, 20], seed=1)):
+        with pytest.raises(UserError):
+            fit(
+                build("dfr", train.info),
+                Splits(train, valid, train),
+                Training(epochs=1),
+                on_epoch=lambda epoch: pytest.fail("it was trained"),
+            )
+
+
 def test_an_empty_group_is_refused():
     train, valid = gaussian([20] * 4), gaussian([20, 0, 20, 20], seed=1)
     wanted = (
