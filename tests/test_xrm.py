@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from toys import blind
+from toys import shortcut as toy
 
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
@@ -16,20 +18,6 @@ from longcut.methods.pseudo import class_balanced, cross_mistakes, flip_probabil
 from longcut.methods.xrm import Twins
 
 TRAINING = Training(epochs=2, batch=50, pool=1, lr=1e-2)
-
-
-def toy(n: int = 600, conflicting: float = 0.1, seed: int = 0) -> Dataset:
-    """Coordinate 0 tells the label through noise, coordinate 1 the attribute clearly."""
-    label = torch.arange(n) % 2
-    other = torch.rand(n, generator=generator(seed, 1)) < conflicting
-    attribute = torch.where(other, 1 - label, label)
-    deviation = torch.tensor([1.5, 0.2])
-    x = 2.0 * torch.stack([label, attribute], 1) - 1 + deviation * torch.randn(n, 2, generator=generator(seed, 2))
-    return Dataset.of(x, label, attribute, name="toy", aligned=(0, 1))
-
-
-def blind(data: Dataset) -> Dataset:
-    return Dataset.of(data.x, data.label, name="blind")
 
 
 def twins(data: Dataset) -> Any:

@@ -1,6 +1,7 @@
 """Six shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
 
 They are as small as their shape allows and are no faithful versions of the papers they are named after.
+And a table with a shortcut, for the tests of methods that look for it.
 """
 
 # A toy says neither types nor that its data has an attribute, which "needs" has already checked.
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from longcut import mixing
 from longcut.contrast import supervised_contrastive
-from longcut.data import Dataset, upweight
+from longcut.data import Dataset, generator, upweight
 from longcut.losses import cross_entropy
 from longcut.methods.base import Method, adam
 from longcut.methods.erm import ERM
@@ -151,3 +152,17 @@ class Meta(Method):
 
 
 TOYS = (SimCLR, JTT, DFR, Adversary, Recursive, Meta)
+
+
+def shortcut(n: int = 600, conflicting: float = 0.1, seed: int = 0) -> Dataset:
+    """Coordinate 0 tells the label through noise, coordinate 1 the attribute clearly; nobody says so."""
+    label = torch.arange(n) % 2
+    other = torch.rand(n, generator=generator(seed, 1)) < conflicting
+    attribute = torch.where(other, 1 - label, label)
+    deviation = torch.tensor([1.5, 0.2])
+    x = 2.0 * torch.stack([label, attribute], 1) - 1 + deviation * torch.randn(n, 2, generator=generator(seed, 2))
+    return Dataset.of(x, label, attribute, name="toy", aligned=(0, 1))
+
+
+def blind(data: Dataset) -> Dataset:
+    return Dataset.of(data.x, data.label, name="blind")

@@ -13,7 +13,7 @@ from longcut.data import Dataset, Info, split
 from longcut.identify import load
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Recipe
-from longcut.methods.dfr import features_of
+from longcut.methods.dfr import CELEBA, IMAGES, features_of
 from longcut.methods.erm import ERM
 
 __all__ = ["AFR", "afr_weights"]
@@ -52,27 +52,12 @@ class AFR(ERM):
         "paper": Recipe(
             "Waterbirds, for a pretrained ResNet-50; gamma and pull were chosen by validation groups",
             {"sharpness": 10.0, "pull": 0.0, "steps": 500, "head_lr": 0.01, "head_clip": 1.0},
-            {
-                "optimizer": "sgd",
-                "lr": 3e-3,
-                "weight_decay": 1e-4,
-                "augment": "resized-crop-flip",
-                "batch": 32,
-                "epochs": 50,
-            },
+            {**IMAGES, "batch": 32, "epochs": 50},
         ),
         "celeba": Recipe(
             "CelebA, for a pretrained ResNet-50; gamma and pull were chosen by validation groups",
             {"sharpness": 1.44, "pull": 1e-3, "steps": 1000, "head_lr": 0.02, "head_clip": 1.0},
-            {
-                "optimizer": "sgd",
-                "lr": 3e-3,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "augment": "resized-crop-flip",
-                "batch": 100,
-                "epochs": 20,
-            },
+            CELEBA,
         ),
     }
 

@@ -12,6 +12,15 @@ from longcut.data import Batch, Info
 from longcut.methods.base import MakeNet, Method, Recipe
 
 Alpha = Annotated[float, Field(gt=0, le=1, description="smallest share of the data to do well on; 1 is erm")]
+SUBPOPBENCH = {  # on Waterbirds
+    "optimizer": "sgd",
+    "lr": 1e-3,
+    "weight_decay": 1e-4,
+    "batch": 108,
+    "pool": 1,
+    "drop_last": True,
+    "epochs": 114,
+}
 Outliers = Annotated[
     float, Field(ge=0, lt=1, description="share of each batch, its largest losses, left out first (DORO's epsilon)")
 ]
@@ -64,15 +73,7 @@ class CVaRDRO(Method):
         "subpopbench": Recipe(
             "Waterbirds in SubpopBench: 5001 updates; its frozen batch norm is not taken over",
             {"alpha": 0.1},
-            {
-                "optimizer": "sgd",
-                "lr": 1e-3,
-                "weight_decay": 1e-4,
-                "batch": 108,
-                "pool": 1,
-                "drop_last": True,
-                "epochs": 114,
-            },
+            SUBPOPBENCH,
         )
     }
 

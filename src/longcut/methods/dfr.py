@@ -16,6 +16,9 @@ from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.erm import ERM
 from longcut.nets import Net
 
+IMAGES = {"optimizer": "sgd", "lr": 3e-3, "weight_decay": 1e-4, "augment": "resized-crop-flip"}
+CELEBA = {**IMAGES, "schedule": "cosine", "batch": 100, "epochs": 20}
+
 __all__ = ["DFR", "features_of", "lasso"]
 
 
@@ -66,28 +69,12 @@ class DFR(ERM):
         "paper": Recipe(
             "Waterbirds, for a pretrained ResNet-50: the newer released code",
             {},
-            {
-                "optimizer": "sgd",
-                "lr": 3e-3,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "augment": "resized-crop-flip",
-                "batch": 32,
-                "epochs": 100,
-            },
+            {**IMAGES, "schedule": "cosine", "batch": 32, "epochs": 100},
         ),
         "celeba": Recipe(
             "CelebA, for a pretrained ResNet-50: the newer released code, which tries stronger penalties",
             {"penalties": "3-1-0.3-0.1-0.03-0.01-0.003"},
-            {
-                "optimizer": "sgd",
-                "lr": 3e-3,
-                "weight_decay": 1e-4,
-                "schedule": "cosine",
-                "augment": "resized-crop-flip",
-                "batch": 100,
-                "epochs": 20,
-            },
+            CELEBA,
         ),
         "text": Recipe(
             "MultiNLI and CivilComments, for BERT: the newer released code",

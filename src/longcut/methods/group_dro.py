@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from longcut.data import Batch, Dataset, Info, balance
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
+from longcut.methods.cvar_dro import SUBPOPBENCH
 
 Step = Annotated[float, Field(gt=0, description="step size of the group weights' exponentiated ascent (eta)")]
 Balanced = Annotated[bool, Field(description="draw equally from every group, anew in each epoch")]
@@ -100,15 +101,7 @@ class GroupDRO(Method):
         "subpopbench": Recipe(
             "Waterbirds in SubpopBench: samples as they come, 5001 updates; its frozen batch norm is not taken over",
             {"step": 0.01, "balanced": False},
-            {
-                "optimizer": "sgd",
-                "lr": 1e-3,
-                "weight_decay": 1e-4,
-                "batch": 108,
-                "pool": 1,
-                "drop_last": True,
-                "epochs": 114,
-            },
+            SUBPOPBENCH,
         ),
         "wilds": Recipe(
             "CivilComments in WILDS; the method itself is the paper's, and groups without a sample are left out",

@@ -13,6 +13,7 @@ from longcut.data import Batch, Dataset, Info
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Recipe
+from longcut.methods.jtt import TEXT_TRAINING
 from longcut.methods.two_phase import (
     HelperDecay,
     HelperEpochs,
@@ -59,16 +60,7 @@ class UMIX(TwoPhase):
                 "sigma": 1.0,
                 "mix": "output",
             },
-            {
-                "optimizer": "adamw",
-                "schedule": "linear",
-                "clip": 1.0,
-                "lr": 5e-5,
-                "weight_decay": 1e-4,
-                "batch": 128,
-                "pool": 1,
-                "epochs": 5,
-            },
+            {**TEXT_TRAINING, "lr": 5e-5, "weight_decay": 1e-4, "batch": 128, "epochs": 5},
         ),
         "camelyon17": Recipe(
             "the released script; there the last epoch counts as wrong for everybody, 0.2 more uncertainty for all",
