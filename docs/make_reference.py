@@ -26,7 +26,7 @@ from longcut.evaluate import METRICS
 from longcut.fit import Training
 from longcut.methods import METHODS, get
 from longcut.nets import NETS
-from longcut.options import options_of
+from longcut.spec import options_of
 from longcut.reproduce import cells, recipes
 
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,7 @@ from longcut.errors import UserError
 from longcut.fit import Training
 from longcut.methods import METHODS
 from longcut.methods.base import Recipe
-from longcut.options import options_of
+from longcut.spec import options_of
 
 
 def blobs(*, seed: int = 0) -> Splits:

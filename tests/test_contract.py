@@ -23,7 +23,7 @@ from longcut.datasets import DATASETS, load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import METHODS, build
-from longcut.options import options_of
+from longcut.spec import options_of
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "mixup": [{"blend": "cut"}, {"blend": "keep-both"}, {"partner": "same-label"}, {"base": "lff"}],

@@ -19,7 +19,7 @@ from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, colored_mnist, data_folder, load, parse, spec_of
 from longcut.datasets.colored_mnist import COLORS, LFF_COLORS
 from longcut.errors import UserError
-from longcut.options import options_of, validate
+from longcut.spec import options_of, validate
 
 RGB = np.array(list(COLORS.values()))
 

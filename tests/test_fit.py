@@ -19,7 +19,7 @@ from longcut.methods import build
 from longcut.methods.base import Method
 from longcut.methods.erm import ERM
 from longcut.nets import Net
-from longcut.options import validate
+from longcut.spec import validate
 
 
 def toy(n: int = 22, seed: int = 0) -> Dataset:

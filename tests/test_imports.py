@@ -20,14 +20,16 @@ PACKAGE = Path(longcut.__file__).parent
 # A room (module or folder) imports rooms of lower rows, or of its own row without going round in a circle.
 ROWS = [
     {"errors"},
-    {"data", "options", "sources", "training"},
+    {"spec", "registry"},
+    {"data", "sources", "training"},
     {"mixing", "losses", "contrast", "penalties", "nets", "augment"},
-    {"bias", "identify"},
+    {"predict", "bias", "identify"},
     {"methods"},
-    {"fit", "evaluate"},
-    {"runs"},
-    {"analyses", "audit", "compare", "estimators", "datasets"},
-    {"deploy", "report", "reproduce"},
+    {"observers", "fit", "evaluate"},
+    {"record", "gallery", "runs"},
+    {"datasets", "analyses", "audit", "estimators", "plans"},
+    {"execute", "compare", "tables"},
+    {"deploy", "report", "reproduce", "papers"},
     {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

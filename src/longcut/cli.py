@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from longcut.data import Splits
-    from longcut.options import Option
+    from longcut.spec import Option
 
 __all__ = ["app", "main"]
 
@@ -134,7 +134,7 @@ def demo(
 def datasets(as_json: Json = False) -> None:
     """List the data sets and their options."""
     from longcut.datasets import DATASETS
-    from longcut.options import options_of
+    from longcut.spec import options_of
 
     rows = {
         name: {
@@ -159,7 +159,7 @@ def methods(
 ) -> None:
     """List the methods, or show the options and recipes of one."""
     from longcut.methods import METHODS, get
-    from longcut.options import options_of
+    from longcut.spec import options_of
 
     rows = {
         cls.name: {

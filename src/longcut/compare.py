@@ -25,7 +25,7 @@ from longcut.evaluate import Difference, Scores, paired_sets, predict, sample_va
 from longcut.fit import Epoch, Fitted, Training, fit, parse_selection
 from longcut.identify import Identification
 from longcut.methods import METHODS, Method, build, get
-from longcut.options import options_of, validate
+from longcut.spec import options_of, validate
 
 if TYPE_CHECKING:
     import torch

@@ -24,7 +24,7 @@ from longcut.errors import UserError
 from longcut.evaluate import predict
 from longcut.fit import fit, steps_per_epoch
 from longcut.methods import Method, build, get
-from longcut.options import validate
+from longcut.spec import validate
 from longcut.training import Training
 
 __all__ = [

@@ -16,7 +16,7 @@ from longcut import datasets, runs
 from longcut.compare import Plan, compare, folder_name, parse_method, plan, slug
 from longcut.errors import UserError, unknown
 from longcut.evaluate import METRICS
-from longcut.options import validate
+from longcut.spec import validate
 from longcut.training import Training
 
 if TYPE_CHECKING:

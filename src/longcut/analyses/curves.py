@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from longcut.datasets import DATASETS, parse
 from longcut.errors import UserError, unknown
 from longcut.methods import METHODS
-from longcut.options import options_of
 from longcut.runs import Run
+from longcut.spec import options_of
 from longcut.training import Training
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from longcut.errors import UserError, unknown
 from longcut.fit import fit
 from longcut.methods.base import adam, require_attribute
 from longcut.methods.selecmix import WIDTH, Lessons
-from longcut.options import validate
+from longcut.spec import validate
 from longcut.training import Training
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     >>> parse("colored-mnist:ratio=0.01")
     ('colored-mnist', {'ratio': 0.01})
     """
-    from longcut.options import validate
+    from longcut.spec import validate
 
     name, _, text = spec.partition(":")
     if name not in DATASETS:
@@ -140,7 +140,7 @@ def spec_of(name: str, options: Mapping[str, Any]) -> str:
     >>> spec_of("colored-mnist", {"recipe": "lff", "ratio": 0.005})
     'colored-mnist:recipe=lff'
     """
-    from longcut.options import options_of, validate
+    from longcut.spec import options_of, validate
 
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
@@ -199,7 +199,7 @@ def _cut(data: str) -> tuple[str, str]:
 
 
 def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
-    from longcut.options import options_of
+    from longcut.spec import options_of
 
     known = {option.name: option.help for option in options_of(DATASETS[name].function)}
     if key not in known:

@@ -33,7 +33,7 @@ from longcut.methods.reweight import Reweight
 from longcut.methods.selecmix import SelecMix
 from longcut.methods.umix import UMIX
 from longcut.methods.xrm import XRM
-from longcut.options import validate
+from longcut.spec import validate
 
 __all__ = ["METHODS", "Method", "build", "get"]
 

@@ -13,9 +13,9 @@ import pandas as pd
 from longcut.analyses import curve, partner_share, varied
 from longcut.datasets import DATASETS
 from longcut.methods import METHODS
-from longcut.options import options_of
 from longcut.report import figures, tables
 from longcut.report.figures import Style, number
+from longcut.spec import options_of
 
 if TYPE_CHECKING:
     from longcut.report.study import Contender, Study

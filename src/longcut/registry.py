@@ -1,0 +1,154 @@
+"""Open tables: what longcut knows by name, and what other packages and single files add to it.
+
+Another package adds by an entry point of the group ``longcut`` that names one of its modules; a file is read by
+:func:`load_file` (``--load`` on the command line). In both, every class of a method with a ``name`` is added to the
+methods, and a dict that is called like one of the tables (``NETS``, ``DATASETS``, ``METRICS``, …) to that table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from longcut.errors import UserError, unknown
+
+__all__ = ["Registry", "load_file", "loaded_files"]
+
+T = TypeVar("T")
+_TABLES: list[Registry[Any]] = []
+_MODULES: dict[str, ModuleType] = {}  # by the name of the entry point, or the path of the file
+_FILES: dict[str, str] = {}  # path to hash
+
+
+class Registry(Mapping[str, T]):
+    """Things by name; a mapping to read.
+
+    Args:
+        kind: what they are, for error messages, such as ``"net"``.
+        constant: what the table is called, here and in modules that add to it.
+        own: ours.
+        found: what else a module adds, by name.
+
+    >>> table = Registry("net", "EXAMPLES", {"mlp": 1})
+    >>> table["mlp"], list(table), "conv" in table
+    (1, ['mlp'], False)
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        constant: str,
+        own: Mapping[str, T],
+        found: Callable[[ModuleType], Mapping[str, T]] = lambda module: {},
+    ) -> None:
+        self.kind, self.constant, self.own, self.found = kind, constant, dict(own), found
+        self.added: dict[str, tuple[str, T]] = {}  # name to (from where, what)
+        _TABLES.append(self)
+        for where, module in _MODULES.items():
+            self._absorb(where, module)
+
+    def _absorb(self, where: str, module: ModuleType) -> None:
+        """Take over what a module adds, in place of what it added before."""
+        given = vars(module).get(self.constant)
+        new = {**self.found(module), **(given if isinstance(given, Mapping) and given is not self else {})}
+        for name in new:
+            if name in self.own or self.added.get(name, (where,))[0] != where:
+                raise UserError(f"{where} adds a {self.kind} '{name}', but there is one of that name; give it another.")
+        self._forget(where)
+        self.added |= {name: (where, thing) for name, thing in new.items()}
+
+    def _forget(self, where: str) -> None:
+        self.added = {name: one for name, one in self.added.items() if one[0] != where}
+
+    def __getitem__(self, name: str) -> T:
+        if name in self.own:
+            return self.own[name]
+        _load_packages()
+        return self.added[name][1]
+
+    def __iter__(self) -> Iterator[str]:
+        _load_packages()
+        yield from self.own
+        yield from self.added
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def find(self, name: str) -> T:
+        """The thing of that name.
+
+        Raises:
+            UserError: when there is none; the nearest name is suggested.
+        """
+        if name not in self:
+            raise unknown(self.kind, name, self)
+        return self[name]
+
+
+def _absorb_all(where: str, module: ModuleType) -> None:
+    for table in _TABLES:
+        table._absorb(where, module)
+    _MODULES[where] = module
+
+
+_asked = False
+
+
+def _load_packages() -> None:
+    """Import what other packages declare, once, and when something is looked for that we do not have."""
+    global _asked
+    if _asked:
+        return
+    _asked = True
+    for point in entry_points(group="longcut"):
+        try:
+            _absorb_all(point.value, point.load())
+        except Exception as error:  # somebody else's code: it must not take ours with it
+            warnings.warn(f"the additions of {point.value} are left out ({error}).", stacklevel=2)
+
+
+def load_file(path: Path | str) -> None:
+    """Run a Python file and add what it defines; once for each content of the file.
+
+    Raises:
+        UserError: when there is no such file, it fails, or a name in it is taken.
+    """
+    path = Path(path).absolute()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be loaded ({error.strerror}); give a Python file.") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if _FILES.get(str(path)) == digest:
+        return
+    name = f"longcut_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    if path.suffix != ".py" or spec is None or spec.loader is None:
+        raise UserError(f"{path.name} cannot be loaded; give a Python file (.py).")
+    module = module_from_spec(spec)
+    before, sys.modules[name] = sys.modules.get(name), module  # annotations are looked up there
+    try:
+        exec(compile(content, str(path), "exec"), module.__dict__)
+        _absorb_all(str(path), module)
+    except BaseException as error:
+        for table in _TABLES:
+            table._forget(str(path))
+        sys.modules.pop(name)
+        if before is not None:
+            sys.modules[name] = before
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        raise UserError(f"{path.name} cannot be loaded ({type(error).__name__}: {error}); mend it.") from error
+    _FILES[str(path)] = digest
+
+
+def loaded_files() -> dict[str, str]:
+    """Path and SHA-256 of the files that were loaded, in their order."""
+    return dict(_FILES)
