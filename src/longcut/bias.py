@@ -128,7 +128,7 @@ class Likeness(nn.Module):
         """What is remembered of inputs ``(n, width)``."""
         raise NotImplementedError
 
-    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+    def learning_loss(self, x: Tensor, label: Tensor) -> Tensor:
         """The loss it learns from, a mean over the batch."""
         raise NotImplementedError
 
@@ -203,7 +203,7 @@ class ContrastiveBias(Likeness):
             z, label, self.temperature, self.q, scale=self.scale, reduction="mean"
         )
 
-    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+    def learning_loss(self, x: Tensor, label: Tensor) -> Tensor:
         """:meth:`loss` of inputs."""
         return self.loss(self.embed(x), label)
 
@@ -244,7 +244,7 @@ class ClassifierBias(Likeness):
             return self.net(x).log_softmax(1)
         return F.normalize(self.net.features(x), dim=1) if self.kind == "cosine" else self.net.features(x)
 
-    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+    def learning_loss(self, x: Tensor, label: Tensor) -> Tensor:
         """Mean generalized cross-entropy."""
         return gce(self.net(x), label, self.q, scale=self.scale).mean()
 

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from longcut import identify, runs
 from longcut.analyses import bias_accuracy
+from longcut.context import Epoch, Observer
 from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, load, parse, spec_of
 from longcut.errors import UserError, unknown
 from longcut.evaluate import Difference, Scores, paired_sets, predict, sample_values, scores
-from longcut.fit import Epoch, Fitted, Training, fit, parse_selection
+from longcut.fit import Fitted, Training, fit, parse_selection
 from longcut.identify import Identification
 from longcut.methods import METHODS, Method, build, get
 from longcut.spec import options_of, validate
@@ -256,11 +257,17 @@ def execute(
             seed=plan.seed,
             device=device,
             select=plan.select,
-            on_epoch=on_epoch,
-            on_helper=on_helper,
+            observers=[_Told(on_epoch, on_helper)],
             state=state,
         )
         return _finish(run, fitted, splits, device)
+
+
+class _Told(Observer):
+    def __init__(self, on_epoch: Callable[[Epoch], None], on_helper: Callable[[int, int], None] | None) -> None:
+        self.on_epoch = on_epoch
+        if on_helper:
+            self.on_helper = on_helper
 
 
 def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.device | str) -> dict[str, Any]:

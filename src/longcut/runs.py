@@ -46,7 +46,7 @@ from longcut.training import Training
 if TYPE_CHECKING:
     import filelock
 
-    from longcut.fit import Epoch
+    from longcut.context import Epoch
     from longcut.methods.base import Method
 
 __all__ = [

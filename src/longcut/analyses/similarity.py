@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from longcut import nets
 from longcut.bias import ContrastiveBias
+from longcut.context import Epoch, Observer
 from longcut.data import Dataset, Splits, generator, subsample
 from longcut.errors import UserError, unknown
 from longcut.fit import fit
-from longcut.methods.base import adam, require_attribute
-from longcut.methods.selecmix import WIDTH, Lessons
+from longcut.methods.base import Method, adam, require_attribute
+from longcut.methods.mixing.likeness import WIDTH, BiasAlone
+from longcut.predict import predict
 from longcut.spec import validate
 from longcut.training import Training
 
@@ -116,24 +118,26 @@ def similarity_traces(
         looker = nets.build(net, data.info, WIDTH)
     bias = ContrastiveBias(looker, data.info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
     bias.to(device)
-    method = Lessons(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
+    method = BiasAlone(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
     seen = subsample(data, min(sample, len(data)), generator(seed, 47))
     rows: list[dict[str, float]] = []
 
-    def look() -> None:
-        rows.append({"epoch": len(rows), **_look(bias, seen, device)})
-        if progress:
-            progress(len(rows) - 1, epochs)
+    class Look(Observer):
+        """The untrained model, and then every epoch's."""
 
-    look()
-    fit(method, Splits(data, None, seen), training, seed=seed, device=device, on_epoch=lambda _: look())
+        def on_start(self, method: Method, epochs: int) -> None:
+            rows.append({"epoch": 0, **_look(bias, seen, device)})
+
+        def on_epoch(self, epoch: Epoch) -> None:
+            rows.append({"epoch": epoch.epoch, **_look(bias, seen, device)})
+            if progress:
+                progress(epoch.epoch, epochs)
+
+    fit(method, Splits(data, None, seen), training, seed=seed, device=device, observers=[Look()])
     return pd.DataFrame(rows, columns=["epoch", *reversed(KINDS)])
 
 
-@torch.no_grad()
 def _look(bias: ContrastiveBias, data: Dataset, device: torch.device | str) -> dict[str, float]:
     """The means of the four kinds of pairs as the model sees them in evaluation mode."""
-    bias.eval()  # every epoch of the loop begins by training again
-    z = torch.cat([bias.embed(batch.x) for batch in data.batches(1024, device)]).cpu()
     assert data.attribute is not None
-    return pair_cosines(z, data.label, data.attribute)
+    return pair_cosines(predict(bias.embed, data, device), data.label, data.attribute)
