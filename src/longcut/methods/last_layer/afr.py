@@ -16,7 +16,7 @@ from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
 from longcut.methods.last_layer.dfr import features_of
 from longcut.methods.shared import RESNET, RESNET_CELEBA
 
-__all__ = ["AFR", "afr_weights"]
+__all__ = ["AFR", "afr_weights", "safe_sharpness"]
 
 
 def afr_weights(losses: Tensor, label: Tensor, gamma: float, balanced: bool = False) -> Tensor:
@@ -33,10 +33,46 @@ def afr_weights(losses: Tensor, label: Tensor, gamma: float, balanced: bool = Fa
     >>> afr_weights(torch.tensor([0.6931, 0.0]), torch.tensor([0, 0]), gamma=2 * 1.0986)  # p is 1/2 and 1, e^1.0986 = 3
     tensor([0.7500, 0.2500])
     """
-    weight = torch.exp(-gamma * torch.exp(-losses))
+    log_weight = -gamma * torch.exp(-losses)  # not its exponential, which a large gamma rounds to 0
     if balanced:
-        weight = weight / torch.bincount(label)[label]
-    return weight / weight.sum()
+        log_weight = log_weight - torch.bincount(label)[label].log()
+    return log_weight.softmax(0)
+
+
+def safe_sharpness(logits: Tensor, losses: Tensor, label: Tensor, most: float = 10.0, balanced: bool = False) -> float:
+    """The largest gamma, up to ``most``, with which the layer's errors weigh at most as much as what it gets right.
+
+    That holds for each class that it predicts. Where errors outweigh the rest, as a few wrong labels do beside
+    thousands of samples that the layer is sure of, the best it can do is to turn these predictions round.
+
+    Args:
+        logits: of the layer as it is ``(n, C)``.
+        losses: whose weights are meant ``(n,)``, see :func:`afr_weights`.
+        label: class ids ``(n,)``.
+        most: largest value.
+        balanced: as there.
+
+    >>> logits, label = torch.tensor([[9.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
+    >>> safe_sharpness(logits, cross_entropy(logits, label), label)  # e^1.0990 is 3, and their p differs by 0.9998
+    1.0988...
+    """
+    guess = logits.argmax(1)
+    wrong = (guess != label).float()
+
+    def turns(gamma: float) -> bool:
+        weight = afr_weights(losses, label, gamma, balanced)
+        total, errors = (
+            weight.new_zeros(logits.shape[1]).index_add_(0, guess, part) for part in (weight, wrong * weight)
+        )
+        return bool((2 * errors > total).any())
+
+    low, high = 0.0, most
+    if turns(0.0) or not turns(most):
+        return 0.0 if turns(0.0) else most
+    for _ in range(32):
+        middle = (low + high) / 2
+        low, high = (low, middle) if turns(middle) else (middle, high)
+    return low
 
 
 class AFR(Method):
@@ -70,8 +106,13 @@ class AFR(Method):
             str, Field(description="whose confidence counts: own, or of a run's folder with a record, its last epoch's")
         ] = "own",
         sharpness: Annotated[
-            float, Field(ge=0, description="gamma: how much more a sample counts if the net is unsure")
-        ] = 10.0,
+            float | None,
+            Field(
+                ge=0,
+                description="gamma: how much more a sample counts if the net is unsure; by default as much as leaves "
+                "what it gets right half of the weight, at most 10",
+            ),
+        ] = None,
         pull: Annotated[
             float, Field(ge=0, description="weight of the squared distance from the layer as it was trained")
         ] = 0.0,
@@ -108,11 +149,15 @@ class AFR(Method):
         start = [parameter.detach().clone() for parameter in head.parameters()]
         data = features_of(self.net, train.take(self.aside.cpu()[train.index]))
         x, label = (column.to(start[0].device) for column in (data.x, data.label))
-        losses = cross_entropy(head(x).detach(), label)
+        logits = head(x).detach()
+        losses = cross_entropy(logits, label)
         if self.identify != "own":
             aside = train.index[self.aside.cpu()[train.index]]
             losses = load(self.identify, train)[1, -1, aside].nan_to_num(0).to(losses)  # not seen: as if sure
-        weight = afr_weights(losses, label, self.sharpness, self.balanced)
+        sharpness = self.sharpness
+        if sharpness is None:
+            sharpness = safe_sharpness(logits, losses, label, balanced=self.balanced)
+        weight = afr_weights(losses, label, sharpness, self.balanced)
         optimizer = torch.optim.SGD(head.parameters(), self.head_lr)
         for _ in range(self.steps):
             distance = sum((now - was).square().sum() for now, was in zip(head.parameters(), start, strict=True))
