@@ -42,9 +42,9 @@ def level_of(method: Method, level: str) -> int:
     if level == "random":
         draw = torch.randint(len(levels), (), generator=method.generator, device=method.generator.device)
         return levels[int(draw)]
-    if level != "output" and len(levels) == 1:
+    if level != "output" and levels == (len(method.net.stages),):
         raise UserError(f"{method.name}: this net can be mixed at its output alone, not at level={level}.")
-    return levels[{"input": 0, "early": 1, "output": -1}[level]]
+    return levels[{"input": 0, "early": min(1, len(levels) - 1), "output": -1}[level]]
 
 
 class JM1(ErrorSet):
