@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 import json
 import re
 import statistics
@@ -105,11 +104,7 @@ def difference(method: str, recipe: str, data: str) -> str:
 
 def nets() -> str:
     rows = (
-        (
-            code(name),
-            listed({p.name: p.default for p in inspect.signature(net).parameters.values() if p.kind is p.KEYWORD_ONLY}),
-            about(net),
-        )
+        (code(name), listed({option.name: option.default for option in options_of(net)}), about(net))
         for name, net in NETS.items()
     )
     return table(("net", "options and defaults", "what it is"), *rows)

@@ -325,7 +325,7 @@ def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch
         ("train colored-digits --set lr=1 --set lr=2", "--set lr=2 is given twice; write --set lr=0.01."),
         ("train colored-digits --epochs 3 --set epochs=2", "epochs is given by --epochs and by --set; leave out"),
         ("train colored-digits --net mpl", "unknown net 'mpl': did you mean 'mlp'"),
-        ("train colored-digits --net resnet18:stem=x", "unknown stem 'x'"),
+        ("train colored-digits --net resnet18:stem=x", "net 'resnet18': stem=x is not allowed; give cifar or imagenet"),
         ("train colored-digits --select best:worst", "unknown metric 'worst'"),
         (
             "train colored-digits --device gpu",

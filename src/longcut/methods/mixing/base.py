@@ -60,9 +60,9 @@ class MixingMethod(Method):
         levels, wanted = self.net.levels, self.mixed_at
         if wanted == "random":
             return levels[int(torch.randint(len(levels), (), generator=self.generator, device=self.generator.device))]
-        if wanted in ("input", "early") and len(levels) == 1:
+        if wanted in ("input", "early") and levels == (len(self.net.stages),):
             raise UserError(f"{self.name}: this net can be mixed at its output alone, not at level={wanted}.")
-        return levels[{None: 0, "input": 0, "early": 1, "output": -1}[wanted]]
+        return levels[{None: 0, "input": 0, "early": min(1, len(levels) - 1), "output": -1}[wanted]]
 
     def mixture(self, batch: Batch) -> tuple[Mixed, Partners, int]:
         """A minibatch mixed with its partners, and at which level.
