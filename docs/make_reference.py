@@ -26,8 +26,8 @@ from longcut.evaluate import METRICS
 from longcut.fit import Training
 from longcut.methods import METHODS, get
 from longcut.nets import NETS
-from longcut.spec import options_of
 from longcut.reproduce import cells, recipes
+from longcut.spec import options_of
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)

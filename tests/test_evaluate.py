@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, mean_squared_error, recall_score, roc_auc_score
-from torch import nn
 
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
-from longcut.evaluate import METRICS, lower_is_better, metrics, paired, paired_sets, predict, sample_values, scores
+from longcut.evaluate import METRICS, lower_is_better, metrics, paired, paired_sets, sample_values, scores
 
 
 def dataset(label, attribute=None, **info) -> Dataset:
@@ -416,39 +415,6 @@ def test_what_cannot_be_paired_is_refused():
         paired(values, values, BIRDS, "train_weighted")
     with pytest.raises(UserError, match=r"values of 779 samples, but the test set has 780; compare methods"):
         paired(values, values[1:], BIRDS)
-
-
-class Double(nn.Module):
-    def forward(self, x):
-        assert not self.training
-        assert not torch.is_grad_enabled()
-        return torch.cat([x, 2 * x], 1).double()
-
-
-def test_predict_keeps_the_order_of_the_data_and_the_mode_of_the_model():
-    data = dataset([0, 1] * 5).take(torch.tensor([7, 7, 0, 3, 9]))
-    model = Double().train()
-    outputs = predict(model, data, size=2)
-    assert outputs.tolist() == [[7, 14], [7, 14], [0, 0], [3, 6], [9, 18]]
-    assert outputs.dtype == torch.float32
-    assert model.training
-    assert not predict(model.eval(), data).requires_grad
-    assert not model.training
-    assert torch.equal(predict(lambda x: torch.cat([x, 2 * x], 1), data), outputs), "any function will do"
-
-
-def test_predict_on_nothing_and_after_a_failure():
-    data = dataset([0, 1, 2])
-    assert predict(Double(), data.take(torch.tensor([], dtype=torch.long))).shape == (0, 2)
-
-    class Broken(nn.Module):
-        def forward(self, x):
-            raise ArithmeticError
-
-    model = Broken().train()
-    with pytest.raises(ArithmeticError):
-        predict(model, data)
-    assert model.training
 
 
 def test_the_callers_random_state_is_left_alone():

@@ -1,14 +1,14 @@
-"""Predict once, then measure: averages, groups, classes, calibration, with bootstrap intervals; compare in pairs."""
+"""Measure predictions: averages, groups, classes, calibration, with bootstrap intervals; compare in pairs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longcut.data import Dataset
 from longcut.data import generator as seeded
@@ -23,7 +23,6 @@ __all__ = [
     "metrics",
     "paired",
     "paired_sets",
-    "predict",
     "sample_values",
     "scores",
 ]
@@ -116,23 +115,6 @@ class Difference:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         return asdict(self)
-
-
-@torch.no_grad()
-def predict(model: Callable[[Tensor], Tensor], data: Dataset, device: torch.device | str = "cpu", size: int = 1024):
-    """Outputs of ``model`` for every sample, in the data's order, float32 ``(n, C)`` on the CPU.
-
-    A module is put in evaluation mode for the time and back afterwards.
-    """
-    was_training = isinstance(model, nn.Module) and model.training
-    if isinstance(model, nn.Module):
-        model.eval()
-    try:
-        outputs = [model(data.gather(rows, device)).float().cpu() for rows in torch.arange(len(data)).split(size)]
-    finally:
-        if isinstance(model, nn.Module):
-            model.train(was_training)
-    return torch.cat(outputs)
 
 
 def sample_values(outputs: Tensor, data: Dataset) -> Tensor:

@@ -19,8 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 from longcut.augment import AUGMENTS
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError, unknown
-from longcut.evaluate import METRICS, lower_is_better, metrics, predict, sample_values
+from longcut.evaluate import METRICS, lower_is_better, metrics, sample_values
 from longcut.methods.base import Method, require_attribute
+from longcut.predict import predict
 from longcut.training import Training
 
 __all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection", "rule_in_words"]

@@ -16,6 +16,7 @@ from longcut.errors import UserError, unknown
 from longcut.fit import fit
 from longcut.methods.base import adam, require_attribute
 from longcut.methods.selecmix import WIDTH, Lessons
+from longcut.predict import predict
 from longcut.spec import validate
 from longcut.training import Training
 
@@ -130,10 +131,7 @@ def similarity_traces(
     return pd.DataFrame(rows, columns=["epoch", *reversed(KINDS)])
 
 
-@torch.no_grad()
 def _look(bias: ContrastiveBias, data: Dataset, device: torch.device | str) -> dict[str, float]:
     """The means of the four kinds of pairs as the model sees them in evaluation mode."""
-    bias.eval()  # every epoch of the loop begins by training again
-    z = torch.cat([bias.embed(batch.x) for batch in data.batches(1024, device)]).cpu()
     assert data.attribute is not None
-    return pair_cosines(z, data.label, data.attribute)
+    return pair_cosines(predict(bias.embed, data, device), data.label, data.attribute)

@@ -15,6 +15,7 @@ from longcut.errors import UserError
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.erm import ERM
 from longcut.nets import Net
+from longcut.predict import predict
 
 IMAGES = {"optimizer": "sgd", "lr": 3e-3, "weight_decay": 1e-4, "augment": "resized-crop-flip"}
 CELEBA = {**IMAGES, "schedule": "cosine", "batch": 100, "epochs": 20}
@@ -22,11 +23,9 @@ CELEBA = {**IMAGES, "schedule": "cosine", "batch": 100, "epochs": 20}
 __all__ = ["DFR", "features_of", "lasso"]
 
 
-@torch.no_grad()
 def features_of(net: Net, data: Dataset) -> Dataset:
     """The same samples with what the last layer is given in place of their inputs, on the CPU."""
-    device = next(net.parameters()).device
-    x = torch.cat([net.features(batch.x).float().cpu() for batch in data.batches(1024, device)])
+    x = predict(net.features, data, next(net.parameters()).device)
     info = dataclasses.replace(data.info, kind="table", shape=tuple(x.shape[1:]), n_stored=len(x))
     return dataclasses.replace(data, x=x, index=torch.arange(len(x)), info=info, source=None)
 

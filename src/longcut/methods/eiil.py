@@ -14,8 +14,9 @@ from longcut.identify import load
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.erm import ERM
 from longcut.methods.group_dro import Balanced, Step
-from longcut.methods.pseudo import Inferred, environments, logits_of, slopes
+from longcut.methods.pseudo import Inferred, environments, slopes
 from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer, helper_settings
+from longcut.predict import predict
 
 
 class EIIL(Inferred):
@@ -67,7 +68,7 @@ class EIIL(Inferred):
         """Look at the logits of a reference net, trained now or in another run."""
         if self.identify == "helper":
             reference = fit(ERM(self.make_net, self.info), train, **self.helper)
-            logits, label = logits_of(reference, train), train.label
+            logits, label = predict(reference, train, self.chosen.device), train.label
         else:  # of two logits only the difference matters
             margin = load(self.identify, train)[2, -1, train.index].float()
             logits, label = torch.stack([margin, torch.zeros_like(margin)], 1), torch.zeros_like(train.label)

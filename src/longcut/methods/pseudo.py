@@ -6,7 +6,7 @@ import dataclasses
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longcut.data import Batch, Dataset, Info
 from longcut.errors import UserError
@@ -14,14 +14,7 @@ from longcut.identify import Identification
 from longcut.methods.base import FitHelper, MakeNet
 from longcut.methods.group_dro import GroupDRO
 
-__all__ = ["Inferred", "class_balanced", "cross_mistakes", "environments", "flip_probability", "logits_of", "slopes"]
-
-
-@torch.no_grad()
-def logits_of(net: nn.Module, data: Dataset) -> Tensor:
-    """Outputs for each sample, in the data's order: ``(n, C)`` on the CPU."""
-    device = next(net.parameters()).device
-    return torch.cat([net(batch.x).float().cpu() for batch in data.batches(1024, device)])
+__all__ = ["Inferred", "class_balanced", "cross_mistakes", "environments", "flip_probability", "slopes"]
 
 
 def slopes(logits: Tensor, label: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from longcut.methods.end import EnD
 from longcut.methods.lff import LfF, Scale
 from longcut.methods.rebias import ReBias
 from longcut.nets import Net
+from longcut.predict import predict
 from longcut.training import Training
 
 BASES: dict[str, Callable[..., Method]] = {"lff": LfF, "dfa": DFA, "end": EnD, "rebias": ReBias}
@@ -289,12 +290,7 @@ class SelecMix(Method):
         Wrong labels contradict the cue like nothing else, and are what a net gets right last.
         """
         odd = (class_similarity(z, data.label, data.info.n_classes).argmax(1) != data.label).nonzero().flatten()
-        was_training, device = self.training, self.bias.bank.device
-        self.eval()
-        with torch.no_grad():
-            right = [self(batch.x).argmax(1) == batch.label for batch in data.take(odd).batches(1024, device)]
-        self.train(was_training)
-        return odd[torch.cat(right).cpu()]
+        return odd[predict(self, data.take(odd), self.bias.bank.device).argmax(1) == data.label[odd]]
 
     def _source(self, pool: Batch, partners: Dataset | None) -> Batch | Dataset:
         """Where the partners of this pool are sought."""

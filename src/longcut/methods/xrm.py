@@ -9,8 +9,9 @@ from longcut.data import Batch, Dataset, Info
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
 from longcut.methods.group_dro import Balanced, Step
-from longcut.methods.pseudo import Inferred, class_balanced, cross_mistakes, flip_probability, logits_of
+from longcut.methods.pseudo import Inferred, class_balanced, cross_mistakes, flip_probability
 from longcut.methods.two_phase import HelperDecay, HelperEpochs, HelperLr, HelperOptimizer, helper_settings
+from longcut.predict import predict
 
 __all__ = ["XRM", "Twins"]
 
@@ -89,7 +90,8 @@ class XRM(Inferred):
         twins = Twins(self.make_net, self.info, train, self.generator)
         fit(twins, train, **self.helper)
         self.flipped.copy_((twins.label.cpu()[train.index] != train.label).float().mean())
-        return cross_mistakes(logits_of(twins.net, train), logits_of(twins.other, train), train.label)
+        one, other = (predict(net, train, self.flipped.device) for net in (twins.net, twins.other))
+        return cross_mistakes(one, other, train.label)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """GroupDRO's; ``flipped``, the share of labels that the twins replaced, is by what the paper tunes them."""
