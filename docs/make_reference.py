@@ -201,7 +201,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "suited": suited,
     "audit": audit,
     "training": lambda: options(Training),
-    "metrics": lambda: words(METRICS, "metric"),
+    "metrics": lambda: words({name: metric.definition for name, metric in METRICS.items()}, "metric"),
     "columns": lambda: words(COLUMNS, "column"),
     "tables": tables,
     "rows": rows_of,

@@ -219,13 +219,13 @@ def test_difference_of_two_methods():
     found = told["difference"]
     assert found["value"] == pytest.approx(mean[0] - mean[1], abs=1e-6)
     assert found["low"] <= found["value"] <= found["high"]
-    assert told["definition"] == METRICS["average"]
+    assert told["definition"] == METRICS["average"].definition
     itself = printed_json("difference", "out/erm-s0", "out/erm-s0")["difference"]
     assert itself == {"metric": "worst_group", "value": 0, "low": 0, "high": 0, "p": 1}
     text = printed("difference", "out/erm", "out/lff", "--metric", "train_weighted")
     assert "Difference " in text
     assert "95 % interval" in text
-    assert METRICS["train_weighted"] in text.replace("\n", " ")
+    assert METRICS["train_weighted"].definition in text.replace("\n", " ")
     line = refused("difference", "out/erm-s0", "out/lff-s1")
     assert line.startswith("erm and lff were not judged on the same test sets (the data fingerprints")
     line = refused("difference", "out", "out/lff")
