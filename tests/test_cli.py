@@ -249,6 +249,14 @@ def test_a_run_from_when_balanced_meant_the_mean_of_the_groups():
     assert row["group_mean"] > 0
 
 
+def test_a_metric_that_a_file_added_is_shown_without_the_file():
+    printed("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    path = Path("run/run.json")
+    path.write_text(path.read_text().replace('"auroc"', '"brier"'))
+    lines = " ".join(printed("evaluate", "run").split())
+    assert re.search(r"brier [\d.]+ [\d.]+ … [\d.]+ added by a file or package that is not loaded", lines)
+
+
 def test_the_demo(monkeypatch: pytest.MonkeyPatch):
     quick = Entry(DATASETS["colored-digits"].target, {"epochs": 1, "net": "mlp:hidden=8"})
     monkeypatch.setitem(DATASETS, "colored-digits", quick)
