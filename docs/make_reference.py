@@ -25,8 +25,8 @@ from longcut.evaluate import METRICS
 from longcut.fit import Training
 from longcut.methods import METHODS, get
 from longcut.nets import NETS
-from longcut.spec import options_of
 from longcut.reproduce import cells, recipes
+from longcut.spec import options_of
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -196,7 +196,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "suited": suited,
     "audit": audit,
     "training": lambda: options(Training),
-    "metrics": lambda: words(METRICS, "metric"),
+    "metrics": lambda: words({name: metric.definition for name, metric in METRICS.items()}, "metric"),
     "columns": lambda: words(COLUMNS, "column"),
     "tables": tables,
     "rows": rows_of,

@@ -219,13 +219,13 @@ def test_difference_of_two_methods():
     found = told["difference"]
     assert found["value"] == pytest.approx(mean[0] - mean[1], abs=1e-6)
     assert found["low"] <= found["value"] <= found["high"]
-    assert told["definition"] == METRICS["average"]
+    assert told["definition"] == METRICS["average"].definition
     itself = printed_json("difference", "out/erm-s0", "out/erm-s0")["difference"]
     assert itself == {"metric": "worst_group", "value": 0, "low": 0, "high": 0, "p": 1}
     text = printed("difference", "out/erm", "out/lff", "--metric", "train_weighted")
     assert "Difference " in text
     assert "95 % interval" in text
-    assert METRICS["train_weighted"] in text.replace("\n", " ")
+    assert METRICS["train_weighted"].definition in text.replace("\n", " ")
     line = refused("difference", "out/erm-s0", "out/lff-s1")
     assert line.startswith("erm and lff were not judged on the same test sets (the data fingerprints")
     line = refused("difference", "out", "out/lff")
@@ -247,6 +247,14 @@ def test_a_run_from_when_balanced_meant_the_mean_of_the_groups():
     row = runs.read("run").history()[0]["test"]
     assert "balanced" not in row
     assert row["group_mean"] > 0
+
+
+def test_a_metric_that_a_file_added_is_shown_without_the_file():
+    printed("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    path = Path("run/run.json")
+    path.write_text(path.read_text().replace('"auroc"', '"brier"'))
+    lines = " ".join(printed("evaluate", "run").split())
+    assert re.search(r"brier [\d.]+ [\d.]+ … [\d.]+ added by a file or package that is not loaded", lines)
 
 
 def test_the_demo(monkeypatch: pytest.MonkeyPatch):

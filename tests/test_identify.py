@@ -13,12 +13,12 @@ from longcut import identify
 from longcut.compare import execute, plan
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
-from longcut.evaluate import predict
 from longcut.fit import Training, fit
 from longcut.identify import Trajectory, quality
 from longcut.losses import cross_entropy
 from longcut.methods import Method, build
 from longcut.methods.pseudo import environments
+from longcut.predict import predict
 
 TRAINING = Training(epochs=3, batch=8, pool=2, lr=1e-2)
 

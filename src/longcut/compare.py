@@ -22,10 +22,11 @@ from longcut.context import Epoch, Observer
 from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, load, parse, spec_of
 from longcut.errors import UserError, unknown
-from longcut.evaluate import Difference, Scores, paired_sets, predict, sample_values, scores
+from longcut.evaluate import Difference, Scores, paired_sets, sample_values, scores
 from longcut.fit import Fitted, Training, fit, parse_selection
 from longcut.identify import Identification
 from longcut.methods import METHODS, Method, build, get
+from longcut.predict import predict
 from longcut.spec import options_of, validate
 
 if TYPE_CHECKING:

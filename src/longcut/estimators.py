@@ -21,9 +21,9 @@ from torch import Tensor
 
 from longcut.data import Dataset, Splits, usual_attribute
 from longcut.errors import UserError
-from longcut.evaluate import predict
 from longcut.fit import fit, steps_per_epoch
 from longcut.methods import Method, build, get
+from longcut.predict import predict
 from longcut.spec import validate
 from longcut.training import Training
 

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from longcut.augment import AUGMENTS
 from longcut.context import Context, Epoch, Observer
 from longcut.data import Batch, Dataset, Splits, generator, pools
-from longcut.errors import UserError, unknown
+from longcut.errors import UserError
 from longcut.evaluate import METRICS, lower_is_better, metrics, sample_values
 from longcut.methods.base import FitHelper, Method, require_attribute
 from longcut.predict import predict
@@ -55,8 +55,7 @@ def parse_selection(select: str) -> tuple[str, str]:
     if select == "oracle":
         return "test", "average"
     if rule in ("best", "oracle") and colon and metric:
-        if metric not in METRICS:
-            raise unknown("metric", metric, METRICS)
+        METRICS.find(metric)
         return "valid" if rule == "best" else "test", metric
     raise UserError(
         f"selection rule '{select}' is not known; "
@@ -114,7 +113,7 @@ def fit(
             f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
             "use augment=none."
         )
-    lower = lower_is_better(metric, splits.info.task)
+    lower = bool(watch) and lower_is_better(metric, splits.info.task)
     method.to(device)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         loop = _Loop(method, training, device, observers)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from longcut.data import Dataset, generator
-from longcut.evaluate import predict
 from longcut.methods.base import Method, require_attribute
+from longcut.predict import predict
 
 __all__ = ["bias_accuracy"]
 
