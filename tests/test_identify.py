@@ -17,7 +17,7 @@ from longcut.fit import Training, fit
 from longcut.identify import Trajectory, quality
 from longcut.losses import cross_entropy
 from longcut.methods import Method, build
-from longcut.methods.pseudo import environments
+from longcut.methods.identified.pseudo import environments
 from longcut.predict import predict
 
 TRAINING = Training(epochs=3, batch=8, pool=2, lr=1e-2)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from longcut import identify, runs
 from longcut.analyses import bias_accuracy
-from longcut.context import Epoch, Observer
+from longcut.context import Epoch, calling
 from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, load, parse, spec_of
 from longcut.errors import UserError, unknown
@@ -258,17 +258,10 @@ def execute(
             seed=plan.seed,
             device=device,
             select=plan.select,
-            observers=[_Told(on_epoch, on_helper)],
+            observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
             state=state,
         )
         return _finish(run, fitted, splits, device)
-
-
-class _Told(Observer):
-    def __init__(self, on_epoch: Callable[[Epoch], None], on_helper: Callable[[int, int], None] | None) -> None:
-        self.on_epoch = on_epoch
-        if on_helper:
-            self.on_helper = on_helper
 
 
 def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.device | str) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from longcut.augment import Augment, unchanged
 from longcut.data import Batch, Dataset
+from longcut.errors import unknown
 
 if TYPE_CHECKING:
     from longcut.methods.base import Method
 
-__all__ = ["Context", "Epoch", "Observer"]
+__all__ = ["Context", "Epoch", "Observer", "calling"]
 
 
 class Observer:
@@ -40,6 +41,20 @@ class Observer:
 
     def on_helper(self, done: int, total: int) -> None:
         """After an epoch of a helper, with the number done and to do."""
+
+
+def calling(**functions: Callable[..., None]) -> Observer:
+    """An observer made of functions, by the names of the parts of :class:`Observer`.
+
+    >>> calling(on_helper=lambda done, total: print(done, "of", total)).on_helper(1, 3)
+    1 of 3
+    """
+    observer = Observer()
+    for name, function in functions.items():
+        if not hasattr(Observer, name):
+            raise unknown("part of an observer", name, (part for part in vars(Observer) if part.startswith("on_")))
+        setattr(observer, name, function)
+    return observer
 
 
 @dataclass(frozen=True)

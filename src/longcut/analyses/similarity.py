@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from longcut import nets
 from longcut.bias import ContrastiveBias
-from longcut.context import Epoch, Observer
+from longcut.context import calling
 from longcut.data import Dataset, Splits, generator, subsample
 from longcut.errors import UserError, unknown
 from longcut.fit import fit
-from longcut.methods.base import Method, adam, require_attribute
+from longcut.methods.base import adam, require_attribute
 from longcut.methods.mixing.likeness import WIDTH, BiasAlone
 from longcut.predict import predict
 from longcut.spec import validate
@@ -122,18 +122,13 @@ def similarity_traces(
     seen = subsample(data, min(sample, len(data)), generator(seed, 47))
     rows: list[dict[str, float]] = []
 
-    class Look(Observer):
-        """The untrained model, and then every epoch's."""
+    def look(epoch: int) -> None:
+        rows.append({"epoch": epoch, **_look(bias, seen, device)})
+        if progress and epoch:
+            progress(epoch, epochs)
 
-        def on_start(self, method: Method, epochs: int) -> None:
-            rows.append({"epoch": 0, **_look(bias, seen, device)})
-
-        def on_epoch(self, epoch: Epoch) -> None:
-            rows.append({"epoch": epoch.epoch, **_look(bias, seen, device)})
-            if progress:
-                progress(epoch.epoch, epochs)
-
-    fit(method, Splits(data, None, seen), training, seed=seed, device=device, observers=[Look()])
+    watch = calling(on_start=lambda *_: look(0), on_epoch=lambda epoch: look(epoch.epoch))
+    fit(method, Splits(data, None, seen), training, seed=seed, device=device, observers=[watch])
     return pd.DataFrame(rows, columns=["epoch", *reversed(KINDS)])
 
 

@@ -125,7 +125,8 @@ class SelecMix(MixingMethod):
         super().__init__(make_net, info)
         self.by_attribute = pairs == "attribute"
         self.modes = ("A", "B") if mode == "both" else (mode,)
-        self.mode, self.a_rate, self.mixed_weight, self.unmixed = mode, a_rate, mixed_weight, unmixed
+        self.mode: Literal["A", "B", "both"] = mode
+        self.a_rate, self.mixed_weight, self.unmixed = a_rate, mixed_weight, unmixed
         self.partners, self.candidates, self.search, self.confirm = partners, candidates, search, confirm
         self.auxiliary_lr, self.auxiliary_steps, self.pretrain = auxiliary_lr, auxiliary_steps, pretrain
         self.auxiliary_optimizer, self.unmixed_forward = auxiliary_optimizer, unmixed_forward
