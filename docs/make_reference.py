@@ -1,7 +1,9 @@
 """Fill the generated parts of the README and the docs from the code: ``python docs/make_reference.py``.
 
-A generated part stands between ``<!-- generated: PART -->`` and ``<!-- end -->``; a test checks that what is committed
-is what this script makes.
+A generated part stands between ``<!-- generated: PART -->`` and ``<!-- end -->``. Where a page says ``<!-- every: PART
+-->``, whatever is registered has such a part there: what has none yet gets one, below its heading, or with a heading of
+its own in front of that mark. So nobody types a mark for something new; what is said about it beside the tables is
+written around its part, which may be moved. A test checks that what is committed is what this script makes.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from longcut.compare import COLUMNS, plan
 from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
-from longcut.methods import METHODS, get
+from longcut.methods import METHODS, Method
 from longcut.nets import NETS
-from longcut.spec import options_of
 from longcut.reproduce import cells, recipes
+from longcut.spec import options_of
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -55,9 +57,11 @@ def listed(settings: Mapping[str, Any]) -> str:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
+GROUP: Any = typer.main.get_command(cli.app)
+
+
 def commands() -> str:
-    group = typer.main.get_command(cli.app)
-    rows = ((code(f"longcut {name}"), command.help) for name, command in group.commands.items())
+    rows = ((code(f"longcut {name}"), command.help) for name, command in GROUP.commands.items())
     return table(("command", "what it does"), *rows)
 
 
@@ -82,21 +86,30 @@ def methods() -> str:
 
 
 def options(function: Callable[..., Any]) -> str:
-    rows = ((code(o.name), code(o.default), o.allowed, o.help) for o in options_of(function))
-    return table(("option", "default", "allowed", "what it is"), *rows)
+    rows = [(code(o.name), code(o.default), o.allowed, o.help) for o in options_of(function)]
+    return table(("option", "default", "allowed", "what it is"), *rows) if rows else ""
 
 
-def method_recipes(method: str) -> str:
-    rows = (
+def published(cls: type[Method]) -> str:
+    rows = [
         (code(name), r.why, listed({**r.options, **r.training, **({"net": r.net} if r.net else {})}))
-        for name, r in get(method).recipes.items()
-    )
-    return table(("recipe", "what it reproduces", "sets"), *rows)
+        for name, r in cls.recipes.items()
+    ]
+    return table(("recipe", "what it reproduces", "sets"), *rows) if rows else ""
+
+
+def paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
+
+
+def method(name: str) -> str:
+    cls = METHODS[name]
+    return paragraphs(f"{about(cls)} *{cls.paper}.*", options(cls.__init__), published(cls))
 
 
 def difference(method: str, recipe: str, data: str) -> str:
     """Settings of a method by default and by recipe, where they differ, on a data set."""
-    defaults = {o.name: o.default for o in options_of(get(method).__init__)}
+    defaults = {o.name: o.default for o in options_of(METHODS[method].__init__)}
     plans = plan(data, method), plan(data, f"{method}@{recipe}")
     ours, theirs = ({**defaults, **p.options, **dataclasses.asdict(p.training), "net": p.net} for p in plans)
     rows = ((code(key), code(ours[key]), code(theirs[key])) for key in ours if ours[key] != theirs[key])
@@ -149,8 +162,13 @@ def audit(what: str) -> str:
 # --- data, numbers, papers --------------------------------------------------------------------------------------------
 
 
+def data(name: str) -> str:
+    function = DATASETS[name].function
+    return paragraphs(about(function), options(function))
+
+
 def data_sets() -> str:
-    return table(("data set", "what it is"), *((code(name), about(entry.function)) for name, entry in DATASETS.items()))
+    return words("data set", {name: about(entry.function) for name, entry in DATASETS.items()})
 
 
 def suited() -> str:
@@ -159,7 +177,7 @@ def suited() -> str:
     return table(("data set", *map(code, keys)), *rows)
 
 
-def words(meanings: Mapping[str, str], head: str) -> str:
+def words(head: str, meanings: Mapping[str, str]) -> str:
     return table((head, "what it is"), *((code(name), meaning) for name, meaning in meanings.items()))
 
 
@@ -192,33 +210,55 @@ PARTS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "help": help_of,
     "methods": methods,
-    "options": lambda method: options(get(method).__init__),
-    "recipes": method_recipes,
+    "method": method,
     "difference": difference,
     "nets": nets,
     "data sets": data_sets,
-    "data": lambda name: options(DATASETS[name].function),
+    "data": data,
     "suited": suited,
     "audit": audit,
     "training": lambda: options(Training),
-    "metrics": lambda: words(METRICS, "metric"),
-    "columns": lambda: words(COLUMNS, "column"),
+    "metrics": lambda: words("metric", {name: metric for name, metric in METRICS.items()}),
+    "columns": lambda: words("column", COLUMNS),
     "tables": tables,
     "rows": rows_of,
 }
 
 
 def made(part: str) -> str:
-    """A part by its name and arguments, such as ``"options lff"``."""
+    """A part by its name and arguments, such as ``"method lff"``."""
     if part in PARTS:
         return PARTS[part]()
     name, *arguments = part.split()
     return PARTS[name](*arguments)
 
 
+# what has a section each on the page that says so: the level of its heading, and the names
+EVERY: dict[str, tuple[str, Iterable[str]]] = {
+    "method": ("##", METHODS),
+    "data": ("###", DATASETS),
+    "help": ("##", GROUP.commands),
+    "rows": ("##", dict.fromkeys(name.partition("/")[0] for name in recipes())),
+}
+
+
+def completed(text: str) -> str:
+    """The page with an empty part for everything that belongs on it and has none."""
+    for every, kind in re.findall(r"(?m)^(<!-- every: (\w+) -->)$", text):
+        level, names = EVERY[kind]
+        for name in names:
+            heading, part = f"{level} {name}\n\n", f"<!-- generated: {kind} {name} -->\n"
+            if part in text:
+                continue
+            if f"\n{heading}" not in text:
+                text = text.replace(every, f"{heading}{every}")
+            text = text.replace(f"\n{heading}", f"\n{heading}{part}<!-- end -->\n\n")
+    return text
+
+
 def refreshed(text: str) -> str:
-    """The page with its generated parts made anew."""
-    return GENERATED.sub(lambda found: f"{found[1]}\n{made(found['part'])}\n\n{found[3]}", text)
+    """The page with a part for everything that belongs on it, each made anew."""
+    return GENERATED.sub(lambda found: f"{found[1]}\n{made(found['part'])}\n\n{found[3]}", completed(text))
 
 
 def pages() -> list[Path]:
