@@ -102,6 +102,10 @@ def paragraphs(*texts: str) -> str:
     return "\n\n".join(filter(None, texts))
 
 
+def described(function: Callable[..., Any]) -> str:
+    return paragraphs(about(function), options(function))
+
+
 def method(name: str) -> str:
     cls = METHODS[name]
     return paragraphs(f"{about(cls)} *{cls.paper}.*", options(cls.__init__), published(cls))
@@ -162,11 +166,6 @@ def audit(what: str) -> str:
 # --- data, numbers, papers --------------------------------------------------------------------------------------------
 
 
-def data(name: str) -> str:
-    function = DATASETS[name].function
-    return paragraphs(about(function), options(function))
-
-
 def data_sets() -> str:
     return words("data set", {name: about(entry.function) for name, entry in DATASETS.items()})
 
@@ -213,8 +212,9 @@ PARTS: dict[str, Callable[..., str]] = {
     "method": method,
     "difference": difference,
     "nets": nets,
+    "net": lambda name: described(NETS[name]),
     "data sets": data_sets,
-    "data": data,
+    "data": lambda name: described(DATASETS[name].function),
     "suited": suited,
     "audit": audit,
     "training": lambda: options(Training),
@@ -236,6 +236,7 @@ def made(part: str) -> str:
 # what has a section each on the page that says so: the level of its heading, and the names
 EVERY: dict[str, tuple[str, Iterable[str]]] = {
     "method": ("##", METHODS),
+    "net": ("###", NETS),
     "data": ("###", DATASETS),
     "help": ("##", GROUP.commands),
     "rows": ("##", dict.fromkeys(name.partition("/")[0] for name in recipes())),

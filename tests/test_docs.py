@@ -147,6 +147,7 @@ def test_pages_have_all_that_is_registered():
     ("every", "heading", "said"),
     [
         ("method", "## lff", "| `decay` | `0.7` | a number at least 0 and below 1 |"),
+        ("net", "### conv", "Four convolutions"),
         ("data", "### colored-digits", "| `ratio` | `0.05` | a number from 0 to 0.9 |"),
         ("help", "## report", "Usage: longcut report [OPTIONS]"),
         ("rows", "## umix", "| ERM | "),
