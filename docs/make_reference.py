@@ -108,7 +108,10 @@ def described(function: Callable[..., Any]) -> str:
 
 def method(name: str) -> str:
     cls = METHODS[name]
-    return paragraphs(f"{about(cls)} *{cls.paper}.*", options(cls.__init__), published(cls))
+    lines = [about(cls), f"*{cls.paper}.*"]
+    lines += ["It needs the attribute of every training sample."] * ("attribute" in cls.needs)
+    lines += ["It does regression, too."] * ("regression" in cls.tasks)
+    return paragraphs(" ".join(lines), options(cls.__init__), published(cls))
 
 
 def difference(method: str, recipe: str, data: str) -> str:
