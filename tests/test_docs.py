@@ -150,7 +150,6 @@ def test_pages_have_all_that_is_registered():
         ("net", "### conv", "Four convolutions"),
         ("data", "### colored-digits", "| `ratio` | `0.05` | a number from 0 to 0.9 |"),
         ("help", "## report", "Usage: longcut report [OPTIONS]"),
-        ("rows", "## umix", "| ERM | "),
     ],
 )
 def test_what_is_new_appears_by_itself(every: str, heading: str, said: str):
