@@ -26,10 +26,10 @@ from longcut.compare import COLUMNS, plan
 from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
-from longcut.methods import METHODS, Method
+from longcut.methods import METHODS, get
 from longcut.nets import NETS
-from longcut.reproduce import cells, recipes
 from longcut.spec import options_of
+from longcut.reproduce import cells, recipes
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -90,10 +90,10 @@ def options(function: Callable[..., Any]) -> str:
     return table(("option", "default", "allowed", "what it is"), *rows) if rows else ""
 
 
-def published(cls: type[Method]) -> str:
+def published(recipes: Mapping[str, Any]) -> str:
     rows = [
         (code(name), r.why, listed({**r.options, **r.training, **({"net": r.net} if r.net else {})}))
-        for name, r in cls.recipes.items()
+        for name, r in recipes.items()
     ]
     return table(("recipe", "what it reproduces", "sets"), *rows) if rows else ""
 
@@ -107,16 +107,16 @@ def described(function: Callable[..., Any]) -> str:
 
 
 def method(name: str) -> str:
-    cls = METHODS[name]
+    cls = get(name)
     lines = [about(cls), f"*{cls.paper}.*"]
     lines += ["It needs the attribute of every training sample."] * ("attribute" in cls.needs)
     lines += ["It does regression, too."] * ("regression" in cls.tasks)
-    return paragraphs(" ".join(lines), options(cls.__init__), published(cls))
+    return paragraphs(" ".join(lines), options(cls.__init__), published(cls.recipes))
 
 
 def difference(method: str, recipe: str, data: str) -> str:
     """Settings of a method by default and by recipe, where they differ, on a data set."""
-    defaults = {o.name: o.default for o in options_of(METHODS[method].__init__)}
+    defaults = {o.name: o.default for o in options_of(get(method).__init__)}
     plans = plan(data, method), plan(data, f"{method}@{recipe}")
     ours, theirs = ({**defaults, **p.options, **dataclasses.asdict(p.training), "net": p.net} for p in plans)
     rows = ((code(key), code(ours[key]), code(theirs[key])) for key in ours if ours[key] != theirs[key])
@@ -170,7 +170,7 @@ def audit(what: str) -> str:
 
 
 def data_sets() -> str:
-    return words("data set", {name: about(entry.function) for name, entry in DATASETS.items()})
+    return words({name: about(entry.function) for name, entry in DATASETS.items()}, "data set")
 
 
 def suited() -> str:
@@ -179,7 +179,7 @@ def suited() -> str:
     return table(("data set", *map(code, keys)), *rows)
 
 
-def words(head: str, meanings: Mapping[str, str]) -> str:
+def words(meanings: Mapping[str, str], head: str) -> str:
     return table((head, "what it is"), *((code(name), meaning) for name, meaning in meanings.items()))
 
 
@@ -221,8 +221,8 @@ PARTS: dict[str, Callable[..., str]] = {
     "suited": suited,
     "audit": audit,
     "training": lambda: options(Training),
-    "metrics": lambda: words("metric", {name: metric for name, metric in METRICS.items()}),
-    "columns": lambda: words("column", COLUMNS),
+    "metrics": lambda: words(METRICS, "metric"),
+    "columns": lambda: words(COLUMNS, "column"),
     "tables": tables,
     "rows": rows_of,
 }
