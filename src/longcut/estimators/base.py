@@ -19,7 +19,7 @@ from torch import Tensor
 from longcut.data import Dataset, Splits, usual_attribute
 from longcut.errors import UserError
 from longcut.fit import fit, steps_per_epoch
-from longcut.methods import Method, build, get
+from longcut.methods import METHODS, Method, build
 from longcut.predict import predict
 from longcut.spec import validate
 from longcut.training import Training
@@ -198,7 +198,7 @@ class Debiased(BaseEstimator):
             raise UserError(f"steps={self.steps} and epochs={self.epochs} both say how long; give one of them.")
         if self.steps is not None and not (isinstance(self.steps, int | np.integer) and self.steps > 0):
             raise UserError(f"steps={self.steps} is not allowed; give a whole number at least 1.")
-        cls = get(self.method) if isinstance(self.method, str) else self.method
+        cls = METHODS.find(self.method) if isinstance(self.method, str) else self.method
         given = {"batch": self.batch_size, "lr": self.lr, "epochs": 1 if self.epochs is None else self.epochs}
         training = Training(**validate("training", Training, {**cls.training_defaults, **given}))
         epochs = training.epochs
