@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longcut.contrast import generalized_supervised_contrastive, supervised_contrastive
-from longcut.data import Batch, Dataset, Info
+from longcut.data import Batch, Dataset, Info, ranks
 from longcut.losses import gce, relative_difficulty
 from longcut.mixing import Pool
 from longcut.nets import Net
@@ -103,8 +103,7 @@ def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Ten
     order = typical.argsort(stable=True)
     order = order[label[order].argsort(stable=True)]
     size = torch.bincount(label, minlength=n_classes)
-    rank = torch.arange(len(label), device=z.device) - (size.cumsum(0) - size)[label[order]]
-    return order[rank < (share * size).ceil().clamp_min(2)[label[order]]]
+    return order[ranks(label[order]) < (share * size).ceil().clamp_min(2)[label[order]]]
 
 
 class Likeness(nn.Module):
