@@ -273,8 +273,8 @@ def blobs(*, attribute: bool = True, seed: int = 0) -> Splits:
 @pytest.fixture
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     small, bare = {"epochs": 1, "batch": 16, "net": "mlp:hidden=4"}, {"function": lambda: blobs(attribute=False)}
-    monkeypatch.setitem(DATASETS, "blobs", SimpleNamespace(function=lambda: blobs(), training=small, options={}))
-    monkeypatch.setitem(DATASETS, "bare", SimpleNamespace(**bare, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=lambda: blobs(), training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "bare", SimpleNamespace(**bare, training=small, options={}))
 
 
 @pytest.mark.parametrize(("method", "parts"), [("erm", set()), ("lff", {"probe", "head"}), ("selecmix", {"probe"})])
