@@ -16,10 +16,11 @@ from PIL import Image
 from scipy.stats import chi2
 
 from longcut.data import Dataset, Splits
-from longcut.datasets import DATASETS, colored_mnist, data_folder, load, parse, spec_of
+from longcut.datasets import DATASETS, OWN, colored_mnist, data_folder, load, parse, spec_of
 from longcut.datasets.colored_mnist import COLORS, LFF_COLORS
 from longcut.errors import UserError
 from longcut.registry import load_file
+from longcut.sources.options import own_options
 from longcut.spec import options_of, validate
 
 RGB = np.array(list(COLORS.values()))
@@ -114,6 +115,12 @@ DATASETS = {"spots": spots, "more-spots": Entry(spots, {"epochs": 4})}
             parse("spots:n=0")
     finally:
         DATASETS._forget(str(file))
+
+
+def test_what_can_be_said_about_own_data_is_declared_once():
+    declared = {option.name: option.help for option in own_options()}
+    taken = {o.name: o.help for name in OWN for o in options_of(DATASETS[name].function) if o.name != "path"}
+    assert taken == declared
 
 
 def test_own_data_has_to_say_which():

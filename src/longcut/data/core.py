@@ -125,7 +125,8 @@ class Dataset:
 
         Args:
             path: of the folder.
-            **options: ``size``, ``unreadable``, ``seed``, ``progress`` of :func:`longcut.sources.folder.read_folder`.
+            **options: those of :func:`longcut.sources.folder.read_folder`, such as ``size``; each is declared in
+                :mod:`longcut.sources.options`.
 
         Raises:
             UserError: as the reader says.
@@ -145,8 +146,8 @@ class Dataset:
         Args:
             table: the file or frame.
             label: column with the label.
-            **options: ``attribute``, ``split``, ``image``, ``text``, ``size``, … of
-                :func:`longcut.sources.table.read_table`.
+            **options: those of :func:`longcut.sources.table.read_table`, such as ``attribute``; each is declared in
+                :mod:`longcut.sources.options`.
 
         Raises:
             UserError: as the reader says.
@@ -167,7 +168,8 @@ class Dataset:
 
         Args:
             path: of the file.
-            **options: ``label``, ``attribute``, ``split``, ``seed`` of :func:`longcut.sources.arrays.read_arrays`.
+            **options: those of :func:`longcut.sources.arrays.read_arrays`, such as ``attribute``; each is declared in
+                :mod:`longcut.sources.options`.
 
         Raises:
             UserError: as the reader says.
@@ -186,7 +188,8 @@ class Dataset:
 
         Args:
             name: such as ``"grodino/waterbirds"``, or a path.
-            **options: ``label``, ``attribute``, ``image``, ``text``, … of :func:`longcut.sources.hub.read_hub`.
+            **options: those of :func:`longcut.sources.hub.read_hub`, such as ``image``; each is declared in
+                :mod:`longcut.sources.options`.
 
         Raises:
             UserError: as the reader says.
