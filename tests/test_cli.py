@@ -259,7 +259,7 @@ def test_a_metric_that_a_file_added_is_shown_without_the_file():
 
 def test_the_demo(monkeypatch: pytest.MonkeyPatch):
     quick = Entry(DATASETS["colored-digits"].target, {"epochs": 1, "net": "mlp:hidden=8"})
-    monkeypatch.setitem(DATASETS, "colored-digits", quick)
+    monkeypatch.setitem(DATASETS.own, "colored-digits", quick)
     monkeypatch.setattr("joblib.cpu_count", lambda: 1)
     text = printed("demo", "--out", "demo")
     assert Path("demo/report.html").is_file()
@@ -418,7 +418,7 @@ def test_a_warning_of_a_data_set_is_a_sentence_and_nothing_is_left_behind(monkey
         warnings.warn("some images are missing", stacklevel=1)
         return load(ratio=ratio, seed=seed)
 
-    monkeypatch.setitem(DATASETS, "doubtful", SimpleNamespace(function=doubtful, training={}, options={}))
+    monkeypatch.setitem(DATASETS.own, "doubtful", SimpleNamespace(function=doubtful, training={}, options={}))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         ran = CliRunner().invoke(app, ["train", "doubtful", "--method", "erm", *FAST])

@@ -53,8 +53,8 @@ def bare(*, seed: int = 0) -> Splits:
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"epochs": 2, "batch": 16, "net": "mlp:hidden=4"}
-    monkeypatch.setitem(DATASETS, "blobs", SimpleNamespace(function=blobs, training=small, options={}))
-    monkeypatch.setitem(DATASETS, "bare", SimpleNamespace(function=bare, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=blobs, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "bare", SimpleNamespace(function=bare, training=small, options={}))
 
 
 def without_time(value):
@@ -77,7 +77,7 @@ def test_each_source_overrides_those_before_it(monkeypatch: pytest.MonkeyPatch):
         return {key: f"mlp:hidden={number}" if key == "net" else value + 10 * number for key, value in kept}
 
     recipe = {key: value for key, value in source(2).items() if key != "net"}
-    monkeypatch.setitem(DATASETS, "blobs", SimpleNamespace(function=blobs, training=source(0), options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=blobs, training=source(0), options={}))
     monkeypatch.setattr(erm, "training_defaults", source(1))
     monkeypatch.setattr(erm, "recipes", {"paper": Recipe("why", {}, recipe, "mlp:hidden=2")})
     settings = {key: str(value) for key, value in source(3).items()}
@@ -281,7 +281,7 @@ def test_other_data_with_other_classes_is_refused(tmp_path: Path, monkeypatch: p
         data = Dataset.of(torch.zeros(6, 4), torch.arange(6) % 3)
         return Splits(data, None, data)
 
-    monkeypatch.setitem(DATASETS, "three", SimpleNamespace(function=three, training={}, options={}))
+    monkeypatch.setitem(DATASETS.own, "three", SimpleNamespace(function=three, training={}, options={}))
     execute(plan("blobs"), tmp_path / "run")
     with pytest.raises(UserError, match="knows classes 2, but three has 3; give similar data"):
         rescore(runs.read(tmp_path / "run"), "three")

@@ -304,7 +304,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
 
     where = folder(tmp_path_factory.mktemp("base"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "words", SimpleNamespace(function=words, training={"batch": 6}, options={}))
+        patch.setitem(DATASETS.own, "words", SimpleNamespace(function=words, training={"batch": 6}, options={}))
         out = tmp_path_factory.mktemp("run") / "run"
         execute(plan("words", "erm", settings={"net": f"hf:name={where},separator=3", "epochs": 1}), out)
         (where / "model.safetensors").unlink()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from longcut.context import Context, Observer
-from longcut.data import Batch, Dataset
+from longcut.data import Batch, Dataset, require_index
 from longcut.errors import UserError
 from longcut.predict import predict
 
@@ -108,7 +108,7 @@ class Recorder(Observer):
 
     def on_outputs(self, context: Context, batch: Batch, outputs: Tensor, losses: Tensor) -> None:
         if self.how == "online":
-            self.waiting.append((batch.identity, batch.label, outputs, losses))
+            self.waiting.append((require_index(batch), batch.label, outputs, losses))
             if len(self.waiting) == AT_ONCE:
                 self._note(context.epoch)
 

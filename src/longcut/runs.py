@@ -39,7 +39,7 @@ from torch import Tensor
 
 import longcut
 from longcut import identify
-from longcut.data import Dataset, Info, Splits, generator
+from longcut.data import Dataset, Info, Splits, generator, in_turns
 from longcut.errors import UserError
 from longcut.training import Training
 
@@ -540,11 +540,7 @@ def _of_every_class(train: Dataset, rows: Tensor, n: int) -> Tensor:
     """Up to ``n`` of the rows, taking turns among the classes."""
     if train.info.task == "regression":
         return rows[:n]
-    label = train.label[rows]
-    turn = torch.zeros(len(rows), dtype=torch.long)
-    for value in label.unique():
-        turn[label == value] = torch.arange(int((label == value).sum()))
-    return rows[(turn * train.info.n_classes + label).argsort()[:n]]
+    return in_turns(train.label, rows[train.label[rows].argsort(stable=True)])[:n]
 
 
 def _pixels(train: Dataset, rows: Tensor) -> Tensor:

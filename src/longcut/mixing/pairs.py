@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from longcut.data import Batch
+from longcut.data import Batch, require_index
 from longcut.errors import UserError
 from longcut.mixing.types import PairRule, Pairs, Pool, Similarity
 from longcut.registry import Registry
@@ -212,15 +212,15 @@ def across(flag: Tensor, *, conditional: bool = True) -> PairRule:
     """Just Mix Once's pairs (JM1, Eq. 1): from the other side of a flag, such as a model's errors.
 
     Args:
-        flag: by identity ``(n_stored,)`` boolean.
+        flag: by index ``(n_stored,)`` boolean.
         conditional: whether the partner has the anchor's label, as in the paper's method; else it has any.
     """
 
     def key(pool: Pool) -> Tensor:
-        return 2 * pool.label * conditional + flag.to(pool.identity.device)[pool.identity]
+        return 2 * pool.label * conditional + flag.to(require_index(pool).device)[require_index(pool)]
 
     def wanted(batch: Batch) -> Tensor:
-        return 2 * batch.label * conditional + ~flag.to(batch.label.device)[batch.identity]
+        return 2 * batch.label * conditional + ~flag.to(batch.label.device)[require_index(batch)]
 
     return keyed(wanted, key)
 

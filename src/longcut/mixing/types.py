@@ -39,7 +39,7 @@ class Pool(Protocol):
     @property
     def attribute(self) -> Tensor | None: ...
     @property
-    def identity(self) -> Tensor:
+    def index(self) -> Tensor | None:
         """Who each sample is; asked only by rules that remember samples."""
         ...
 

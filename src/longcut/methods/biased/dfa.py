@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from longcut.bias import Difficulty
 from longcut.context import Context
-from longcut.data import Batch, Info
+from longcut.data import Batch, Info, require_index
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
 from longcut.methods.shared import DOUBLE_SCALED_MLP, Decay, Scale
@@ -130,7 +130,7 @@ class DFA(Method):
         label, (z_l, z_b) = batch.label, self._features(batch.x)
         intrinsic, biased = self._intrinsic(z_l, z_b), self._biased(z_l, z_b)
         ce, ce_biased = cross_entropy(intrinsic, label), cross_entropy(biased, label)
-        weight = self.difficulty.update(batch.identity, label, ce_biased.detach(), ce.detach())
+        weight = self.difficulty.update(require_index(batch), label, ce_biased.detach(), ce.detach())
         loss = (weight * ce).mean() + self.biased_weight * self._gce(biased, label)
         if self.swapping:
             other = torch.randperm(len(batch), generator=self.generator, device=label.device)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut.bias import Difficulty
-from longcut.data import Batch, Info
+from longcut.data import Batch, Info, require_index
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
 from longcut.methods.shared import Decay, Scale
@@ -26,7 +26,7 @@ def failure_loss(
     """``mean(W * CE(debiased)) + mean(GCE(biased))``; the nets share no parameter, so each gets its own gradient.
 
     Args:
-        batch: with the identity of each sample.
+        batch: with the index of each sample.
         debiased, biased: logits of the two nets ``(n, C)``.
         difficulty: remembers the losses and says the weights W; updated.
         q: of the generalized cross-entropy.
@@ -36,7 +36,7 @@ def failure_loss(
         The loss, and the weights ``(n,)``.
     """
     ce_biased, ce = cross_entropy(biased, batch.label), cross_entropy(debiased, batch.label)
-    weight = difficulty.update(batch.identity, batch.label, ce_biased.detach(), ce.detach())
+    weight = difficulty.update(require_index(batch), batch.label, ce_biased.detach(), ce.detach())
     return (weight * ce).mean() + gce(biased, batch.label, q, scale=scale).mean(), weight
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from longcut import mixing
-from longcut.data import Batch, Dataset, Info, upweight
+from longcut.data import Batch, Dataset, Info, require_index, upweight
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.identified.base import ErrorSet
 from longcut.methods.mixing.base import MixingMethod
@@ -139,6 +139,6 @@ class JM1(MixingMethod, ErrorSet):
     def draw(self, pool: Batch, level: int) -> mixing.Partners:
         """Partners come from the whole training set; the law speaks of the error's share, whoever is the anchor."""
         drawn = self.mix.draw(pool, self.context.data, self.generator)
-        swap = drawn.found & ~self.chosen[pool.identity] & (self.identify != "none")
+        swap = drawn.found & ~self.chosen[require_index(pool)] & (self.identify != "none")
         share = torch.where(swap, 1 - drawn.share, drawn.share)
         return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator), share=share)

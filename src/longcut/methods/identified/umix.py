@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut import mixing
-from longcut.data import Batch, Dataset, Info
+from longcut.data import Batch, Dataset, Info, require_index
 from longcut.errors import UserError
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.identified.base import TwoPhase
@@ -140,7 +140,7 @@ class UMIX(MixingMethod, TwoPhase):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted two-term loss of a mixed batch, or the weighted loss of one that is not."""
-        weight = self.weight[batch.identity]
+        weight = self.weight[require_index(batch)]
         if not mixing.coin(self.generator, self.sigma):
             return (weight * self.per_sample_loss(self(batch.x), batch.label)).mean(), {}
         mixed, partners, level = self.mixture(batch)

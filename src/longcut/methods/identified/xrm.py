@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longcut.data import Batch, Dataset, Info
+from longcut.data import Batch, Dataset, Info, require_index
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
 from longcut.methods.identified.pseudo import Inferred, class_balanced, cross_mistakes, flip_probability
@@ -47,10 +47,10 @@ class Twins(Method):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Class-balanced cross-entropy with the labels as they are now."""
-        first, label = self.first[batch.identity, None], self.label[batch.identity]
+        first, label = self.first[require_index(batch), None], self.label[require_index(batch)]
         one, other = self.net(batch.x), self.other(batch.x)
         loss = class_balanced(cross_entropy(torch.where(first, one, other), label), label, self.info.n_classes)
-        self.flip(batch.identity, torch.where(first, other, one).detach())
+        self.flip(require_index(batch), torch.where(first, other, one).detach())
         return loss, {}
 
     def flip(self, index: Tensor, held_out: Tensor) -> None:

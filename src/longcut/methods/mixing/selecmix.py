@@ -19,7 +19,7 @@ from torch import Tensor
 
 from longcut import mixing
 from longcut.context import Context
-from longcut.data import Batch, Dataset, Info, subsample
+from longcut.data import Batch, Dataset, Info, require_index, subsample
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, beside, optimizer, require_attribute
@@ -209,7 +209,7 @@ class SelecMix(MixingMethod):
             return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator))
         if not self.by_attribute:
             with torch.no_grad():
-                self.bias.remember(pool.identity, self.bias.embed(pool.x))
+                self.bias.remember(require_index(pool), self.bias.embed(pool.x))
         return self.mixes[mode].draw(pool, pool, self.generator)
 
     def on_pool(self, pool: Batch) -> Batch:
