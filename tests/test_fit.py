@@ -14,6 +14,8 @@ from torch import nn
 
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
+from longcut.evaluate import METRICS
+from longcut.evaluate.table import made
 from longcut.fit import Epoch, Training, fit, parse_selection, rule_in_words, steps_per_epoch
 from longcut.methods import build
 from longcut.methods.base import Method
@@ -418,19 +420,38 @@ def test_the_history_holds_means_over_the_steps():
     assert row["seconds"] > 0
 
 
-def test_a_regression_selects_the_lowest_error():
-    class Constant(Scripted):
-        def on_epoch(self, epoch, epochs):
-            self.net.get_buffer("reach")[0] = (3.0, 1.0, 2.0)[epoch]
+class Constant(Scripted):
+    def on_epoch(self, epoch, epochs):
+        self.net.get_buffer("reach")[0] = (3.0, 1.0, 2.0)[epoch]
 
-    class Level(Staged):
-        def forward(self, x):
-            return self.get_buffer("reach")[:1].expand(len(x), 1) + 0 * self.dummy
 
+class Level(Staged):
+    def forward(self, x):
+        return self.get_buffer("reach")[:1].expand(len(x), 1) + 0 * self.dummy
+
+
+def leveled(select: str):
     data = Dataset.of(torch.zeros(4, 1), torch.zeros(4))
-    fitted = fit(Constant(Level, data.info), Splits(data, data, data), Training(epochs=3), select="best:average")
+    return fit(Constant(Level, data.info), Splits(data, data, data), Training(epochs=3), select=select)
+
+
+def test_a_regression_selects_the_lowest_error():
+    fitted = leveled("best:average")
     assert fitted.epoch == 2
     assert [row["valid"]["average"] for row in fitted.history] == pytest.approx([9.0, 1.0, 4.0])
+
+
+def test_selection_by_a_metric_that_somebody_added(monkeypatch: pytest.MonkeyPatch):
+    def height(outputs, data):
+        return outputs.mean() if outputs.any() else math.nan
+
+    monkeypatch.setattr(METRICS, "added", {"height": ("a file", made("height", height))})
+    fitted = leveled("best:height")
+    assert fitted.epoch == 1, "the highest, though it is a regression"
+    assert [row["test"]["height"] for row in fitted.history] == pytest.approx([3.0, 1.0, 2.0])
+    height.lower = True  # type: ignore[reportFunctionMemberAccess]
+    monkeypatch.setattr(METRICS, "added", {"height": ("a file", made("height", height))})
+    assert leveled("best:height").epoch == 2
 
 
 def test_selection_rules_are_read():
