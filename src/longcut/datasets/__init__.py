@@ -85,10 +85,12 @@ _KNOWN = {
         {"epochs": 100, "batch": 64, "pool": 4, "lr": 0.002, "net": "mlp:hidden=100-100-16"},
     ),
     "corrupted-cifar10": Entry("longcut.datasets.corrupted_cifar10:corrupted_cifar10", _CIFAR_TRAINING, _CIFAR_OPTIONS),
-    "corrupted-cifar10-png": Entry("longcut.datasets.archives:corrupted_cifar10_png", _CIFAR_TRAINING, _CIFAR_OPTIONS),
-    "bffhq": Entry("longcut.datasets.archives:bffhq", _PHOTO_TRAINING),
-    "bar": Entry("longcut.datasets.archives:bar", _PHOTO_TRAINING),
-    "dogs-and-cats": Entry("longcut.datasets.archives:dogs_and_cats", _PHOTO_TRAINING),
+    "corrupted-cifar10-png": Entry(
+        "longcut.datasets.corrupted_cifar10:corrupted_cifar10_png", _CIFAR_TRAINING, _CIFAR_OPTIONS
+    ),
+    "bffhq": Entry("longcut.datasets.bffhq:bffhq", _PHOTO_TRAINING),
+    "bar": Entry("longcut.datasets.bar:bar", _PHOTO_TRAINING),
+    "dogs-and-cats": Entry("longcut.datasets.dogs_and_cats:dogs_and_cats", _PHOTO_TRAINING),
     "waterbirds": Entry("longcut.datasets.waterbirds:waterbirds", _GROUPS_TRAINING),
     "celeba": Entry("longcut.datasets.celeba:celeba", _GROUPS_TRAINING),
     "multinli": Entry("longcut.datasets.multinli:multinli", _TEXT_TRAINING),
