@@ -151,7 +151,7 @@ def spec_of(name: str, options: Mapping[str, Any]) -> str:
 
 
 def resolve(data: str, **columns: Any) -> str:
-    """What somebody types as their data, as a spec: a spec, or a path, and columns by flags.
+    """What somebody types as their data, a spec or a path with flags for its columns, as one spec.
 
     Args:
         data: a spec; a folder of images; a ``.csv``, ``.tsv`` or ``.parquet`` table; an ``.npz`` or ``.safetensors``
@@ -186,7 +186,7 @@ def _read(data: str) -> tuple[str, dict[str, str]]:
 
 
 def _cut(data: str) -> tuple[str, str]:
-    """A path, and the options that follow it; what looks like options may be a part of the path, if that is there."""
+    """A path, and the options that follow it. A file whose name looks like options goes first, if there is one."""
     ends = [*(colon.start() for colon in re.finditer(r":(?=\w+=)", data)), len(data)]
     end = max((end for end in ends if os.path.exists(data[:end])), default=ends[0])
     return data[:end], data[end + 1 :]
@@ -203,7 +203,7 @@ def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
 
 
 def _kind(path: Path, typed: str) -> str:
-    """The data set that reads what lies there."""
+    """The name of the data set that reads the file or folder at a path."""
     if typed and path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
         return "hub" if any((path / name).exists() for name in saved) else "folder"
@@ -227,7 +227,7 @@ def _kind(path: Path, typed: str) -> str:
 
 
 def title_of(spec: str) -> str:
-    """What people call the data of a spec: the path of their own, else the spec itself.
+    """What people call the data of a spec: the path of their own data, else the spec itself.
 
     >>> title_of("table:path=birds/metadata.csv,label=y"), title_of("colored-digits:ratio=0.02")
     ('birds/metadata.csv', 'colored-digits:ratio=0.02')

@@ -181,7 +181,7 @@ def _corrupted(
 ) -> Tensor:
     """The images of these numbers with these corruptions, from the cache: ``(n, 3, 32, 32)``.
 
-    They are mapped, copy on write: what is written to them stays in this process.
+    They are memory-mapped; a change to them stays in this process and does not reach the cache.
     """
 
     def fill(folder: Path) -> None:
@@ -230,7 +230,7 @@ def read_batches(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         images ``(60000, 3, 32, 32)``; labels ``(6, 10000)``, one row for each batch.
 
     Raises:
-        UserError: when a file is missing, has not the published md5 checksum, or holds what is no batch.
+        UserError: when a file is missing, does not have the published md5 checksum, or holds no batch.
     """
     images, labels = zip(*(_batch(folder / name) for name in CHECKSUMS), strict=True)
     return np.concatenate(images), np.stack(labels)
@@ -258,7 +258,7 @@ def _batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Of arrays and what Python has literals for; whatever else a pickle asks for is refused, and so not called."""
+    """Reads arrays and plain Python values; everything else that a pickle asks for is refused before it is called."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module.startswith("numpy."):

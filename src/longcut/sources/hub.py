@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by name, or from a folder here."""
+"""Data sets of the Hugging Face hub, by name or from a local folder."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _load(name: str, config: str | None) -> dict[str, Any]:
 
 
 def _frame(rows: Any, names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The rows of a split, with class names for class ids; no class is −1 there, and missing here."""
+    """The rows of a split, with class names for class ids; the hub writes −1 for no class, which is missing here."""
     frame = rows.to_pandas()
     for column, known in names.items():
         frame[column] = frame[column].map(dict(enumerate(known)))
@@ -132,7 +132,7 @@ def _frame(rows: Any, names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
 
 
 def _export(parts: Sequence[Any], image: str) -> tuple[Path, list[str]]:
-    """Images as files of the cache, written once: their folder, and the path of each."""
+    """Writes images to the cache, once; returns their folder and the path of each."""
     from datasets import Image
 
     tables = [Path(file["filename"]) for part in parts for file in part.cache_files]

@@ -76,8 +76,8 @@ def decode(
 ) -> Images:
     """Images as 8-bit RGB, decoded the first time and read from the cache from then on.
 
-    Images are turned upright as their EXIF block says, transparent parts become white. Not readable are files that are
-    no image or a broken one, of more than 8 bits per channel, in CMYK, or of more than 64 million pixels.
+    Images are turned upright as their EXIF block says, transparent parts become white. A file cannot be read if it
+    is no image or a broken one, has more than 8 bits per channel, is in CMYK, or has more than 64 million pixels.
 
     Args:
         paths: files below ``root``, relative to it.
@@ -219,7 +219,7 @@ def _mixed(root: Path, one: tuple[str, tuple[float, ...]], other: tuple[str, tup
 
 
 class _Read(NamedTuple):
-    """One file: its pixels ``(3, H, W)`` and facts, or the trouble with it. Neither: it has another size."""
+    """One file: its pixels ``(3, H, W)`` and facts, or the trouble with it; neither where it has another size."""
 
     pixels: NDArray[np.uint8] | None
     facts: tuple[float, ...]
