@@ -69,10 +69,10 @@ def civilcomments(
     * ``coarse`` (SubpopBench): all comments train, the attribute being whether none of the eight is mentioned;
       validation and test are those of ``fine``.
 
-    The test sets of the last two variants and of ``wilds-16`` have the same worst group, but not the same average. A
-    comment is toxic, and an identity mentioned, where at least half of the raters say so. Source: Borkan et al. 2019, "Nuanced
-    Metrics for Measuring Unintended Bias"; Koh et al. 2021, "WILDS: A Benchmark of in-the-Wild Distribution Shifts";
-    Yang et al. 2023, "Change is Hard".
+    The test sets of the last two variants and of ``wilds-16`` have the same worst group, but not the same average.
+    A comment is toxic, and an identity mentioned, where at least half of the raters say so. Source: Borkan et al.
+    2019, "Nuanced Metrics for Measuring Unintended Bias"; Koh et al. 2021, "WILDS: A Benchmark of in-the-Wild
+    Distribution Shifts"; Yang et al. 2023, "Change is Hard".
 
     Args:
         variant: which benchmark.
