@@ -140,7 +140,7 @@ def test_data_sets_that_differ_in_one_number_have_a_panel_above(tmp_path: Path):
     check_self_contained(found)
     head, _, rest = found.text.partition("colored-digits over ratio")
     assert "ERM follows" not in head
-    assert "share of training images whose colour contradicts the label" in rest
+    assert "share of training images that contradict the shortcut" in rest
     assert "ERM LfF" in rest
     labels = labels_of(found)
     assert (

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from longcut.analyses import tsne
-from longcut.datasets.colored_mnist import COLORS
+from longcut.datasets.planted import COLORS
 from longcut.evaluate import METRICS
 
 if TYPE_CHECKING:
