@@ -11,6 +11,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from longcut.audit import learned as module
+from longcut.audit.association import folds_of
 from longcut.audit.base import View
 from longcut.audit.learned import (
     DRAWS,
@@ -257,18 +258,6 @@ def test_power_grows_with_the_excess(monkeypatch):
 # --- cross-fitting ----------------------------------------------------------------------------------------------------
 
 
-def test_folds_spread_every_class_evenly():
-    label = np.repeat([0, 1, 2], [4, 41, 102])
-    fold = module._folds(label, 4, RNG(0))
-    for value in range(3):
-        sizes = np.bincount(fold[label == value], minlength=4)
-        assert sizes.max() - sizes.min() <= 1
-    assert np.array_equal(fold, module._folds(label, 4, RNG(0)))
-    assert not np.array_equal(fold, module._folds(label, 4, RNG(1)))
-    rests = {tuple(np.bincount(module._folds(np.zeros(5, np.int64), 4, RNG(seed)))) for seed in range(30)}
-    assert len(rests) == 4  # what is left over goes to any part, not always the first
-
-
 class Memory(Method):
     """Says class 1 of exactly the samples that it was trained on; ``x`` is the index."""
 
@@ -308,7 +297,7 @@ def numbered(label: np.ndarray, stored: int = 0) -> View:
 def test_no_sample_is_judged_by_a_model_that_saw_it(n, training_sets):
     shown = numbered(RNG(2).permutation(np.arange(n) < 0.8 * n) * 1, 150)
     assert np.array_equal(shown.data.x[shown.data.index, 0], shown.data.index)
-    fold = module._folds(shown.label, 4, RNG(0))
+    fold = folds_of(shown.label, 4, RNG(0))
     told: list[tuple[float, int]] = []
     counter = module._Counter(lambda done, total: told.append((done, total)), 4)
     updates, said = module._crossfit(shown, fold, Memory, "mlp", counter)

@@ -7,6 +7,7 @@ guessed right, which is one over the number of classes for whoever knows nothing
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
@@ -199,15 +200,22 @@ def _p_values(observed: Floats, largest: Floats) -> Floats:
 def folds_of(label: Ids, folds: int, rng: np.random.Generator) -> Ids:
     """The part 0…folds−1 of each sample ``(n,)``, drawn at random with the classes in proportion.
 
+    Args:
+        label: class ids ``(n,)``; at least one class has two samples.
+        folds: number of parts, at most; where no class has so many samples, there are fewer.
+        rng: draws the parts.
+
     >>> folds_of(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0)).reshape(2, 2).sum(1).tolist()
     [1, 1]
     """
+    from sklearn.model_selection import StratifiedKFold
+
+    cut = StratifiedKFold(min(folds, int(np.bincount(label).max())), shuffle=True, random_state=int(rng.integers(2**31)))
     fold = np.zeros(len(label), np.int64)
-    start = 0  # where the last class ended, so that small classes do not all fill the first parts
-    for value in np.unique(label):
-        rows = rng.permutation(np.flatnonzero(label == value))
-        fold[rows] = (start + np.arange(len(rows))) % folds
-        start += len(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class that is smaller than the number of parts is in some of them
+        for part, (_, held) in enumerate(cut.split(label, label)):
+            fold[held] = part
     return fold
 
 
@@ -244,13 +252,13 @@ def balanced_accuracies(guesses: NDArray[np.integer], label: Ids) -> Floats:
     return np.stack([(guesses[:, label == value] == value).mean(1) for value in np.unique(label)]).mean(0)
 
 
-def resampled_accuracy(right: NDArray[np.bool_], label: Ids, rng: np.random.Generator, draws: int = 400) -> Floats:
+def resampled_accuracy(correct: NDArray[np.bool_], label: Ids, rng: np.random.Generator, draws: int = 400) -> Floats:
     """Balanced accuracy in bootstrap samples, drawn within each class ``(draws,)``.
 
     How many of a class's redrawn samples are right is binomial, so nothing else needs to be drawn.
     """
     count = np.bincount(label)
-    share = np.bincount(label, right)[count > 0] / count[count > 0]
+    share = np.bincount(label, correct)[count > 0] / count[count > 0]
     return (rng.binomial(count[count > 0], share, (draws, len(share))) / count[count > 0]).mean(1)
 
 

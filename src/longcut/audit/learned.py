@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longcut import nets
-from longcut.audit.association import balanced_accuracies
+from longcut.audit.association import balanced_accuracies, folds_of
 from longcut.audit.base import Finding, View
 from longcut.bias import ContrastiveBias
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
@@ -331,7 +331,7 @@ def _easy(
             f"class '{name}' has {counts.min()} samples, too few to be cut into {folds} parts; "
             "add samples or leave the class out."
         )
-    fold = _folds(view.label, folds, view.random(1))
+    fold = folds_of(view.label, folds, view.random(1))
     updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter)
     hit = balanced_accuracies(seen[:, :, 0].argmax(2), view.label)
     chance = 1 / len(view.classes)
@@ -401,15 +401,6 @@ def _training(model: Method, n: int, n_train: int) -> Training:
 def _marks(epochs: int, points: int = POINTS) -> list[int]:
     """About so many epochs, close together at first, and the last one."""
     return sorted({*(round(mark) for mark in np.geomspace(1, epochs, points)), epochs})
-
-
-def _folds(label: NDArray[np.int64], folds: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """A part for every sample, each class spread evenly over the parts."""
-    fold = np.empty(len(label), np.int64)
-    for value in np.unique(label):
-        rows = draw.permutation(np.flatnonzero(label == value))
-        fold[rows] = (np.arange(len(rows)) + draw.integers(folds)) % folds
-    return fold
 
 
 @torch.no_grad()
