@@ -210,10 +210,11 @@ def folds_of(label: Ids, folds: int, rng: np.random.Generator) -> Ids:
     """
     from sklearn.model_selection import StratifiedKFold
 
-    cut = StratifiedKFold(min(folds, int(np.bincount(label).max())), shuffle=True, random_state=int(rng.integers(2**31)))
+    parts = min(folds, int(np.bincount(label).max()))
+    cut = StratifiedKFold(parts, shuffle=True, random_state=int(rng.integers(2**31)))
     fold = np.zeros(len(label), np.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class that is smaller than the number of parts is in some of them
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer samples than parts is in some of them only
         for part, (_, held) in enumerate(cut.split(label, label)):
             fold[held] = part
     return fold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from longcut.audit.columns import values_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from longcut.audit.judged import Judged
+
 __all__ = ["cues"]
 
 PURPOSE = 12
@@ -38,7 +41,7 @@ LITTLE = 0.1  # of the way from chance to certainty: where no more than that can
 Matrix = NDArray[np.float64]
 
 
-def cues(view: View, ceiling: float | None = None) -> Finding | None:
+def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """Guess the label from one trivial statistic at a time, in samples that were not learned from.
 
     Images: colours, brightness, contrast, sharpness, border, and what is known about the files. Text: length,
@@ -49,7 +52,8 @@ def cues(view: View, ceiling: float | None = None) -> Finding | None:
 
     Args:
         view: what is audited.
-        ceiling: balanced accuracy of an ordinary model in samples that it did not learn from; 1 if unknown.
+        judged: says how well an ordinary model guesses samples that it did not learn from.
+        shortcuts: not looked at.
 
     Returns:
         The statistic is the skill of the strongest cue, the baseline its mean when the labels are permuted. None when
@@ -76,8 +80,7 @@ def cues(view: View, ceiling: float | None = None) -> Finding | None:
     guesses = np.stack(list(guessed.values()))
     accuracy, chance = balanced_accuracies(guesses, label), 1 / len(np.unique(label))
     p_values, permuted, strongest_permuted = held_out_test(guesses, label, fold, rng)
-    learnable = max(1.0 if ceiling is None else ceiling, accuracy.max())
-    room = max(learnable - chance, LITTLE * (1 - chance))
+    room = max(max(judged.ceiling, accuracy.max()) - chance, LITTLE * (1 - chance))
     skill = (accuracy - chance) / room
     order = np.lexsort((-skill, p_values > view.level))  # what chance explains comes last
     best, names = order[0], list(guessed)
@@ -103,18 +106,15 @@ def cues(view: View, ceiling: float | None = None) -> Finding | None:
         interval=(float(low), float(high)),
         p_value=float(p_values[best]),
         verdict=verdict,
-        sentence=_sentence(table, verdict, chance, ceiling, view.level),
+        sentence=_sentence(table, verdict, chance, judged.ceiling, view.level),
         table=table,
     )
 
 
-def _sentence(
-    table: tuple[dict[str, Any], ...], verdict: str, chance: float, ceiling: float | None, level: float
-) -> str:
+def _sentence(table: tuple[dict[str, Any], ...], verdict: str, chance: float, ceiling: float, level: float) -> str:
     row = table[0]
-    learned = "" if ceiling is None else f" and {ceiling:.0%} by an ordinary model"
     told = f"'{row['cue']}' alone guesses {row['balanced_accuracy']:.0%} right (balanced over the classes)"
-    compared = f"{told}, against {chance:.0%} by chance{learned}"
+    compared = f"{told}, against {chance:.0%} by chance and {ceiling:.0%} by an ordinary model"
     if verdict == "alarm":
         return (
             f"A trivial cue goes most of the way to the label: {compared}. Is that what the model is meant to look at?"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
-from longcut.audit.learned import Judged
+from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits
@@ -252,7 +252,7 @@ class _Gallery:
     def _nearest(self, row: int, among: NDArray[np.bool_], *, away: bool = False) -> int | None:
         """The typical sample that the biased model finds most like ``row``, or least like it."""
         profile = self.audit.judged.profile
-        rows = np.flatnonzero(among & ~self.audit.judged.wrong)
+        rows = np.flatnonzero(among & ~self.audit.judged.contradicts)
         if not len(rows):
             return None
         distance = np.linalg.norm(profile[rows] - profile[row], axis=1)
