@@ -13,7 +13,7 @@ import pandas as pd
 from longcut.analyses import curve, partner_share, varied
 from longcut.datasets import DATASETS
 from longcut.methods import METHODS
-from longcut.report import figures, tables
+from longcut.report import embed, figures, tables
 from longcut.report.figures import Style, number
 from longcut.spec import options_of
 
@@ -85,9 +85,9 @@ def partners(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> di
     picture = figures.curve(lines, looks, "Conflicting partners", chance=chance, guide="in the training data")
     alt = f"Share of the chosen partners that contradict the shortcut, over the epochs; it ends with {ends}."
     return {
-        "svg": figures.svg(picture, alt, next(ids)),
+        "svg": embed.svg(picture, alt, next(ids)),
         "base": number(chance) if base else "",
-        "legend": figures.legend(list(lines), [looks[name] for name in lines], ids, line=True),
+        "legend": embed.legend(list(lines), [looks[name] for name in lines], ids, line=True),
     }
 
 
@@ -133,14 +133,14 @@ def _sweep(
             for name, (at, means, _) in lines.items()
         )
         alt = f"{title} on the test set over {over}: {said}."
-        pictures.append(figures.svg(figures.sweep(lines, looks, title, percent=percent, unit=over), alt, next(ids)))
+        pictures.append(embed.svg(figures.sweep(lines, looks, title, percent=percent, unit=over), alt, next(ids)))
     return {
         "over": over,
         "about": about,
         "percent": percent,
         "pictures": pictures,
         "several": bool((table["runs"] > 1).any()),
-        "legend": figures.legend(names, [looks[name] for name in names], ids, line=True),
+        "legend": embed.legend(names, [looks[name] for name in names], ids, line=True),
     }
 
 

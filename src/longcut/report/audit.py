@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from markupsafe import Markup, escape
 
 from longcut.datasets import title_of
-from longcut.report import figures
+from longcut.report import embed, figures
 from longcut.report.figures import Style
 from longcut.report.study import name_of
 
@@ -278,8 +278,8 @@ def _curves(curves: Mapping[str, Any], ids: Iterator[str]) -> dict[str, Any] | N
     ends = ", ".join(f"{name} {figures.number(values[0][-1])} %" for name, (_, values) in lines.items())
     guess = "" if chance is None else f"; chance is {figures.number(chance)} %"
     alt = f"Accuracy of an ordinary model on held-out samples; it ends with {ends}{guess}."
-    legend = figures.legend(list(LOOKS), list(LOOKS.values()), ids, line=True)
-    return {"svg": figures.svg(figure, alt, next(ids)), "legend": legend}
+    legend = embed.legend(list(LOOKS), list(LOOKS.values()), ids, line=True)
+    return {"svg": embed.svg(figure, alt, next(ids)), "legend": legend}
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def _sample(sample: Mapping[str, Any], tensors: Mapping[str, Tensor], attribute:
         "kind": kind,
         "doubt": doubt,
         "notes": [said, f"score {score}" if kind and score else "", doubt, name if text is not None else ""],
-        "uri": None if pictures is None or row is None else figures.uri(pictures[row].numpy(), PIXELS),
+        "uri": None if pictures is None or row is None else embed.uri(pictures[row].numpy(), PIXELS),
         "alt": f"{name}: {label}" + (f", looks like {looks_like}" if looks_like not in ("", label) else ""),
         "text": None if text is None else marked(_excerpt(text, marks), marks),
         "cells": sample.get("cells") or [],
@@ -428,7 +428,7 @@ def _map(record: Mapping[str, Any], tensors: Mapping[str, Tensor], ids: Iterator
         looks = figures.looks_of(called, named=tensor == "map_attribute")
         picture = figures.points(place, column.tolist(), looks, ringed)
         alt = f"Map of {len(place)} samples as the biased model sees them, coloured by {title}."
-        legend = figures.legend(called, looks, ids, line=False)
-        views.append({"title": title, "svg": figures.svg(picture, alt, next(ids)), "legend": legend})
+        legend = embed.legend(called, looks, ids, line=False)
+        views.append({"title": title, "svg": embed.svg(picture, alt, next(ids)), "legend": legend})
     folded = tensors["map_embedding"].shape[1] > 2
     return {"views": views, "ringed": ringed is not None and bool(ringed.any()), "folded": folded}

@@ -21,7 +21,7 @@ from longcut.datasets import title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.methods import METHODS
-from longcut.report import analyses, figures, tables
+from longcut.report import analyses, embed, figures, tables
 from longcut.report.audit import Audit, section
 from longcut.report.figures import Style, metric_title, number
 from longcut.report.study import Contender, Study, differences, gallery, name_of
@@ -80,7 +80,7 @@ def _section(study: Study, looks: Mapping[str, Style], ids: Iterator[str], shari
         "notes": study.notes,
         "percent": study.percent,
         "cue": study.cue or "shortcut",
-        "legend": figures.legend(names, [looks[name] for name in names], ids, line=True),
+        "legend": embed.legend(names, [looks[name] for name in names], ids, line=True),
         "bars": [_bars(study, metric, looks, ids) for metric in study.metrics(SHOWN)],
         "columns": columns,
         "rows": [tables.method(c, columns, looks[c.name].color, study.percent) for c in study.contenders],
@@ -120,7 +120,7 @@ def _bars(study: Study, metric: str, looks: Mapping[str, Style], ids: Iterator[s
     intervals = {contender.name: contender.interval_of_mean(metric) for contender in study.contenders}
     unit = " %" if study.percent else ""
     means = ", ".join(f"{c.name} {number(c.mean(metric), study.percent)}{unit}" for c in study.contenders)
-    return figures.svg(
+    return embed.svg(
         figures.accuracy({metric: values}, looks, intervals={metric: intervals}, percent=study.percent),
         f"{metric_title(metric)} on the test set, mean over seeds: {means}.",
         next(ids),
@@ -139,7 +139,7 @@ def _curves(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> Ite
             )
             title = metric_title(metric)
             figure = figures.curve(lines, looks, title, percent=study.percent)
-            yield figures.svg(figure, f"{title} on the test set over the epochs; it ends with {ends}.", next(ids))
+            yield embed.svg(figure, f"{title} on the test set over the epochs; it ends with {ends}.", next(ids))
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _samples(study: Study, n: int) -> dict[str, list[dict[str, Any]]]:
         label, attribute = words(tensors, "sample", i)
         row = found["contradict" if tensors["sample_conflicting"][i] else "agree"]
         if len(row) < n:
-            row.append({"uri": figures.uri(image.numpy()), "label": label, "attribute": attribute})
+            row.append({"uri": embed.uri(image.numpy()), "label": label, "attribute": attribute})
     return found
 
 
@@ -202,7 +202,7 @@ def _pair(tensors: Mapping[str, Tensor], words: _Words, i: int) -> dict[str, Any
     pair: dict[str, Any] = {"share": 100 * float(tensors["pair_share"][i])}
     for part in ("anchor", "partner", "mixed"):
         label, attribute = words(tensors, f"pair_{part}", i)
-        uri = figures.uri(tensors[f"pair_{part}_x"][i].numpy())
+        uri = embed.uri(tensors[f"pair_{part}_x"][i].numpy())
         pair[part] = {"uri": uri, "label": label, "attribute": attribute}
     return pair
 
@@ -237,9 +237,9 @@ def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, 
             called = [name_of(names, i) for i in range(int(column.max()) + 1)]
             looks = figures.looks_of(called, named=what == "attribute")
             alt = f"Map of {len(place)} training samples as the bias model of {contender.name} sees them, by {what}."
-            picture = figures.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))
+            picture = embed.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))
             title = study.cue or what if what == "attribute" else what
-            views.append({"title": title, "svg": picture, "legend": figures.legend(called, looks, ids, line=False)})
+            views.append({"title": title, "svg": picture, "legend": embed.legend(called, looks, ids, line=False)})
         yield {"name": contender.name, "views": views, "ringed": bool(ringed.any())}
 
 
