@@ -86,7 +86,7 @@ def residuals(table: NDArray[np.integer]) -> Floats:
 
 
 def resampled_v(table: NDArray[np.integer], rng: np.random.Generator, draws: int = 400) -> Floats:
-    """Cramér's V of tables drawn anew ``(draws,)``: what the quantiles of its interval are taken of.
+    """Cramér's V of tables that are drawn anew ``(draws,)``; their quantiles are the ends of its interval.
 
     A table of few counts exceeds independence by chance, and one drawn from it does so twice. So the tables are drawn
     from a mixture of this one and independence whose own V is the bias-corrected one.
@@ -191,7 +191,7 @@ def max_permutation_of_cells(
 
 
 def _p_values(observed: Floats, largest: Floats) -> Floats:
-    """Share of draws whose largest statistic reaches the observed one, which counts as a draw itself."""
+    """Share of draws whose largest statistic reaches the observed one, which counts as one of the draws."""
     slack = 1e-6 * np.maximum(np.abs(observed), 1)  # equal up to rounding is equal
     below = np.searchsorted(np.sort(largest), observed - slack)
     return (1 + len(largest) - below) / (1 + len(largest))
@@ -256,7 +256,7 @@ def balanced_accuracies(guesses: NDArray[np.integer], label: Ids) -> Floats:
 def resampled_accuracy(correct: NDArray[np.bool_], label: Ids, rng: np.random.Generator, draws: int = 400) -> Floats:
     """Balanced accuracy in bootstrap samples, drawn within each class ``(draws,)``.
 
-    How many of a class's redrawn samples are right is binomial, so nothing else needs to be drawn.
+    The number of correct guesses among a class's redrawn samples is binomial, so only that number is drawn.
     """
     count = np.bincount(label)
     share = np.bincount(label, correct)[count > 0] / count[count > 0]
@@ -315,9 +315,9 @@ def wilson(hits: Any, n: Any, confidence: float = 0.95) -> tuple[Any, Any]:
 
 
 def verdict_of(p_value: float, level: float, low: float) -> Verdict:
-    """Alarm for what is no chance and goes more than half of the way to what can be learned, even at its lower end.
+    """Alarm for what chance does not explain and goes half of the way to what can be learned, even at its lower end.
 
-    What is no chance but weaker is a notice: that something says something about the label is not yet a shortcut.
+    What chance does not explain but is weaker gets a notice: to say something about the label is no shortcut yet.
 
     >>> verdict_of(0.001, 0.05, low=0.7), verdict_of(0.001, 0.05, low=0.2), verdict_of(0.3, 0.05, low=0.7)
     ('alarm', 'notice', 'clear')

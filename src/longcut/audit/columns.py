@@ -163,7 +163,7 @@ def values_of(column: pd.Series) -> Values | str:
 
 
 def _tenths(numbers: NDArray[np.float64]) -> Values:
-    """Numbers as ids of up to ten ranges with about as many numbers each, which hold their upper end."""
+    """Numbers as ids of at most ten ranges of about the same size; a range includes its upper end."""
     missing = np.isnan(numbers)
     known = np.sort(numbers[~missing])
     ends = np.unique(np.quantile(known, np.arange(1, 10) / 10, method="lower"))

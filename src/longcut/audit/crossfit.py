@@ -60,7 +60,7 @@ class EasyCue(Method):
 
 
 def judge(view: View, net: str, progress: Callable[[float, int], None] | None = None, folds: int = FOLDS) -> Judged:
-    """Train the three models on all folds but one, have them judge that one, in turn.
+    """For each fold in turn, train the three models on the others and let them judge it.
 
     Every class weighs the same in training, so that a rare class is not taken for a contradiction.
 
@@ -103,7 +103,7 @@ def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDAr
 
 
 def see(view: View, data: Dataset, updates: int) -> Judged:
-    """Other samples, judged by a biased model that was trained on all audited ones for about ``updates`` updates."""
+    """Judge other samples by a biased model that is trained on all audited ones for about ``updates`` updates."""
     train = balance(view.data, "class", generator(view.seed, 97, 31))
     model = build(EasyCue, train.info, net="tiny", seed=view.seed * 1009 + 97)
     training = _training(model, len(train), len(train))
@@ -163,7 +163,7 @@ def _crossfit(
 ) -> tuple[list[int], NDArray[np.float32]]:
     """Updates at points of the learning curve, and what was then said of held-out samples ``(points, n, …)``.
 
-    The end is always one of the points, and the only one when none are asked for. The options are the method's.
+    The last point is the end of training; with ``points=0`` it is the only one. The options are the method's.
     """
     updates: list[int] = []
     answers: list[NDArray[np.float32]] = []
@@ -202,7 +202,7 @@ def _listen(
 
 
 def _training(model: Method, n: int, n_train: int) -> Training:
-    """A fixed number of updates, whatever the size of the data, in batches that let an early stop be seen."""
+    """A fixed number of updates whatever the size of the data, in batches so small that an early stop can be found."""
     easy, kind = isinstance(model, EasyCue), model.info.kind
     size = max(32, min(256 if easy else 64, n // 16))
     epochs = max(4, round((EASY_UPDATES if easy else UPDATES) / math.ceil(n_train / size)))
@@ -218,7 +218,7 @@ def _marks(epochs: int, points: int = POINTS) -> list[int]:
 
 @torch.no_grad()
 def _probabilities(model: Method, train: Dataset, held: Dataset) -> NDArray[np.float32]:
-    """Of the classes, for held-out samples ``(m, C)``."""
+    """Probabilities of the classes, for held-out samples ``(m, C)``."""
     return predict(model, held).softmax(1).numpy()
 
 

@@ -42,13 +42,13 @@ Matrix = NDArray[np.float64]
 
 
 def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
-    """Guess the label from one trivial statistic at a time, in samples that were not learned from.
+    """Guess the label of held-out samples from one trivial statistic at a time.
 
     Images: colours, brightness, contrast, sharpness, border, and what is known about the files. Text: length,
-    punctuation. Tables: each column by itself. Of large data 4,000 samples are drawn, as many as possible of each
-    class. A single number is cut into tenths, and each tenth guesses the class that is typical of it; several numbers
-    are left to a small random forest. Skill is how far a cue's balanced accuracy goes from chance to what can be
-    learned.
+    punctuation. Tables: each column by itself. Of large data, 4,000 samples are drawn, as nearly equal in number for
+    each class as can be. A single number is cut into tenths, and each tenth guesses the class that is typical of it;
+    several numbers are left to a small random forest. Skill is how far a cue's balanced accuracy goes from chance to
+    what can be learned.
 
     Args:
         view: what is audited.
@@ -127,7 +127,7 @@ def _sentence(table: tuple[dict[str, Any], ...], verdict: str, chance: float, ce
 
 
 def _draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """About 4,000 positions, in order, as many of each class as possible, since all classes count the same."""
+    """About 4,000 positions in order, with classes as nearly equal in number as can be, since they count the same."""
     members = [rng.permutation(np.flatnonzero(label == value)) for value in np.unique(label)]
     left, chosen = SAMPLES, []
     for i, rows in enumerate(sorted(members, key=len)):
@@ -137,7 +137,7 @@ def _draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int6
 
 
 def _forest(x: Matrix, label: NDArray[np.int64], fold: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Guesses of a small random forest, each part by one that learned from the others ``(n,)``."""
+    """Guesses of small random forests ``(n,)``; the forest that guesses a part has learned from the others."""
     from sklearn.ensemble import RandomForestClassifier
 
     guesses = np.zeros(len(label), np.int64)

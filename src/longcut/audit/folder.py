@@ -302,7 +302,7 @@ def _sample(audit: Audit, row: int) -> dict[str, Any]:
 
 
 def _content(audit: Audit, row: int, beside: int | None, places: Mapping[str, Places]) -> dict[str, Any]:
-    """The sample's text with the words to mark, or its cells with the odd ones, in the columns of its neighbour."""
+    """The sample's text and the words to mark in it, or some cells and whether they are odd (in another's columns)."""
     source, judged = audit.view.source, audit.judged
     empty: dict[str, Any] = {"text": None, "marks": [], "cells": None}
     if source is None:
@@ -338,7 +338,7 @@ def _odds(judged: Judged, row: int, places: Mapping[str, Places]) -> dict[str, f
 
 
 def _places(column: pd.Series) -> Places:
-    """A number for each value, and how near others must be to be about the same; missing is a place of its own.
+    """A number for each value, and how near two must be to be about the same; missing is a value of its own.
 
     Numbers of many values are ranked from 0 to 1, and a tenth of the samples on either side are about the same.
     """

@@ -1,4 +1,4 @@
-"""What the three models say about each sample, and the gap that tells how a model does against the easy cue."""
+"""What the three models say about each sample, and how much worse a model is where the easy cue misleads."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ SHOWN = 50
 def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """Compare the presence of each word with the label.
 
-    A word goes with the class that it is in most in excess of independence. Its skill is how far the share of that
+    A word goes with the class in which it exceeds independence most. Its skill is how far the share of that
     class among the texts with the word goes from its share among all texts (0) to certainty (1). Where a text has
     several columns, a word in one is not the same as in another.
 

@@ -86,7 +86,7 @@ def command(audit: Audit, page: Page) -> Markup | None:
 
 
 def _verdict(thing: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict's name, by which it gets shape and colour, and its word."""
+    """The verdict's name, which decides its shape and colour, and its word."""
     name = thing.get("verdict")
     name = name if name in VERDICTS else "unknown"
     return {"name": name, "word": VERDICTS[name]}
@@ -226,7 +226,7 @@ def _gauge(finding: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _strongest(findings: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The finding that speaks loudest: the worst verdict, then the farthest from its baseline."""
+    """The strongest finding: the one with the worst verdict, and among those the farthest from its baseline."""
     shown = [finding for finding in findings if finding["gauge"] and finding["gauge"]["baseline"] is not None]
     order = list(VERDICTS)
 

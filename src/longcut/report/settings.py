@@ -81,7 +81,7 @@ def _command(study: Study) -> str:
 
 
 def _again(contender: Contender) -> tuple[str, list[str]] | None:
-    """The method as it is typed, and further flags, that plan these very runs; None when there are none."""
+    """The method and further flags to type that plan exactly these runs; None where nothing does."""
     plans = [run.record["plan"] for run in contender.runs]
     first = plans[0]
     for spec in (first["label"], first["method"]):

@@ -117,7 +117,7 @@ def against(study: Study, page: Page) -> Markup | None:
 
 
 def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[str, Any] | None:
-    """Over the test sets that both were judged on; None where there are none, or what they said was not kept."""
+    """The difference over the test sets that both were judged on; None where there are none that both kept."""
     prints = [{run.record["fingerprint"] for run in side.runs if run.inputs()} for side in (a, b)]
     both = prints[0] & prints[1]
     first, second = ([run for run in side.runs if run.record["fingerprint"] in both] for side in (a, b))
@@ -170,7 +170,7 @@ def _by_group(run: Run) -> dict[tuple[int, int | None], dict[str, Any]]:
 
 
 def _group_cell(found: Sequence[dict[str, Any] | None], percent: bool) -> dict[str, Any]:
-    """One group by the seeds of one method; a seed that lacks the group does not count."""
+    """The value of one group over the seeds of one method; a seed without the group does not count."""
     known = [group for group in found if group and group["value"] is not None]
     if not known:
         return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
@@ -189,7 +189,7 @@ def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bo
 
 
 def confusions(study: Study, page: Page) -> Markup | None:
-    """For the first methods and each group, in percent of the samples of a class, what they were taken for."""
+    """What the samples of each class were taken for, by group, for the first methods; None where nobody kept it."""
     found = list(_confusions(study, max(1, MATRICES // page.studies)))
     return fragment("study", "confusions", study, found) if found else None
 
