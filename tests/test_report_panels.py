@@ -15,7 +15,7 @@ from test_report_audit import make_audit
 
 from longcut import compare, registry, runs
 from longcut.audit import folder
-from longcut.report import figures, write
+from longcut.report import Panel, figures, write
 from longcut.report.base import Page as Shared
 from longcut.report.page import page
 from longcut.report.panels import PANELS
@@ -161,3 +161,9 @@ def test_a_panel_from_another_file_stands_on_the_page(loaded: None, tmp_path: Pa
     assert "Seen <b>birds" in found.text  # plain text is no HTML
     assert found.text.index("Candidate groups") < found.text.index("Seen") < found.text.index("Settings and versions")
     assert found.text.count("All of them 2 studies") == 1
+
+
+def test_a_panel_about_something_else_is_refused():
+    wrong: Any = "run"
+    with pytest.raises(ValueError, match="a panel is about audit or study or studies, not about 'run'"):
+        Panel(wrong, "", lambda subject, page: None)

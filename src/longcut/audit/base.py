@@ -92,7 +92,7 @@ class View:
         return self.data.info.class_names
 
     def random(self, purpose: int) -> np.random.Generator:
-        """A generator of this audit's seed, a different stream for each purpose."""
+        """A generator of this audit's seed, with a stream of its own for each purpose; ours are below 100."""
         return np.random.default_rng([self.seed, purpose])
 
 
@@ -102,8 +102,8 @@ class Check:
 
     Attributes:
         function: the check. It is given the audited samples, what models that did not see a sample say about it, and
-            what the checks that look for a shortcut found, by name (all that ran before it). It returns None when there
-            is nothing to look at.
+            what the checks that look for a shortcut found, by name; those themselves are given nothing of each other.
+            It returns None when there is nothing to look at.
         share: of a check that looks for a shortcut, the share of the level that it may use, above 0 and at most 1; None
             for one that only describes. Those that look for a shortcut run first. Where the shares of all checks sum to
             more than 1, each is divided by their sum, so that the whole audit keeps its level.

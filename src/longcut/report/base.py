@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,6 +32,9 @@ class Page:
     ids: Iterator[str] = field(default_factory=lambda: (f"f{i}" for i in count()))
 
 
+About = Literal["audit", "study", "studies"]
+
+
 @dataclass(frozen=True)
 class Panel:
     """A row of the table of panels.
@@ -44,9 +47,16 @@ class Panel:
         function: from what it is about, and the page, to HTML; None where it has nothing to say. Text that is no
             ``markupsafe.Markup`` is escaped.
         order: panels with smaller numbers stand higher; ours go from 0 to 1000, the settings being at 900.
+
+    Raises:
+        ValueError: when it is about something else.
     """
 
-    about: Literal["audit", "study", "studies"]
+    about: About
     title: str
     function: Callable[[Any, Page], Markup | str | None]
     order: float = 800
+
+    def __post_init__(self) -> None:
+        if self.about not in get_args(About):
+            raise ValueError(f"a panel is about {' or '.join(get_args(About))}, not about '{self.about}'")

@@ -43,10 +43,12 @@ def _bars(study: Study, metric: str, page: Page) -> Markup:
 
 def training(study: Study, page: Page) -> Markup | None:
     """Test metrics over the epochs; None where no method was watched more than once."""
+    drawn = list(_curves(study, page))
+    if not drawn:
+        return None
     names = [contender.name for contender in study.contenders]
     legend = embed.legend(names, [page.looks[name] for name in names], page.ids, line=True)
-    drawn = list(_curves(study, page))
-    return fragment("study", "training", study, drawn, legend) if drawn else None
+    return fragment("study", "training", study, drawn, legend)
 
 
 def _curves(study: Study, page: Page) -> Iterator[Markup]:
