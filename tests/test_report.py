@@ -23,7 +23,7 @@ from longcut.data import Dataset, generator
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.fit import Epoch
-from longcut.report import figures, write
+from longcut.report import embed, figures, write
 from longcut.report.study import Contender, Study, studies
 
 HOSTILE = "</title><script>alert('x')</script>\n<img src=http://evil.example onerror=alert(1)>$\\frac{1}$ & \"' -->中"
@@ -738,9 +738,9 @@ def test_a_small_image_keeps_its_pixels():
     from PIL import Image
 
     image = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
-    data = base64.b64decode(figures.uri(image).removeprefix("data:image/png;base64,"))
+    data = base64.b64decode(embed.uri(image).removeprefix("data:image/png;base64,"))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image.transpose(1, 2, 0))
-    grey = base64.b64decode(figures.uri(image[:1]).removeprefix("data:image/png;base64,"))
+    grey = base64.b64decode(embed.uri(image[:1]).removeprefix("data:image/png;base64,"))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(grey)))[..., 2], image[0])
-    large = base64.b64decode(figures.uri(np.zeros((3, 500, 250), np.uint8)).removeprefix("data:image/jpeg;base64,"))
+    large = base64.b64decode(embed.uri(np.zeros((3, 500, 250), np.uint8)).removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(large)).size == (48, 96)
