@@ -27,6 +27,7 @@ from longcut.datasets import DATASETS, load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import METHODS, build
+from longcut.mixing import blends, labels, pairs, ratios
 from longcut.spec import Option, options_of
 
 TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="cosine")
@@ -157,7 +158,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(case, data, stop):
         torch.save(epoch.state(), buffer)
         files[epoch.epoch] = buffer.getvalue()
 
-    how = {"select": "best:average"}
+    how: dict[str, Any] = {"select": "best:average"}
     whole = fitted(case.method, case.options, data[case.data], observers=[calling(on_epoch=keep)], **how)
     state = torch.load(io.BytesIO(files[stop]), weights_only=True)
     resumed = fitted(case.method, case.options, data[case.data], state=state, **how)
@@ -316,7 +317,7 @@ PAIR_RULES = {
 
 
 def test_every_public_pair_rule_is_under_the_contract():
-    public = {*mixing.pairs.__all__} - {"PAIRS", "choose", "coin", "require_contradiction"}
+    public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "require_contradiction"}
     assert public == {name.split(",")[0].split(" ")[0] for name in PAIR_RULES}
     assert all(f"{name}()".replace("-", "_").removesuffix("()") in public for name in mixing.PAIRS.own)
 
@@ -349,9 +350,9 @@ LABELS = {"proportional": mixing.proportional, "own": mixing.own, "of_partner": 
 
 
 def test_every_public_ratio_blend_and_label_rule_is_under_the_contract():
-    assert {name.split(",")[0] for name in RATIOS} == {*mixing.ratios.__all__}
-    assert {name.replace("_", "-") for name in mixing.blends.__all__} - {"BLENDS"} == {*mixing.BLENDS.own}
-    assert {*LABELS} == {*mixing.labels.__all__} - {"target_loss"}
+    assert {name.split(",")[0] for name in RATIOS} == {*ratios.__all__}
+    assert {name.replace("_", "-") for name in blends.__all__} - {"BLENDS"} == {*mixing.BLENDS.own}
+    assert {*LABELS} == {*labels.__all__} - {"target_loss"}
 
 
 @pytest.mark.parametrize("ratio", RATIOS.values(), ids=RATIOS)
