@@ -11,18 +11,10 @@ from torch import Tensor
 from longcut.data import Dataset, Info
 from longcut.errors import UserError
 from longcut.identify import load
+from longcut.methods import shared
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.erm import ERM
 from longcut.methods.identified.pseudo import Inferred, environments, slopes
-from longcut.methods.shared import (
-    Balanced,
-    HelperDecay,
-    HelperEpochs,
-    HelperLr,
-    HelperOptimizer,
-    Step,
-    helper_settings,
-)
 from longcut.predict import predict
 
 
@@ -53,10 +45,10 @@ class EIIL(Inferred):
             str,
             Field(description="helper, or a run's folder with a record, whose last margins tell all of two classes"),
         ] = "helper",
-        helper_epochs: HelperEpochs = 3,
-        helper_lr: HelperLr = None,
-        helper_weight_decay: HelperDecay = None,
-        helper_optimizer: HelperOptimizer = None,
+        helper_epochs: shared.HelperEpochs = 3,
+        helper_lr: shared.HelperLr = None,
+        helper_weight_decay: shared.HelperDecay = None,
+        helper_optimizer: shared.HelperOptimizer = None,
         env_steps: Annotated[
             int, Field(ge=1, description="Adam steps, on all samples, that look for environments")
         ] = 1000,
@@ -64,8 +56,8 @@ class EIIL(Inferred):
         cross: Annotated[
             bool, Field(description="groups are label x environment; otherwise the two environments, as in the paper")
         ] = False,
-        step: Step = 0.01,
-        balanced: Balanced = True,
+        step: shared.Step = 0.01,
+        balanced: shared.Balanced = True,
     ) -> None:
         if identify != "helper" and info.n_classes != 2:
             raise UserError(
@@ -75,7 +67,7 @@ class EIIL(Inferred):
         super().__init__(make_net, info, step=step, balanced=balanced, cross=cross)
         self.identify = identify
         self.env_steps, self.env_lr = env_steps, env_lr
-        self.helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        self.helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
 
     def infer(self, train: Dataset, fit: FitHelper) -> Tensor:
         """Look at the logits of a reference net, trained now or in another run."""

@@ -10,22 +10,10 @@ from pydantic import Field
 
 from longcut import mixing
 from longcut.data import Batch, Dataset, Info, require_index, upweight
+from longcut.methods import shared
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.identified.base import ErrorSet
 from longcut.methods.mixing.base import MixingMethod
-from longcut.methods.shared import (
-    BERT,
-    BERT_HELPER,
-    Blend,
-    HelperDecay,
-    HelperEpochs,
-    HelperLr,
-    HelperOptimizer,
-    Level,
-    Record,
-    Scope,
-    helper_settings,
-)
 
 
 class JM1(MixingMethod, ErrorSet):
@@ -53,8 +41,8 @@ class JM1(MixingMethod, ErrorSet):
         ),
         "multinli": Recipe(
             "Table 7, MultiNLI; the helper is JTT's",
-            {"level": "output", "law": "uniform", "helper_epochs": 3, **BERT_HELPER},
-            {**BERT, "weight_decay": 0.1, "batch": 32, "epochs": 4},
+            {"level": "output", "law": "uniform", "helper_epochs": 3, **shared.BERT_HELPER},
+            {**shared.BERT, "weight_decay": 0.1, "batch": 32, "epochs": 4},
         ),
     }
 
@@ -70,15 +58,15 @@ class JM1(MixingMethod, ErrorSet):
                 "a record"
             ),
         ] = "helper",
-        record: Record = "online",
-        helper_epochs: HelperEpochs = 3,
-        helper_lr: HelperLr = None,
-        helper_weight_decay: HelperDecay = None,
-        helper_optimizer: HelperOptimizer = None,
+        record: shared.Record = "online",
+        helper_epochs: shared.HelperEpochs = 3,
+        helper_lr: shared.HelperLr = None,
+        helper_weight_decay: shared.HelperDecay = None,
+        helper_optimizer: shared.HelperOptimizer = None,
         conditional: Annotated[
             bool, Field(description="pairs of one class; false: of any, with both labels in proportion")
         ] = True,
-        level: Level = "random",
+        level: shared.Level = "random",
         law: Annotated[
             Literal["uniform", "beta", "uniform-beta", "upper-half"],
             Field(description="of a: U(0, 1); Beta(2, 5); the first for half of the epochs, then the other; U(½, 1)"),
@@ -87,7 +75,7 @@ class JM1(MixingMethod, ErrorSet):
             Literal["error", "other"],
             Field(description="which side Beta(2, 5) favours: the errors, as the text says, or the others, as Eq. 1"),
         ] = "error",
-        scope: Scope = "sample",
+        scope: shared.Scope = "sample",
         sampler: Annotated[
             Literal["minority", "full"], Field(description="an epoch walks the errors alone, or all samples")
         ] = "minority",
@@ -99,9 +87,9 @@ class JM1(MixingMethod, ErrorSet):
                 "and with sampler=minority until the epoch is as long as erm's",
             ),
         ] = None,
-        blend: Blend = "linear",
+        blend: shared.Blend = "linear",
     ) -> None:
-        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
         super().__init__(make_net, info, identify, record, helper)
         self.conditional, self.mixed_at, self.law = conditional, level, law
         self.toward, self.oversample = toward, oversample

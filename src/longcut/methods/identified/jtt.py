@@ -7,19 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from longcut.data import Dataset, Info, upweight
+from longcut.methods import shared
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.identified.base import ErrorSet
-from longcut.methods.shared import (
-    BERT,
-    BERT_HELPER,
-    HelperDecay,
-    HelperEpochs,
-    HelperLr,
-    HelperOptimizer,
-    Identify,
-    Record,
-    helper_settings,
-)
 
 
 class JTT(ErrorSet):
@@ -41,13 +31,13 @@ class JTT(ErrorSet):
         ),
         "multinli": Recipe(
             "the authors' README; the helper has another optimizer than the net",
-            {"helper_epochs": 3, "upweight": 4, **BERT_HELPER},
-            {**BERT, "weight_decay": 0.1, "batch": 32, "epochs": 5},
+            {"helper_epochs": 3, "upweight": 4, **shared.BERT_HELPER},
+            {**shared.BERT, "weight_decay": 0.1, "batch": 32, "epochs": 5},
         ),
         "civilcomments": Recipe(
             "the authors' README, but the helper has the batches of the net (16; 24 there)",
-            {"helper_epochs": 3, "upweight": 6, **BERT_HELPER},
-            {**BERT, "weight_decay": 0.01, "batch": 16, "epochs": 3},
+            {"helper_epochs": 3, "upweight": 6, **shared.BERT_HELPER},
+            {**shared.BERT, "weight_decay": 0.01, "batch": 16, "epochs": 3},
         ),
     }
 
@@ -56,12 +46,12 @@ class JTT(ErrorSet):
         make_net: MakeNet,
         info: Info,
         *,
-        identify: Identify = "helper",
-        record: Record = "online",
-        helper_epochs: HelperEpochs = 3,
-        helper_lr: HelperLr = None,
-        helper_weight_decay: HelperDecay = None,
-        helper_optimizer: HelperOptimizer = None,
+        identify: shared.Identify = "helper",
+        record: shared.Record = "online",
+        helper_epochs: shared.HelperEpochs = 3,
+        helper_lr: shared.HelperLr = None,
+        helper_weight_decay: shared.HelperDecay = None,
+        helper_optimizer: shared.HelperOptimizer = None,
         upweight: Annotated[
             int, Field(ge=0, description="λ; 0: as much as makes the errors weigh what the others weigh together")
         ] = 0,
@@ -70,7 +60,7 @@ class JTT(ErrorSet):
             Field(description="λ copies beside the sample, as released, or λ in all, as the paper's loss has it"),
         ] = "extra",
     ) -> None:
-        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
         super().__init__(make_net, info, identify, record, helper)
         self.upweight, self.count = upweight, count
 

@@ -12,19 +12,10 @@ from torch import Tensor
 from longcut import mixing
 from longcut.data import Batch, Dataset, Info, require_index
 from longcut.errors import UserError
+from longcut.methods import shared
 from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.identified.base import TwoPhase
 from longcut.methods.mixing.base import MixingMethod
-from longcut.methods.shared import (
-    BERT,
-    Blend,
-    HelperDecay,
-    HelperEpochs,
-    HelperLr,
-    HelperOptimizer,
-    Record,
-    helper_settings,
-)
 
 AUGMENT = {"augment": "resized-crop-flip"}
 
@@ -70,7 +61,7 @@ class UMIX(MixingMethod, TwoPhase):
                 "sigma": 1.0,
                 "level": "output",
             },
-            {**BERT, "lr": 5e-5, "weight_decay": 1e-4, "batch": 128, "epochs": 5},
+            {**shared.BERT, "lr": 5e-5, "weight_decay": 1e-4, "batch": 128, "epochs": 5},
         ),
         "camelyon17": Recipe(
             "the released script; there the last epoch counts as wrong for everybody, 0.2 more uncertainty for all",
@@ -85,11 +76,11 @@ class UMIX(MixingMethod, TwoPhase):
         info: Info,
         *,
         identify: Annotated[str, Field(description="helper, or a run's folder with a record")] = "helper",
-        record: Record = "online",
-        helper_epochs: HelperEpochs = 5,
-        helper_lr: HelperLr = None,
-        helper_weight_decay: HelperDecay = None,
-        helper_optimizer: HelperOptimizer = None,
+        record: shared.Record = "online",
+        helper_epochs: shared.HelperEpochs = 5,
+        helper_lr: shared.HelperLr = None,
+        helper_weight_decay: shared.HelperDecay = None,
+        helper_optimizer: shared.HelperOptimizer = None,
         start: Annotated[int, Field(ge=0, description="first epoch of the helper that counts, from 0")] = 0,
         window: Annotated[
             int | None, Field(ge=1, description="how many epochs count; by default all from the first")
@@ -104,9 +95,9 @@ class UMIX(MixingMethod, TwoPhase):
         level: Annotated[
             Literal["input", "output"], Field(description="where is mixed: inputs, or the features")
         ] = "input",
-        blend: Blend = "linear",
+        blend: shared.Blend = "linear",
     ) -> None:
-        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
         super().__init__(make_net, info, identify, record, helper)
         self.eta, self.sigma, self.mixed_at = eta, sigma, None if level == "input" else level
         self.start, self.window, self.count = start, window, count

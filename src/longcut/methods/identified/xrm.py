@@ -7,17 +7,9 @@ from torch import Tensor
 
 from longcut.data import Batch, Dataset, Info, require_index
 from longcut.losses import cross_entropy
+from longcut.methods import shared
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
 from longcut.methods.identified.pseudo import Inferred, class_balanced, cross_mistakes, flip_probability
-from longcut.methods.shared import (
-    Balanced,
-    HelperDecay,
-    HelperEpochs,
-    HelperLr,
-    HelperOptimizer,
-    Step,
-    helper_settings,
-)
 from longcut.predict import predict
 
 __all__ = ["XRM", "Twins"]
@@ -80,15 +72,15 @@ class XRM(Inferred):
         make_net: MakeNet,
         info: Info,
         *,
-        helper_epochs: HelperEpochs = 3,
-        helper_lr: HelperLr = None,
-        helper_weight_decay: HelperDecay = None,
-        helper_optimizer: HelperOptimizer = None,
-        step: Step = 0.01,
-        balanced: Balanced = True,
+        helper_epochs: shared.HelperEpochs = 3,
+        helper_lr: shared.HelperLr = None,
+        helper_weight_decay: shared.HelperDecay = None,
+        helper_optimizer: shared.HelperOptimizer = None,
+        step: shared.Step = 0.01,
+        balanced: shared.Balanced = True,
     ) -> None:
         super().__init__(make_net, info, step=step, balanced=balanced, cross=True)
-        self.helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        self.helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
         self.register_buffer("flipped", torch.zeros(()))
 
     flipped: Tensor
