@@ -7,7 +7,7 @@ STORY := docs/_story/.made
 # One torch thread per test process: the same bits everywhere, and the processes do not fight for cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
-.PHONY: demo test test-all check docs clean
+.PHONY: demo test test-all check reference docs clean
 
 demo: $(DEV)  ## train on a planted shortcut and write the report
 	$(BIN)/longcut demo --out runs/demo
@@ -22,6 +22,9 @@ check: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+reference: $(DEV)  ## the parts of README and docs that are made from the code
+	$(BIN)/python docs/make_reference.py
 
 docs: $(DOCS) $(STORY)  ## docs/_build/index.html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build

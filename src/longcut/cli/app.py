@@ -1,0 +1,91 @@
+"""The program, and what several commands take."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from longcut.errors import UserError
+
+__all__ = ["METHOD", "Device", "Epochs", "Jobs", "Json", "Load", "Net", "Select", "Set", "app", "main"]
+
+
+class _Commands(TyperGroup):
+    """Says users' mistakes and interruptions in one line on stderr, with exit status 2 and 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with warnings.catch_warnings():  # which puts back what is set here
+                warnings.showwarning = lambda message, *_, **__: print(f"longcut: {message}", file=sys.stderr)
+                return super().invoke(ctx)
+        except UserError as error:
+            print(f"longcut: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("longcut: stopped; the same command goes on from where this one was.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="longcut",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _load(files: list[Path] | None) -> list[Path] | None:
+    if files:
+        from longcut.registry import load_file
+
+        for file in files:
+            load_file(file)
+    return files
+
+
+METHOD = "name, name@recipe or name:key=value,key=value (see longcut methods)"
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="method option or training setting; repeatable")
+]
+Load = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--load", metavar="FILE", callback=_load, help="Python file with methods, nets, metrics, … of yours; repeatable"
+    ),
+]
+Net = Annotated[str | None, typer.Option(help="network, such as mlp:hidden=100-100-16 or resnet18:stem=cifar")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="passes over the training set")]
+Select = Annotated[
+    str, typer.Option(help="epoch that counts: last, best:METRIC (on validation), oracle or oracle:METRIC (on test)")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0: one per core")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
+
+
+def main() -> None:
+    """The ``longcut`` command."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import longcut
+
+        print(longcut.__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Train classifiers that do not take the shortcut."""

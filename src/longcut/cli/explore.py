@@ -1,0 +1,136 @@
+"""Commands that look: the demo, what there is, the audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longcut.cli import show
+from longcut.cli.app import Json, Load, app
+from longcut.cli.own import Data, OwnDataCommand, load, spec_given, typed
+from longcut.cli.settings import cores
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the runs and the page")] = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """See it happen: train three methods on digits whose colour gives the label away, and write a page about it."""
+    from longcut.compare import compare
+    from longcut.plans import plan
+    from longcut.tables import summary
+
+    plans = [plan("colored-digits", method, seed=seed) for method in ("erm", "lff", "selecmix") for seed in range(3)]
+    with show.bar("runs") as progress:
+        records = compare(plans, out, cores(0), progress)
+    page = show.write_report([out], out / "report.html")
+    if as_json:
+        return show.print_json({"summary": [summary(record) for record in records], "report": str(page)})
+    show.print_comparison(records)
+    print(f"The page about it: {page}")
+
+
+@app.command()
+def datasets(load_: Load = None, as_json: Json = False) -> None:
+    """List the data sets and their options."""
+    from longcut.datasets import DATASETS
+    from longcut.spec import options_of
+
+    rows = {
+        name: {
+            "about": show.first_line(entry.function),
+            "options": show.options(options_of(entry.function)),
+            "training": dict(entry.training),
+        }
+        for name, entry in DATASETS.items()
+    }
+    if as_json:
+        return show.print_json(rows)
+    table = show.table("data set", "about", "options (default)")
+    for name, row in rows.items():
+        options = "\n".join(f"{o['name']} ({o['default']}): {o['help']}" for o in row["options"])
+        table.add_row(name, row["about"], options)
+    show.show(table)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="one method, in full")] = None,
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods, or show the options and recipes of one."""
+    from longcut.methods import METHODS
+    from longcut.spec import options_of
+
+    rows = {
+        cls.name: {
+            "about": show.first_line(cls),
+            "paper": cls.paper,
+            "needs": sorted(cls.needs),
+            "tasks": sorted(cls.tasks),
+            "options": show.options(options_of(cls.__init__)),
+            "training": dict(cls.training_defaults),
+            "recipes": {
+                key: {"why": r.why, "options": dict(r.options), "training": dict(r.training), "net": r.net}
+                for key, r in cls.recipes.items()
+            },
+        }
+        for cls in ([METHODS.find(name)] if name else METHODS.values())
+    }
+    if as_json:
+        return show.print_json(rows[name] if name else rows)
+    if name:
+        return show.print_method(name, rows[name])
+    table = show.table("method", "about", "needs", "recipes", "paper")
+    for key, row in rows.items():
+        table.add_row(key, row["about"], ", ".join(row["needs"]), ", ".join(row["recipes"]), row["paper"])
+    show.show(table)
+
+
+@app.command(cls=OwnDataCommand)
+def audit(
+    ctx: typer.Context,
+    data: Data,
+    model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="ordinary network (default: a small one that suits the data)")] = None,
+    level: Annotated[float, typer.Option(help="how often the whole audit may raise a false alarm")] = 0.05,
+    limit: Annotated[int, typer.Option(min=100, help="larger data is audited by a sample of this many")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, help="of everything that is drawn")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the findings and the page (default: audits/DATA)")
+    ] = None,
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Look for a shortcut in your data: which, how strong, who contradicts it, what does it cost?"""
+    from longcut import datasets
+    from longcut.audit import audit, folder
+    from longcut.plans import slug
+    from longcut.runs import read
+
+    data = spec_given(ctx, data)
+    place = out or Path("audits", slug(data))
+    folder.check(place)
+    run = None if model is None else read(model)
+    if run is not None:
+        run.scores()  # refuses, before any work, one that is not finished
+    splits = load(data, seed)
+    with show.bar("models") as progress:
+        found = audit(splits, net=net, level=level, seed=seed, limit=limit, progress=progress)
+    if run is not None:
+        from longcut.audit.model import model as cost
+
+        test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
+        found = found.with_finding(cost(found.view, found.judged, run, test))
+    record = folder.write(found, place, data=data, command=typed(ctx))
+    page = show.write_report([place], place / "report.html")
+    if as_json:
+        return show.print_json({**record, "folder": str(place), "report": str(page)})
+    show.print_audit(record)
+    print(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")

@@ -1,0 +1,141 @@
+"""Commands about finished runs: scores, differences, predictions, other formats, the page."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longcut.cli import show
+from longcut.cli.app import Device, Json, Load, app
+from longcut.cli.settings import device_of
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    data: Annotated[
+        str | None, typer.Option(help="other data to judge the network on (default: its own test set)")
+    ] = None,
+    device: Device = "auto",
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Show the scores of a run with their intervals, on its own test set or on other data."""
+    from longcut.evaluate import METRICS
+    from longcut.execute import rescore
+    from longcut.runs import read
+
+    stored = read(run)
+    scores = rescore(stored, data, device_of(device)) if data else stored.scores()
+    if as_json:
+        return show.print_json(scores.to_dict())
+    table = show.table("metric", "value", "95 % interval", "what it is")
+    for name, value in scores.values.items():
+        low, high = scores.intervals[name]
+        interval = "–" if math.isnan(low) else f"{low:.4g} … {high:.4g}"
+        what = METRICS[name].definition if name in METRICS else "added by a file or package that is not loaded"
+        table.add_row(name, "–" if math.isnan(value) else f"{value:.4g}", interval, what)
+    show.show(table)
+
+
+@app.command()
+def difference(
+    run: Annotated[
+        Path, typer.Argument(help="run folder, folder of one method's runs, or run folders without -sSEED: all seeds")
+    ],
+    other: Annotated[Path, typer.Argument(help="the same of another method, judged on the same test sets")],
+    metric: Annotated[str, typer.Option(help="any metric but ece and auroc")] = "worst_group",
+    draws: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 2000,
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Is one method better than another? Paired bootstrap over the test samples, seeds averaged."""
+    from longcut.compare import difference, seeds_of
+    from longcut.evaluate import METRICS
+
+    sides = seeds_of(run), seeds_of(other)
+    found = difference(*sides, metric, draws=draws)
+    rows = [
+        {
+            "method": side[0].record.label,
+            "runs": len(side),
+            "value": sum(one.scores().values[metric] for one in side) / len(side),
+        }
+        for side in sides
+    ]
+    if as_json:
+        return show.print_json(
+            {"definition": METRICS[metric].definition, "methods": rows, "difference": found.to_dict()}
+        )
+    factor, form = (100, ".1f") if sides[0][0].record.task == "classification" else (1, ".4g")
+    table = show.table("method", "runs", metric.replace("_", " "))
+    for row in rows:
+        table.add_row(row["method"], str(row["runs"]), format(factor * row["value"], form))
+    show.show(table)
+    value, low, high = (format(factor * bound, f"+{form}") for bound in (found.value, found.low, found.high))
+    print(
+        f"Difference {value}, 95 % interval {low} … {high}, p = {found.p:.2g}: paired bootstrap over the test samples,"
+        "\nseeds averaged; it does not speak of the spread over training runs.\n"
+        f"{metric.replace('_', ' ')}: {METRICS[metric].definition}"
+    )
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    data: Annotated[
+        str, typer.Argument(help="folder of images, table, or .npz file like those trained on, or a data set's name")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write")] = Path("predictions.csv"),
+    device: Device = "auto",
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Write what the network of a run says about new samples, labelled or not."""
+    from longcut.deploy import predict, write_predictions
+    from longcut.runs import read
+
+    with show.bar("files") as progress:
+        frame = predict(read(run), data, device=device_of(device), progress=progress)
+    path = write_predictions(frame, out)
+    right = sum(frame["right"]) / len(frame) if "right" in frame else None
+    if as_json:
+        return show.print_json({"predictions": str(path), "samples": len(frame), "right": right})
+    print(f"{len(frame)} predictions{'' if right is None else f', {right:.1%} of them right,'} are in {path}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    to: Annotated[str, typer.Option(help="onnx, torchscript or safetensors")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="file to write (default: model.onnx, .pt or .safetensors in RUN)")
+    ] = None,
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Write the network of a run in a format that other programs read."""
+    from longcut.deploy import export
+    from longcut.runs import read
+
+    path = export(read(run), to, out)
+    if as_json:
+        return show.print_json({"export": str(path)})
+    print(f"The network is in {path}")
+
+
+@app.command()
+def report(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="run folders, or folders of them")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="page to write")] = Path("report.html"),
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about finished runs."""
+    page = show.write_report(paths, out)
+    if as_json:
+        return show.print_json({"report": str(page)})
+    print(f"The page: {page}")

@@ -1,0 +1,102 @@
+"""Somebody's own data on the command line: its flags, which are declared with its options, and how it is loaded."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from typer.core import TyperCommand
+from typer.main import get_click_param
+from typer.models import ParamMeta
+
+from longcut.cli import show
+
+if TYPE_CHECKING:
+    from longcut.data import Splits
+
+__all__ = ["Data", "OwnDataCommand", "decode", "load", "spec_given", "typed"]
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="folder of images, table (.csv .tsv .parquet), arrays (.npz .safetensors), or a data set as name or "
+        "name:key=value,… (see longcut datasets)"
+    ),
+]
+
+
+def _flags() -> list[Any]:
+    """A flag for each option of somebody's own data; only a command that has them asks, for they are slow to import."""
+    from longcut.sources.options import metavar, own_options
+
+    flags = []
+    for option in own_options():
+        choices = f": {option.allowed}" if option.choices else ""
+        info = typer.Option(
+            f"--{option.name}", help=f"{option.help}{choices}", metavar=metavar(option), rich_help_panel="Your own data"
+        )
+        number = int in (option.type, *get_args(option.type))
+        meta = ParamMeta(name=option.name, default=info, annotation=(int if number else str) | None)
+        info.default = None
+        flags.append(get_click_param(meta)[0])
+    return flags
+
+
+class OwnDataCommand(TyperCommand):
+    """A command with these flags; what they said is ``ctx.obj``, by name."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        if "flags" not in self.__dict__:
+            self.flags = _flags()
+        *own, asks_for_help = super().get_params(ctx)
+        return [*own, *self.flags, asks_for_help]
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
+        return super().invoke(ctx)
+
+
+def spec_given(ctx: typer.Context, data: str) -> str:
+    """The canonical spec of what was typed as data and flags."""
+    from longcut.datasets import parse, resolve, spec_of
+
+    return spec_of(*parse(resolve(data, **ctx.obj)))
+
+
+def load(data: str, seed: int) -> Splits:
+    """The data set, with a bar while images are decoded for the first time, and the names of those left out."""
+    from longcut import datasets
+
+    with show.bar("images") as progress:
+        splits = datasets.load(data, seed, progress)
+    source = splits.train.source
+    if source is not None and source.skipped:
+        listed = ", ".join(f"{name} ({why})" for name, why in source.skipped)
+        print(f"longcut: left out because they cannot be read: {listed}", file=sys.stderr)
+    return splits
+
+
+def decode(data: str, seed: int) -> None:
+    """Read data with images once, so that its cache is made with a bar and before any run begins."""
+    from longcut.datasets import DATASETS, parse
+
+    name, options = parse(data)
+    without = name in ("table", "hub") and "image" not in options
+    if "progress" in inspect.signature(DATASETS[name].function).parameters and not without:
+        load(data, seed)
+
+
+def typed(ctx: typer.Context) -> str:
+    """The command that was typed, without where to write and how to print."""
+    import shlex
+
+    given = {**ctx.params, **ctx.obj}
+    words = ["longcut", str(ctx.info_name), str(given.pop("data"))]
+    for parameter in ctx.command.get_params(ctx):
+        said = given.get(parameter.name or "")
+        if parameter.name not in ("out", "as_json") and said not in (None, [], parameter.default):
+            for one in said if isinstance(said, list) else [said]:
+                words += [parameter.opts[0], str(one)]
+    return shlex.join(words)

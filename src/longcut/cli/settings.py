@@ -1,0 +1,53 @@
+"""What was typed as settings, as the library takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from longcut.errors import UserError
+
+__all__ = ["cores", "device_of", "settings_of", "with_recipe"]
+
+
+def settings_of(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
+    """``--set``, ``--net`` and ``--epochs`` together."""
+    from longcut.spec import pairs
+
+    settings: dict[str, Any] = pairs(given or (), "of --set ", "--set lr=0.01")
+    for key, value in (("net", net), ("epochs", epochs)):
+        if value is not None:
+            if key in settings:
+                raise UserError(f"{key} is given by --{key} and by --set; leave out one of them.")
+            settings[key] = value
+    return settings
+
+
+def with_recipe(method: str, recipe: str | None) -> str:
+    """The method with its recipe, ``name@recipe``."""
+    if recipe is None:
+        return method
+    name, colon, own = method.partition(":")
+    if "@" in name:
+        raise UserError(f"the recipe is given by --recipe {recipe} and by --method {method}; leave out one of them.")
+    return f"{name}@{recipe}{colon}{own}"
+
+
+def device_of(name: str) -> str:
+    """The device of that name, or for ``auto`` a GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f"device '{name}' is not there; use cpu, or auto to take a GPU where there is one.") from None
+    return name
+
+
+def cores(jobs: int) -> int:
+    """How many runs at a time; 0 is one per core."""
+    from joblib import cpu_count
+
+    return jobs or cpu_count()

@@ -1,0 +1,151 @@
+"""What commands print: tables, JSON, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from longcut.record import Record
+    from longcut.spec import Option
+
+
+def write_report(paths: list[Path], out: Path) -> Path:
+    """The page about these runs or audits, written to ``out``."""
+    from longcut.report import write
+
+    return write(paths, out)
+
+
+def first_line(thing: Any) -> str:
+    """Of a docstring, as plain text."""
+    return (thing.__doc__ or "").partition("\n")[0].replace("``", "")
+
+
+def options(options: Iterable[Option]) -> list[dict[str, Any]]:
+    """Options as plain containers, for JSON."""
+    return [{"name": o.name, "default": o.default, "allowed": o.allowed, "help": o.help} for o in options]
+
+
+def print_json(value: Any) -> None:
+    """Strict JSON, and nothing else."""
+    from longcut.files import to_json
+
+    print(to_json(value, indent=2, default=str))
+
+
+def show(renderable: Any) -> None:
+    """Print what rich can draw."""
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def table(*columns: str) -> Table:
+    """An empty table with these columns."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
+def print_method(name: str, row: Mapping[str, Any]) -> None:
+    """A method with its options and recipes."""
+    print(f"{name}: {row['about']}\n{row['paper']}\nlearns {' and '.join(row['tasks'])}")
+    if row["needs"]:
+        print(f"needs the {' and '.join(row['needs'])} of each training sample")
+    options = table("option", "default", "allowed", "what it is")
+    for option in row["options"]:
+        options.add_row(option["name"], str(option["default"]), option["allowed"], option["help"])
+    recipes = table("recipe", "what it reproduces", "sets")
+    for recipe, about in row["recipes"].items():
+        sets = about["options"] | about["training"] | ({"net": about["net"]} if about["net"] else {})
+        recipes.add_row(recipe, about["why"], ", ".join(f"{key}={value}" for key, value in sets.items()))
+    for one in (options, recipes):
+        if one.row_count:
+            show(one)
+
+
+def print_audit(record: Mapping[str, Any]) -> None:
+    """What an audit found."""
+    shown = table("check", "verdict", "found", "without", "p")
+    shown.columns[0].no_wrap = True
+    for finding in record["findings"]:
+        numbers = (
+            "–" if finding[key] is None else f"{finding[key]:.3g}" for key in ("statistic", "baseline", "p_value")
+        )
+        shown.add_row(finding["name"], finding["verdict"], *numbers)
+    print(f"{record['headline']}\n{record['advice']}\n")
+    show(shown)
+    for finding in record["findings"]:
+        print(f"\n{finding['question']}\n  {finding['sentence']}")
+
+
+def print_comparison(records: list[Record]) -> None:
+    """Finished runs in a table for each data set and selection rule, and what the numbers are."""
+    from longcut.fit import rule_in_words
+    from longcut.numbers import number, spread, with_spread
+    from longcut.tables import COLUMNS, table
+
+    titles = {name: name.replace("_", " ") for name in COLUMNS} | {"average": "test", "best_average": "best epoch"}
+    headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in table(records):
+        headed.setdefault((row["data"], row["selection"]), []).append(row)
+    printed: dict[str, None] = {}
+    for (data, selection), rows in headed.items():
+        names = [name for name in COLUMNS if name != "train_weighted" or any(row[name][0] is not None for row in rows)]
+        heads = (titles[name].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80 characters
+        shown = table("method", "runs", *heads)
+        shown.columns[0].overflow = "fold"  # a long label is broken into lines, a number is not
+        for column in shown.columns[1:]:
+            column.no_wrap = True
+        for row in rows:
+            write = partial(number, percent=row["task"] == "classification")
+            cells = [with_spread(*row[name], write=write, between="±") for name in names]  # no blanks: 80 characters
+            shown.add_row(row["label"], str(row["runs"]), *cells)
+        print(f"{data}, epoch chosen by: {rule_in_words(selection)}")
+        show(shown)
+        printed |= dict.fromkeys(names)
+    print("Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen:")
+    for name in printed:
+        print(f"  {titles[name]}: {COLUMNS[name]}")
+    for label, found in _minorities(records).items():
+        mean = {key: spread(one[key] for one in found)[0] for key in found[0]}
+        known = ((key, mean[key]) for key in ("precision", "recall"))
+        shares = " and ".join(f"{key} {100 * share:.0f} %" for key, share in known if share is not None)
+        print(
+            f"{label} took for the minority {mean['conflicting']:.0f} training samples that contradict the shortcut "
+            f"and {mean['aligned']:.0f} that do not: {shares}."
+        )
+
+
+def _minorities(records: list[Record]) -> dict[str, list[Mapping[str, float]]]:
+    """How well each method found the minority, run by run, where it looked and the truth is known."""
+    found: dict[str, list[Mapping[str, float]]] = {}
+    for record in records:
+        if record.identification is not None:
+            found.setdefault(record.label, []).append(record.identification)
+    return found
+
+
+@contextmanager
+def bar(unit: str) -> Iterator[Callable[..., None]]:
+    """A bar with the time left, on stderr, gone when all is done; where stderr is no terminal, nothing.
+
+    What it yields is told how many are done, of how many, and if need be of what.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, of=unit: bar.update(
+            task, completed=done, total=total, description=f"{done:.4g}/{total} {of}"
+        )
