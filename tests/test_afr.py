@@ -18,7 +18,7 @@ from longcut.identify import NAME
 from longcut.losses import cross_entropy
 from longcut.methods import build
 from longcut.methods.last_layer import afr as module
-from longcut.methods.last_layer.afr import afr_weights
+from longcut.methods.last_layer.afr import afr_weights, safe_sharpness
 
 TRAINING = Training(epochs=3, batch=32, pool=1, lr=1e-2)
 
@@ -58,6 +58,111 @@ def test_at_gamma_zero_all_weigh_the_same_or_all_classes_do():
     weight = afr_weights(losses, label, 0.0, balanced=True)
     assert weight[:6].sum() == pytest.approx(0.5)
     assert weight[6:].sum() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("gamma", [50.0, 1e6])
+def test_no_gamma_is_too_large_for_the_weights(gamma, balanced):
+    """exp(-1e6 p) is 0 for all of them, in double precision too; its logarithm is not."""
+    losses, label = 3 * torch.rand(40, generator=generator(1)), torch.tensor([0] * 30 + [1] * 10)
+    log_weight = -gamma * np.exp(-losses.double().numpy())
+    if balanced:
+        log_weight -= np.log(np.where(label == 0, 30.0, 10.0))
+    expected = np.exp(log_weight - log_weight.max())
+    expected /= expected.sum()
+    np.testing.assert_allclose(afr_weights(losses.double(), label, gamma, balanced), expected, rtol=1e-6)
+    single = afr_weights(losses, label, gamma, balanced)
+    assert torch.isfinite(single).all()
+    assert float(single.sum()) == pytest.approx(1)
+    assert int(single.argmax()) == int(expected.argmax())
+    np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-6 * gamma / 50)
+
+
+# --- how sharp it is by default ---------------------------------------------------------------------------------------
+
+
+MOST = 1 / 2  # of the weight of a prediction, for its errors
+
+
+def sure_of(counts: dict[tuple[int, int], int], margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of so many samples for each ``(prediction, label)``, all with this difference of the logits."""
+    guess, label = (torch.tensor([pair[k] for pair, n in counts.items() for _ in range(n)]) for k in (0, 1))
+    return margin * torch.nn.functional.one_hot(guess, 2).float(), label
+
+
+@pytest.mark.parametrize(
+    ("counts", "balanced", "ratio"),
+    [
+        ({(0, 0): 30, (0, 1): 3, (1, 1): 20}, False, 30 / 3),
+        ({(0, 0): 30, (0, 1): 3, (1, 1): 20, (1, 0): 5}, False, 20 / 5),  # the class with more errors decides
+        ({(0, 0): 30, (0, 1): 3, (1, 1): 20}, True, (30 / 30) / (3 / 23)),
+    ],
+)
+def test_the_default_bounds_the_weight_of_the_errors_of_a_prediction(counts, balanced, ratio):
+    """Right and wrong weigh ``1 - MOST`` to ``MOST`` at ``log(right / wrong * MOST / (1 - MOST)) / (p - (1 - p))``."""
+    logits, label = sure_of(counts, 2.0)
+    p = 1 / (1 + math.exp(-2.0))
+    found = safe_sharpness(logits, cross_entropy(logits, label), label, balanced=balanced)
+    assert found == pytest.approx(math.log(ratio * MOST / (1 - MOST)) / (2 * p - 1), rel=1e-4)
+    weight = afr_weights(cross_entropy(logits, label), label, found, balanced)
+    guess, shares = logits.argmax(1), []
+    for c in (0, 1):
+        shares.append(float(weight[(guess == c) & (label != c)].sum() / weight[guess == c].sum()))
+    assert max(shares) == pytest.approx(MOST, abs=1e-4)
+
+
+def test_the_default_is_bounded_from_both_sides():
+    without_errors = sure_of({(0, 0): 30, (1, 1): 20}, 2.0)
+    few = sure_of({(0, 0): 10**6, (0, 1): 1, (1, 1): 9}, 2.0)
+    mostly_wrong = sure_of({(0, 0): 3, (0, 1): 4, (1, 1): 9}, 2.0)
+    for (logits, label), most, expected in (
+        (without_errors, 10.0, 10.0),
+        (few, 10.0, 10.0),  # log(1e6) / 0.76 is 18
+        (few, 4.0, 4.0),
+        (mostly_wrong, 10.0, 0.0),
+    ):
+        assert safe_sharpness(logits, cross_entropy(logits, label), label, most) == expected
+
+
+def separable(n: int, wrong: int, seed: int) -> Dataset:
+    """Features that tell the label without error, and so many labels that are wrong."""
+    truth = torch.arange(n) % 2
+    x = 2.0 * truth[:, None] - 1 + 0.1 * torch.randn(n, 2, generator=generator(seed))
+    label = truth.clone()
+    label[torch.randperm(n, generator=generator(seed, 1))[:wrong]] ^= 1
+    return Dataset.of(x, label, truth, name="separable", aligned=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def with_wrong_labels() -> dict[float | None, float]:
+    """Accuracy by sharpness. A thousand samples are set aside, of which the net is sure but for some wrong labels."""
+    data, test = separable(5000, 25, seed=0), separable(1000, 0, seed=1)
+    training = Training(epochs=8, batch=50, pool=1, lr=0.05)
+    accuracy = {}
+    for sharpness in (None, 10.0):
+        method: Any = build("afr", data.info, net="linear", options={"sharpness": sharpness, "steps": 3000})
+        method = fit(method, Splits(data, None, test), training).method
+        aside = data.take(method.aside)
+        assert len(aside) == 1000 and 2 <= int((aside.label != aside.attribute).sum()) <= 9
+        accuracy[sharpness] = float((method(test.x).argmax(1) == test.label).float().mean())
+    return accuracy
+
+
+def test_a_few_wrong_labels_turn_the_predictions_round_unless_the_default_is_taken(with_wrong_labels):
+    assert with_wrong_labels[10.0] < 0.5 < with_wrong_labels[None]
+
+
+@pytest.mark.xfail(reason="where errors weigh as much as the rest, the best prediction is a coin", strict=True)
+def test_with_the_default_a_few_wrong_labels_cost_little(with_wrong_labels):
+    assert with_wrong_labels[None] > 0.95
+
+
+def test_the_default_is_what_safe_sharpness_says(monkeypatch):
+    data, seen = toy(), []
+    monkeypatch.setattr(module, "safe_sharpness", lambda *given, **how: seen.append(how) or 1.5)
+    one, other = trained(data, balanced=True), trained(data, balanced=True, sharpness=1.5)
+    assert seen == [{"balanced": True}], "and a given one asks nobody"
+    assert torch.equal(one.net.head.weight, other.net.head.weight)
 
 
 def test_the_confidence_of_another_run_weighs(tmp_path, monkeypatch):

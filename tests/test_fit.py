@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import math
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from longcut.context import Epoch, calling
+from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
@@ -549,6 +550,198 @@ def test_the_method_is_left_ready_to_predict():
     fitted = fit(build("erm", splits().info, net="mlp:hidden=4"), splits(), Training(epochs=1))
     assert not fitted.method.training
     assert not any(module.training for module in fitted.method.modules())
+
+
+# --- who watches ------------------------------------------------------------------------------------------------------
+
+
+def logging(log: list, who: str = "") -> Observer:
+    """Notes each call."""
+    return calling(
+        on_start=lambda method, epochs: log.append((f"{who}start", method.name, epochs)),
+        on_outputs=lambda context, batch, outputs, losses: log.append((f"{who}outputs", context.epoch, len(batch))),
+        on_trained=lambda method: log.append((f"{who}trained", method.name, method.context.epoch)),
+        on_epoch=lambda epoch: log.append((f"{who}epoch", epoch.epoch, epoch.epochs, "test" in epoch.row)),
+        on_helper=lambda done, total: log.append((f"{who}helper", done, total)),
+    )
+
+
+def test_an_observer_made_of_functions_has_what_it_is_given_and_does_nothing_else():
+    told = []
+    observer = calling(on_helper=lambda done, total: told.append((done, total)))
+    assert isinstance(observer, Observer)
+    observer.on_start(Recorder(linear, splits().info), 3)
+    observer.on_helper(1, 2)
+    assert told == [(1, 2)]
+    assert type(observer).on_helper is Observer.on_helper, "the class is left alone"
+
+
+@pytest.mark.parametrize("name", ["on_epochs", "epoch"])
+def test_an_unknown_part_of_an_observer(name: str):
+    with pytest.raises(UserError, match=f"unknown part of an observer '{name}'.*on_epoch"):
+        calling(**{name: print})
+
+
+def test_an_observer_is_called_in_the_order_of_the_loop():
+    log: list = []
+
+    class Told(ERM):
+        def prepare(self, train, fit):
+            log.append("prepare")
+            return train
+
+        def epoch_data(self, train):
+            log.append("begin")
+            return train
+
+        def finish(self, train, valid, fit):
+            log.append("finish")
+
+    method = build(Told, splits().info, net="mlp:hidden=4")
+    fit(method, splits(), Training(epochs=2, batch=8, pool=2), observers=[logging(log)])
+    epochs = [
+        [
+            "begin",
+            *(("outputs", epoch, size) for size in (8, 8, 6)),
+            ("trained", "erm", epoch),
+            ("epoch", epoch + 1, 2, True),
+        ]
+        for epoch in range(2)
+    ]
+    assert log == ["prepare", ("start", "erm", 2), *epochs[0], *epochs[1], "finish"]
+
+
+def test_the_methods_own_observers_are_told_first():
+    log: list = []
+
+    class Watched(ERM):
+        def observers(self):
+            return [logging(log, "own ")]
+
+    data = splits(8)
+    fit(build(Watched, data.info), data, Training(epochs=1, batch=8, pool=1), observers=[logging(log)])
+    assert [entry[0] for entry in log] == [
+        f"{who}{what}" for what in ("start", "outputs", "trained", "epoch") for who in ("own ", "")
+    ]
+
+
+def test_what_is_shown_is_what_the_loss_was_taken_of():
+    shown, losses_of = [], []
+
+    class Watched(ERM):
+        def loss(self, batch):
+            losses_of.append((batch.index, self(batch.x).detach()))
+            return super().loss(batch)
+
+    watch = calling(on_outputs=lambda context, batch, outputs, losses: shown.append((batch.index, outputs, losses)))
+    data = splits()
+    fit(build(Watched, data.info, net="mlp:hidden=4"), data, Training(epochs=1, batch=8, pool=1), observers=[watch])
+    assert len(shown) == len(losses_of) == 3
+    for (index, outputs, losses), (expected, logits) in zip(shown, losses_of, strict=True):
+        assert torch.equal(index, expected) and torch.equal(outputs, logits)
+        assert not outputs.requires_grad and not losses.requires_grad
+        torch.testing.assert_close(
+            losses, nn.functional.cross_entropy(logits, data.train.label[index], reduction="none")
+        )
+
+
+def test_a_method_that_trains_on_mixtures_shows_nothing():
+    data, log = splits(), []
+    fit(build("mixup", data.info), data, Training(epochs=1, batch=8, pool=1), observers=[logging(log)])
+    assert [entry[0] for entry in log] == ["start", "trained", "epoch"]
+
+
+def test_a_resumed_run_does_not_start_again():
+    log: list = []
+    states = []
+    keep = calling(on_epoch=lambda epoch: states.append(copy.deepcopy(epoch.state())))
+    helped(observers=[keep])
+    helped(observers=[logging(log)], state=states[1])
+    assert not [entry for entry in log if entry[0] == "start"]
+    assert [entry[1] for entry in log if entry[0] == "epoch"] == [3, 4]
+
+
+def test_a_helper_has_observers_of_its_own():
+    """The run's are told of its epochs alone, and what watches the helper is not told of the run."""
+    log: list = []
+
+    class Watching(ERM):
+        def prepare(self, train, fit):
+            fit(ERM(self.make_net, self.info, record="online"), train, epochs=2, observers=[logging(log, "its ")])
+            return train
+
+    data = splits(8)
+    fit(build(Watching, data.info), data, Training(epochs=1, batch=8, pool=1), observers=[logging(log)])
+    assert log == [
+        ("its start", "erm", 2),
+        ("its outputs", 0, 8),
+        ("its trained", "erm", 0),
+        ("helper", 1, 2),
+        ("its outputs", 1, 8),
+        ("its trained", "erm", 1),
+        ("helper", 2, 2),
+        ("start", "erm", 1),
+        ("outputs", 0, 8),
+        ("trained", "erm", 0),
+        ("epoch", 1, 1, True),
+    ]
+
+
+def test_a_helper_that_records_itself_does():
+    kept = []
+
+    class Asking(ERM):
+        def prepare(self, train, fit):
+            kept.append(fit(ERM(self.make_net, self.info, record="online"), train, epochs=2))
+            return train
+
+    data = splits(8)
+    fit(build(Asking, data.info), data, Training(epochs=1, batch=8, pool=1))
+    assert kept[0].trajectory.record.shape == (3, 2, 8)
+    assert not kept[0].trajectory.record.isnan().any()
+
+
+def test_watching_changes_no_bits():
+    log: list = []
+    assert numbers(helped(observers=[logging(log)])) == numbers(helped())
+    assert log
+
+
+def test_what_a_method_is_told():
+    """Each part of the loop has a context of its own, with another generator in each and the data of the moment."""
+    seen: list = []
+
+    class Told(ERM):
+        def note(self, where: str):
+            draw = float(torch.rand((), generator=self.generator))
+            seen.append((where, self.context.epoch, self.context.epochs, len(self.context.data), draw))
+
+        def prepare(self, train, fit):
+            self.note("prepare")
+            return train.take(torch.arange(12))
+
+        def on_epoch(self, context):
+            super().on_epoch(context)
+            self.note("epoch")
+
+        def finish(self, train, valid, fit):
+            self.note("finish")
+
+    def run(seed: int) -> list:
+        seen.clear()
+        fit(build(Told, splits().info), splits(), Training(epochs=2, batch=8), seed=seed)
+        return list(seen)
+
+    first = run(1)
+    assert [entry[:4] for entry in first] == [
+        ("prepare", 0, 2, 22),
+        ("epoch", 0, 2, 12),
+        ("epoch", 1, 2, 12),
+        ("finish", 1, 2, 12),
+    ]
+    assert len({entry[4] for entry in first}) == 4
+    assert run(1) == first
+    assert not {entry[4] for entry in run(2)} & {entry[4] for entry in first}
 
 
 # --- users' mistakes --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,17 @@ import torch
 from helpers import context
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from longcut import identify
 from longcut.compare import execute, plan
-from longcut.data import Dataset, Splits, generator
+from longcut.context import Context, calling
+from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.identify import Trajectory, quality
 from longcut.losses import cross_entropy
-from longcut.methods import Method, build
+from longcut.methods import METHODS, Method, build
 from longcut.methods.identified.pseudo import environments
 from longcut.predict import predict
 
@@ -118,6 +121,56 @@ def test_online_is_what_each_step_saw_before_it_learned():
     torch.testing.assert_close(
         record.loss[1].float(), cross_entropy(predict(one, data), data.label), atol=1e-2, rtol=1e-2
     )
+
+
+@pytest.mark.parametrize("how", ["online", "evaluated"])
+def test_a_record_is_that_of_a_loop(how: str):
+    """In every epoch: the outputs before each of its steps, or all after the last. 35 steps fill the buffer once."""
+    data, expected = toy(70), torch.full((3, 3, 70), torch.nan)
+
+    def note(index: Tensor, outputs: Tensor, epoch: int) -> None:
+        for i, z in zip(index.tolist(), outputs.tolist(), strict=True):
+            y = int(data.label[i])
+            right = float(max(range(2), key=z.__getitem__) == y)
+            margin = z[y] - z[1 - y]
+            expected[:, epoch, i] = torch.tensor([right, math.log1p(math.exp(-margin)), margin])
+
+    def seen(context: Context, batch: Batch, outputs: Tensor, losses: Tensor) -> None:
+        note(batch.identity, outputs, context.epoch)
+
+    def trained(method: Method) -> None:
+        outputs = torch.cat([method(data.x[i : i + 1]).detach() for i in range(70)])
+        note(torch.arange(70), outputs, method.context.epoch)
+
+    watch = calling(on_outputs=seen) if how == "online" else calling(on_trained=trained)
+    model = build("erm", data.info, net="mlp:hidden=8", options={"record": how})
+    training = dataclasses.replace(TRAINING, batch=2, pool=5)
+    record = of(fit(model, Splits(data, None, data), training, observers=[watch]).method).record
+    assert not expected.isnan().any()
+    assert torch.equal(record[0].float(), expected[0])
+    torch.testing.assert_close(record.float(), expected, atol=2e-3, rtol=2e-3)
+    assert len({tuple(row.tolist()) for row in record[2]}) == 3, "no epoch is that of another"
+
+
+def test_who_keeps_a_record():
+    """A last layer that is fitted anew and samples that are drawn anew are no reason to keep one."""
+    data = toy()
+    keeping = set()
+    for name in METHODS:
+        if name == "hex":  # which takes images alone
+            continue
+        method = build(name, data.info)
+        if any("trajectory" in part for part, _ in method.named_modules()) or method.observers():
+            keeping.add(name)
+    assert keeping == {"jtt", "jm1", "umix"}
+    splits = Splits(data, data, data)
+    for name in ("dfr", "afr", "resample", "reweight"):
+        options = {"penalties": "1", "subsamples": 1} if name == "dfr" else {}
+        method = fit(build(name, data.info, options=options), splits, dataclasses.replace(TRAINING, epochs=1)).method
+        assert method.identification() is None
+        assert not any("extra_state" in part for part in method.state_dict())
+        with pytest.raises(UserError, match="unknown option of method"):
+            build(name, data.info, options={"record": "online"})
 
 
 @pytest.mark.parametrize("record", ["online", "evaluated"])
