@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from longcut.reproduce import Cell, cells, draw, markdown, notes, recipes, require_weights, run, table
 from PIL import Image
 
 from longcut import reproduce
@@ -25,7 +26,6 @@ from longcut.datasets.waterbirds import COUNTS
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.methods import METHODS, build
-from longcut.reproduce import Cell, cells, draw, markdown, notes, recipes, require_weights, run, table
 
 TABLES = [f"selecmix/table{number}" for number in range(1, 6)]
 SUBPOPULATION = [

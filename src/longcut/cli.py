@@ -8,8 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from longcut.data import Splits
+    from longcut.record import Record
     from longcut.spec import Option
 
 __all__ = ["app", "main"]
@@ -118,7 +119,9 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """See it happen: train three methods on digits whose colour gives the label away, and write a page about it."""
-    from longcut.compare import compare, plan, summary
+    from longcut.compare import compare
+    from longcut.plans import plan
+    from longcut.tables import summary
 
     plans = [plan("colored-digits", method, seed=seed) for method in ("erm", "lff", "selecmix") for seed in range(3)]
     with _bar("runs") as progress:
@@ -210,8 +213,8 @@ def audit(
 ) -> None:
     """Look for a shortcut in your data: which, how strong, who contradicts it, what does it cost?"""
     from longcut.audit import audit, folder
-    from longcut.compare import slug
     from longcut.datasets import load
+    from longcut.plans import slug
     from longcut.runs import read
 
     typed = _again("audit", data, locals())
@@ -227,7 +230,7 @@ def audit(
     if run is not None:
         from longcut.audit.model import model as cost
 
-        test = load(run.record["plan"]["data"], run.record["plan"]["data_seed"]).test
+        test = load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))
     record = folder.write(found, place, data=data, command=typed)
     page = _write_report([place], place / "report.html")
@@ -261,7 +264,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one method, or go on with a run that was stopped."""
-    from longcut.compare import execute, folder_name, plan, slug
+    from longcut.execute import execute
+    from longcut.plans import folder_name, plan, slug
 
     data = _data(data, label, attribute, split, image, text, size, unreadable)
     chosen = plan(data, _with_recipe(method, recipe), settings=_settings(set_, net, epochs), seed=seed, select=select)
@@ -276,7 +280,7 @@ def train(
             lambda done, total: progress(done, total, "epochs of the helper"),
         )
     if as_json:
-        return _print_json(record)
+        return _print_json(record.to_dict())
     _print_comparison([record])
     print(f"The run is in {folder}")
 
@@ -303,13 +307,16 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train several methods with several seeds each; what is already done is not done again."""
-    from longcut.compare import compare, plan, slug, split_methods, summary
+    from longcut.compare import compare
+    from longcut.plans import plan, slug
+    from longcut.spec import split as split_specs
+    from longcut.tables import summary
 
     data = _data(data, label, attribute, split, image, text, size, unreadable)
     settings = _settings(set_, net, epochs)
     plans = [
         plan(data, method, settings=settings, seed=seed, select=select)
-        for method in split_methods(methods)
+        for method in split_specs(methods)
         for seed in range(seeds)
     ]
     _decode(plans[0].data, plans[0].data_seed)
@@ -332,19 +339,19 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Show the scores of a run with their intervals, on its own test set or on other data."""
-    from longcut.compare import rescore
     from longcut.evaluate import METRICS
+    from longcut.execute import rescore
     from longcut.runs import read
 
     stored = read(run)
-    scores = rescore(stored, data, _device(device)).to_dict() if data else stored.scores()
+    scores = rescore(stored, data, _device(device)) if data else stored.scores()
     if as_json:
-        return _print_json(scores)
+        return _print_json(scores.to_dict())
     table = _table("metric", "value", "95 % interval", "what it is")
-    for name, value in scores["values"].items():
-        low, high = scores["intervals"][name]
-        interval = "–" if low is None or math.isnan(low) else f"{low:.4g} … {high:.4g}"
-        table.add_row(name, "–" if value is None or math.isnan(value) else f"{value:.4g}", interval, METRICS[name])
+    for name, value in scores.values.items():
+        low, high = scores.intervals[name]
+        interval = "–" if math.isnan(low) else f"{low:.4g} … {high:.4g}"
+        table.add_row(name, "–" if math.isnan(value) else f"{value:.4g}", interval, METRICS[name])
     _print(table)
 
 
@@ -366,15 +373,15 @@ def difference(
     found = difference(*sides, metric, draws=draws)
     rows = [
         {
-            "method": side[0].record["plan"]["label"],
+            "method": side[0].record.label,
             "runs": len(side),
-            "value": sum(one.scores()["values"][metric] for one in side) / len(side),
+            "value": sum(one.scores().values[metric] for one in side) / len(side),
         }
         for side in sides
     ]
     if as_json:
         return _print_json({"definition": METRICS[metric], "methods": rows, "difference": found.to_dict()})
-    factor, form = (100, ".1f") if sides[0][0].record["task"] == "classification" else (1, ".4g")
+    factor, form = (100, ".1f") if sides[0][0].record.task == "classification" else (1, ".4g")
     table = _table("method", "runs", metric.replace("_", " "))
     for row in rows:
         table.add_row(row["method"], str(row["runs"]), format(factor * row["value"], form))
@@ -455,7 +462,7 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
-    from longcut.reproduce import cells, draw, notes, require_data, run, table
+    from longcut.papers import cells, draw, notes, require_data, run, table
 
     settings, place = _settings(set_, None, epochs), _device(device)
     require_data(cells(recipe, only or (), seeds, settings), out, _load)
@@ -532,12 +539,9 @@ def _again(command: str, data: str, given: Mapping[str, Any]) -> str:
 
 
 def _settings(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for text in given or ():
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or key in settings:
-            raise UserError(f"--set {text} {'is given twice' if equals else 'is not KEY=VALUE'}; write --set lr=0.01.")
-        settings[key] = value
+    from longcut.spec import pairs
+
+    settings: dict[str, Any] = pairs(given or (), "of --set ", "--set lr=0.01")
     for key, value in (("net", net), ("epochs", epochs)):
         if value is not None:
             if key in settings:
@@ -591,7 +595,7 @@ def _options(options: Iterable[Option]) -> list[dict[str, Any]]:
 
 
 def _print_json(value: Any) -> None:
-    from longcut.runs import to_json
+    from longcut.files import to_json
 
     print(to_json(value, indent=2, default=str))
 
@@ -639,9 +643,10 @@ def _print_audit(record: Mapping[str, Any]) -> None:
         print(f"\n{finding['question']}\n  {finding['sentence']}")
 
 
-def _print_comparison(records: list[dict[str, Any]]) -> None:
-    from longcut.compare import COLUMNS, table
+def _print_comparison(records: list[Record]) -> None:
     from longcut.fit import rule_in_words
+    from longcut.numbers import number, spread, with_spread
+    from longcut.tables import COLUMNS, table
 
     titles = {name: name.replace("_", " ") for name in COLUMNS} | {"average": "test", "best_average": "best epoch"}
     headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -656,8 +661,8 @@ def _print_comparison(records: list[dict[str, Any]]) -> None:
         for column in shown.columns[1:]:
             column.no_wrap = True
         for row in rows:
-            show = (100, ".1f") if row["task"] == "classification" else (1, ".4g")
-            cells = [_spread(row[name][0], row[name][1], *show) for name in names]
+            write = partial(number, percent=row["task"] == "classification")
+            cells = [with_spread(*row[name], write=write, between="±") for name in names]  # no blanks: 80 characters
             shown.add_row(row["label"], str(row["runs"]), *cells)
         print(f"{data}, epoch chosen by: {rule_in_words(selection)}")
         _print(shown)
@@ -666,26 +671,22 @@ def _print_comparison(records: list[dict[str, Any]]) -> None:
     for name in printed:
         print(f"  {titles[name]}: {COLUMNS[name]}")
     for label, found in _minorities(records).items():
-        mean = {key: fmean(one[key] for one in found) for key in found[0] if all(one[key] is not None for one in found)}
-        shares = " and ".join(f"{key} {100 * mean[key]:.0f} %" for key in ("precision", "recall") if key in mean)
+        mean = {key: spread(one[key] for one in found)[0] for key in found[0]}
+        known = ((key, mean[key]) for key in ("precision", "recall"))
+        shares = " and ".join(f"{key} {100 * share:.0f} %" for key, share in known if share is not None)
         print(
             f"{label} took for the minority {mean['conflicting']:.0f} training samples that contradict the shortcut "
             f"and {mean['aligned']:.0f} that do not: {shares}."
         )
 
 
-def _minorities(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _minorities(records: list[Record]) -> dict[str, list[Mapping[str, float]]]:
     """How well each method found the minority, run by run, where it looked and the truth is known."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Mapping[str, float]]] = {}
     for record in records:
-        if "identification" in record:
-            found.setdefault(record["plan"]["label"], []).append(record["identification"])
+        if record.identification is not None:
+            found.setdefault(record.label, []).append(record.identification)
     return found
-
-
-def _spread(mean: float | None, deviation: float | None, factor: float = 1, form: str = ".1f") -> str:
-    known = [format(factor * value, form) for value in (mean, deviation) if value is not None]
-    return "±".join(known) or "–"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from markupsafe import Markup, escape
 
 from longcut.datasets import title_of
+from longcut.numbers import number
 from longcut.report import figures
 from longcut.report.figures import Style
 from longcut.report.study import name_of
@@ -275,8 +276,8 @@ def _curves(curves: Mapping[str, Any], ids: Iterator[str]) -> dict[str, Any] | N
         return None
     chance = curves.get("chance")
     figure = figures.curve(lines, LOOKS, "", unit="updates", chance=math.nan if chance is None else chance)
-    ends = ", ".join(f"{name} {figures.number(values[0][-1])} %" for name, (_, values) in lines.items())
-    guess = "" if chance is None else f"; chance is {figures.number(chance)} %"
+    ends = ", ".join(f"{name} {number(values[0][-1])} %" for name, (_, values) in lines.items())
+    guess = "" if chance is None else f"; chance is {number(chance)} %"
     alt = f"Accuracy of an ordinary model on held-out samples; it ends with {ends}{guess}."
     legend = figures.legend(list(LOOKS), list(LOOKS.values()), ids, line=True)
     return {"svg": figures.svg(figure, alt, next(ids)), "legend": legend}

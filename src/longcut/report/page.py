@@ -16,16 +16,19 @@ import numpy as np
 from markupsafe import Markup
 
 import longcut
-from longcut.compare import plan, slug
 from longcut.datasets import title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
+from longcut.files import to_json
 from longcut.methods import METHODS
+from longcut.numbers import number
+from longcut.plans import plan, slug
+from longcut.record import Plan
 from longcut.report import analyses, figures, tables
 from longcut.report.audit import Audit, section
-from longcut.report.figures import Style, metric_title, number
+from longcut.report.figures import Style, metric_title
 from longcut.report.study import Contender, Study, differences, gallery, name_of
-from longcut.runs import to_json
+from longcut.spec import write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +107,7 @@ def _facts(study: Study) -> list[str]:
     """What a reader wants to know before believing a number."""
     seeds = sorted({len(contender.runs) for contender in study.contenders})
     how_many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
-    tested = study.runs[0].scores()["n"]
+    tested = study.runs[0].scores().n
     return [
         f"{len(study.contenders)} method{'s' * (len(study.contenders) > 1)}",
         f"{how_many} seed{'s' * (how_many != '1')}{' each' * (len(study.contenders) > 1)}",
@@ -252,17 +255,17 @@ def _settings(study: Study) -> dict[str, Any]:
     methods = [
         {
             "name": contender.name,
-            "paper": METHODS[contender.plan["method"]].paper if contender.plan["method"] in METHODS else "",
+            "paper": METHODS[contender.plan.method].paper if contender.plan.method in METHODS else "",
             "settings": settings,
-            "seeds": ", ".join(str(run.record["plan"]["seed"]) for run in contender.runs),
-            "seconds": f"{np.mean([run.record['seconds'] for run in contender.runs]):.3g}",
-            "parameters": f"{contender.runs[0].record['parameters']:,}",
+            "seeds": ", ".join(str(run.record.plan.seed) for run in contender.runs),
+            "seconds": f"{np.mean([run.record.seconds for run in contender.runs]):.3g}",
+            "parameters": f"{contender.runs[0].record.parameters:,}",
         }
         for contender, settings in zip(study.contenders, own, strict=True)
     ]
     runs = study.runs
-    environments = {tuple(sorted(run.record["environment"].items())): None for run in runs}
-    prints = {(run.record["plan"]["data_seed"], run.record["fingerprint"]): None for run in runs}
+    environments = {tuple(sorted(run.record.environment.items())): None for run in runs}
+    prints = {(run.record.plan.data_seed, run.record.fingerprint): None for run in runs}
     return {
         "common": common,
         "methods": methods,
@@ -281,7 +284,7 @@ def _command(study: Study) -> str:
         if again is None:
             continue
         spec, flags = again
-        seeds = [run.record["plan"]["seed"] for run in contender.runs]
+        seeds = [run.record.plan.seed for run in contender.runs]
         if seeds == list(range(len(seeds))):
             together.setdefault((len(seeds), *flags), []).append(spec)
         else:
@@ -297,23 +300,21 @@ def _command(study: Study) -> str:
 
 def _again(contender: Contender) -> tuple[str, list[str]] | None:
     """The method as it is typed, and further flags, that plan these very runs; None when there are none."""
-    plans = [run.record["plan"] for run in contender.runs]
+    plans = [run.record.plan for run in contender.runs]
     first = plans[0]
-    for spec in (first["label"], first["method"]):
+    for spec in (first.label, first.method):
         try:
-            own = plan(first["data"], spec, select=first["select"]).to_dict()
+            own = plan(first.data, spec, select=first.select)
             settings = differences([first, own])[1][0]
-            flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+            flags = [word for key, value in settings.items() for word in ("--set", write("", {key: value})[1:])]
             typed = {key: str(value) for key, value in settings.items()}
-            made = [
-                plan(first["data"], spec, settings=typed, seed=p["seed"], select=p["select"]).to_dict() for p in plans
-            ]
+            made = [plan(first.data, spec, settings=typed, seed=p.seed, select=p.select) for p in plans]
         except UserError:
             continue
         if [_unnamed(p) for p in made] == [_unnamed(p) for p in plans]:
-            return spec, flags + (["--select", first["select"]] if first["select"] != "last" else [])
+            return spec, flags + (["--select", first.select] if first.select != "last" else [])
     return None
 
 
-def _unnamed(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(to_json({key: value for key, value in plan.items() if key != "label"}))
+def _unnamed(plan: Plan) -> dict[str, Any]:
+    return json.loads(to_json(plan.to_dict() | {"label": ""}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +11,14 @@ import numpy as np
 from longcut.compare import difference
 from longcut.errors import UserError
 from longcut.fit import rule_in_words
-from longcut.report.figures import metric_title, number
+from longcut.numbers import number, spread
+from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from longcut.evaluate import Group
     from longcut.runs import Run
 
 __all__ = ["against", "cell", "confusions", "groups", "method"]
@@ -32,15 +33,14 @@ VALUES = 6  # of the attribute, each with a matrix of its own
 
 def method(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
     """One line of the table of methods."""
-    best = [run.record["best"] or {} for run in contender.runs]
-    oracle = [math.nan if b.get("average") is None else b["average"] for b in best]
+    oracle = [run.record.best.average for run in contender.runs]
     return {
         "name": contender.name,
         "color": color,
         "seeds": len(contender.runs),
-        "rule": rule_in_words(contender.plan["select"]),
-        "epoch": _range([run.record["epoch"] for run in contender.runs]),
-        "last": max(run.record["epoch"] for run in contender.runs),
+        "rule": rule_in_words(contender.plan.select),
+        "epoch": _range([run.record.epoch for run in contender.runs]),
+        "last": max(run.record.epoch for run in contender.runs),
         "cells": [cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
         "oracle": cell(oracle, percent),
     }
@@ -50,13 +50,13 @@ def cell(
     values: Sequence[float], percent: bool, interval: tuple[float, float] = (math.nan, math.nan)
 ) -> dict[str, Any]:
     """Mean and spread as text; with a single seed the interval over test samples stands for the spread."""
-    mean = sum(values) / len(values)
-    spread = ""
-    if len(values) > 1 and math.isfinite(mean):
-        spread = f"± {number(stdev(values), percent)}"
+    mean, deviation = spread(values)
+    beside = ""
+    if deviation is not None:
+        beside = f"± {number(deviation, percent)}"
     elif all(map(math.isfinite, interval)):
-        spread = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
-    return {"mean": number(mean, percent), "spread": spread, "sort": f"{mean:.6g}" if math.isfinite(mean) else ""}
+        beside = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
+    return {"mean": number(mean, percent), "spread": beside, "sort": "" if mean is None else f"{mean:.6g}"}
 
 
 def _range(numbers: Sequence[int]) -> str:
@@ -86,9 +86,9 @@ def against(study: Study, metrics: Sequence[str]) -> dict[str, Any] | None:
 
 def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[str, Any] | None:
     """Over the test sets that both were judged on; None where there are none, or what they said was not kept."""
-    prints = [{run.record["fingerprint"] for run in side.runs if run.inputs()} for side in (a, b)]
+    prints = [{run.record.fingerprint for run in side.runs if run.inputs()} for side in (a, b)]
     both = prints[0] & prints[1]
-    first, second = ([run for run in side.runs if run.record["fingerprint"] in both] for side in (a, b))
+    first, second = ([run for run in side.runs if run.record.fingerprint in both] for side in (a, b))
     if not first:
         return None
     try:
@@ -106,7 +106,7 @@ def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[
 def groups(study: Study) -> dict[str, Any] | None:
     """Each group of the test set by each method, the worst of the first method on top; None for a single group."""
     cells = [[_by_group(run) for run in contender.runs] for contender in study.contenders]
-    first = {key: group for key, group in cells[0][0].items() if group["n"]}
+    first = {key: group for key, group in cells[0][0].items() if group.n}
     if len(first) < 2:
         return None
     about = gallery(study.runs[0])[1]
@@ -119,7 +119,7 @@ def groups(study: Study) -> dict[str, Any] | None:
                 "label": name_of(about.get("class_names", ()), label) if study.percent else None,
                 "attribute": None if attribute is None else name_of(values, attribute),
                 "conflicting": _contradicts(about, label, attribute) if study.percent else None,
-                "n": group["n"],
+                "n": group.n,
                 "cells": row,
             }
         )
@@ -133,18 +133,17 @@ def groups(study: Study) -> dict[str, Any] | None:
     return {"names": names, "rows": rows, "overlapping": bool(about.get("membership_names"))}
 
 
-def _by_group(run: Run) -> dict[tuple[int, int | None], dict[str, Any]]:
-    return {(group["label"], group["attribute"]): group for group in run.scores()["groups"]}
+def _by_group(run: Run) -> dict[tuple[int, int | None], Group]:
+    return {(group.label, group.attribute): group for group in run.scores().groups}
 
 
-def _group_cell(found: Sequence[dict[str, Any] | None], percent: bool) -> dict[str, Any]:
+def _group_cell(found: Sequence[Group | None], percent: bool) -> dict[str, Any]:
     """One group by the seeds of one method; a seed that lacks the group does not count."""
-    known = [group for group in found if group and group["value"] is not None]
+    known = [group for group in found if group and math.isfinite(group.value)]
     if not known:
         return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
-    low, high = known[0].get("low"), known[0].get("high")
-    interval = (math.nan, math.nan) if low is None or high is None else (low, high)
-    return {**cell([group["value"] for group in known], percent, interval), "worst": False}
+    interval = known[0].low, known[0].high
+    return {**cell([group.value for group in known], percent, interval), "worst": False}
 
 
 def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bool | None:
