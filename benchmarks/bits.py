@@ -9,6 +9,7 @@ the method refuses the data.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,7 +34,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"blend": "keep-both", "record": "evaluated"},
     ],
     "group-jm1": [{"objective": "erm", "level": "output"}],
-    "umix": [{"mix": "cut"}, {"mix": "output", "sigma": 1.0}, {"count": "paper"}],
+    "umix": [{"blend": "cut"}, {"level": "output", "sigma": 1.0}, {"count": "paper"}],
     "eiil": [{"cross": True}],
     "dfr": [{"fit_on": "train", "by": "class"}],
     "afr": [{"balanced": True}],
@@ -46,11 +47,18 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"pairs": "attribute"},
         {"partners": "pool", "mode": "A"},
         {"blend": "keep-both", "contrast": "sc", "mode": "B"},
-        {"auxiliary_steps": 3, "raw": 0.5},
+        {"auxiliary_steps": 3, "unmixed": 0.5},
         {"pairs": "cosine", "auxiliary_optimizer": "sgd"},
         {"pairs": "kl", "pretrain": 1},
-        {"pairs": "l2", "argmax": "code", "partners": "pool", "raw_forward": True},
+        {"pairs": "l2", "argmax": "code", "partners": "pool", "unmixed_forward": True},
     ],
+}
+
+RENAMED = {  # what an option is called by a longcut that does not know its name of today
+    ("selecmix", "unmixed"): "raw",
+    ("selecmix", "unmixed_forward"): "raw_forward",
+    ("umix", "blend"): "mix",
+    ("umix", "level"): "mix",
 }
 
 
@@ -110,6 +118,8 @@ def run(cls: Any, options: Any, training: Any, net: str | None, splits: Splits, 
         kind
     ]
     chosen = net if net is not None and kind == "image" and net.startswith("mlp") else plain
+    known = inspect.signature(cls.__init__).parameters
+    options = {name if name in known else RENAMED[cls.name, name]: value for name, value in options.items()}
     try:
         method = build(cls, splits.info, net=chosen, options=options, seed=1)
         augment = {} if kind in ("image", "conv") else {"augment": "none"}

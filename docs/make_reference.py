@@ -1,14 +1,15 @@
 """Fill the generated parts of the README and the docs from the code: ``python docs/make_reference.py``.
 
-A generated part stands between ``<!-- generated: PART -->`` and ``<!-- end -->``; a test checks that what is committed
-is what this script makes.
+A generated part stands between ``<!-- generated: PART -->`` and ``<!-- end -->``. Where a page says ``<!-- every: PART
+-->``, whatever is registered has such a part there: what has none yet gets one, below its heading, or with a heading of
+its own in front of that mark. So nobody types a mark for something new; what is said about it beside the tables is
+written around its part, which may be moved. A test checks that what is committed is what this script makes.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 import json
 import re
 import statistics
@@ -56,9 +57,11 @@ def listed(settings: Mapping[str, Any]) -> str:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
+GROUP: Any = typer.main.get_command(cli.app)
+
+
 def commands() -> str:
-    group = typer.main.get_command(cli.app)
-    rows = ((code(f"longcut {name}"), command.help) for name, command in group.commands.items())
+    rows = ((code(f"longcut {name}"), command.help) for name, command in GROUP.commands.items())
     return table(("command", "what it does"), *rows)
 
 
@@ -83,16 +86,32 @@ def methods() -> str:
 
 
 def options(function: Callable[..., Any]) -> str:
-    rows = ((code(o.name), code(o.default), o.allowed, o.help) for o in options_of(function))
-    return table(("option", "default", "allowed", "what it is"), *rows)
+    rows = [(code(o.name), code(o.default), o.allowed, o.help) for o in options_of(function)]
+    return table(("option", "default", "allowed", "what it is"), *rows) if rows else ""
 
 
-def method_recipes(method: str) -> str:
-    rows = (
+def published(recipes: Mapping[str, Any]) -> str:
+    rows = [
         (code(name), r.why, listed({**r.options, **r.training, **({"net": r.net} if r.net else {})}))
-        for name, r in get(method).recipes.items()
-    )
-    return table(("recipe", "what it reproduces", "sets"), *rows)
+        for name, r in recipes.items()
+    ]
+    return table(("recipe", "what it reproduces", "sets"), *rows) if rows else ""
+
+
+def paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
+
+
+def described(function: Callable[..., Any]) -> str:
+    return paragraphs(about(function), options(function))
+
+
+def method(name: str) -> str:
+    cls = get(name)
+    lines = [about(cls), f"*{cls.paper}.*"]
+    lines += ["It needs the attribute of every training sample."] * ("attribute" in cls.needs)
+    lines += ["It does regression, too."] * ("regression" in cls.tasks)
+    return paragraphs(" ".join(lines), options(cls.__init__), published(cls.recipes))
 
 
 def difference(method: str, recipe: str, data: str) -> str:
@@ -106,11 +125,7 @@ def difference(method: str, recipe: str, data: str) -> str:
 
 def nets() -> str:
     rows = (
-        (
-            code(name),
-            listed({p.name: p.default for p in inspect.signature(net).parameters.values() if p.kind is p.KEYWORD_ONLY}),
-            about(net),
-        )
+        (code(name), listed({option.name: option.default for option in options_of(net)}), about(net))
         for name, net in NETS.items()
     )
     return table(("net", "options and defaults", "what it is"), *rows)
@@ -151,7 +166,7 @@ def audit(what: str) -> str:
 
 
 def data_sets() -> str:
-    return table(("data set", "what it is"), *((code(name), about(entry.function)) for name, entry in DATASETS.items()))
+    return words({name: about(entry.function) for name, entry in DATASETS.items()}, "data set")
 
 
 def suited() -> str:
@@ -193,16 +208,16 @@ PARTS: dict[str, Callable[..., str]] = {
     "commands": commands,
     "help": help_of,
     "methods": methods,
-    "options": lambda method: options(get(method).__init__),
-    "recipes": method_recipes,
+    "method": method,
     "difference": difference,
     "nets": nets,
+    "net": lambda name: described(NETS[name]),
     "data sets": data_sets,
-    "data": lambda name: options(DATASETS[name].function),
+    "data": lambda name: described(DATASETS[name].function),
     "suited": suited,
     "audit": audit,
     "training": lambda: options(Training),
-    "metrics": lambda: words(METRICS, "metric"),
+    "metrics": lambda: words({name: metric.definition for name, metric in METRICS.items()}, "metric"),
     "columns": lambda: words(COLUMNS, "column"),
     "tables": tables,
     "rows": rows_of,
@@ -210,16 +225,40 @@ PARTS: dict[str, Callable[..., str]] = {
 
 
 def made(part: str) -> str:
-    """A part by its name and arguments, such as ``"options lff"``."""
+    """A part by its name and arguments, such as ``"method lff"``."""
     if part in PARTS:
         return PARTS[part]()
     name, *arguments = part.split()
     return PARTS[name](*arguments)
 
 
+# what has a section each on the page that says so: the level of its heading, and the names
+EVERY: dict[str, tuple[str, Iterable[str]]] = {
+    "method": ("##", METHODS),
+    "net": ("###", NETS),
+    "data": ("###", DATASETS),
+    "help": ("##", GROUP.commands),
+    "rows": ("##", dict.fromkeys(name.partition("/")[0] for name in recipes())),
+}
+
+
+def completed(text: str) -> str:
+    """The page with an empty part for everything that belongs on it and has none."""
+    for every, kind in re.findall(r"(?m)^(<!-- every: (\w+) -->)$", text):
+        level, names = EVERY[kind]
+        for name in names:
+            heading, part = f"{level} {name}\n\n", f"<!-- generated: {kind} {name} -->\n"
+            if part in text:
+                continue
+            if f"\n{heading}" not in text:
+                text = text.replace(every, f"{heading}{every}")
+            text = text.replace(f"\n{heading}", f"\n{heading}{part}<!-- end -->\n\n")
+    return text
+
+
 def refreshed(text: str) -> str:
-    """The page with its generated parts made anew."""
-    return GENERATED.sub(lambda found: f"{found[1]}\n{made(found['part'])}\n\n{found[3]}", text)
+    """The page with a part for everything that belongs on it, each made anew."""
+    return GENERATED.sub(lambda found: f"{found[1]}\n{made(found['part'])}\n\n{found[3]}", completed(text))
 
 
 def pages() -> list[Path]:

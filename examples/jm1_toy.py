@@ -23,7 +23,7 @@ from torch import Tensor
 from longcut import Dataset, mixing
 from longcut.data import generator, upweight
 from longcut.evaluate import metrics
-from longcut.mixing.rules import PairRule, RatioRule
+from longcut.mixing import PairRule, RatioRule
 from longcut.report.figures import INK, styles
 
 SEEDS = 10

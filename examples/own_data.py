@@ -10,8 +10,9 @@ import torch
 
 from longcut import Dataset, Splits, Training, fit
 from longcut.data import generator, split
-from longcut.evaluate import predict, sample_values, scores
+from longcut.evaluate import sample_values, scores
 from longcut.methods import build
+from longcut.predict import predict
 
 
 def patients(n: int, agreeing: float, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

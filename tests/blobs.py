@@ -38,8 +38,8 @@ def bare(*, seed: int = 0) -> Splits:
 @pytest.fixture
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"epochs": 2, "batch": 16, "net": "mlp:hidden=4"}
-    monkeypatch.setitem(DATASETS, "blobs", SimpleNamespace(function=blobs, training=small, options={}))
-    monkeypatch.setitem(DATASETS, "bare", SimpleNamespace(function=bare, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=blobs, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "bare", SimpleNamespace(function=bare, training=small, options={}))
 
 
 def without_time(value: Any) -> Any:
@@ -55,13 +55,33 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, epoch: int, name: str = "erm", s
     cls = METHODS[name]
     real = cls.loss
 
-    def on_epoch(self, number, epochs):
-        self.number = number + 1
-
     def loss(self, batch):
         value, logs = real(self, batch)
-        chosen = seed is None or self.generator.initial_seed() == generator(seed, self.number - 1, 1).initial_seed()
-        return value * (math.nan if chosen and self.number == epoch else 1), logs
+        now = self.context.epoch
+        chosen = seed is None or self.generator.initial_seed() == generator(seed, now, 1).initial_seed()
+        return value * (math.nan if chosen and now == epoch - 1 else 1), logs
 
-    monkeypatch.setattr(cls, "on_epoch", on_epoch)
     monkeypatch.setattr(cls, "loss", loss)
+
+
+MINE = """
+from typing import Annotated
+
+from pydantic import Field
+
+from longcut.methods.erm import ERM
+
+
+class Mine(ERM):
+    '''Ordinary training under another name.'''
+
+    name = "mine"
+
+    def __init__(self, net, info, *, q: Annotated[float, Field(ge=0, description="nothing")] = 0.5):
+        super().__init__(net, info)
+        self.q = q
+
+    def loss(self, batch):
+        value, logs = super().loss(batch)
+        return value * self.q, logs
+"""

@@ -17,7 +17,7 @@ from longcut.identify import NAME
 from longcut.losses import cross_entropy
 from longcut.methods import afr as module
 from longcut.methods import build
-from longcut.methods.afr import afr_weights
+from longcut.methods.last_layer.afr import afr_weights
 
 TRAINING = Training(epochs=3, batch=32, pool=1, lr=1e-2)
 

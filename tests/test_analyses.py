@@ -26,7 +26,6 @@ from longcut.analyses import (
     tsne,
     varied,
 )
-from longcut.analyses.probe import _in_turns
 from longcut.contrast import generalized_supervised_contrastive
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets import DATASETS
@@ -239,17 +238,6 @@ def test_the_probe_is_scikit_learns_on_standardised_features():
     assert bias_accuracy(Told(train.info, slice(None)), train, test)["probe"] == pytest.approx(score, abs=0.011)
 
 
-def test_samples_to_fit_on_are_drawn_in_turns():
-    value = torch.tensor([0] * 90 + [1] * 10)
-    for n, counts in ((30, [20, 10]), (10, [5, 5]), (500, [90, 10])):
-        rows = _in_turns(value, n, generator(0))
-        assert len(rows.unique()) == len(rows)
-        assert value[rows].bincount().tolist() == counts
-    draws = [_in_turns(value, 10, generator(seed)) for seed in (0, 0, 1)]
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0].sort().values, draws[2].sort().values)
-
-
 def test_no_more_samples_are_embedded_than_the_limit_and_the_test_set():
     train, test = train_set(), test_set()
     method = Told(train.info, ATTRIBUTE).train()
@@ -291,8 +279,8 @@ def blobs(*, attribute: bool = True, seed: int = 0) -> Splits:
 @pytest.fixture
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     small, bare = {"epochs": 1, "batch": 16, "net": "mlp:hidden=4"}, {"function": lambda: blobs(attribute=False)}
-    monkeypatch.setitem(DATASETS, "blobs", SimpleNamespace(function=lambda: blobs(), training=small, options={}))
-    monkeypatch.setitem(DATASETS, "bare", SimpleNamespace(**bare, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=lambda: blobs(), training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "bare", SimpleNamespace(**bare, training=small, options={}))
 
 
 @pytest.mark.parametrize(("method", "parts"), [("erm", set()), ("lff", {"probe", "head"}), ("selecmix", {"probe"})])

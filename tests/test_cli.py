@@ -224,13 +224,13 @@ def test_difference_of_two_methods():
     found = told["difference"]
     assert found["value"] == pytest.approx(mean[0] - mean[1], abs=1e-6)
     assert found["low"] <= found["value"] <= found["high"]
-    assert told["definition"] == METRICS["average"]
+    assert told["definition"] == METRICS["average"].definition
     itself = printed_json("difference", "out/erm-s0", "out/erm-s0")["difference"]
     assert itself == {"metric": "worst_group", "value": 0, "low": 0, "high": 0, "p": 1}
     text = printed("difference", "out/erm", "out/lff", "--metric", "train_weighted")
     assert "Difference " in text
     assert "95 % interval" in text
-    assert METRICS["train_weighted"] in text.replace("\n", " ")
+    assert METRICS["train_weighted"].definition in text.replace("\n", " ")
     line = refused("difference", "out/erm-s0", "out/lff-s1")
     assert line.startswith("erm and lff were not judged on the same test sets (the data fingerprints")
     line = refused("difference", "out", "out/lff")
@@ -254,9 +254,17 @@ def test_a_run_from_when_balanced_meant_the_mean_of_the_groups():
     assert row["group_mean"] > 0
 
 
+def test_a_metric_that_a_file_added_is_shown_without_the_file():
+    printed("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
+    path = Path("run/run.json")
+    path.write_text(path.read_text().replace('"auroc"', '"brier"'))
+    lines = " ".join(printed("evaluate", "run").split())
+    assert re.search(r"brier [\d.]+ [\d.]+ … [\d.]+ added by a file or package that is not loaded", lines)
+
+
 def test_the_demo(monkeypatch: pytest.MonkeyPatch):
     quick = Entry(DATASETS["colored-digits"].target, {"epochs": 1, "net": "mlp:hidden=8"})
-    monkeypatch.setitem(DATASETS, "colored-digits", quick)
+    monkeypatch.setitem(DATASETS.own, "colored-digits", quick)
     monkeypatch.setattr("joblib.cpu_count", lambda: 1)
     text = printed("demo", "--out", "demo")
     assert Path("demo/report.html").is_file()
@@ -330,7 +338,7 @@ def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch
         ("train colored-digits --set lr=1 --set lr=2", "'lr=2' of --set is given twice; write --set lr=0.01."),
         ("train colored-digits --epochs 3 --set epochs=2", "epochs is given by --epochs and by --set; leave out"),
         ("train colored-digits --net mpl", "unknown net 'mpl': did you mean 'mlp'"),
-        ("train colored-digits --net resnet18:stem=x", "unknown stem 'x'"),
+        ("train colored-digits --net resnet18:stem=x", "net 'resnet18': stem=x is not allowed; give cifar or imagenet"),
         ("train colored-digits --select best:worst", "unknown metric 'worst'"),
         (
             "train colored-digits --device gpu",
@@ -415,7 +423,7 @@ def test_a_warning_of_a_data_set_is_a_sentence_and_nothing_is_left_behind(monkey
         warnings.warn("some images are missing", stacklevel=1)
         return load(ratio=ratio, seed=seed)
 
-    monkeypatch.setitem(DATASETS, "doubtful", SimpleNamespace(function=doubtful, training={}, options={}))
+    monkeypatch.setitem(DATASETS.own, "doubtful", SimpleNamespace(function=doubtful, training={}, options={}))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         ran = CliRunner().invoke(app, ["train", "doubtful", "--method", "erm", *FAST])

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from blobs import break_loss, small_data, without_time  # noqa: F401
+from blobs import MINE, break_loss, small_data, without_time  # noqa: F401
 
-from longcut import runs
+from longcut import registry, runs
 from longcut.compare import compare
 from longcut.errors import UserError
 from longcut.fit import fit
@@ -92,6 +92,36 @@ def test_processes_give_the_same_numbers(tmp_path: Path):
     records = compare(plans, tmp_path / "two", jobs=2, progress=lambda *step: steps.append(step))
     assert steps == [(1, 2), (2, 2)]
     assert without_time(records) == without_time(compare(plans, tmp_path / "one"))
+
+
+def mines(**settings: object) -> list[Plan]:
+    return [plan("colored-digits", "mine", seed=seed, settings={"epochs": 2, **settings}) for seed in (0, 1)]
+
+
+def test_worker_processes_know_the_loaded_files(tmp_path: Path, mine: Path):
+    """Killed after its first epoch, the first run goes on in a process of its own."""
+    with pytest.raises(KeyboardInterrupt):
+        compare(mines(), tmp_path / "two", progress=lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert runs.read(tmp_path / "two" / "mine-s0").record.status == "running"
+    records = compare(mines(), tmp_path / "two", jobs=2)
+    assert without_time(records) == without_time(compare(mines(), tmp_path / "one"))
+    assert [record.plan.files for record in records] == [mines()[0].files] * 2
+
+
+def test_a_file_that_was_changed_makes_other_runs(tmp_path: Path, mine: Path):
+    compare(mines(epochs=1)[:1], tmp_path / "out")
+    mine.write_text(MINE.replace("value * self.q", "value * self.q * 2"))
+    registry.load_file(mine)
+    with pytest.raises(UserError, match=r"mine-s0 holds another run \(made before my_method\.py was changed\); choose"):
+        compare(mines(epochs=1)[:1], tmp_path / "out")
+
+
+def test_a_file_that_is_changed_while_its_runs_are_on_is_said(tmp_path: Path, mine: Path):
+    plans = mines(epochs=1)
+    mine.write_text(MINE.replace("value * self.q", "value * self.q * 3"))  # and not loaded again here
+    with pytest.raises(UserError, match=r"^2 of 2 runs failed: .*my_method\.py was changed while runs with it were on"):
+        compare(plans, tmp_path / "out", jobs=2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_sets_get_folders_of_their_own(tmp_path: Path):

@@ -20,8 +20,10 @@ from longcut.data import (
     as_input,
     balance,
     generator,
+    in_turns,
     label_noise,
     pools,
+    ranks,
     split,
     subsample,
     undersample,
@@ -803,3 +805,32 @@ def test_pools_are_in_random_order():
     assert order(0) == order(0)
     assert len({tuple(order(seed)) for seed in range(5)}) == 5
     assert order(0) != sorted(order(0))
+
+
+# --- ranks within groups ----------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(-3, 9)), st.randoms())
+def test_ranks_and_turns_as_a_loop_counts_them(ids: list[int], random):
+    value, seen = torch.tensor(ids, dtype=torch.long), Counter()
+    expected = []
+    for one in ids:
+        expected.append(seen[one])
+        seen[one] += 1
+    assert ranks(value).tolist() == expected
+    rows = list(range(len(ids)))
+    random.shuffle(rows)
+    seen.clear()
+    turns: list[list[int]] = [[] for _ in ids]
+    for row in rows:
+        turns[seen[ids[row]]].append(row)
+        seen[ids[row]] += 1
+    assert in_turns(value, torch.tensor(rows, dtype=torch.long)).tolist() == [row for turn in turns for row in turn]
+
+
+def test_rows_at_random_with_values_in_turns():
+    value = torch.tensor([0] * 90 + [1] * 10)
+    for n, counts in ((30, [20, 10]), (10, [5, 5]), (500, [90, 10])):
+        rows = in_turns(value, torch.randperm(100, generator=generator(0)))[:n]
+        assert len(rows.unique()) == len(rows)
+        assert value[rows].bincount().tolist() == counts

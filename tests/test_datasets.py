@@ -16,9 +16,11 @@ from PIL import Image
 from scipy.stats import chi2
 
 from longcut.data import Dataset, Splits
-from longcut.datasets import DATASETS, colored_mnist, data_folder, load, parse, spec_of
+from longcut.datasets import DATASETS, OWN, colored_mnist, data_folder, load, parse, spec_of
 from longcut.datasets.colored_mnist import COLORS, LFF_COLORS
 from longcut.errors import UserError
+from longcut.registry import load_file
+from longcut.sources.options import own_options
 from longcut.spec import options_of, validate
 
 RGB = np.array(list(COLORS.values()))
@@ -87,8 +89,38 @@ def test_what_a_data_set_does_not_take_it_is_not_given(monkeypatch):
 
     given = {"seed": 7, "progress": print}
     for function, taken in ((neither, ()), (one, ("seed",)), (other, ("progress",)), (both, ("seed", "progress"))):
-        monkeypatch.setitem(DATASETS, "made", SimpleNamespace(function=function))
+        monkeypatch.setitem(DATASETS.own, "made", SimpleNamespace(function=function))
         assert load("made", **given) == {name: given[name] for name in taken}
+
+
+def test_a_file_adds_data_sets_as_functions_or_entries(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        """
+from typing import Annotated
+from pydantic import Field
+from longcut.datasets import Entry
+
+def spots(*, n: Annotated[int, Field(ge=1, description="of spots")] = 3, seed: int = 0):
+    return n, seed
+
+DATASETS = {"spots": spots, "more-spots": Entry(spots, {"epochs": 4})}
+"""
+    )
+    load_file(file)
+    try:
+        assert load("spots:n=5", seed=2) == load("more-spots:n=5", seed=2) == (5, 2)
+        assert DATASETS["spots"].training == {} and DATASETS["more-spots"].training == {"epochs": 4}
+        with pytest.raises(UserError, match=r"spots: n=0 is not allowed; give a whole number at least 1"):
+            parse("spots:n=0")
+    finally:
+        DATASETS._forget(str(file))
+
+
+def test_what_can_be_said_about_own_data_is_declared_once():
+    declared = {option.name: option.help for option in own_options()}
+    taken = {o.name: o.help for name in OWN for o in options_of(DATASETS[name].function) if o.name != "path"}
+    assert taken == declared
 
 
 def test_own_data_has_to_say_which():

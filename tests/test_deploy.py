@@ -75,7 +75,7 @@ def small_data() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for function in (few, wide, words, line):
             patch.setitem(
-                DATASETS, function.__name__, SimpleNamespace(function=function, training={"batch": 16}, options={})
+                DATASETS.own, function.__name__, SimpleNamespace(function=function, training={"batch": 16}, options={})
             )
         yield
 
@@ -176,7 +176,7 @@ def test_a_network_comes_back_without_its_data(run_of: MakeRun, monkeypatch: pyt
     nothing = SimpleNamespace(
         function=None, training={}, options={}
     )  # deleted, it would come back at the end of the table
-    monkeypatch.setitem(DATASETS, "colored-digits", nothing)
+    monkeypatch.setitem(DATASETS.own, "colored-digits", nothing)
     for net, inputs in (load_net(run), load_exported(exported)):
         assert not net.training
         assert inputs.info.shape == (3, 8, 8)
@@ -295,7 +295,7 @@ def test_data_unlike_the_run_is_refused(
 ):
     data = Dataset.of(x, label, name="other")
     monkeypatch.setitem(
-        DATASETS, "other", SimpleNamespace(function=lambda: Splits(data, None, data), training={}, options={})
+        DATASETS.own, "other", SimpleNamespace(function=lambda: Splits(data, None, data), training={}, options={})
     )
     with pytest.raises(UserError, match=rf"the run in .*run knows {what}; give similar data"):
         predict(run_of("tokens"), "other")
@@ -323,7 +323,7 @@ def trained_on(data: Dataset, folder: Path, **settings: Any) -> Run:
     name = folder.name
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(
-            DATASETS, name, SimpleNamespace(function=lambda: Splits.of(data), training={"batch": 16}, options={})
+            DATASETS.own, name, SimpleNamespace(function=lambda: Splits.of(data), training={"batch": 16}, options={})
         )
         execute(plan(name, "erm", settings={"epochs": 2, **settings}), folder)
     return runs.read(folder)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from longcut.data import Batch, Dataset, Info, generator
 from longcut.fit import Training, steps_per_epoch
 from longcut.methods import build
-from longcut.methods.dfa import DFA
+from longcut.methods.biased.dfa import DFA
 from longcut.nets import Net
 
 OPTIONS = {"biased_weight": 3.0, "swap_weight": 0.5, "swap_biased_weight": 2.0, "q": 0.6, "decay": 0.8}

@@ -18,7 +18,7 @@ from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import build
-from longcut.methods.dfr import DFR, features_of, lasso
+from longcut.methods.last_layer.dfr import DFR, features_of, lasso
 from longcut.nets import Net
 
 TRAINING = Training(epochs=1, batch=64, pool=1)
@@ -154,7 +154,7 @@ def test_the_penalty_is_chosen_on_the_other_half_or_on_validation(fit_on, monkey
         asked.append((len(x), c))
         return lasso(x, label, c, seed)
 
-    monkeypatch.setattr("longcut.methods.dfr.lasso", watched)
+    monkeypatch.setattr("longcut.methods.last_layer.dfr.lasso", watched)
     train, valid = gaussian([60, 10, 10, 60]), gaussian([30, 8, 8, 30], seed=1)
     fitted(raw(train.info, fit_on=fit_on, penalties="1-0.5", subsamples=2), train, valid)
     size = {"valid": [4 * 4, 4 * 8], "train": [4 * 10, 4 * 10]}[fit_on]  # half of the smallest group, or all of it

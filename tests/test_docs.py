@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import typer
 from test_imports import HEAVY
 from typer.testing import CliRunner
 
 from longcut.cli import app
-from longcut.datasets import ARRAYS, DATASETS, TABLES
-from longcut.methods import METHODS
+from longcut.datasets import ARRAYS, TABLES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -139,12 +137,36 @@ def parts(page: str) -> list[str]:
     return [found["part"] for found in REFERENCE["GENERATED"].finditer((ROOT / "docs" / page).read_text("utf-8"))]
 
 
-def test_nothing_is_left_out():
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert {f"help {name}" for name in commands} <= set(parts("cli.md"))
-    assert {f"options {name}" for name in METHODS if name != "erm"} <= set(parts("methods.md"))  # erm has no options
-    assert {f"recipes {name}" for name, cls in METHODS.items() if cls.recipes} <= set(parts("methods.md"))
-    assert {f"data {name}" for name in DATASETS} <= set(parts("data.md"))
+def test_pages_have_all_that_is_registered():
+    pages = [page.read_text("utf-8") for page in REFERENCE["pages"]()]
+    for every in REFERENCE["EVERY"]:
+        assert sum(f"\n<!-- every: {every} -->\n" in page for page in pages) == 1
+
+
+@pytest.mark.parametrize(
+    ("every", "heading", "said"),
+    [
+        ("method", "## lff", "| `decay` | `0.7` | a number at least 0 and below 1 |"),
+        ("net", "### conv", "Four convolutions"),
+        ("data", "### colored-digits", "| `ratio` | `0.05` | a number from 0 to 0.9 |"),
+        ("help", "## report", "Usage: longcut report [OPTIONS]"),
+    ],
+)
+def test_what_is_new_appears_by_itself(every: str, heading: str, said: str):
+    refreshed = REFERENCE["refreshed"]
+    page = refreshed(f"# Page\n\n<!-- every: {every} -->\n\nThe end.\n")
+    assert said in page[page.index(f"\n{heading}\n") :]
+    assert page.endswith(f"<!-- end -->\n\n<!-- every: {every} -->\n\nThe end.\n")
+    assert refreshed(page) == page
+    begun = refreshed(f"# Page\n\n{heading}\n\nWhat we say of it.\n\n<!-- every: {every} -->\n")
+    assert begun.count(f"\n{heading}\n") == 1
+    assert begun.index(heading) < begun.index(said) < begun.index("What we say of it.")
+
+
+def test_prose_stays_where_it_is():
+    page = REFERENCE["refreshed"]("# Page\n\n<!-- every: method -->\n")
+    moved = page.replace("## lff\n", "## lff\n\nWhat we say of it.\n")
+    assert REFERENCE["refreshed"](moved) == moved
 
 
 def test_each_difference_from_the_paper_has_its_reason():

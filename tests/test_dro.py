@@ -15,8 +15,8 @@ from scipy.optimize import linprog, minimize_scalar
 from longcut.data import Dataset, generator
 from longcut.losses import cross_entropy
 from longcut.methods import build
-from longcut.methods.chi2_dro import chi2_weights
-from longcut.methods.cvar_dro import cvar_weights, largest_first
+from longcut.methods.reweighting.chi2_dro import chi2_weights
+from longcut.methods.reweighting.cvar_dro import cvar_weights, largest_first
 
 ALPHAS = [0.01, 0.1, 0.25, 0.37, 0.5, 0.9, 0.99, 1.0]
 WEIGHTS = {"cvar": cvar_weights, "chi2": chi2_weights}

@@ -14,7 +14,7 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
 from longcut.methods import build
-from longcut.methods.pseudo import environments, slopes
+from longcut.methods.identified.pseudo import environments, slopes
 
 TRAINING = Training(epochs=2, batch=50, pool=1, lr=1e-2)
 

@@ -29,12 +29,10 @@ from longcut.estimators import (
     DebiasedRegressor,
     GroupBalancer,
     SuspectedConflict,
-    _canonical,
-    _inputs,
-    _times,
     worst_group_accuracy,
     worst_group_scorer,
 )
+from longcut.estimators.base import canonical, inputs, times_of
 from longcut.methods.erm import ERM
 
 QUICK: dict[str, Any] = {"steps": 20, "batch_size": 32, "lr": 0.01, "random_state": 0}
@@ -75,17 +73,17 @@ def test_scikit_learn_checks_of_suspected_conflict(estimator, check):
 
 def test_equal_rows_are_one_that_stands_several_times():
     x = np.array([[7.0, 1.0], [5.0, 1.0], [7.0, 1.0], [7.0, 1.0]])
-    rows, times = _canonical(x, [np.array([0, 0, 0, 1])], np.array([2, 4, 4, 8]))
+    rows, times = canonical(x, [np.array([0, 0, 0, 1])], np.array([2, 4, 4, 8]))
     found = {(*x[row], row == 3): time for row, time in zip(rows, times, strict=True)}
     assert found == {(7.0, 1.0, False): 6, (5.0, 1.0, False): 4, (7.0, 1.0, True): 8}
 
 
 def test_weights_as_counts():
-    assert _times(np.array([0.0, 3.0, 1.0])).tolist() == [0, 3, 1]
-    assert _times(np.array([0.0, 6.0, 4.0])).tolist() == [0, 3, 2]
-    assert _times(np.array([0.7, 1.3])).tolist() == [7, 13]
-    assert _times(np.array([0.7, 0.7])).tolist() == [1, 1]
-    assert _times(np.array([0.0, 0.001, 1.999])).tolist() == [0, 1, 20]  # what counts little counts still
+    assert times_of(np.array([0.0, 3.0, 1.0])).tolist() == [0, 3, 1]
+    assert times_of(np.array([0.0, 6.0, 4.0])).tolist() == [0, 3, 2]
+    assert times_of(np.array([0.7, 1.3])).tolist() == [7, 13]
+    assert times_of(np.array([0.7, 0.7])).tolist() == [1, 1]
+    assert times_of(np.array([0.0, 0.001, 1.999])).tolist() == [0, 1, 20]  # what counts little counts still
 
 
 def test_a_weight_is_how_often_a_row_stands():
@@ -164,7 +162,7 @@ def test_images_go_to_a_net_by_name(dtype):
     model = DebiasedClassifier("erm", net="conv:width=8", **QUICK).fit(x, y)
     assert model.score(x, y) == 1
     assert model.method_.info.kind == "image"
-    assert _inputs(x, 0.0, 1.0).numpy().dtype == dtype  # bytes stay bytes, which the loop divides by 255
+    assert inputs(x, 0.0, 1.0).numpy().dtype == dtype  # bytes stay bytes, which the loop divides by 255
     with pytest.raises(UserError, match=r"rows of shape \(3, 5, 6\), but fit saw \(3, 6, 6\); give the same"):
         model.predict(x[:, :, 1:])
 
@@ -282,7 +280,7 @@ def test_a_fitted_estimator_can_be_pickled_and_copied(method, options):
         np.testing.assert_array_equal(again.predict_proba(x), expected)
         assert again.get_params() == model.get_params()
         assert type(again.method_) is type(model.method_)
-    assert not hasattr(model.method_, "train_data")
+    assert not hasattr(model.method_, "context")
     fresh: Any = clone(model)
     with pytest.raises(NotFittedError):
         fresh.predict(x)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, mean_squared_error, recall_score, roc_auc_score
-from torch import nn
 
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
-from longcut.evaluate import METRICS, lower_is_better, metrics, paired, paired_sets, predict, sample_values, scores
+from longcut.evaluate import METRICS, Metric, lower_is_better, metrics, paired, paired_sets, sample_values, scores
+from longcut.evaluate.table import made
+from longcut.registry import load_file
 
 
 def dataset(label, attribute=None, **info) -> Dataset:
@@ -32,6 +33,30 @@ LABEL = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
 ATTRIBUTE = [0, 0, 0, 0, 1, 1, 0, 1, 1, 1]
 RIGHT = [1, 1, 1, 0, 1, 0, 0, 1, 0, 0]
 TEST = dataset(LABEL, ATTRIBUTE, aligned=(0, 1))
+
+
+# What every metric is held against; a new one needs an oracle too, and a line here.
+ORACLES = {
+    "average": "fairlearn, the binomial distribution, arithmetic by hand",
+    "aligned": "arithmetic by hand",
+    "conflicting": "arithmetic by hand, a loop",
+    "worst_group": "fairlearn, a loop",
+    "group_mean": "fairlearn, a loop",
+    "train_weighted": "published averages of JTT and JM1",
+    "worst_class": "scikit-learn's recall_score",
+    "balanced": "scikit-learn's balanced_accuracy_score",
+    "class_difference": "scikit-learn's recall_score over itertools.combinations",
+    "ece": "scikit-learn's calibration_curve",
+    "auroc": "scikit-learn's roc_auc_score, Hanley and McNeil's interval, a loop over pairs",
+}
+
+
+def test_every_metric_has_a_definition_and_an_oracle():
+    assert METRICS.own.keys() == ORACLES.keys()
+    for name, metric in METRICS.items():
+        assert isinstance(metric, Metric)
+        assert len(metric.definition) > 10
+        assert metric.lower == metric.definition.endswith("; lower is better"), name
 
 
 def test_every_metric_by_hand():
@@ -211,7 +236,7 @@ def test_equal_classes_differ_by_nothing():
 
 def test_which_metrics_are_better_low():
     assert [name for name in METRICS if lower_is_better(name, "classification")] == ["class_difference", "ece"]
-    assert all(lower_is_better(name, "regression") for name in METRICS)
+    assert [name for name in METRICS if not lower_is_better(name, "regression")] == ["auroc"], "which it does not have"
 
 
 # --- groups that overlap ----------------------------------------------------------------------------------------------
@@ -300,6 +325,15 @@ def test_calibration_and_ranking_against_scikit_learn(seed: int, classes: int):
     assert found["ece"] == pytest.approx((np.abs(accuracy - mean) * n[n > 0]).sum() / len(label))
 
 
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one():
+    # confidences 0.5 and 0.5 of three classes, wrong, and 0.45, right: all in (0.4, 0.5]; 0.55, right, in (0.5, 0.6]
+    p = torch.tensor([[0.5, 0.5, 0.0], [0.45, 0.3, 0.25], [0.55, 0.45, 0.0]], dtype=torch.float64)
+    outputs = p.log().clamp_min(-1e4)
+    assert outputs.softmax(1)[0, 0] == 0.5
+    found = judged(outputs, [1, 0, 0], n_classes=3)
+    assert found["ece"] == pytest.approx((abs(0.5 + 0.45 - 1) + abs(0.55 - 1)) / 3)
+
+
 def test_the_ranking_by_hand():
     # scores of class 1: 0, 1, 1, 2 with labels 0, 0, 1, 1: pairs (0, 1) (0, 2) won, (1, 1) tied, (1, 2) won
     outputs = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
@@ -311,6 +345,27 @@ def test_a_ranking_of_samples_that_are_all_but_sure_is_kept():
     margin = torch.tensor([50.0, 60.0, 70.0, 80.0])
     outputs = torch.stack([torch.zeros(4), margin, torch.full((4,), -9.0)], 1)[:, :2]
     assert judged(outputs, [0, 0, 1, 1])["auroc"] == 1, "as probabilities in float64 they are all 1"
+
+
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_odds_that_differ_by_rounding_are_ties(shift: float):
+    """Each sample has a copy in another class, the other classes' logits in another order and all of them moved."""
+    z = torch.randn(80, 4, generator=generator(8), dtype=torch.float64)
+    label = torch.arange(80) % 4
+    here, there = ((label[:, None] + torch.tensor(steps)) % 4 for steps in ((0, 1, 2, 3), (0, 3, 1, 2)))
+    copy = torch.empty_like(z).scatter_(1, here, z.gather(1, there)) + shift
+    outputs, label = torch.cat([z, copy]), torch.cat([label, (label + 1) % 4])
+
+    def area(rounding: float) -> float:
+        odds, areas = outputs.softmax(1).logit(), []
+        for c in range(4):
+            gap = odds[label == c, c][:, None] - odds[label != c, c]
+            areas.append(((gap > rounding).double() + (gap.abs() <= rounding).double() / 2).mean())
+        return float(torch.stack(areas).mean())
+
+    assert area(0) != area(1e-9), "there is rounding to see"
+    assert area(1e-11) == area(1e-9)
+    assert judged(outputs, label)["auroc"] == pytest.approx(area(1e-9), abs=1e-12)
 
 
 def test_where_a_class_is_absent_its_ranking_is_not_defined():
@@ -333,6 +388,111 @@ def test_the_interval_of_a_ranking_is_about_that_of_hanley_and_mcneil():
     assert (high - low) / 3.92 == pytest.approx(error, rel=0.15)
     assert low < a < high
     assert 0 <= found.intervals["ece"][0] < found.intervals["ece"][1]
+
+
+# --- somebody's own ---------------------------------------------------------------------------------------------------
+
+
+def brier(outputs: torch.Tensor, data: Dataset) -> float:
+    """Brier score: mean squared distance of the probabilities from the label.
+
+    More about it.
+    """
+    return float((outputs.softmax(1) - torch.eye(2)[data.label]).square().sum(1).mean())
+
+
+brier.lower = True  # type: ignore[reportFunctionMemberAccess]
+
+
+def test_a_metric_of_your_own_has_a_value_and_an_interval():
+    draw = generator(6)
+    label = torch.arange(300) % 2
+    outputs = torch.stack([torch.zeros(300), torch.randn(300, generator=draw) + label], 1)
+    data = dataset(label)
+    values = sample_values(outputs, data)
+    found = scores(values, data, outputs=outputs, extra={"brier": brier, "size": lambda outputs, data: len(data)})
+    each = (outputs.softmax(1) - torch.eye(2)[label]).square().sum(1)
+    assert found.values["brier"] == pytest.approx(float(each.mean()))
+    assert (found.values["size"], found.intervals["size"]) == (300, (300, 300))
+    low, high = found.intervals["brier"]
+    assert (high - low) / 3.92 == pytest.approx(float(each.std()) / math.sqrt(300), rel=0.15)
+    assert low < found.values["brier"] < high
+    assert metrics(values, data, outputs=outputs, extra={"brier": brier})["brier"] == found.values["brier"]
+    plain = scores(values, data, outputs=outputs)
+    for name, value in plain.values.items():
+        with_it, without = (found.values[name], *found.intervals[name]), (value, *plain.intervals[name])
+        assert with_it == pytest.approx(without, abs=0, rel=0, nan_ok=True)
+
+
+def test_a_metric_of_your_own_sees_the_samples_beside_their_outputs():
+    """Also of a regression, and in its first 200 resamples alone."""
+    x = torch.arange(50.0)[:, None]
+    data, calls = Dataset.of(x, 2 * x[:, 0]), []
+
+    def agreement(outputs, data):
+        assert torch.equal(outputs, 2 * data.gather(torch.arange(len(data))))
+        assert torch.equal(outputs, data.label)
+        outputs.zero_()  # whatever it does to them is done to a copy
+        calls.append(len(data))
+        return torch.tensor(1.0)
+
+    found = scores(torch.zeros(50), data, outputs=2 * x, extra={"agreement": agreement}, draws=300)
+    assert (found.values["agreement"], found.intervals["agreement"]) == (1, (1, 1))
+    assert calls == [50] * 201
+
+
+def test_without_outputs_or_samples_a_metric_of_your_own_is_not_defined():
+    assert math.isnan(metrics(torch.tensor(RIGHT), TEST, extra={"brier": brier})["brier"])
+    nothing = TEST.take(torch.tensor([], dtype=torch.long))
+    assert math.isnan(metrics(torch.ones(0), nothing, outputs=torch.ones(0, 2), extra={"brier": brier})["brier"])
+    never = scores(torch.tensor(RIGHT), TEST, outputs=torch.rand(10, 2), extra={"never": lambda *_: math.nan})
+    assert all(map(math.isnan, (never.values["never"], *never.intervals["never"])))
+
+
+def test_a_metric_of_your_own_that_gives_no_number_is_named():
+    def measure(function, name="mine"):
+        return metrics(torch.tensor(RIGHT), TEST, outputs=torch.rand(10, 2), extra={name: function})
+
+    with pytest.raises(UserError, match=r"metric 'mine' fails on 10 samples of .* \(ZeroDivisionError: .*\); mend it"):
+        measure(lambda outputs, data: 1 / 0)
+    for wrong, kind in ((None, "NoneType"), ("0.5", "str"), ([0.5], "list"), (torch.rand(2), "Tensor")):
+        with pytest.raises(UserError, match=f"metric 'mine' returns a {kind} that is no number; let it return one"):
+            measure(lambda outputs, data, wrong=wrong: wrong)
+    with pytest.raises(UserError, match=r"there is a metric 'ece' already; give yours another name"):
+        measure(brier, "ece")
+    with pytest.raises(UserError, match=r"metric 'mine' is no function; give one of outputs and data"):
+        measure(0.5)
+
+
+def test_a_file_adds_a_function_to_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(METRICS, "added", {})
+    file = tmp_path / "more.py"
+    file.write_text(
+        "def surprise(outputs, data):\n"
+        '    """Mean cross-entropy."""\n'
+        "    return -outputs.log_softmax(1).gather(1, data.label[:, None]).mean()\n"
+        "surprise.lower = True\n"
+        "METRICS = {'surprise': surprise}\n"
+    )
+    load_file(file)
+    assert METRICS["surprise"].definition == "Mean cross-entropy; lower is better"
+    assert lower_is_better("surprise", "classification")
+    outputs = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    data = dataset([0, 1])
+    found = scores(sample_values(outputs, data), data, outputs=outputs)
+    assert found.values["surprise"] == pytest.approx(math.log(2))
+    assert found.intervals["surprise"] == pytest.approx((math.log(2), math.log(2)))
+    with pytest.raises(UserError, match=r"surprise is no mean of per-sample values"):
+        paired(torch.ones(2), torch.ones(2), data, "surprise")
+    file.write_text("METRICS = {'half': 0.5}\n")
+    with pytest.raises(UserError, match=r"metric 'half' is no function; give one of outputs and data"):
+        load_file(file)
+
+
+def test_a_metric_of_a_users_own_function_says_itself_what_is_better_in_a_regression(monkeypatch):
+    monkeypatch.setattr(METRICS, "added", {"r2": ("here", made("r2", lambda outputs, data: 1.0))})
+    assert not lower_is_better("r2", "regression")
+    assert METRICS["r2"].definition == "a metric without a description"
 
 
 # --- two methods ------------------------------------------------------------------------------------------------------
@@ -416,39 +576,6 @@ def test_what_cannot_be_paired_is_refused():
         paired(values, values, BIRDS, "train_weighted")
     with pytest.raises(UserError, match=r"values of 779 samples, but the test set has 780; compare methods"):
         paired(values, values[1:], BIRDS)
-
-
-class Double(nn.Module):
-    def forward(self, x):
-        assert not self.training
-        assert not torch.is_grad_enabled()
-        return torch.cat([x, 2 * x], 1).double()
-
-
-def test_predict_keeps_the_order_of_the_data_and_the_mode_of_the_model():
-    data = dataset([0, 1] * 5).take(torch.tensor([7, 7, 0, 3, 9]))
-    model = Double().train()
-    outputs = predict(model, data, size=2)
-    assert outputs.tolist() == [[7, 14], [7, 14], [0, 0], [3, 6], [9, 18]]
-    assert outputs.dtype == torch.float32
-    assert model.training
-    assert not predict(model.eval(), data).requires_grad
-    assert not model.training
-    assert torch.equal(predict(lambda x: torch.cat([x, 2 * x], 1), data), outputs), "any function will do"
-
-
-def test_predict_on_nothing_and_after_a_failure():
-    data = dataset([0, 1, 2])
-    assert predict(Double(), data.take(torch.tensor([], dtype=torch.long))).shape == (0, 2)
-
-    class Broken(nn.Module):
-        def forward(self, x):
-            raise ArithmeticError
-
-    model = Broken().train()
-    with pytest.raises(ArithmeticError):
-        predict(model, data)
-    assert model.training
 
 
 def test_the_callers_random_state_is_left_alone():

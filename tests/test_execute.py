@@ -127,7 +127,7 @@ def test_other_data_with_other_classes_is_refused(tmp_path: Path, monkeypatch: p
         data = Dataset.of(torch.zeros(6, 4), torch.arange(6) % 3)
         return Splits(data, None, data)
 
-    monkeypatch.setitem(DATASETS, "three", SimpleNamespace(function=three, training={}, options={}))
+    monkeypatch.setitem(DATASETS.own, "three", SimpleNamespace(function=three, training={}, options={}))
     execute(plan("blobs"), tmp_path / "run")
     with pytest.raises(UserError, match="knows classes 2, but three has 3; give similar data"):
         rescore(runs.read(tmp_path / "run"), "three")

@@ -17,7 +17,7 @@ from longcut.data import Dataset, Splits, generator
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
 from longcut.methods import build
-from longcut.methods.group_dro import GroupDRO, GroupWeights
+from longcut.methods.reweighting.group_dro import GroupDRO, GroupWeights
 
 
 def grouped(label: list[int], attribute: list[int], **info: Any) -> Dataset:

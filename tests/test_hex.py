@@ -12,7 +12,7 @@ import torch
 from longcut.data import Batch, Info, generator
 from longcut.errors import UserError
 from longcut.methods import build
-from longcut.methods.hex import HEX, STEPS, cooccurrence, membership, neighbours, project_out
+from longcut.methods.biased.hex import HEX, STEPS, cooccurrence, membership, neighbours, project_out
 
 DEGREES = {"right": 0, "up-right": 45, "up": 90, "up-left": 135}
 

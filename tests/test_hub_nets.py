@@ -256,8 +256,8 @@ def test_the_package_may_be_missing(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": "random"}, "unknown weights 'random': Known: none, pretrained"),
-        ({"dropout": 1}, "net 'hf': dropout is 1.0; give a probability from 0 to below 1"),
+        ({"weights": "random"}, "net 'hf': weights=random is not allowed; give pretrained or none"),
+        ({"dropout": 1}, "net 'hf': dropout=1 is not allowed; give a number at least 0 and below 1"),
     ],
 )
 def test_options_it_refuses(bert, options, message):
@@ -305,7 +305,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
 
     where = folder(tmp_path_factory.mktemp("base"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "words", SimpleNamespace(function=words, training={"batch": 6}, options={}))
+        patch.setitem(DATASETS.own, "words", SimpleNamespace(function=words, training={"batch": 6}, options={}))
         out = tmp_path_factory.mktemp("run") / "run"
         execute(plan("words", "erm", settings={"net": f"hf:name={where},separator=3", "epochs": 1}), out)
         (where / "model.safetensors").unlink()

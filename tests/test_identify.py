@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from longcut import identify
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
-from longcut.evaluate import predict
 from longcut.execute import execute
 from longcut.fit import Training, fit
 from longcut.identify import Trajectory, quality
 from longcut.losses import cross_entropy
 from longcut.methods import Method, build
-from longcut.methods.pseudo import environments
+from longcut.methods.identified.pseudo import environments
 from longcut.plans import plan
+from longcut.predict import predict
 
 TRAINING = Training(epochs=3, batch=8, pool=2, lr=1e-2)
 

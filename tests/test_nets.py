@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import inspect
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,50 @@ from longcut.errors import UserError
 from longcut.fit import fit
 from longcut.methods import build as build_method
 from longcut.nets import NETS, build
+from longcut.nets.layers import GlobalMean
+from longcut.registry import load_file
+from longcut.spec import options_of, validate, write
 from longcut.training import Training
 
 IMAGE = Info("pictures", (3, 32, 32), 10, kind="image")
 TABLE = Info("people", (7,), 3, kind="table")
 TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
-DEEP = ["densenet121:growth=4", "resnet50:width=4", "resnet50:width=4,norm=frozen"]
-IMAGE_SPECS = [
-    *sorted(NETS.keys() - {"densenet121", "hf", "resnet50", "tokens", "transformer"}),  # hf: tests/test_hub_nets.py
-    *("resnet18:stem=imagenet", "resnet18:width=4", "resnet18:width=4,inputs=imagenet", "stack:kernel=1"),
+KINDS = {"image": IMAGE, "photo": Info("photos", (3, 64, 64), 10, kind="image"), "table": TABLE, "tokens": TOKENS}
+LAYOUT = Path(__file__).parent / "tiny_bert"
+EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each kind of data that it takes
+    "auto": dict.fromkeys(("image", "table", "tokens"), "auto"),
+    "conv": {"image": "conv"},
+    "densenet121": {"photo": "densenet121:growth=4"},
+    "hf": {"tokens": write("hf", {"name": LAYOUT, "weights": "none"})},
+    "linear": dict.fromkeys(("image", "table"), "linear"),
+    "mlp": dict.fromkeys(("image", "table"), "mlp"),
+    "resnet18": {"image": "resnet18"},
+    "resnet50": {"photo": "resnet50:width=4"},
+    "stack": {"image": "stack"},
+    "tiny": dict.fromkeys(("image", "table", "tokens"), "tiny"),
+    "tokens": {"tokens": "tokens"},
+    "transformer": {"tokens": "transformer"},
+}
+IMAGE_VARIANTS = [
+    "resnet18:stem=imagenet",
+    "resnet18:width=4",
+    "resnet18:width=4,inputs=imagenet",
+    "stack:kernel=1",
 ]
-TOKEN_SPECS = ["tokens", "tiny", "transformer", "transformer:width=8,heads=2,layers=1,pool=first"]
+VARIANTS = [
+    *(("image", spec) for spec in IMAGE_VARIANTS),
+    ("photo", "resnet50:width=4,norm=frozen"),
+    ("tokens", "transformer:width=8,heads=2,layers=1,pool=first"),
+]
+IMAGE_SPECS = [*(made["image"] for made in EXAMPLES.values() if "image" in made), *IMAGE_VARIANTS]
+hub = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 FITS = [
-    *((spec, IMAGE) for spec in IMAGE_SPECS),
-    *((spec, Info("pictures", (3, 64, 64), 10, kind="image")) for spec in DEEP),
-    *((spec, TABLE) for spec in ("mlp", "tiny")),
-    *((spec, TOKENS) for spec in TOKEN_SPECS),
+    *(
+        pytest.param(spec, KINDS[kind], id=f"{name}-{kind}", marks=[hub] * (name == "hf"))
+        for name, made in EXAMPLES.items()
+        for kind, spec in made.items()
+    ),
+    *(pytest.param(spec, KINDS[kind], id=f"{spec}-{kind}") for kind, spec in VARIANTS),
 ]
 
 
@@ -48,12 +78,37 @@ def parameters(module: nn.Module) -> int:
 # --- every net --------------------------------------------------------------------------------------------------------
 
 
+def test_every_net_has_an_example():
+    assert EXAMPLES.keys() == NETS.own.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_a_net_may_be_told_is_described_and_its_defaults_are_allowed(name):
+    keywords = {p.name for p in inspect.signature(NETS[name]).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert {option.name for option in options_of(NETS[name])} == keywords
+    for option in options_of(NETS[name]):
+        assert option.help and option.allowed
+        for given in (option.default, str(option.default)):
+            assert validate(name, NETS[name], {option.name: given}) == {option.name: option.default}
+        if option.name == "weights":  # what `blank` relies on
+            assert validate(name, NETS[name], {"weights": "none"})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_other_kinds_of_data_are_refused_in_one_sentence(name):
+    taken = {KINDS[kind].kind for kind in EXAMPLES[name]}
+    for info in (info for info in KINDS.values() if info.kind not in taken):
+        sentence = rf"^net '{name}' needs [^.]*, but {info.name} [^.]*; use net '\w+'[^.]*\.$"
+        with pytest.raises(UserError, match=sentence):
+            build(name, info)
+
+
 @pytest.mark.parametrize(("spec", "info"), FITS)
 def test_net_is_its_head_on_its_features(spec, info):
     net, x = build(spec, info).eval(), inputs(info)
     features = net.features(x)
     assert isinstance(net.head, nn.Linear)
-    assert features.shape == (4, net.head.in_features)
+    assert features.shape == (4, net.head.in_features) == (4, net.width)
     assert net(x).shape == (4, info.n_classes)
     assert torch.equal(net(x), net.head(features))
     for stage in net.stages:
@@ -84,7 +139,8 @@ def test_every_parameter_learns(spec, info):
     net(inputs(info)).square().sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().max() > 0, name
+        if not name.endswith("key.bias"):  # a softmax over keys does not see what is added to all of them
+            assert parameter.grad.abs().max() > 0, name
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 21), (3, 40, 9), (2, 9, 9)])
@@ -110,6 +166,7 @@ def test_images_small_odd_and_not_square(spec, shape):
         ("conv", TOKENS, r"net 'conv' needs images \(C, H, W\), but reviews has shape \(12,\); use net 'tokens'"),
         ("resnet18", TOKENS, r"net 'resnet18' needs images .*; use net 'tokens'"),
         ("mlp", TOKENS, "net 'mlp' needs numbers, but reviews holds token ids; use net 'tokens'"),
+        ("linear", TOKENS, "net 'linear' needs numbers, but reviews holds token ids; use net 'tokens'"),
         ("resnet50", TABLE, r"net 'resnet50' needs images \(C, H, W\), but people has shape \(7,\); use net 'mlp'"),
         ("densenet121", TOKENS, r"net 'densenet121' needs images .*; use net 'tokens'"),
         ("transformer", TABLE, "net 'transformer' needs token ids, but people is of kind 'table'; use net 'mlp'"),
@@ -127,6 +184,7 @@ def test_data_that_a_net_does_not_take(spec, info, message):
     [
         ("mlp", IMAGE, (0, 2, 3, 4)),
         ("mlp:hidden=5", TABLE, (0, 2)),
+        ("linear", IMAGE, (0,)),  # whose features are the input
         ("conv", IMAGE, (0, 1, 2, 3, 4, 5)),
         ("conv:side=10", IMAGE, (0, 2, 3, 4, 5, 6)),  # a shrunken image is no level of its own
         ("stack", IMAGE, (0, 1, 2, 3, 4, 5)),
@@ -143,7 +201,7 @@ def test_data_that_a_net_does_not_take(spec, info, message):
 def test_levels_at_which_samples_may_be_mixed(spec, info, levels):
     net = build(spec, info)
     assert net.levels == levels
-    assert net.levels[-1] == len(net.stages)
+    assert net.levels[-1] == (0 if spec == "linear" else len(net.stages))
 
 
 @pytest.mark.parametrize(("spec", "info", "levels"), [("mlp", TABLE, (0, 1)), ("tokens", TOKENS, (1,))])
@@ -249,10 +307,14 @@ def test_inputs_are_standardised_by_cifars_statistics():
 @pytest.mark.parametrize(
     ("spec", "channels", "message"),
     [
-        ("resnet18:inputs=imagnet", 3, "unknown inputs 'imagnet': did you mean 'imagenet'"),
+        (
+            "resnet18:inputs=imagnet",
+            3,
+            "net 'resnet18': inputs=imagnet is not allowed; give unit or cifar or imagenet",
+        ),
         ("resnet50", 1, "inputs=imagenet needs three channels, but pictures has 1; use inputs=unit"),
         ("densenet121", 4, "inputs=imagenet needs three channels, but pictures has 4; use inputs=unit"),
-        ("resnet50:norm=frosen", 3, "unknown norm 'frosen': did you mean 'frozen'"),
+        ("resnet50:norm=frosen", 3, "net 'resnet50': norm=frosen is not allowed; give batch or frozen"),
         ("resnet18:inputs=cifar", 1, "inputs=cifar needs three channels, but pictures has 1; use inputs=unit"),
         ("stack:kernel=4", 3, "kernel=4 is even; give an odd number, such as 7"),
     ],
@@ -293,7 +355,39 @@ def test_sizes_along_the_stages(spec, info, sizes):
     assert found == sizes
 
 
-# --- mlp --------------------------------------------------------------------------------------------------------------
+# --- linear and mlp ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("info", [IMAGE, TABLE])
+def test_linear_is_one_layer_whose_features_are_the_inputs(info):
+    net, x = build("linear", info), inputs(info)
+    assert torch.equal(net.features(x), x.flatten(1))
+    torch.testing.assert_close(net(x), x.flatten(1) @ net.head.weight.T + net.head.bias)
+    assert parameters(net) == linear(math.prod(info.shape), info.n_classes)
+
+
+def embeddings(n: int, seed: int) -> Dataset:
+    """Two classes that a plane parts, and an attribute that has nothing to do with them."""
+    x = torch.randn(n, 5, generator=generator(seed))
+    return Dataset.of(x, (x[:, 0] > 0).long(), torch.arange(n) % 2, name="embeddings")
+
+
+def trained_linear(method: str, **options: Any) -> nets.Net:
+    data = Splits(embeddings(256, 0), embeddings(128, 1), embeddings(256, 2))
+    made = build_method(method, data.train.info, net="linear", options=options)
+    return fit(made, data, Training(epochs=20, batch=32, lr=0.05)).method.net.eval()
+
+
+@pytest.mark.parametrize("method", ["erm", "mixup", "dfr", "afr"])
+def test_linear_learns_in_the_loop_and_by_its_last_layer_alone(method):
+    test = embeddings(256, 2)
+    outputs = trained_linear(method)(test.x)
+    assert (outputs.argmax(1) == test.label).float().mean() > 0.9
+
+
+def test_all_levels_of_linear_are_its_input():
+    first, *others = (trained_linear("jm1", level=level).head.weight for level in ("input", "early", "output"))
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_mlp_is_the_layers_by_hand():
@@ -320,13 +414,14 @@ def test_dropout_is_for_training():
 
 @pytest.mark.parametrize("hidden", ["", "wide", "10-", "-5", "10-0", "1.5"])
 def test_mlp_refuses_widths_that_are_none(hidden):
-    with pytest.raises(UserError, match=f"net 'mlp': hidden={hidden} is not widths joined by '-', such as 100-100-16"):
+    with pytest.raises(UserError, match=f"net 'mlp': hidden={hidden} is not allowed; give text such as 100-100-16"):
         build(f"mlp:hidden={hidden}", TABLE)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, math.nan])
 def test_mlp_refuses_a_dropout_out_of_range(dropout):
-    with pytest.raises(UserError, match=f"net 'mlp': dropout is {dropout}; give a probability from 0 to below 1"):
+    message = f"net 'mlp': dropout={dropout} is not allowed; give a number at least 0 and below 1"
+    with pytest.raises(UserError, match=message):
         build(f"mlp:dropout={dropout}", TABLE)
 
 
@@ -364,7 +459,7 @@ def test_auto_is_what_suits_the_data(info, same_as):
 
 def test_global_mean():
     x = torch.arange(12.0).reshape(1, 2, 2, 3)
-    assert nets.GlobalMean()(x).tolist() == [[2.5, 8.5]]
+    assert GlobalMean()(x).tolist() == [[2.5, 8.5]]
 
 
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
@@ -396,7 +491,7 @@ def test_the_imagenet_stem_pools_overlapping_windows():
 
 
 def test_refuses_an_unknown_stem():
-    with pytest.raises(UserError, match="unknown stem 'cifr': did you mean 'cifar'"):
+    with pytest.raises(UserError, match="net 'resnet18': stem=cifr is not allowed; give cifar or imagenet"):
         build("resnet18:stem=cifr", IMAGE)
 
 
@@ -470,14 +565,14 @@ def saved(state: dict[str, Tensor], path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("file", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("file", ["weights.safetensors", "weights.pth", "10%2C, of two.pth"])
 @pytest.mark.parametrize("counted", [True, False])
 def test_resnet50_takes_torchvisions_weights(tmp_path, file, counted):
     state = resnet50_state()
     assert len(state) == 320  # 53 convolutions, each with five tensors of its norm, and a head of two
     if not counted:  # older files do not count batches
         state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    net = build(f"resnet50:width=2,weights={saved(state, tmp_path / file)}", PHOTOS).eval()
+    net = build(write("resnet50", {"width": 2, "weights": saved(state, tmp_path / file)}), PHOTOS).eval()
     x = inputs(PHOTOS)
     features = net.features(x)
     torch.testing.assert_close(features, resnet50_by_hand(state, x), atol=1e-4, rtol=1e-4)
@@ -600,6 +695,7 @@ def test_a_blank_net_needs_no_file(tmp_path):
     ("spec", "blank"),
     [
         ("resnet50", "resnet50:weights=none"),
+        ("resnet50:weights=a%2Cb.pth,width=2", "resnet50:weights=none,width=2"),
         ("hf:name=x,weights=pretrained", "hf:name=x,weights=none"),
         ("resnet18:width=4", "resnet18:width=4"),
         ("unheard of", "unheard of"),
@@ -673,8 +769,8 @@ def test_text_is_mixed_at_the_pooled_features_of_a_transformer():
     ("spec", "message"),
     [
         ("transformer:width=10,heads=4", "net 'transformer': 4 heads do not divide width=10; give a multiple"),
-        ("transformer:pool=last", "unknown pool 'last': Known: first, mean"),
-        ("transformer:dropout=1", "net 'transformer': dropout is 1.0; give a probability from 0 to below 1"),
+        ("transformer:pool=last", "net 'transformer': pool=last is not allowed; give mean or first"),
+        ("transformer:dropout=1", "net 'transformer': dropout=1 is not allowed; give a number at least 0 and below 1"),
     ],
 )
 def test_what_a_transformer_refuses(spec, message):
@@ -720,14 +816,19 @@ def test_padding_stays_zero_in_training():
     ("spec", "message"),
     [
         ("resnet1", "unknown net 'resnet1': did you mean 'resnet18'"),
-        ("", "unknown net '': Known: auto, conv, densenet121, hf, mlp, resnet18, resnet50, stack, "),
+        ("", "unknown net '': Known: auto, conv, densenet121, hf, linear, mlp, resnet18, resnet50, stack, "),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),
-        ("conv:width=wide", "net 'conv': width=wide is not a whole number above 0, such as 32"),
-        ("conv:width=0", "net 'conv': width=0 is not a whole number above 0, such as 32"),
-        ("tiny:side=-1", r"net 'tiny': side=-1 is not a whole number above 0, such as \d+\."),
-        ("tiny:side", r"net 'tiny': side= is not a whole number above 0, such as \d+\."),
-        ("mlp:scale=small", r"net 'mlp': scale=small is not a number such as 1\.0"),
+        ("conv:width=wide", "net 'conv': width=wide is not allowed; give a whole number at least 1"),
+        ("conv:width=0", "net 'conv': width=0 is not allowed; give a whole number at least 1"),
+        ("tiny:side=-1", "net 'tiny': side=-1 is not allowed; give a whole number at least 1"),
+        ("tiny:side=", "net 'tiny': side= is not allowed; give a whole number at least 1"),
+        ("tiny:side", "'side' in net 'tiny:side' is not key=value; write tiny:key=value,key=value"),
+        ("mlp:hidden=8,", "'' in net 'mlp:hidden=8,' is not key=value; write mlp:key=value,key=value"),
+        ("mlp:hidden=8,hidden=4", "'hidden=4' in net 'mlp:hidden=8,hidden=4' is given twice; write mlp:key=value"),
+        ("mlp:scale=small", r"net 'mlp': scale=small is not allowed; give a number\."),
+        ("mlp:scale=nan", r"net 'mlp': scale=nan is not allowed; give a number\."),
+        ("mlp:scale=-inf", r"net 'mlp': scale=-inf is not allowed; give a number\."),
     ],
 )
 def test_build_refuses(spec, message):
@@ -736,7 +837,7 @@ def test_build_refuses(spec, message):
 
 
 def test_options_reach_the_net():
-    assert parameters(build("mlp:hidden=8-4,", TABLE)) == linear(7, 8) + linear(8, 4) + linear(4, 3)
+    assert parameters(build("mlp:hidden=8-4", TABLE)) == linear(7, 8) + linear(8, 4) + linear(4, 3)
     assert build("tiny:side=7,width=4", IMAGE).stages[0](torch.zeros(1, 3, 28, 28)).shape[-2:] == (7, 7)
 
 
@@ -748,3 +849,33 @@ def test_the_callers_random_numbers_are_the_nets():
         torch.manual_seed(1)
         again = build("mlp", TABLE)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+PLUGIN = """
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from longcut.nets import Net
+
+def cube(info, outputs, *, width: Annotated[int, Field(ge=1, description="of the features")] = 3):
+    return Net([nn.Linear(*info.shape, width)], nn.Linear(width, outputs))
+
+NETS = {"cube": cube}
+"""
+
+
+def test_a_file_adds_nets(tmp_path):
+    path = tmp_path / "cubes.py"
+    path.write_text(PLUGIN)
+    load_file(path)
+    assert build("cube", TABLE).width == 3
+    assert build_method("erm", TABLE, net="cube:width=5").net.width == 5
+    assert nets.blank("cube:width=5") == "cube:width=5"
+    with pytest.raises(UserError, match="net 'cube': width=0 is not allowed; give a whole number at least 1"):
+        build("cube:width=0", TABLE)
+    path.write_text("")
+    load_file(path)
+    with pytest.raises(UserError, match="unknown net 'cube'"):
+        build("cube", TABLE)

@@ -818,9 +818,9 @@ def test_a_table_of_worst_groups_defines_what_it_prints(tmp_path: Path):
     assert table(results[:6])[1][0][2] == "train_weighted", "one rule stands in the notes alone"
     assert "oracle" not in said[0]
     for line in (
-        f"train_weighted: {METRICS['train_weighted']}.",
-        f"valid average: {METRICS['average']}, of the validation set.",
-        f"worst_class: {METRICS['worst_class']}.",
+        f"train_weighted: {METRICS['train_weighted'].definition}.",
+        f"valid average: {METRICS['average'].definition}, of the validation set.",
+        f"worst_class: {METRICS['worst_class'].definition}.",
         f"paper: {PROTOCOLS['paper']}.",
         f"val-sel: {ANNOTATIONS['val-sel']}.",
         "† second hand: read where others quote it.",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +31,7 @@ def test_each_source_overrides_those_before_it(monkeypatch: pytest.MonkeyPatch):
         return {key: f"mlp:hidden={number}" if key == "net" else value + 10 * number for key, value in kept}
 
     recipe = {key: value for key, value in source(2).items() if key != "net"}
-    monkeypatch.setitem(DATASETS, "blobs", SimpleNamespace(function=blobs, training=source(0), options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=blobs, training=source(0), options={}))
     monkeypatch.setattr(erm, "training_defaults", source(1))
     monkeypatch.setattr(erm, "recipes", {"paper": Recipe("why", {}, recipe, "mlp:hidden=2")})
     settings = {key: str(value) for key, value in source(3).items()}
@@ -106,3 +108,11 @@ def test_folders_are_called_after_label_and_seed():
     assert len(names) == 3
     assert all(name.startswith("lff-") for name in names)
     assert folder_name(plan("blobs", "lff", label="LfF, ../ours!")).startswith("lff-")
+
+
+def test_a_plan_names_the_files_that_were_loaded(mine: Path):
+    digest = hashlib.sha256(mine.read_bytes()).hexdigest()
+    chosen = plan("blobs", "mine:q=0.9")
+    assert chosen.files == {"my_method.py": digest[:16]}
+    assert chosen.options == {"q": 0.9}
+    assert chosen.setting != dataclasses.replace(chosen, files={}).setting

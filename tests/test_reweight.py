@@ -14,7 +14,7 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
 from longcut.methods import build
-from longcut.methods.reweight import size_weights
+from longcut.methods.reweighting.reweight import size_weights
 
 sizes = st.lists(st.integers(0, 5000), min_size=1, max_size=8).filter(any)
 

@@ -14,8 +14,8 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
 from longcut.methods import build
-from longcut.methods.pseudo import class_balanced, cross_mistakes, flip_probability
-from longcut.methods.xrm import Twins
+from longcut.methods.identified.pseudo import class_balanced, cross_mistakes, flip_probability
+from longcut.methods.identified.xrm import Twins
 
 TRAINING = Training(epochs=2, batch=50, pool=1, lr=1e-2)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longcut.contrast import generalized_supervised_contrastive, supervised_contrastive
-from longcut.data import Batch, Dataset, Info
+from longcut.data import Batch, Dataset, Info, ranks, require_index
 from longcut.losses import gce, relative_difficulty
 from longcut.mixing import Pool
 from longcut.nets import Net
@@ -103,8 +103,7 @@ def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Ten
     order = typical.argsort(stable=True)
     order = order[label[order].argsort(stable=True)]
     size = torch.bincount(label, minlength=n_classes)
-    rank = torch.arange(len(label), device=z.device) - (size.cumsum(0) - size)[label[order]]
-    return order[rank < (share * size).ceil().clamp_min(2)[label[order]]]
+    return order[ranks(label[order]) < (share * size).ceil().clamp_min(2)[label[order]]]
 
 
 class Likeness(nn.Module):
@@ -128,7 +127,7 @@ class Likeness(nn.Module):
         """What is remembered of inputs ``(n, width)``."""
         raise NotImplementedError
 
-    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+    def learning_loss(self, x: Tensor, label: Tensor) -> Tensor:
         """The loss it learns from, a mean over the batch."""
         raise NotImplementedError
 
@@ -142,7 +141,7 @@ class Likeness(nn.Module):
 
     def similarity(self, batch: Batch, pool: Pool) -> Tensor:
         """Similarity of batch and pool ``(n, p)`` by what is remembered of them, as pair rules ask it."""
-        return self.alike(self.bank[batch.identity], self.bank[pool.identity])
+        return self.alike(self.bank[require_index(batch)], self.bank[require_index(pool)])
 
     @torch.no_grad()
     def remember(self, index: Tensor, z: Tensor) -> None:
@@ -155,7 +154,7 @@ class Likeness(nn.Module):
         was_training = self.training
         self.eval()
         for batch in data.batches(1024, self.bank.device):
-            self.remember(batch.identity, self.embed(batch.x))
+            self.remember(require_index(batch), self.embed(batch.x))
         self.train(was_training)
 
 
@@ -203,7 +202,7 @@ class ContrastiveBias(Likeness):
             z, label, self.temperature, self.q, scale=self.scale, reduction="mean"
         )
 
-    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+    def learning_loss(self, x: Tensor, label: Tensor) -> Tensor:
         """:meth:`loss` of inputs."""
         return self.loss(self.embed(x), label)
 
@@ -244,7 +243,7 @@ class ClassifierBias(Likeness):
             return self.net(x).log_softmax(1)
         return F.normalize(self.net.features(x), dim=1) if self.kind == "cosine" else self.net.features(x)
 
-    def lesson(self, x: Tensor, label: Tensor) -> Tensor:
+    def learning_loss(self, x: Tensor, label: Tensor) -> Tensor:
         """Mean generalized cross-entropy."""
         return gce(self.net(x), label, self.q, scale=self.scale).mean()
 

@@ -351,7 +351,8 @@ def evaluate(
     for name, value in scores.values.items():
         low, high = scores.intervals[name]
         interval = "–" if math.isnan(low) else f"{low:.4g} … {high:.4g}"
-        table.add_row(name, "–" if math.isnan(value) else f"{value:.4g}", interval, METRICS[name])
+        what = METRICS[name].definition if name in METRICS else "added by a file or package that is not loaded"
+        table.add_row(name, "–" if math.isnan(value) else f"{value:.4g}", interval, what)
     _print(table)
 
 
@@ -380,7 +381,7 @@ def difference(
         for side in sides
     ]
     if as_json:
-        return _print_json({"definition": METRICS[metric], "methods": rows, "difference": found.to_dict()})
+        return _print_json({"definition": METRICS[metric].definition, "methods": rows, "difference": found.to_dict()})
     factor, form = (100, ".1f") if sides[0][0].record.task == "classification" else (1, ".4g")
     table = _table("method", "runs", metric.replace("_", " "))
     for row in rows:
@@ -390,7 +391,7 @@ def difference(
     print(
         f"Difference {value}, 95 % interval {low} … {high}, p = {found.p:.2g}: paired bootstrap over the test samples,"
         "\nseeds averaged; it does not speak of the spread over training runs.\n"
-        f"{metric.replace('_', ' ')}: {METRICS[metric]}"
+        f"{metric.replace('_', ' ')}: {METRICS[metric].definition}"
     )
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longcut import runs
+from longcut.context import Epoch
 from longcut.data import Dataset
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute
 from longcut.files import replacing, to_json
-from longcut.fit import Epoch
 from longcut.plans import folder_name, slug
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files

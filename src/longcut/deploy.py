@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from longcut import evaluate
 from longcut.data import Dataset, as_input
 from longcut.datasets.own import inputs_of, reread
 from longcut.errors import UserError, unknown
 from longcut.files import replacing, to_json
 from longcut.methods import build
 from longcut.nets import Net, blank
+from longcut.predict import predict as outputs_of
 from longcut.record import Inputs, renamed_options
 from longcut.runs import Run
 
@@ -123,7 +123,7 @@ def predict(
     """
     net, inputs = load_net(run)
     samples, _, labelled = reread(run, data, progress=progress)
-    outputs = evaluate.predict(net.to(device), samples, device)
+    outputs = outputs_of(net.to(device), samples, device)
     return _frame(inputs, samples, outputs, labelled)
 
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from longcut import identify, runs
 from longcut.analyses import bias_accuracy
+from longcut.context import Epoch, calling
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
 from longcut.errors import UserError
-from longcut.evaluate import Scores, predict, sample_values, scores
-from longcut.fit import Epoch, Fitted, fit
+from longcut.evaluate import Scores, sample_values, scores
+from longcut.fit import Fitted, fit
 from longcut.gallery import gallery
 from longcut.identify import Identification
 from longcut.methods import Method, build
+from longcut.predict import predict
 from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint
 
 if TYPE_CHECKING:
@@ -70,8 +72,7 @@ def execute(
             seed=plan.seed,
             device=device,
             select=plan.select,
-            on_epoch=on_epoch,
-            on_helper=on_helper,
+            observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
             state=state,
         )
         return _finish(run, fitted, splits, device)

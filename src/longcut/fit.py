@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,30 +17,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from longcut.augment import AUGMENTS
+from longcut.context import Context, Epoch, Observer
 from longcut.data import Batch, Dataset, Splits, generator, pools
-from longcut.errors import UserError, unknown
-from longcut.evaluate import METRICS, lower_is_better, metrics, predict, sample_values
-from longcut.methods.base import Method, require_attribute
+from longcut.errors import UserError
+from longcut.evaluate import METRICS, lower_is_better, metrics, sample_values
+from longcut.methods.base import FitHelper, Method, require_attribute
+from longcut.predict import predict
 from longcut.training import Training
 
-__all__ = ["Epoch", "Fitted", "Training", "fit", "parse_selection", "rule_in_words"]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What ``on_epoch`` is told.
-
-    Attributes:
-        epoch: number of epochs done.
-        epochs: number to do.
-        row: this epoch's line of the history.
-        state: call it for everything needed to go on from here with the same bits: plain containers and tensors.
-    """
-
-    epoch: int
-    epochs: int
-    row: dict[str, Any]
-    state: Callable[[], dict[str, Any]]
+__all__ = ["Fitted", "Training", "fit", "parse_selection", "rule_in_words"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +55,7 @@ def parse_selection(select: str) -> tuple[str, str]:
     if select == "oracle":
         return "test", "average"
     if rule in ("best", "oracle") and colon and metric:
-        if metric not in METRICS:
-            raise unknown("metric", metric, METRICS)
+        METRICS.find(metric)
         return "valid" if rule == "best" else "test", metric
     raise UserError(
         f"selection rule '{select}' is not known; "
@@ -100,8 +84,7 @@ def fit(
     seed: int = 0,
     device: torch.device | str = "cpu",
     select: str = "last",
-    on_epoch: Callable[[Epoch], None] | None = None,
-    on_helper: Callable[[int, int], None] | None = None,
+    observers: Sequence[Observer] = (),
     state: dict[str, Any] | None = None,
 ) -> Fitted:
     """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
@@ -117,8 +100,7 @@ def fit(
         device: where to compute.
         select: which epoch's weights to keep: ``"last"``, ``"best:METRIC"`` on validation, ``"oracle:METRIC"`` on test
             (``"oracle"``: by the average). Best is lowest for a metric where lower is better; the first of equals.
-        on_epoch: called after every epoch.
-        on_helper: called after every epoch of a helper that the method trains, with the epochs done and to do.
+        observers: who watches (see :class:`longcut.context.Observer`), beside those of the method.
         state: what an earlier ``Epoch.state()`` returned.
 
     Raises:
@@ -131,20 +113,19 @@ def fit(
             f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
             "use augment=none."
         )
-    lower = lower_is_better(metric, splits.info.task)
+    lower = bool(watch) and lower_is_better(metric, splits.info.task)
     method.to(device)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
-        loop = _Loop(method, training, device)
+        loop = _Loop(method, training, device, observers)
         best: dict[str, Any] = {"epoch": 0, "value": math.inf if lower else -math.inf, "net": {}}
         if state is None:
             _reseed(_derived(seed, 0), device)
-            method.generator = generator(seed, 0, 2, device=device)
-            train = method.prepare(splits.train, _helper(training, seed, 1000, device, on_helper))
+            method.context = loop.context(splits.train, generator(seed, 0, 2, device=device))
+            train = method.prepare(splits.train, _helper(training, seed, 1000, device, observers))
             history: list[dict[str, Any]] = []
             loop.start()
         else:
             train, history, best = loop.restore(state, splits.train)
-        method.train_data = train
         for epoch in range(len(history), training.epochs):
             row = loop.epoch(train, epoch, seed)
             if (epoch + 1) % training.every == 0 or epoch + 1 == training.epochs:
@@ -157,15 +138,16 @@ def fit(
                 if watch and (row[watch][metric] < best["value"] if lower else row[watch][metric] > best["value"]):
                     best = {"epoch": epoch + 1, "value": row[watch][metric], "net": _copy(loop.net.state_dict())}
             history.append(row)
-            if on_epoch:
-                state_now = partial(loop.state, train, splits.train, history, best)
-                on_epoch(Epoch(epoch + 1, training.epochs, row, state_now))
+            state_now = partial(loop.state, train, splits.train, history, best)
+            for observer in loop.observers:
+                observer.on_epoch(Epoch(epoch + 1, training.epochs, row, state_now))
         chosen = best["epoch"] if watch else training.epochs
         method.net.load_state_dict(best["net"] if watch else loop.net.state_dict())
         _reseed(_derived(seed, training.epochs + 1), device)
-        method.generator = generator(seed, training.epochs, 3, device=device)
+        last = generator(seed, training.epochs, 3, device=device)
+        method.context = loop.context(train, last, training.epochs - 1)
         method.eval()
-        helper = _helper(training, seed, 2000, device, on_helper)  # a resumed run draws the same
+        helper = _helper(training, seed, 2000, device, observers)  # a resumed run draws the same
         method.finish(train, splits.valid, helper)
     method.eval()
     return Fitted(method, chosen, history)
@@ -174,12 +156,22 @@ def fit(
 class _Loop:
     """The state of one run of the loop: optimizers, averaged weights, position in the schedule."""
 
-    def __init__(self, method: Method, training: Training, device: torch.device | str) -> None:
+    def __init__(
+        self, method: Method, training: Training, device: torch.device | str, observers: Sequence[Observer]
+    ) -> None:
         self.method, self.training, self.device = method, training, device
+        self.observers = [*method.observers(), *observers]
 
-    def start(self) -> None:
+    def context(self, data: Dataset, generator: torch.Generator, epoch: int = 0) -> Context:
+        """What the method is told."""
+        augment = AUGMENTS[self.training.augment]
+        return Context(generator, data, augment, epoch, self.training.epochs, self.observers)
+
+    def start(self, resumed: bool = False) -> None:
         """Once the method is prepared: ``prepare`` may have replaced parameters."""
-        self.method.augment = AUGMENTS[self.training.augment]
+        if not resumed:
+            for observer in self.observers:
+                observer.on_start(self.method, self.training.epochs)
         self.optimizers = self.method.optimizers(self.training)
         self.base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         decay = self.training.average
@@ -196,9 +188,8 @@ class _Loop:
         method, training = self.method, self.training
         began = time.perf_counter()
         _reseed(_derived(seed, epoch + 1), self.device)
-        method.generator = generator(seed, epoch, 1, device=self.device)
         method.train()
-        method.on_epoch(epoch, training.epochs)
+        method.on_epoch(self.context(train, generator(seed, epoch, 1, device=self.device), epoch))
         train = method.epoch_data(train)
         steps = steps_per_epoch(len(train), training)
         total = torch.zeros((), device=self.device)
@@ -220,7 +211,8 @@ class _Loop:
             for name, value in logs.items():
                 sums[name] = sums.get(name, 0) + value.detach()
             done += 1
-        method.after_epoch(epoch)
+        for observer in self.observers:
+            observer.on_trained(method)
         if first_bad >= 0:
             raise UserError(
                 f"the loss stopped being a finite number in epoch {epoch + 1}, step {int(first_bad) + 1} of {done}; "
@@ -246,7 +238,7 @@ class _Loop:
         size = training.batch
         for pool in pools(train, size * training.pool, order, self.device, whole_only=training.drop_last):
             if training.augment != "none":
-                pool = dataclasses.replace(pool, x=method.augment(pool.x, method.generator))
+                pool = dataclasses.replace(pool, x=method.context.augment(pool.x, method.generator))
             pool = method.on_pool(pool)
             for start, stop in _cuts(len(pool), size):
                 yield pool[start:stop]
@@ -268,7 +260,7 @@ class _Loop:
     def restore(self, state: dict[str, Any], given: Dataset) -> tuple[Dataset, list[dict], dict]:
         """The reverse of ``state``: (training set, history, best so far)."""
         self.method.load_state_dict(state["method"])
-        self.start()
+        self.start(resumed=True)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self.average is not None:
@@ -337,25 +329,20 @@ def steps_per_epoch(n: int, training: Training) -> int:
 
 
 def _helper(
-    training: Training,
-    seed: int,
-    first: int,
-    device: torch.device | str,
-    told: Callable[[int, int], None] | None,
-) -> Any:
+    training: Training, seed: int, first: int, device: torch.device | str, told: Sequence[Observer]
+) -> FitHelper:
     """The loop, as methods are handed it for their helper models: no evaluation, no selection."""
     calls = 0
 
-    def run(method: Method, data: Dataset, **overrides: Any) -> Method:
+    def run(method: Method, train: Dataset, *, observers: Sequence[Observer] = (), **overrides: Any) -> Method:
         nonlocal calls
         calls += 1
-        loop = _Loop(method.to(device), dataclasses.replace(training, **overrides), device)
+        loop = _Loop(method.to(device), dataclasses.replace(training, **overrides), device, observers)
         loop.start()
-        method.train_data = data
         for epoch in range(loop.training.epochs):
-            loop.epoch(data, epoch, _derived(seed, first + calls))
-            if told:
-                told(epoch + 1, loop.training.epochs)
+            loop.epoch(train, epoch, _derived(seed, first + calls))
+            for observer in told:
+                observer.on_helper(epoch + 1, loop.training.epochs)
         method.net.load_state_dict(loop.net.state_dict())
         return method.eval()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from longcut.data import Dataset, generator
+from longcut.data import Dataset, generator, in_turns
 
 if TYPE_CHECKING:
     from longcut.methods.base import Method
@@ -58,11 +58,7 @@ def _of_every_class(train: Dataset, rows: Tensor, n: int) -> Tensor:
     """Up to ``n`` of the rows, taking turns among the classes."""
     if train.info.task == "regression":
         return rows[:n]
-    label = train.label[rows]
-    turn = torch.zeros(len(rows), dtype=torch.long)
-    for value in label.unique():
-        turn[label == value] = torch.arange(int((label == value).sum()))
-    return rows[(turn * train.info.n_classes + label).argsort()[:n]]
+    return in_turns(train.label, rows[train.label[rows].argsort(stable=True)])[:n]
 
 
 def _pixels(train: Dataset, rows: Tensor) -> Tensor:

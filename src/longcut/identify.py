@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from longcut.data import Dataset
+from longcut.context import Context, Observer
+from longcut.data import Batch, Dataset, require_index
 from longcut.errors import UserError
+from longcut.predict import predict
 
-__all__ = ["NAME", "Identification", "Trajectory", "columns", "load", "quality"]
+if TYPE_CHECKING:
+    from longcut.methods.base import Method
+
+__all__ = ["NAME", "Identification", "Recorder", "Trajectory", "columns", "load", "quality"]
 
 NAME = "identification.safetensors"  # in a run folder
+AT_ONCE = 32  # batches: noting each by itself would cost a small net a twentieth of its time
 
 
 class Trajectory(nn.Module):
@@ -81,6 +88,43 @@ class Trajectory(nn.Module):
         """
         wrong = torch.stack([self.errors(epoch) for epoch in range(start, stop)]).sum(0)
         return wrong / (over or stop - start)
+
+
+class Recorder(Observer):
+    """Fills a trajectory while a net is trained.
+
+    Args:
+        trajectory: what is filled.
+        how: ``"online"``, by the outputs that the method shows in training; ``"evaluated"``, by a pass of its own after
+            each epoch, with frozen weights and in evaluation mode.
+    """
+
+    def __init__(self, trajectory: Trajectory, how: Literal["online", "evaluated"]) -> None:
+        self.trajectory, self.how = trajectory, how
+        self.waiting: list[tuple[Tensor, ...]] = []
+
+    def on_start(self, method: Method, epochs: int) -> None:
+        self.trajectory.begin(epochs, method.info.n_stored)
+
+    def on_outputs(self, context: Context, batch: Batch, outputs: Tensor, losses: Tensor) -> None:
+        if self.how == "online":
+            self.waiting.append((require_index(batch), batch.label, outputs, losses))
+            if len(self.waiting) == AT_ONCE:
+                self._note(context.epoch)
+
+    def on_trained(self, method: Method) -> None:
+        context = method.context
+        self._note(context.epoch)
+        if self.how == "evaluated":
+            data = context.data
+            outputs = predict(method, data, next(method.parameters()).device)
+            losses = method.per_sample_loss(outputs, data.label)
+            self.trajectory.note(context.epoch, data.index, data.label, outputs, losses)
+
+    def _note(self, epoch: int) -> None:
+        if self.waiting:
+            self.trajectory.note(epoch, *map(torch.cat, zip(*self.waiting, strict=True)))
+            self.waiting = []
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Classification losses, one value per sample, so that a method can weigh them."""
+"""Losses, one value per sample, so that a method can weigh them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["cross_entropy", "gce", "relative_difficulty"]
+__all__ = ["cross_entropy", "gce", "relative_difficulty", "squared_error"]
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
@@ -79,3 +79,18 @@ def relative_difficulty(biased: Tensor, debiased: Tensor) -> Tensor:
     """
     biased, debiased = biased.detach(), debiased.detach()
     return biased / (biased + debiased + 1e-8)
+
+
+def squared_error(output: Tensor, label: Tensor) -> Tensor:
+    """Mean over the target's width of the squared error of each sample.
+
+    Args:
+        output, label: ``(n, width)``.
+
+    Returns:
+        ``(n,)``, at least 0, in the square of the target's unit.
+
+    >>> squared_error(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
+    tensor([2.])
+    """
+    return (output - label).square().mean(1)

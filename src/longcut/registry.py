@@ -35,6 +35,7 @@ class Registry(Mapping[str, T]):
         constant: what the table is called, here and in modules that add to it.
         own: ours.
         found: what else a module adds, by name.
+        made: from a name and what a module gives in its table, the thing; or it raises UserError.
 
     >>> table = Registry("net", "EXAMPLES", {"mlp": 1})
     >>> table["mlp"], list(table), "conv" in table
@@ -47,8 +48,9 @@ class Registry(Mapping[str, T]):
         constant: str,
         own: Mapping[str, T],
         found: Callable[[ModuleType], Mapping[str, T]] = lambda module: {},
+        made: Callable[[str, Any], T] = lambda name, given: given,
     ) -> None:
-        self.kind, self.constant, self.own, self.found = kind, constant, dict(own), found
+        self.kind, self.constant, self.own, self.found, self.made = kind, constant, dict(own), found, made
         self.added: dict[str, tuple[str, T]] = {}  # name to (from where, what)
         _TABLES.append(self)
         for where, module in _MODULES.items():
@@ -57,7 +59,8 @@ class Registry(Mapping[str, T]):
     def _absorb(self, where: str, module: ModuleType) -> None:
         """Take over what a module adds, in place of what it added before."""
         given = vars(module).get(self.constant)
-        new = {**self.found(module), **(given if isinstance(given, Mapping) and given is not self else {})}
+        rows = given if isinstance(given, Mapping) and given is not self else {}
+        new = {**self.found(module), **{name: self.made(name, row) for name, row in rows.items()}}
         for name in new:
             if name in self.own or self.added.get(name, (where,))[0] != where:
                 raise UserError(f"{where} adds a {self.kind} '{name}', but there is one of that name; give it another.")

@@ -40,8 +40,8 @@ from longcut.record import Inputs, Plan, Record, environment, renamed_metrics
 if TYPE_CHECKING:
     import filelock
 
+    from longcut.context import Epoch
     from longcut.evaluate import Scores
-    from longcut.fit import Epoch
 
 __all__ = [
     "SCHEMA",

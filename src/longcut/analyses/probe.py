@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from longcut.data import Dataset, generator
-from longcut.evaluate import predict
+from longcut.data import Dataset, generator, in_turns
 from longcut.methods.base import Method, require_attribute
+from longcut.predict import predict
 
 __all__ = ["bias_accuracy"]
 
@@ -77,7 +77,7 @@ def _probe(
 
     assert train.attribute is not None
     assert test.attribute is not None
-    rows = _in_turns(train.attribute, limit, generator(seed, 53))
+    rows = in_turns(train.attribute, torch.randperm(len(train), generator=generator(seed, 53)))[:limit]
     known, value = _answers(method.embedding, train.take(rows), device), train.attribute[rows]
     seen = _answers(method.embedding, test, device)
     if known is None or seen is None or len(value.unique()) < 2:
@@ -102,13 +102,3 @@ def _answers(ask: Callable[[Tensor], Tensor | None], data: Dataset, device: torc
     if ask(data.gather(torch.arange(1), device)) is None:
         return None
     return predict(ask, data, device)  # type: ignore[arg-type]
-
-
-def _in_turns(value: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Up to ``n`` positions at random, the values taking turns."""
-    order = torch.randperm(len(value), generator=generator)
-    drawn = value[order]
-    turn = torch.zeros_like(drawn)
-    for one in drawn.unique():
-        turn[drawn == one] = torch.arange(int((drawn == one).sum()))
-    return order[turn.argsort(stable=True)[:n]]

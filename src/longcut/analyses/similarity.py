@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from longcut import nets
 from longcut.bias import ContrastiveBias
+from longcut.context import calling
 from longcut.data import Dataset, Splits, generator, subsample
 from longcut.errors import UserError, unknown
 from longcut.fit import fit
 from longcut.methods.base import adam, require_attribute
-from longcut.methods.selecmix import WIDTH, Lessons
+from longcut.methods.mixing.likeness import WIDTH, BiasAlone
+from longcut.predict import predict
 from longcut.spec import validate
 from longcut.training import Training
 
@@ -116,24 +118,21 @@ def similarity_traces(
         looker = nets.build(net, data.info, WIDTH)
     bias = ContrastiveBias(looker, data.info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
     bias.to(device)
-    method = Lessons(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
+    method = BiasAlone(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
     seen = subsample(data, min(sample, len(data)), generator(seed, 47))
     rows: list[dict[str, float]] = []
 
-    def look() -> None:
-        rows.append({"epoch": len(rows), **_look(bias, seen, device)})
-        if progress:
-            progress(len(rows) - 1, epochs)
+    def look(epoch: int) -> None:
+        rows.append({"epoch": epoch, **_look(bias, seen, device)})
+        if progress and epoch:
+            progress(epoch, epochs)
 
-    look()
-    fit(method, Splits(data, None, seen), training, seed=seed, device=device, on_epoch=lambda _: look())
+    watch = calling(on_start=lambda *_: look(0), on_epoch=lambda epoch: look(epoch.epoch))
+    fit(method, Splits(data, None, seen), training, seed=seed, device=device, observers=[watch])
     return pd.DataFrame(rows, columns=["epoch", *reversed(KINDS)])
 
 
-@torch.no_grad()
 def _look(bias: ContrastiveBias, data: Dataset, device: torch.device | str) -> dict[str, float]:
     """The means of the four kinds of pairs as the model sees them in evaluation mode."""
-    bias.eval()  # every epoch of the loop begins by training again
-    z = torch.cat([bias.embed(batch.x) for batch in data.batches(1024, device)]).cpu()
     assert data.attribute is not None
-    return pair_cosines(z, data.label, data.attribute)
+    return pair_cosines(predict(bias.embed, data, device), data.label, data.attribute)

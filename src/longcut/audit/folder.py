@@ -25,7 +25,7 @@ import longcut
 from longcut.audit.learned import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
-from longcut.data import Splits
+from longcut.data import Splits, in_turns
 from longcut.errors import UserError
 from longcut.files import replacing, to_json
 from longcut.record import environment, fingerprint
@@ -279,10 +279,7 @@ class _Gallery:
 def _in_turn(judged: Judged, rows: NDArray[np.int64], score: NDArray[Any]) -> NDArray[np.int64]:
     """The rows with the highest score first, taking turns among the classes."""
     rows = rows[np.argsort(-score[rows], kind="stable")]
-    turn = np.zeros(len(rows), np.int64)
-    for value in np.unique(judged.label[rows]):
-        turn[judged.label[rows] == value] = np.arange((judged.label[rows] == value).sum())
-    return rows[np.argsort(turn, kind="stable")]
+    return in_turns(torch.from_numpy(judged.label), torch.from_numpy(rows)).numpy()
 
 
 def _sample(audit: Audit, row: int) -> dict[str, Any]:

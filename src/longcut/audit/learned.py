@@ -34,11 +34,11 @@ from longcut.audit.base import Finding, View
 from longcut.bias import ContrastiveBias
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
 from longcut.errors import UserError
-from longcut.evaluate import predict
 from longcut.fit import Epoch, fit, steps_per_epoch
 from longcut.losses import gce
 from longcut.methods import Method, build
 from longcut.methods.base import MakeNet
+from longcut.predict import predict
 from longcut.training import Training
 
 __all__ = ["Judged", "gap", "judge", "learned", "see", "suspicion"]

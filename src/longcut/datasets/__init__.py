@@ -1,8 +1,7 @@
 """Data sets by name: ``load("colored-mnist:ratio=0.01")``.
 
-A spec is a name, or a name and options: ``name:key=value,key=value``; within a value, a comma is written ``%2C`` and a
-percent sign ``%25``, as in addresses of the web. The path of a folder, a table or a file of arrays stands for the spec
-that reads it. Nothing heavy is imported before a data set is used.
+A spec is a name, or a name and options, as :mod:`longcut.spec` reads it. The path of a folder, a table or a file of
+arrays stands for the spec that reads it. Nothing heavy is imported before a data set is used.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
 
 from longcut.errors import UserError, unknown
+from longcut.registry import Registry
+from longcut.spec import options_of, read, validate, write, written
 
 if TYPE_CHECKING:
     from longcut.data import Splits
@@ -31,20 +31,34 @@ class Entry:
     """A registered data set.
 
     Attributes:
-        target: ``"module:function"``; the function has annotated keyword options, perhaps ``seed``, and returns Splits.
+        target: a function with annotated keyword options, perhaps ``seed`` and ``progress``, that returns Splits; or
+            where it stands, as ``"module:function"``.
         training: recommended training settings.
         options: of methods, by their name: what suits them on this data set, where no recipe is asked for.
     """
 
-    target: str
+    target: str | Callable[..., Splits]
     training: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def function(self) -> Callable[..., Splits]:
+        if not isinstance(self.target, str):
+            return self.target
         module, name = self.target.split(":")
         return getattr(import_module(module), name)
 
+
+class _Datasets(Registry[Entry]):
+    """The table of data sets, in which a plain function stands for an entry without recommendations."""
+
+    def __getitem__(self, name: str) -> Entry:
+        found = super().__getitem__(name)
+        return Entry(found) if callable(found) else found
+
+
+OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
+TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
 
 _MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
 _CIFAR_TRAINING = {
@@ -63,7 +77,7 @@ _TEXT_TRAINING = {"epochs": 10, "batch": 32, "pool": 4, "lr": 0.001, "net": "aut
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
 _CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "raw": 0.0}}
 
-DATASETS: dict[str, Entry] = {
+_KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
     "colored-mnist-png": Entry("longcut.datasets.colored_mnist:colored_mnist_png", _MNIST_TRAINING),
     "colored-digits": Entry(
@@ -83,11 +97,10 @@ DATASETS: dict[str, Entry] = {
     "camelyon17": Entry("longcut.datasets.camelyon17:camelyon17", _GROUPS_TRAINING),
     **{
         name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
-        for name in ("folder", "table", "arrays", "hub")
+        for name in OWN
     },
 }
-
-TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
+DATASETS = _Datasets("data set", "DATASETS", _KNOWN)
 
 
 def load(spec: str, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Splits:
@@ -119,45 +132,20 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     >>> parse("colored-mnist:ratio=0.01")
     ('colored-mnist', {'ratio': 0.01})
     """
-    from longcut.spec import validate
-
-    name, _, text = spec.partition(":")
-    if name not in DATASETS:
-        name, _, text = resolve(spec).partition(":")
-    given: dict[str, str] = {}
-    for piece in text.split(",") if text else ():
-        key, equals, value = (part.strip() for part in piece.partition("="))
-        if not equals or key in given:
-            what = "is given twice" if equals else "is not key=value"
-            raise UserError(f"'{piece}' in data set '{spec}' {what}; write {name}:key=value,key=value.")
-        given[key] = unquote(value)
+    name, given = _read(spec)
     return name, validate(name, DATASETS[name].function, given)
 
 
 def spec_of(name: str, options: Mapping[str, Any]) -> str:
     """The one way to write a spec: options in the order of the function, defaults left out.
 
+    Raises:
+        UserError: as :func:`parse`.
+
     >>> spec_of("colored-mnist", {"recipe": "lff", "ratio": 0.005})
     'colored-mnist:recipe=lff'
     """
-    from longcut.spec import options_of, validate
-
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    function = DATASETS[name].function
-    values = validate(name, function, options)
-    pieces = [
-        f"{option.name}={_quoted(values[option.name])}"
-        for option in options_of(function)
-        if option.name in values and values[option.name] != option.default
-    ]
-    return f"{name}:{','.join(pieces)}" if pieces else name
-
-
-def _quoted(value: Any) -> str:
-    """A value as it stands in a spec, where commas part options and blanks around them do not count."""
-    text = str(value).replace("%", "%25").replace(",", "%2C")
-    return re.sub(r"\A\s+|\s+\Z", lambda blanks: quote(blanks[0]), text)
+    return written(name, DATASETS.find(name).function, options)
 
 
 def resolve(data: str, **columns: Any) -> str:
@@ -175,20 +163,24 @@ def resolve(data: str, **columns: Any) -> str:
     >>> resolve("colored-digits:ratio=0.02", label=None)
     'colored-digits:ratio=0.02'
     """
-    if data.encode(errors="ignore").decode() != data:
-        raise UserError(f"the path {data!a} is not UTF-8; rename it.")
-    head, _, tail = data.partition(":")
-    if head not in DATASETS:
-        path, options = _cut(data)
-        head, tail = _kind(Path(path), path), ",".join(filter(None, [f"path={_quoted(Path(path))}", options]))
-    pieces = [tail] if tail else []
+    name, given = _read(data)
     for key, value in columns.items():
         if value is not None:
-            _check_flag(key, columns, data, head)
-            if re.search(rf"(^|,)\s*{key}\s*=", tail):
+            _check_flag(key, columns, data, name)
+            if key in given:
                 raise UserError(f"{key} is given by --{key} and in '{data}'; leave out one of them.")
-            pieces.append(f"{key}={_quoted(value)}")
-    return f"{head}:{','.join(pieces)}" if pieces else head
+    return write(name, {**given, **{key: value for key, value in columns.items() if value is not None}})
+
+
+def _read(data: str) -> tuple[str, dict[str, str]]:
+    """Name and options of a spec, or of the data set that reads a path; not yet checked."""
+    if data.encode(errors="ignore").decode() != data:
+        raise UserError(f"the path {data!a} is not UTF-8; rename it.")
+    if data.partition(":")[0] in DATASETS:
+        return read(data, "data set")
+    path, options = _cut(data)
+    spec = write(_kind(Path(path), path), {"path": Path(path)})
+    return read(f"{spec},{options}" if options else spec, "data set")
 
 
 def _cut(data: str) -> tuple[str, str]:
@@ -199,8 +191,6 @@ def _cut(data: str) -> tuple[str, str]:
 
 
 def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
-    from longcut.spec import options_of
-
     known = {option.name: option.help for option in options_of(DATASETS[name].function)}
     if key not in known:
         about = f" ({known['path']})" if "path" in known else ""
@@ -240,8 +230,8 @@ def title_of(spec: str) -> str:
     >>> title_of("table:path=birds/metadata.csv,label=y"), title_of("colored-digits:ratio=0.02")
     ('birds/metadata.csv', 'colored-digits:ratio=0.02')
     """
-    found = re.match(r"(?:folder|table|arrays|hub):path=([^,]+)", spec)
-    return found[1].replace("%2C", ",").replace("%25", "%") if found else spec
+    name, _, options = spec.partition(":")
+    return read(spec, "data set")[1]["path"] if name in OWN and options.startswith("path=") else spec
 
 
 def data_folder(name: str) -> Path:

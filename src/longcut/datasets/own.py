@@ -6,9 +6,8 @@ And new data for a network that is trained: read with the encoding of the data i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -18,24 +17,24 @@ from longcut.errors import UserError, unknown
 from longcut.files import to_json
 from longcut.record import Inputs
 from longcut.runs import Run
+from longcut.sources import Progress
+from longcut.sources.options import (
+    Attribute,
+    Config,
+    Image,
+    Label,
+    OptionalLabel,
+    Size,
+    Split,
+    Task,
+    Text,
+    Unreadable,
+)
 
 if TYPE_CHECKING:
     from longcut.sources import Columns
 
 __all__ = ["arrays", "folder", "hub", "inputs_of", "reread", "table"]
-
-Progress = Callable[[int, int], None]
-
-Label = Annotated[str | None, Field(description="column with the label")]
-Attribute = Annotated[str | None, Field(description="column with the suspected shortcut, if it is known")]
-Split = Annotated[str | None, Field(description="column that says train, valid or test; without one, parts are drawn")]
-Image = Annotated[str | None, Field(description="column with paths of images, relative to the table")]
-Text = Annotated[str | None, Field(description="column with text; several joined by +")]
-Size = Annotated[int | None, Field(ge=8, le=1024, description="side in pixels that images are brought to")]
-Unreadable = Annotated[Literal["refuse", "skip"], Field(description="what to do about images that cannot be read")]
-Task = Annotated[
-    Literal["auto", "classification", "regression"], Field(description="whether labels are classes or numbers")
-]
 
 
 def folder(
@@ -69,7 +68,7 @@ def folder(
 def table(
     *,
     path: Annotated[str | None, Field(description="CSV, TSV or Parquet file")] = None,
-    label: Label = None,
+    label: OptionalLabel = None,
     attribute: Attribute = None,
     split: Split = None,
     image: Image = None,
@@ -120,9 +119,9 @@ def table(
 def arrays(
     *,
     path: Annotated[str | None, Field(description=".npz or .safetensors file")] = None,
-    label: Annotated[str, Field(description="array with the labels")] = "label",
-    attribute: Annotated[str | None, Field(description="array with the suspected shortcut, if it is known")] = None,
-    split: Annotated[str | None, Field(description="array that says train, valid or test")] = None,
+    label: Label = "label",
+    attribute: Attribute = None,
+    split: Split = None,
     seed: int = 0,
 ) -> Splits:
     """Arrays in an ``.npz`` or ``.safetensors`` file, such as embeddings of a frozen model.
@@ -146,11 +145,11 @@ def arrays(
 def hub(
     *,
     path: Annotated[str | None, Field(description="name on the Hugging Face hub, or folder of a saved one")] = None,
-    config: Annotated[str | None, Field(description="configuration of the data set")] = None,
-    label: Annotated[str, Field(description="column with the label")] = "label",
+    config: Config = None,
+    label: Label = "label",
     attribute: Attribute = None,
-    split: Annotated[str | None, Field(description="column that says train, valid or test")] = None,
-    image: Annotated[str | None, Field(description="column with images")] = None,
+    split: Split = None,
+    image: Image = None,
     text: Text = None,
     size: Size = None,
     unreadable: Unreadable = "refuse",

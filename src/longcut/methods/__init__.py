@@ -1,80 +1,63 @@
-"""The table of contents: every method by name."""
+"""Methods by name; each is one class in one file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from longcut import nets
 from longcut.data import Info, generator
-from longcut.errors import unknown
-from longcut.methods.afr import AFR
 from longcut.methods.base import Method
-from longcut.methods.chi2_dro import Chi2DRO
-from longcut.methods.cvar_dro import CVaRDRO
-from longcut.methods.dfa import DFA
-from longcut.methods.dfr import DFR
-from longcut.methods.eiil import EIIL
-from longcut.methods.end import EnD
-from longcut.methods.erm import ERM
-from longcut.methods.group_dro import GroupDRO
-from longcut.methods.group_jm1 import GroupJM1
-from longcut.methods.hex import HEX
-from longcut.methods.jm1 import JM1
-from longcut.methods.jtt import JTT
-from longcut.methods.lff import LfF
-from longcut.methods.lisa import LISA
-from longcut.methods.mixup import Mixup
-from longcut.methods.rebias import ReBias
-from longcut.methods.resample import Resample
-from longcut.methods.reweight import Reweight
-from longcut.methods.selecmix import SelecMix
-from longcut.methods.umix import UMIX
-from longcut.methods.xrm import XRM
+from longcut.registry import Registry
 from longcut.spec import validate
 
-__all__ = ["METHODS", "Method", "build", "get"]
+__all__ = ["METHODS", "Method", "build"]
 
-METHODS: dict[str, type[Method]] = {
-    cls.name: cls
-    for cls in (
-        ERM,
-        Mixup,
-        Resample,
-        Reweight,
-        LfF,
-        DFA,
-        HEX,
-        LISA,
-        EnD,
-        ReBias,
-        SelecMix,
-        GroupDRO,
-        CVaRDRO,
-        Chi2DRO,
-        JTT,
-        JM1,
-        GroupJM1,
-        UMIX,
-        EIIL,
-        XRM,
-        DFR,
-        AFR,
-    )
-}
+
+def _in(module: ModuleType) -> dict[str, type[Method]]:
+    """The methods that a module defines itself."""
+    classes = (thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, Method))
+    return {cls.name: cls for cls in classes if cls.__module__ == module.__name__ and "name" in vars(cls)}
+
+
+def _ours(home: str) -> type[Method]:
+    module, name = home.split(":")
+    return getattr(import_module(f"longcut.methods.{module}"), name)
+
+
+HOMES = (
+    "erm:ERM",
+    "mixing.mixup:Mixup",
+    "reweighting.resample:Resample",
+    "reweighting.reweight:Reweight",
+    "biased.lff:LfF",
+    "biased.dfa:DFA",
+    "biased.hex:HEX",
+    "mixing.lisa:LISA",
+    "biased.end:EnD",
+    "biased.rebias:ReBias",
+    "mixing.selecmix:SelecMix",
+    "reweighting.group_dro:GroupDRO",
+    "reweighting.cvar_dro:CVaRDRO",
+    "reweighting.chi2_dro:Chi2DRO",
+    "identified.jtt:JTT",
+    "identified.jm1:JM1",
+    "mixing.group_jm1:GroupJM1",
+    "identified.umix:UMIX",
+    "identified.eiil:EIIL",
+    "identified.xrm:XRM",
+    "last_layer.dfr:DFR",
+    "last_layer.afr:AFR",
+)
+METHODS: Registry[type[Method]] = Registry("method", "METHODS", {cls.name: cls for cls in map(_ours, HOMES)}, _in)
 
 
 def get(name: str) -> type[Method]:
-    """The method of that name.
-
-    Raises:
-        UserError: when there is none; the nearest name is suggested.
-    """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return METHODS[name]
+    return METHODS.find(name)
 
 
 def build(
@@ -95,7 +78,7 @@ def build(
     >>> build("lff", Info("toy", (4,), 2), options={"q": "0.5"}).q
     0.5
     """
-    cls = get(method) if isinstance(method, str) else method
+    cls = METHODS.find(method) if isinstance(method, str) else method
     checked = validate(f"method '{cls.name}'", cls.__init__, options or {})
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator(seed, 4).initial_seed())

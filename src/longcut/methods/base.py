@@ -1,25 +1,23 @@
 """The contract of a method: one class, one file, one scalar loss per batch.
 
-A method is an ``nn.Module`` that owns its networks. Only ``loss`` is required; each other step has a default and is
-overridden by the methods whose paper needs it.
+A method is an ``nn.Module`` that owns its networks. Every step has a default, that of empirical risk minimisation, and
+is overridden by the methods whose paper needs it; for most that is ``loss`` alone.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from longcut.augment import Augment, unchanged
+from longcut.context import Context, Observer
 from longcut.data import Batch, Dataset, Info, Splits
 from longcut.errors import UserError, unknown
 from longcut.identify import Identification
-from longcut.losses import cross_entropy
-from longcut.mixing import Mix, Mixed, Partners
+from longcut.losses import cross_entropy, squared_error
 from longcut.nets import Net
 from longcut.training import Training
 
@@ -33,7 +31,6 @@ __all__ = [
     "optimizer",
     "per_sample_loss",
     "require_attribute",
-    "squared_error",
 ]
 
 MakeNet = Callable[[], Net]
@@ -42,14 +39,11 @@ MakeNet = Callable[[], Net]
 class FitHelper(Protocol):
     """What a method is handed to train a helper with: the same loop, its own seed."""
 
-    def __call__(self, method: Method, train: Dataset, **training: Any) -> Method:
+    def __call__(
+        self, method: Method, train: Dataset, *, observers: Sequence[Observer] = (), **training: Any
+    ) -> Method:
         """Train ``method`` on ``train`` (keywords override the run's training settings) and return it."""
         ...
-
-
-def squared_error(output: Tensor, label: Tensor) -> Tensor:
-    """Mean over the target's width of the squared error, per sample ``(n,)``."""
-    return (output - label).square().mean(1)
 
 
 def per_sample_loss(info: Info) -> Callable[[Tensor, Tensor], Tensor]:
@@ -97,6 +91,7 @@ class Method(nn.Module):
         tasks: what it can learn.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
+        variants: options, settings of the loop or ``net`` that act only together, for the tests to try.
 
     Args:
         make_net: call it once per network of the main kind that the method needs.
@@ -115,9 +110,9 @@ class Method(nn.Module):
 
     recipes: ClassVar[Mapping[str, Recipe]] = {}
 
-    generator: torch.Generator  # set by fit at every epoch, from the run's seed; use it for all randomness
-    train_data: Dataset  # set by fit before the first epoch: what prepare returned
-    augment: Augment = staticmethod(unchanged)  # set by fit; pools come changed, what a method gathers itself does not
+    variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
+
+    context: Context  # of the moment: set by the loop, and by a method for the one beside it
 
     def __init__(self, make_net: MakeNet, info: Info) -> None:
         super().__init__()
@@ -131,6 +126,11 @@ class Method(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``(n, C)`` of the network that will be used."""
         return self.net(x)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The context's: the source of all randomness."""
+        return self.context.generator
 
     def mixable(self, x: Tensor, level: int | None = None) -> Tensor:
         """Inputs after the first ``level`` stages of the net, where they can be mixed.
@@ -150,36 +150,16 @@ class Method(nn.Module):
             mixed = stage(mixed)
         return self.net.head(mixed)
 
-    def blend(self, mix: Mix, batch: Batch, partners: Partners, level: int | None = None) -> Mixed:
-        """Blend a minibatch with partners that were drawn for its pool.
-
-        Both pass the stages below the level as one batch, so that batch normalisation sees one.
-        """
-        if level == 0 or (level is None and self.net.levels[0] == 0):
-            return mix.blend_with(batch, partners, self.generator)
-        own, others = self.mixable(torch.cat([batch.x, partners.x]), level).chunk(2)
-        partners = dataclasses.replace(partners, x=others)
-        return mix.blend_with(dataclasses.replace(batch, x=own), partners, self.generator)
-
-    def partner_logs(self, partners: Partners) -> dict[str, Tensor]:
-        """How many samples have a partner and, where it can be known, how many partners contradict the shortcut.
-
-        ``paired`` is the share of samples with a partner, ``conflicting_partners`` the share of bias-conflicting
-        samples among these partners.
-        """
-        logs = {"paired": partners.found.float().mean()}
-        if partners.attribute is not None and self.info.aligned:
-            conflicting = partners.found & ~self.info.is_aligned(partners.label, partners.attribute)
-            logs["conflicting_partners"] = torch.stack([conflicting.sum(), partners.found.sum()])
-        return logs
-
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole idea of the paper: a scalar for a minibatch, and numbers worth logging.
 
-        A number to log is a detached scalar, whose mean over the epoch is kept, or a pair ``(sum, count)``, whose sums
-        are divided.
+        By default it is the mean loss of the samples, what empirical risk minimisation minimises. A number to log is a
+        detached scalar, whose mean over the epoch is kept, or a pair ``(sum, count)``, whose sums are divided.
         """
-        raise NotImplementedError
+        outputs = self(batch.x)
+        losses = self.per_sample_loss(outputs, batch.label)
+        self.context.saw(batch, outputs, losses)
+        return losses.mean(), {}
 
     def check(self, splits: Splits) -> None:
         """Before anything is trained: refuse data that the method cannot do with, beyond what ``needs`` says."""
@@ -188,18 +168,16 @@ class Method(nn.Module):
         """Once, before training: what to train on. JTT and JM1 train a helper model here first."""
         return train
 
-    def on_epoch(self, epoch: int, epochs: int) -> None:
-        """At the start of epoch ``epoch`` (from 0) of ``epochs``."""
+    def on_epoch(self, context: Context) -> None:
+        """At the start of each epoch, with what holds in it; whoever overrides this calls it."""
+        self.context = context
 
     def epoch_data(self, train: Dataset) -> Dataset:
         """At the start of each epoch, after ``on_epoch``: the samples it walks; balanced sampling is drawn here."""
         return train
 
-    def after_epoch(self, epoch: int) -> None:
-        """After the last update of epoch ``epoch`` (from 0)."""
-
     def on_pool(self, pool: Batch) -> Batch:
-        """Once per pool of several minibatches, in training mode: SelecMix searches partners here.
+        """Once per pool of several minibatches, augmented and in training mode: methods that mix draw partners here.
 
         Return the pool, with extra columns that ``loss`` will find in its minibatches.
         """
@@ -223,6 +201,10 @@ class Method(nn.Module):
 
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Once, after training, on the selected weights: DFR refits the head, contrastive methods fit a probe."""
+
+    def observers(self) -> Sequence[Observer]:
+        """Who watches a run of this method, beside those that the caller of the loop brings."""
+        return ()
 
     def identification(self) -> Identification | None:
         """For the run folder: who is taken for the minority, and the record that says so; None for most."""

@@ -1,4 +1,72 @@
 """Who is mixed with whom, how much, how, and what the label becomes. Needs torch and nothing else."""
 
-from longcut.mixing.rules import *  # noqa: F403
-from longcut.mixing.rules import __all__ as __all__
+from longcut.mixing.blends import BLENDS, cut, keep_both, linear
+from longcut.mixing.labels import of_partner, own, proportional, target_loss
+from longcut.mixing.mix import Mix
+from longcut.mixing.pairs import (
+    PAIRS,
+    across,
+    anyone,
+    choose,
+    coin,
+    contradicting,
+    either,
+    keyed,
+    require_contradiction,
+    same_attribute,
+    same_label,
+    sometimes,
+    weighted,
+)
+from longcut.mixing.ratios import beta, uniform
+from longcut.mixing.types import (
+    Blend,
+    LabelRule,
+    Mixed,
+    PairRule,
+    Pairs,
+    Partners,
+    Pool,
+    RatioRule,
+    Seeing,
+    Seen,
+    Target,
+)
+
+__all__ = [
+    "BLENDS",
+    "PAIRS",
+    "Blend",
+    "LabelRule",
+    "Mix",
+    "Mixed",
+    "PairRule",
+    "Pairs",
+    "Partners",
+    "Pool",
+    "RatioRule",
+    "Seeing",
+    "Seen",
+    "Target",
+    "across",
+    "anyone",
+    "beta",
+    "choose",
+    "coin",
+    "contradicting",
+    "cut",
+    "either",
+    "keep_both",
+    "keyed",
+    "linear",
+    "of_partner",
+    "own",
+    "proportional",
+    "require_contradiction",
+    "same_attribute",
+    "same_label",
+    "sometimes",
+    "target_loss",
+    "uniform",
+    "weighted",
+]

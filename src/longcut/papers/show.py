@@ -120,7 +120,7 @@ def _definitions(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{kind}: {READS[kind]}."
         elif metric in METRICS:
             where = ", of the validation set" if kind else ""
-            yield f"{kind} {metric}: {METRICS[metric]}{where}.".lstrip()
+            yield f"{kind} {metric}: {METRICS[metric].definition}{where}.".lstrip()
     for key, words in (("protocol", PROTOCOLS), ("annotation", ANNOTATIONS)):
         yield from (f"{name}: {words[name]}." for name in dict.fromkeys(r[key] for r in told) if name in words)
     for origin in dict.fromkeys(r["origin"] for r in told):

@@ -7,7 +7,7 @@ how it was turned into numbers, stays beside the numbers as a :class:`Source`: t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["TEST", "TRAIN", "VALID", "Columns", "Source"]
+__all__ = ["TEST", "TRAIN", "VALID", "Columns", "Progress", "Source"]
 
 TRAIN, VALID, TEST = 0, 1, 2
+
+Progress = Callable[[int, int], None]  # is told how many of how many images are done
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
-"""Arrays: an ``.npz`` or ``.safetensors`` file with the inputs and a label for each, memory-mapped where possible.
+"""Arrays: an ``.npz`` or ``.safetensors`` file with the inputs and a label for each.
 
-Nothing is unpickled, and an archive that would unpack to far more than it weighs is refused before it is unpacked.
+A ``.safetensors`` file is memory-mapped, an ``.npz`` is read into memory. Nothing is unpickled, and an archive that
+would unpack to far more than it weighs is refused before it is unpacked.
 """
 
 from __future__ import annotations
 
-import math
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +20,8 @@ from longcut.sources.table import marks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from longcut.sources.options import Attribute, Label, Split
+
 __all__ = ["read_arrays"]
 
 INPUTS = ("x", "X", "images", "features")
@@ -32,15 +31,15 @@ GIB = 1 << 30
 LARGEST = 16 * GIB  # of what an archive may unpack to
 EXPANSION = 1000  # of what is more than one GiB
 
-Arrays = dict[str, Callable[[], "NDArray[Any]"]]
+Arrays = dict[str, "NDArray[Any]"]
 
 
 def read_arrays(
     path: Path | str,
     *,
-    label: str = "label",
-    attribute: str | None = None,
-    split: str | None = None,
+    label: Label = "label",
+    attribute: Attribute = None,
+    split: Split = None,
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
 ) -> Columns:
@@ -52,8 +51,8 @@ def read_arrays(
     * a table of floats or booleans ``(n, d)``;
     * token ids: any other integers ``(n, length)``, 0 being padding.
 
-    Images of float32 or uint8, tables of float32 and token ids of int64 are memory-mapped, if the file is
-    ``.safetensors``, or an ``.npz`` that ``numpy.savez`` wrote without compression.
+    Images of float32 or uint8, tables of float32 and token ids of int64 in a ``.safetensors`` file stay memory-mapped.
+    An ``.npz`` file is read into memory, all of it; data larger than memory belongs into a ``.safetensors`` file.
 
     Args:
         path: of the file.
@@ -88,7 +87,7 @@ def read_arrays(
     name, x = _input(arrays, used, where)
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
     for column in used:
-        rows[column] = _column(arrays[column](), column, len(x), where)
+        rows[column] = _column(arrays[column], column, len(x), where)
     found = marks(rows, label=label, attribute=attribute, split=split, seed=seed, encoding=encoding, where=where)
     if encoding is None:
         form = {"kind": "arrays", "shape": list(x.shape[1:]), "dtype": str(x.dtype)}
@@ -127,7 +126,7 @@ def read_arrays(
 
 
 def _open(path: Path, where: str) -> Arrays:
-    """The arrays of a file by name, each read when it is called."""
+    """The arrays of a file by name."""
     kind = path.suffix.lower()
     if kind not in (".npz", ".safetensors"):
         raise UserError(f"{where}: arrays are in a .npz or .safetensors file, not '{path.suffix}'; save them as one.")
@@ -137,65 +136,36 @@ def _open(path: Path, where: str) -> Arrays:
 
 
 def _npz(path: Path, where: str) -> Arrays:
-    """Checks what each array says it needs before anything is unpacked."""
+    """Of an archive that says of itself that it does not unpack to too much; no more is unpacked than it says."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-            headers = [_header(archive, member) for member in members]
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, ValueError) as error:
+        file = np.load(path, allow_pickle=False)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         raise UserError(f"{where} is not an .npz file that can be read ({error}); save it with numpy.savez.") from error
-    arrays: Arrays = {}
-    unpacked = 0
-    for member, (start, shape, fortran, dtype) in zip(members, headers, strict=True):
-        name = member.filename.removesuffix(".npy")
-        if dtype.hasobject:
+    with file:
+        size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+        if unpacked > max(size, min(LARGEST, max(GIB, EXPANSION * size))):
             raise UserError(
-                f"{where}: array '{name}' holds Python objects, which only pickle can read; "
-                "save numbers or text, such as array.astype(str)."
+                f"{where} has {size:,} bytes and unpacks to {unpacked:,}, which is more than is safe; "
+                "save it with numpy.savez, without compression."
             )
-        stored = member.compress_type == zipfile.ZIP_STORED
-        if start + math.prod(shape) * dtype.itemsize != member.file_size or (
-            stored and member.file_size != member.compress_size
-        ):
-            raise UserError(f"{where}: array '{name}' is not as long as its shape says; save it again.")
-        if stored and math.prod(shape):
-            arrays[name] = partial(_map, path, member.header_offset, start, shape, "F" if fortran else "C", dtype)
-        else:
-            unpacked += member.file_size
-            arrays[name] = partial(_unpack, path, member.filename, where)
-    size = path.stat().st_size
-    if unpacked > LARGEST or unpacked > max(GIB, EXPANSION * size):
-        raise UserError(
-            f"{where} has {size:,} bytes and unpacks to {unpacked:,}, which is more than is safe; "
-            "save it with numpy.savez, without compression."
-        )
-    return arrays
+        return {member.filename.removesuffix(".npy"): _member(file, member.filename, where) for member in members}
 
 
-def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, tuple[int, ...], bool, np.dtype]:
-    """Of an array: where its values start, its shape, whether columns come first, and its type."""
-    versions = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with archive.open(member) as file:
-        header = versions[np.lib.format.read_magic(file)](file)
-        return file.tell(), *header
-
-
-def _map(
-    path: Path, header: int, start: int, shape: tuple[int, ...], order: Literal["C", "F"], dtype: np.dtype
-) -> NDArray[Any]:
-    """An array that is stored as it is: its values come after the zip header (APPNOTE 4.3.7) and its own."""
-    with path.open("rb") as file:
-        file.seek(header + 26)
-        name, extra = struct.unpack("<HH", file.read(4))
-    return np.memmap(path, dtype, "c", header + 30 + name + extra + start, shape, order)
-
-
-def _unpack(path: Path, member: str, where: str) -> NDArray[Any]:
+def _member(file: Any, member: str, where: str) -> NDArray[Any]:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        values = file[member]
+    except Exception as error:  # a decoder can fail in any way on a broken file, and that is what is to be told
+        if "allow_pickle" in str(error):
+            raise UserError(
+                f"{where}: array '{member.removesuffix('.npy')}' holds Python objects, which only pickle can read; "
+                "save numbers or text, such as array.astype(str)."
+            ) from error
         raise UserError(f"{where}: '{member}' is damaged ({error}); save it again.") from error
+    if not isinstance(values, np.ndarray):
+        raise UserError(f"{where}: '{member}' is damaged (it does not begin as an array does); save it again.")
+    return values
 
 
 def _safetensors(path: Path, where: str) -> Arrays:
@@ -205,13 +175,12 @@ def _safetensors(path: Path, where: str) -> Arrays:
         file = safe_open(path, framework="pt")  # unlike the framework numpy, it maps and does not read
     except SafetensorError as error:
         raise UserError(f"{where} is not a .safetensors file that can be read ({error}); save it again.") from error
-    return {name: partial(_tensor, file, name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    return {name: _numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, it is no dict
 
 
-def _tensor(file: Any, name: str) -> NDArray[Any]:
+def _numpy(tensor: Any) -> NDArray[Any]:
     import torch
 
-    tensor = file.get_tensor(name)
     narrow = tensor.is_floating_point() and tensor.dtype != torch.float64  # bfloat16 and the like are not NumPy's
     return (tensor.float() if narrow else tensor).numpy()
 
@@ -229,7 +198,7 @@ def _input(arrays: Arrays, used: list[str], where: str) -> tuple[str, NDArray[An
             "give it one of these names."
         )
     name = (usual or free)[0]
-    x = arrays[name]()
+    x = arrays[name]
     kind = x.dtype.kind
     if not x.shape or not len(x):
         raise UserError(f"{where}: '{name}' has no samples; give one row for each.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from longcut.sources.parts import PARTS, check_labels, draw_parts, number, parts
 if TYPE_CHECKING:
     import pandas as pd
 
+    from longcut.sources import Progress
+    from longcut.sources.options import Size, Unreadable
+
 __all__ = ["read_folder"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -26,11 +29,11 @@ SPLITS = {name: part for name, part in PARTS.items() if not name.isdigit()}  # f
 def read_folder(
     path: str | Path,
     *,
-    size: int | None = None,
-    unreadable: Literal["refuse", "skip"] = "refuse",
+    size: Size = None,
+    unreadable: Unreadable = "refuse",
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Columns:
     """Images whose folder is their class, with parts given by the folders above, or drawn.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from longcut.errors import UserError
 from longcut.sources import Columns
@@ -14,6 +14,9 @@ from longcut.sources.table import read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from longcut.sources import Progress
+    from longcut.sources.options import Attribute, Config, Image, Label, Size, Split, Text, Unreadable
 
 __all__ = ["read_hub"]
 
@@ -23,18 +26,18 @@ MEDIA = ("Image", "Audio", "Video", "Pdf", "Nifti")  # features whose values are
 def read_hub(
     name: str,
     *,
-    label: str = "label",
-    attribute: str | None = None,
-    split: str | None = None,
-    image: str | None = None,
-    text: str | None = None,
-    config: str | None = None,
-    size: int | None = None,
+    label: Label = "label",
+    attribute: Attribute = None,
+    split: Split = None,
+    image: Image = None,
+    text: Text = None,
+    config: Config = None,
+    size: Size = None,
     squeeze: int | None = None,
-    unreadable: Literal["refuse", "skip"] = "refuse",
+    unreadable: Unreadable = "refuse",
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Columns:
     """The rows of a hub data set; without images, they are read like those of a table.
 

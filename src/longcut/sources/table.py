@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from longcut.sources import Progress
+    from longcut.sources.options import Attribute, Image, Label, Size, Split, Task, Text, Unreadable
+
 __all__ = ["Marks", "marks", "read_rows", "read_table"]
 
 EMPTY = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")  # cells of a missing value
@@ -29,17 +32,17 @@ NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, su
 def read_table(
     table: Path | str | pd.DataFrame,
     *,
-    label: str,
-    attribute: str | None = None,
-    split: str | None = None,
-    image: str | None = None,
-    text: str | None = None,
-    size: int | None = None,
-    unreadable: Literal["refuse", "skip"] = "refuse",
-    task: Literal["auto", "classification", "regression"] = "auto",
+    label: Label,
+    attribute: Attribute = None,
+    split: Split = None,
+    image: Image = None,
+    text: Text = None,
+    size: Size = None,
+    unreadable: Unreadable = "refuse",
+    task: Task = "auto",
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Columns:
     """The rows of a table as numbers.
 
@@ -166,18 +169,18 @@ def read_rows(
     *,
     where: str,
     root: Path,
-    label: str,
-    attribute: str | None,
-    split: str | None,
-    image: str | None,
-    text: str | None,
-    size: int | None,
+    label: Label,
+    attribute: Attribute,
+    split: Split,
+    image: Image,
+    text: Text,
+    size: Size,
     squeeze: int | None = None,
-    unreadable: Literal["refuse", "skip"],
-    task: Literal["auto", "classification", "regression"] = "auto",
+    unreadable: Unreadable,
+    task: Task = "auto",
     seed: int,
     encoding: Mapping[str, Any] | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Columns:
     """The rows of a frame as numbers; :func:`read_table` says how.
 
@@ -291,10 +294,10 @@ class Marks(NamedTuple):
 def marks(
     rows: pd.DataFrame,
     *,
-    label: str,
-    attribute: str | None,
-    split: str | None,
-    task: Literal["auto", "classification", "regression"] = "auto",
+    label: Label,
+    attribute: Attribute,
+    split: Split,
+    task: Task = "auto",
     seed: int,
     encoding: Mapping[str, Any] | None,
     where: str,

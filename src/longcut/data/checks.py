@@ -1,0 +1,99 @@
+"""The checks of :meth:`longcut.data.Dataset.of`: what it is given, as tensors that a data set can hold.
+
+Each raises a :class:`~longcut.errors.UserError`, in which ``name`` is what the data is called and ``what`` the column.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from longcut.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["as_tensor", "check_finite", "column", "ids", "members"]
+
+
+def as_tensor(x: Tensor | np.ndarray) -> Tensor:
+    """The storage as a tensor; a memory-mapped array stays memory-mapped."""
+    import numpy as np
+
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray) and not x.flags.writeable:
+        if not (isinstance(x, np.memmap) and x.filename and x.flags.c_contiguous):
+            x = x.copy()
+        else:  # torch wants writable memory: map the file again, private and copy-on-write, never written
+            start = x.ctypes.data - cast(Any, _root(x)).ctypes.data
+            x = np.memmap(x.filename, x.dtype, "c", cast(Any, _root(x)).offset + start, x.shape)
+    return torch.from_numpy(np.asarray(x))
+
+
+def _root(x: Any) -> Any:
+    """The memory map that a view was cut from."""
+    import numpy as np
+
+    while isinstance(x.base, np.memmap):
+        x = x.base
+    return x
+
+
+def column(name: str, what: str, values: Any, rows: int) -> Tensor:
+    """The values as a tensor with one entry for each of ``rows`` samples."""
+    try:
+        read_only = hasattr(values, "flags") and not values.flags.writeable  # torch wants writable memory
+        column = torch.as_tensor(values.copy() if read_only else values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: {what} is not made of numbers; number its values from 0.") from error
+    if len(column) != rows:
+        raise UserError(f"{name}: x has {rows} rows but {what} has {len(column)}; give one {what} for each row.")
+    return column
+
+
+def ids(name: str, what: str, column: Tensor, count: int | None) -> tuple[Tensor, int]:
+    """The column as checked ids, and how many there can be: ``count``, or one more than the largest."""
+    if column.ndim != 1 or column.is_floating_point():
+        kind, shape = str(column.dtype).removeprefix("torch."), tuple(column.shape)
+        raise UserError(
+            f"{name}: {what} is {kind} of shape {shape}; give one whole number per row, shape ({len(column)},)."
+        )
+    ids = column.long().contiguous()
+    found = torch.unique(ids).tolist()
+    total = count or max(found[-1], 0) + 1
+    wrong = [value for value in found if not 0 <= value < total]
+    if wrong:
+        raise UserError(f"{name}: {what} {wrong[0]} is not in 0…{total - 1}; number the {what}s from 0 without gaps.")
+    if what == "label" and count is None and len(found) < total:
+        gap = next(i for i, value in enumerate(found) if i != value)
+        raise UserError(
+            f"{name}: no sample has label {gap}; number the labels 0…C−1 without gaps, or pass n_classes=…."
+        )
+    return ids, total
+
+
+def members(name: str, memberships: Any, n: int) -> Tensor:
+    """The memberships as a tensor ``(n, A)`` of True and False: one row per sample, one column per group."""
+    members = column(name, "membership", memberships, n)
+    if members.dtype != torch.bool or members.ndim != 2 or not members.shape[1]:
+        kind = str(members.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name}: memberships are {kind} of shape {tuple(members.shape)}; give True or False for each sample and "
+            f"group, shape ({n}, number of groups)."
+        )
+    return members.contiguous()
+
+
+def check_finite(name: str, what: str, values: Tensor) -> None:
+    """Refuses NaN and infinity, and names the first row that holds one; block by block, as storage may be mapped."""
+    for start, block in zip(range(0, len(values), 4096), values.split(4096), strict=True):
+        good = torch.isfinite(block).flatten(1).all(1)
+        if not good.all():
+            row = start + int((~good).nonzero()[0])
+            raise UserError(
+                f"{name}: {what} of row {row} holds a value that is not finite (NaN or infinity); "
+                "impute or drop it first."
+            )

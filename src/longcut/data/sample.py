@@ -1,0 +1,213 @@
+"""Draws from a data set (balanced, split, noisy, in pools), and ranks within groups.
+
+Each draw takes an explicit generator and leaves the data set that it draws from as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from longcut.data.batch import Batch
+from longcut.data.core import Dataset
+from longcut.errors import UserError
+
+__all__ = [
+    "balance",
+    "generator",
+    "in_turns",
+    "label_noise",
+    "pools",
+    "ranks",
+    "split",
+    "subsample",
+    "undersample",
+    "upweight",
+]
+
+
+def generator(*seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose stream depends on all of ``seed`` (such as run seed, epoch, purpose).
+
+    Nearby seeds give unrelated streams: each number is folded in by a 64-bit mixing step.
+
+    >>> torch.equal(torch.rand(3, generator=generator(0, 1)), torch.rand(3, generator=generator(0, 1)))
+    True
+    """
+    mask, state = (1 << 64) - 1, 0x9E3779B97F4A7C15
+    for number in seed:  # splitmix64 finaliser over the running state
+        state = (state ^ (int(number) & mask)) * 0xBF58476D1CE4E5B9 & mask
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & mask
+        state ^= state >> 31
+    return torch.Generator(device).manual_seed(state >> 1)
+
+
+# --- ranks within groups ----------------------------------------------------------------------------------------------
+
+
+def ranks(ids: Tensor) -> Tensor:
+    """How many earlier samples have the same id ``(n,)``.
+
+    >>> ranks(torch.tensor([5, 2, 5, 5, 2]))
+    tensor([0, 0, 1, 2, 1])
+    """
+    order = ids.argsort(stable=True)
+    size = torch.unique_consecutive(ids[order], return_counts=True)[1]
+    first = (size.cumsum(0) - size).repeat_interleave(size)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(ids), device=ids.device) - first
+    return rank
+
+
+def in_turns(ids: Tensor, rows: Tensor) -> Tensor:
+    """The rows with their ids ``ids[rows]`` taking turns: the first row of every id, then the second, and so on.
+
+    >>> in_turns(torch.tensor([7, 7, 7, 4]), torch.tensor([2, 0, 1, 3]))
+    tensor([2, 3, 0, 1])
+    """
+    return rows[ranks(ids[rows]).argsort(stable=True)]
+
+
+# --- operations Dataset -> Dataset ------------------------------------------------------------------------------------
+
+
+def _permutation(n: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(n, generator=generator, device=generator.device).cpu()
+
+
+def _groups(data: Dataset, by: Literal["class", "group"] | Tensor) -> Tensor:
+    if isinstance(by, Tensor):
+        return by
+    if by == "group":
+        return data.group
+    if data.info.task == "regression":
+        raise UserError(f"{data.info.name}: the targets of a regression are no classes, so they cannot be balanced.")
+    return data.label
+
+
+def split(
+    data: Dataset, fraction: float, generator: torch.Generator, by: Literal["class", "group"] = "class"
+) -> tuple[Dataset, Dataset]:
+    """Two disjoint parts, the second with ``fraction`` of each class (or group), at least one of each.
+
+    A regression has no classes; its samples are split at random.
+
+    Raises:
+        UserError: when a class (or group) has a single sample, which cannot be in both parts.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"the fraction to split off is {fraction}; it must lie between 0 and 1.")
+    held = torch.zeros(len(data), dtype=torch.bool)
+    stratified = by == "group" or data.info.task == "classification"
+    ids = _groups(data, by) if stratified else torch.zeros(len(data))
+    for value in torch.unique(ids):
+        rows = (ids == value).nonzero().flatten()
+        if len(rows) < 2:
+            raise UserError(
+                f"{data.info.name}: {by} {int(value)} has one sample, so it cannot be in both parts of a split; "
+                f"add samples or drop that {by}."
+            )
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        held[rows[_permutation(len(rows), generator)[:count]]] = True
+    return data.take(~held), data.take(held)
+
+
+def subsample(data: Dataset, n: int, generator: torch.Generator) -> Dataset:
+    """``n`` samples without repetition, in their old order."""
+    if not 0 < n <= len(data):
+        raise UserError(f"cannot draw {n} of {len(data)} samples; give a number from 1 to {len(data)}.")
+    return data.take(_permutation(len(data), generator)[:n].sort().values)
+
+
+def upweight(data: Dataset, chosen: Tensor, times: int) -> Dataset:
+    """Each chosen sample (boolean mask ``(n,)``) stands ``times`` times, with one index (JTT)."""
+    return data.take(torch.repeat_interleave(torch.where(chosen, times, 1)))
+
+
+def balance(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:
+    """As many samples, drawn with repetition so that all classes (or groups) are equally likely.
+
+    Every member of a group stands equally often, give or take one, before any stands once more.
+
+    Args:
+        data: what to draw from.
+        by: what is balanced, or an id for each sample ``(n,)``.
+        generator: of the draw.
+    """
+    ids = _groups(data, by)
+    values = torch.unique(ids)
+    quota = torch.full((len(values),), len(data) // len(values))
+    quota[_permutation(len(values), generator)[: len(data) % len(values)]] += 1
+    rows = []
+    for value, count in zip(values, quota.tolist(), strict=True):
+        members = (ids == value).nonzero().flatten()
+        order = members[_permutation(len(members), generator)]
+        rows.append(order.repeat(-(-count // len(members)))[:count])
+    return data.take(torch.cat(rows))
+
+
+def undersample(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:
+    """As many samples of each class (or group) as the smallest has, without repetition, in their old order.
+
+    Args:
+        data: what to draw from.
+        by: what is balanced, or an id for each sample ``(n,)``.
+        generator: of the draw.
+
+    Source: SUBY and SUBG of Idrissi et al. 2022, "Simple data balancing achieves competitive worst-group-accuracy".
+
+    >>> data = Dataset.of(torch.rand(6, 2), [0, 1, 0, 0, 1, 0])
+    >>> undersample(data, "class", generator(0)).label.bincount()
+    tensor([2, 2])
+    """
+    ids = _groups(data, by)
+    count = torch.unique(ids, return_counts=True)[1]
+    order = _permutation(len(data), generator)
+    return data.take(order[ranks(ids[order]) < count.min()].sort().values)
+
+
+def label_noise(
+    data: Dataset, rate: float, generator: torch.Generator, kind: Literal["symmetric", "asymmetric"] = "symmetric"
+) -> Dataset:
+    """Each label is replaced with probability ``rate``: by another label drawn uniformly, or by the next one.
+
+    ``"asymmetric"`` turns label ``c`` into ``c + 1 mod C``, the usual pair flip.
+    """
+    if not 0 <= rate <= 1:
+        raise UserError(f"the label noise rate is {rate}; it must lie between 0 and 1.")
+    if data.info.task != "classification" or data.info.n_classes < 2:
+        raise UserError(f"{data.info.name}: label noise needs at least two classes.")
+    n, classes = len(data), data.info.n_classes
+    flip = torch.rand(n, generator=generator) < rate
+    step = torch.randint(1, classes, (n,), generator=generator) if kind == "symmetric" else torch.ones(n).long()
+    noisy = torch.where(flip, (data.label + step) % classes, data.label)
+    return dataclasses.replace(data, label=noisy)
+
+
+def pools(
+    data: Dataset,
+    pool: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+    *,
+    whole_only: bool = False,
+) -> Iterator[Batch]:
+    """One epoch in random order, in pools of ``pool`` samples; the last may be smaller.
+
+    A single sample that is left over joins the pool before it, since batch normalisation cannot do with one.
+
+    Args:
+        whole_only: leave out a last pool that is not full, as the released code of SelecMix does (unless it is the
+            only one).
+    """
+    chunks = list(torch.randperm(len(data), generator=generator).split(pool))
+    if not whole_only and pool > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    for rows in chunks:
+        if whole_only and len(rows) < pool <= len(data):
+            return
+        yield data.batch(rows, device)

@@ -1,0 +1,13 @@
+"""scikit-learn estimators: ``fit(X, y, attribute=…)`` around the one training loop, and tools for other classifiers."""
+
+from longcut.estimators.debiased import DebiasedClassifier, DebiasedRegressor
+from longcut.estimators.tools import GroupBalancer, SuspectedConflict, worst_group_accuracy, worst_group_scorer
+
+__all__ = [
+    "DebiasedClassifier",
+    "DebiasedRegressor",
+    "GroupBalancer",
+    "SuspectedConflict",
+    "worst_group_accuracy",
+    "worst_group_scorer",
+]

@@ -1,0 +1,143 @@
+"""A classifier and a regressor that do not take the shortcut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin, RegressorMixin
+
+from longcut.estimators.base import Debiased, classes_of
+from longcut.methods import Method
+
+
+class DebiasedClassifier(ClassifierMixin, Debiased):
+    """A net trained by any classification method of longcut, as a scikit-learn classifier.
+
+    The columns of a table are centred and divided by one common number, which leaves the geometry of an embedding as
+    it is; where columns have different units, put a ``StandardScaler`` in front. The result does not depend on the
+    order of the rows.
+
+    Args:
+        method: a name from ``longcut.METHODS``, or a class of your own.
+        options: of the method, by name.
+        hidden: widths of the hidden layers of a fully connected net; None is ``(100,)``.
+        net: in place of ``hidden``, a net by name, such as ``"conv"`` for images ``(n, C, H, W)``.
+        epochs: passes over the training set.
+        steps: updates, rounded up to whole passes. Without ``epochs`` and ``steps``: 1,000, and at least 10 passes.
+        batch_size: rows per update.
+        lr: learning rate.
+        device: where to train, such as ``"cuda"``.
+        random_state: a number, a ``RandomState`` or None, as everywhere in scikit-learn.
+
+    Attributes:
+        classes_: the labels.
+        n_features_in_: columns, or channels of images, seen by ``fit``.
+        feature_names_in_: their names, when ``X`` was a DataFrame with names.
+        method_: the trained longcut method, a ``torch.nn.Module``.
+        history_: a row per pass: ``epoch, seconds, loss`` and the method's logs.
+        mean_, scale_: the columns are centred by the one and divided by the other.
+
+    >>> X, y = np.random.RandomState(0).randn(60, 2), np.arange(60) % 2
+    >>> X[:, 0] += 4 * y
+    >>> DebiasedClassifier("erm", steps=100, random_state=0).fit(X, y).predict([[0.0, 0.0], [4.0, 0.0]])
+    array([0, 1])
+    """
+
+    def fit(
+        self, X: Any, y: Any, *, attribute: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> DebiasedClassifier:
+        """Train on rows ``X``.
+
+        Args:
+            X: a table ``(n, d)``, or images ``(n, C, H, W)``, uint8 or floats in [0, 1].
+            y: labels ``(n,)``, numbers or names.
+            attribute: the value of the shortcut for each row ``(n,)``, for methods that are told it.
+            sample_weight: ``(n,)``, at least 0: how often each row stands. Only their proportions count, and others
+                than whole numbers are rounded to a tenth of their mean.
+
+        Raises:
+            UserError: for settings that are not allowed, one class, or a method without the attribute it needs.
+        """
+        x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight)
+        self.classes_, label = classes_of(y)
+        self._train(x, label, attribute, names, times, class_names=tuple(map(str, self.classes_)))
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Probabilities ``(n, C)``, columns as in ``classes_``."""
+        return self._outputs(X).softmax(1).numpy()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable label of each row ``(n,)``."""
+        likely = self.predict_proba(X).argmax(1)
+        return self.classes_[likely]
+
+
+class DebiasedRegressor(RegressorMixin, Debiased):
+    """A net trained by any regression method of longcut, as a scikit-learn regressor.
+
+    The target is standardised inside; everything else is as in :class:`DebiasedClassifier`.
+
+    Args:
+        method: ``"mixup"``, ``"erm"`` or another whose ``tasks`` say regression.
+        options, hidden, net, epochs, steps, batch_size, lr, device, random_state: as in :class:`DebiasedClassifier`.
+
+    Attributes:
+        method_, history_, mean_, scale_, n_features_in_, feature_names_in_: as in :class:`DebiasedClassifier`.
+        target_mean_, target_scale_: what the target is standardised by.
+
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> bool(DebiasedRegressor("erm", steps=200, random_state=0).fit(X, 300 * X[:, 0]).score(X, 300 * X[:, 0]) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        method: str | type[Method] = "mixup",
+        *,
+        options: Mapping[str, Any] | None = None,
+        hidden: Sequence[int] | None = None,
+        net: str | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        device: torch.device | str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            method,
+            options=options,
+            hidden=hidden,
+            net=net,
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            lr=lr,
+            device=device,
+            random_state=random_state,
+        )
+
+    def fit(
+        self, X: Any, y: Any, *, attribute: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> DebiasedRegressor:
+        """Train on rows ``X`` with targets ``y`` ``(n,)``; the rest as in :meth:`DebiasedClassifier.fit`.
+
+        Raises:
+            UserError: for settings that are not allowed, or a method that does not do regression.
+        """
+        checks = {"y_numeric": True, "ensure_min_samples": 2}
+        x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight, **checks)
+        y = y.astype(np.float64)
+        self.target_mean_ = float(np.average(y, weights=times))
+        self.target_scale_ = float(np.sqrt(np.average(np.square(y - self.target_mean_), weights=times))) or 1.0
+        self._train(x, (y - self.target_mean_) / self.target_scale_, attribute, names, times)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The target of each row ``(n,)``."""
+        return self._outputs(X)[:, 0].double().numpy() * self.target_scale_ + self.target_mean_

@@ -1,0 +1,103 @@
+"""What outputs are judged by: whether each sample is right, calibration, and the ROC curves."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from longcut.data import Dataset
+
+__all__ = ["Outputs", "sample_values"]
+
+BINS = 10
+ROUNDING = 1e-12  # by which equal odds may differ, for each unit of the largest logit
+
+
+def sample_values(outputs: Tensor, data: Dataset) -> Tensor:
+    """What is averaged: 1 where the class is right and 0 where not, or the squared error ``(n,)``.
+
+    >>> data = Dataset.of(torch.rand(2, 1), [0, 1])
+    >>> sample_values(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), data)
+    tensor([1., 0.])
+    """
+    if data.info.task == "classification":
+        return (outputs.argmax(1) == data.label).float()
+    return (outputs - data.label).square().mean(1)
+
+
+class Outputs:
+    """The outputs of a model for a data set, with calibration and ROC curves for weights of the samples.
+
+    A weight says how often a sample stands in a resample.
+
+    Args:
+        outputs: ``(n, C)``, logits or predicted targets.
+        data: the samples they belong to.
+    """
+
+    def __init__(self, outputs: Tensor, data: Dataset) -> None:
+        self.outputs, self.data = outputs, data
+
+    @cached_property
+    def are_logits(self) -> bool:
+        """Whether there is something to calibrate or to rank: finite logits of classes."""
+        return self.data.info.task == "classification" and len(self.data) > 0 and bool(self.outputs.isfinite().all())
+
+    @cached_property
+    def probability(self) -> Tensor:
+        """``(n, C)`` in float64."""
+        return self.outputs.double().softmax(1)
+
+    @cached_property
+    def _gap(self) -> Tensor:
+        """Confidence less accuracy of each sample, in the column of its bin ``(n, BINS)``.
+
+        The bins are (0, 0.1], (0.1, 0.2], … (0.9, 1]: a confidence on an edge belongs to the bin below.
+        """
+        confidence, predicted = self.probability.max(1, keepdim=True)
+        edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)[1:-1]
+        gap = confidence - (predicted == self.data.label[:, None]).double()
+        return gap.new_zeros(len(gap), BINS).scatter_(1, torch.bucketize(confidence, edges), gap)
+
+    @cached_property
+    def _curves(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of each class; of two classes both have the same one."""
+        probability, predicted = self.probability, self.probability.argmax(1, keepdim=True)
+        # one minus a probability near 1 would lose the order of the surest samples, hence the sum of the others
+        others = (1 - probability).scatter(1, predicted, probability.scatter(1, predicted, 0).sum(1, keepdim=True))
+        odds = probability.log() - others.log()
+        margin = ROUNDING * max(1.0, float(self.outputs.abs().max()))
+        classes = range(odds.shape[1]) if odds.shape[1] > 2 else (1,)
+        return [_curve(odds[:, c], self.data.label == c, margin) for c in classes]
+
+    def ece(self, weight: Tensor) -> Tensor:
+        """Expected calibration error for each row of weights ``(k, n)``."""
+        return (weight @ self._gap).abs().sum(1) / weight.sum(1)
+
+    def auroc(self, weight: Tensor) -> Tensor:
+        """Mean area under the curves for each row of weights ``(k, n)``; ``nan`` where a class is absent or alone."""
+        total = torch.zeros(len(weight), dtype=torch.float64)
+        weight = weight.float()  # counts, and their sums up to 2**24, are exact
+        for own, other, below, not_above in self._curves:
+            positive = weight[:, own]
+            negatives = torch.nn.functional.pad(weight[:, other].cumsum(1), (1, 0))
+            wins = (positive * (negatives[:, below] + negatives[:, not_above])).sum(1, dtype=torch.float64) / 2
+            total += wins / (positive.sum(1).double() * negatives[:, -1].double())
+        return total / len(self._curves)
+
+
+def _curve(odds: Tensor, own: Tensor, margin: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Samples of the class; the others, lowest first; how many of these are below each of the class, or not above.
+
+    Log-odds that differ by no more than the margin are equal.
+    """
+    own_rows, other_rows = own.nonzero().flatten(), (~own).nonzero().flatten()
+    other, order = odds[other_rows].sort()
+    return (
+        own_rows,
+        other_rows[order],
+        torch.searchsorted(other, odds[own_rows] - margin),
+        torch.searchsorted(other, odds[own_rows] + margin, right=True),
+    )

@@ -1,0 +1,195 @@
+"""The table of metrics: a new one is a row here, a row that another package adds, or somebody's function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, SupportsFloat
+
+import torch
+from torch import Tensor
+
+from longcut.data import Dataset
+from longcut.errors import UserError
+from longcut.evaluate.cells import Draws
+from longcut.registry import Registry
+
+__all__ = ["METRICS", "Metric", "OwnMetric", "lower_is_better", "made"]
+
+OwnMetric = Callable[[Tensor, Dataset], SupportsFloat]  # of outputs ``(n, C)`` and the samples they belong to
+RESAMPLES = 200  # of somebody's function, which is called for each
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table.
+
+    Attributes:
+        definition: what it is, in words.
+        of: from several resamples at once to one value for each, ``nan`` where it is not defined.
+        lower: whether lower is better, of classes; a mean of errors, as in regression, is better low in any case.
+        outputs: whether it needs the outputs; if not, sums of per-sample values are enough.
+        resamples: from so many its interval is made, at most; None for all that are drawn.
+    """
+
+    definition: str
+    of: Callable[[Draws], Tensor]
+    lower: bool = False
+    outputs: bool = False
+    resamples: int | None = None
+
+
+# --- of per-sample values ---------------------------------------------------------------------------------------------
+
+
+def _where(draws: Draws, conflict: bool) -> Tensor:
+    """The mean over the cells that contradict the shortcut, or over the others."""
+    if draws.cells.conflict is None:
+        return draws.nan
+    chosen = draws.cells.conflict == conflict
+    return (draws.total * chosen).sum(-1) / (draws.n * chosen).sum(-1)
+
+
+def _worst(draws: Draws) -> Tensor:
+    mean, n = draws.groups
+    return _lowest(mean, n) if draws.cells.label is not None else -_lowest(-mean, n)
+
+
+def _lowest(mean: Tensor, n: Tensor) -> Tensor:
+    return torch.where(n > 0, mean, torch.inf).amin(-1).where((n > 0).any(-1), torch.nan)
+
+
+def _each_once(mean: Tensor, n: Tensor) -> Tensor:
+    return torch.where(n > 0, mean, 0).sum(-1) / (n > 0).sum(-1)
+
+
+def _as_in_training(draws: Draws) -> Tensor:
+    share = draws.cells.share
+    return draws.nan if share is None else torch.where(share > 0, draws.groups[0] * share, 0).sum(-1)
+
+
+def _difference(mean: Tensor, n: Tensor) -> Tensor:
+    """Mean absolute difference over all pairs of filled columns; ``nan`` where there are fewer than two."""
+    rising = torch.where(n > 0, mean, torch.inf).sort(-1).values
+    known = (n > 0).sum(-1, keepdim=True)
+    place = torch.arange(mean.shape[-1])
+    sign = 2 * place - known + 1  # in how many pairs it is the higher one, less in how many it is the lower one
+    total = torch.where(place < known, rising * sign, 0).sum(-1)
+    return total.clamp_min(0) / (known * (known - 1) / 2).squeeze(-1)
+
+
+# --- of the outputs ---------------------------------------------------------------------------------------------------
+
+
+def _of_logits(name: str, draws: Draws) -> Tensor:
+    known = draws.outputs is not None and draws.outputs.are_logits
+    return getattr(draws.outputs, name)(draws.weight) if known else draws.nan
+
+
+def made(name: str, given: Metric | OwnMetric) -> Metric:
+    """The row of what somebody gives: a row, or a function of outputs ``(n, C)`` and the data set they belong to.
+
+    The first line of the function's docstring is the definition; an attribute ``lower = True`` says that lower is
+    better. Its interval is made of 200 resamples.
+
+    Raises:
+        UserError: when it is neither.
+    """
+    if isinstance(given, Metric):
+        return given
+    if not callable(given):
+        raise UserError(f"metric '{name}' is no function; give one of outputs and data that returns a number.")
+    definition = (inspect.getdoc(given) or "a metric without a description").partition("\n")[0].rstrip(".")
+    lower = bool(getattr(given, "lower", False))
+    of = partial(_of_samples, name, given)
+    return Metric(f"{definition}; lower is better" if lower else definition, of, lower, True, RESAMPLES)
+
+
+def _of_samples(name: str, function: OwnMetric, draws: Draws) -> Tensor:
+    if draws.outputs is None or draws.weight is None or not len(draws.outputs.data):
+        return draws.nan
+    outputs, data = draws.outputs.outputs, draws.outputs.data
+    rows = (torch.arange(len(data)).repeat_interleave(count.long()) for count in draws.weight)
+    found = [_number(name, function, outputs[chosen], data.take(chosen)) for chosen in rows]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _number(name: str, function: OwnMetric, outputs: Tensor, data: Dataset) -> float:
+    try:
+        value: Any = function(outputs, data)
+    except Exception as error:
+        raise UserError(
+            f"metric '{name}' fails on {len(data)} samples of {data.info.name} ({type(error).__name__}: {error}); "
+            "mend it, and let it return nan where it is not defined."
+        ) from error
+    try:
+        return float("" if isinstance(value, str) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"metric '{name}' returns a {type(value).__name__} that is no number; let it return one, or nan."
+        ) from None
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    "METRICS",
+    {
+        "average": Metric("mean over all samples", lambda draws: draws.total.sum(-1) / draws.n.sum(-1)),
+        "aligned": Metric("mean over the samples that agree with the shortcut", lambda draws: _where(draws, False)),
+        "conflicting": Metric("mean over the samples that contradict the shortcut", lambda draws: _where(draws, True)),
+        "worst_group": Metric(
+            "worst of the group means; a group is a (label, attribute) cell, or a class without an attribute, "
+            "or a (label, membership) cell where the data has memberships, which may overlap",
+            _worst,
+        ),
+        "group_mean": Metric(
+            "mean of the group means, each group counting once", lambda draws: _each_once(*draws.groups)
+        ),
+        "train_weighted": Metric(
+            "mean of the group means, each weighted by the group's share of the training set (the adjusted average)",
+            _as_in_training,
+        ),
+        "worst_class": Metric(
+            "lowest of the class means",
+            lambda draws: draws.nan if draws.cells.label is None else _lowest(*draws.classes),
+        ),
+        "balanced": Metric(
+            "mean of the class means, each class counting once (balanced accuracy)",
+            lambda draws: _each_once(*draws.classes),
+        ),
+        "class_difference": Metric(
+            "mean over all pairs of classes of the absolute difference of their means; lower is better",
+            lambda draws: _difference(*draws.classes),
+            lower=True,
+        ),
+        "ece": Metric(
+            "expected calibration error: mean gap between confidence and accuracy over the 10 bins (0, 0.1], "
+            "(0.1, 0.2], … (0.9, 1] of the confidence in the predicted class, each bin weighted by its samples; "
+            "lower is better",
+            partial(_of_logits, "ece"),
+            lower=True,
+            outputs=True,
+        ),
+        "auroc": Metric(
+            "area under the ROC curve: how often a sample of a class gets a higher probability of it than a sample of "
+            "another class, ties (up to rounding) counting half, mean over the classes",
+            partial(_of_logits, "auroc"),
+            outputs=True,
+        ),
+    },
+    made=made,
+)
+
+
+def lower_is_better(metric: str, task: str) -> bool:
+    """Whether a model is better the lower this metric is.
+
+    >>> lower_is_better("class_difference", "classification"), lower_is_better("average", "classification")
+    (True, False)
+    """
+    row = METRICS[metric]
+    return row.lower or (task == "regression" and not row.outputs)

@@ -1,0 +1,1 @@
+"""Methods that first find out who is in the minority."""

@@ -1,0 +1,149 @@
+"""UMIX: mixup whose two terms are weighted by how long an ordinary net was uncertain about each sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from longcut import mixing
+from longcut.data import Batch, Dataset, Info, require_index
+from longcut.errors import UserError
+from longcut.methods.base import FitHelper, MakeNet, Recipe
+from longcut.methods.identified.base import TwoPhase
+from longcut.methods.mixing.base import MixingMethod
+from longcut.methods.shared import (
+    BERT,
+    Blend,
+    HelperDecay,
+    HelperEpochs,
+    HelperLr,
+    HelperOptimizer,
+    Record,
+    helper_settings,
+)
+
+AUGMENT = {"augment": "resized-crop-flip"}
+
+
+class UMIX(MixingMethod, TwoPhase):
+    """``mean(w_i a CE(mixed, y_i) + w_j (1 - a) CE(mixed, y_j))``, where ``w = eta u + 1`` grows with uncertainty."""
+
+    name = "umix"
+    paper = "Han et al., UMIX: Improving importance weighting for subpopulation shift via uncertainty-aware mixup, 2022"
+    drawn = "activations"
+    variants = (
+        {"blend": "cut"},
+        {"blend": "keep-both"},
+        {"level": "output", "sigma": 1.0},
+        {"count": "paper"},
+        {"start": 1, "helper_epochs": 8},
+    )
+    recipes = {
+        "waterbirds": Recipe(
+            "the released script; its helper runs 300 epochs, of which those up to the hundredth are read",
+            {"helper_epochs": 100, "start": 50, "window": 50, "eta": 80.0},
+            {"optimizer": "sgd", "lr": 1e-5, "weight_decay": 1.0, "batch": 64, "pool": 1, "epochs": 300, **AUGMENT},
+        ),
+        "celeba": Recipe(
+            "the released script; it crops CelebA to another range of shapes (1 to 4/3)",
+            {
+                "helper_epochs": 5,
+                "helper_lr": 1e-5,
+                "helper_weight_decay": 0.1,
+                "eta": 50.0,
+                "alpha": 1.5,
+                "blend": "cut",
+            },
+            {"optimizer": "sgd", "lr": 1e-4, "weight_decay": 1e-4, "batch": 128, "pool": 1, "epochs": 20, **AUGMENT},
+        ),
+        "civilcomments": Recipe(
+            "the released script; it judges every 100 steps, and its helper has smaller batches",
+            {
+                "helper_epochs": 4,
+                "helper_lr": 1e-5,
+                "helper_weight_decay": 0.01,
+                "eta": 3.0,
+                "sigma": 1.0,
+                "level": "output",
+            },
+            {**BERT, "lr": 5e-5, "weight_decay": 1e-4, "batch": 128, "epochs": 5},
+        ),
+        "camelyon17": Recipe(
+            "the released script; there the last epoch counts as wrong for everybody, 0.2 more uncertainty for all",
+            {"helper_epochs": 5, "helper_lr": 1e-3, "helper_weight_decay": 0.01, "eta": 5.0, "sigma": 1.0},
+            {"optimizer": "sgd", "lr": 1e-5, "weight_decay": 0.01, "batch": 32, "pool": 1, "epochs": 5},
+        ),
+    }
+
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        identify: Annotated[str, Field(description="helper, or a run's folder with a record")] = "helper",
+        record: Record = "online",
+        helper_epochs: HelperEpochs = 5,
+        helper_lr: HelperLr = None,
+        helper_weight_decay: HelperDecay = None,
+        helper_optimizer: HelperOptimizer = None,
+        start: Annotated[int, Field(ge=0, description="first epoch of the helper that counts, from 0")] = 0,
+        window: Annotated[
+            int | None, Field(ge=1, description="how many epochs count; by default all from the first")
+        ] = None,
+        count: Annotated[
+            Literal["code", "paper"],
+            Field(description="u: over the window, as released; or the sum over one epoch more, as in Eq. 6"),
+        ] = "code",
+        eta: Annotated[float, Field(ge=0, description="how much uncertainty weighs")] = 20.0,
+        sigma: Annotated[float, Field(ge=0, le=1, description="share of batches that are mixed")] = 0.5,
+        alpha: Annotated[float, Field(gt=0, description="the share is Beta(alpha, alpha), one for the batch")] = 0.5,
+        level: Annotated[
+            Literal["input", "output"], Field(description="where is mixed: inputs, or the features")
+        ] = "input",
+        blend: Blend = "linear",
+    ) -> None:
+        helper = helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
+        super().__init__(make_net, info, identify, record, helper)
+        self.eta, self.sigma, self.mixed_at = eta, sigma, None if level == "input" else level
+        self.start, self.window, self.count = start, window, count
+        ratio = mixing.beta(alpha, scope="batch")
+        self.rules = mixing.Mix(mixing.anyone(), ratio, mixing.BLENDS[blend], mixing.proportional)
+        self.register_buffer("weight", torch.ones(info.n_stored))
+
+    weight: Tensor
+
+    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
+        """The training set as it is, once every sample has its weight ``eta u + 1``.
+
+        Raises:
+            UserError: when the window ends after the record.
+        """
+        trajectory = self.watch(train, fit)
+        epochs = len(trajectory.correct)
+        window = self.window or epochs - self.start - (self.count == "paper")
+        stop = self.start + window + (self.count == "paper")
+        if window < 1 or stop > epochs:
+            raise UserError(
+                f"umix: epochs {self.start} to {stop - 1} are to be counted, but the record has {epochs}, from 0; "
+                "raise helper_epochs, or lower start or window."
+            )
+        self.weight = self.eta * trajectory.uncertainty(self.start, stop, over=window).to(self.weight) + 1
+        return train
+
+    def make_mix(self) -> mixing.Mix:
+        """The same in every epoch; the weights are put in behind it."""
+        return self.rules
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted two-term loss of a mixed batch, or the weighted loss of one that is not."""
+        weight = self.weight[require_index(batch)]
+        if not mixing.coin(self.generator, self.sigma):
+            return (weight * self.per_sample_loss(self(batch.x), batch.label)).mean(), {}
+        mixed, partners, level = self.mixture(batch)
+        assert partners.index is not None  # as of the batch
+        target = dataclasses.replace(mixed.target, weight_a=weight, weight_b=self.weight[partners.index])
+        return self.mixed_losses(dataclasses.replace(mixed, target=target), level).mean(), {}

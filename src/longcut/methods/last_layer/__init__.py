@@ -1,0 +1,1 @@
+"""Methods that train as ever and then fit the last layer anew."""

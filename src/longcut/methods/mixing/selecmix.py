@@ -1,0 +1,266 @@
+"""SelecMix: mix pairs that contradict the shortcut, found by a model that is encouraged to take it.
+
+The biased model is a contrastive embedding in which samples that share the easy cue lie together. Two samples
+contradict the shortcut when they share the label but not the cue (A, contradicting positives) or the cue but not the
+label (B, contradicting negatives). Their mixture carries the partner's label.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from longcut import mixing
+from longcut.context import Context
+from longcut.data import Batch, Dataset, Info, require_index, subsample
+from longcut.errors import UserError
+from longcut.losses import cross_entropy
+from longcut.methods.base import FitHelper, MakeNet, Method, beside, optimizer, require_attribute
+from longcut.methods.biased.dfa import DFA
+from longcut.methods.biased.end import EnD
+from longcut.methods.biased.lff import LfF
+from longcut.methods.biased.rebias import ReBias
+from longcut.methods.mixing import bank, likeness
+from longcut.methods.mixing.base import MixingMethod
+from longcut.methods.mixing.likeness import PASSES, BiasAlone, biased_model
+from longcut.methods.mixing.published import RECIPES
+from longcut.methods.shared import Blend, Scale
+from longcut.training import Training
+
+BASES: dict[str, Callable[..., Method]] = {"lff": LfF, "dfa": DFA, "end": EnD, "rebias": ReBias}
+
+Base = Annotated[
+    Literal["erm", "lff", "dfa", "end", "rebias"],
+    Field(description="erm: train on mixtures alone; else beside that method on the samples as they are"),
+]
+Mode = Annotated[
+    Literal["A", "B", "both"],
+    Field(description="A: same label, other cue; B: other label, same cue; both: one of them, by a coin per pool"),
+]
+ARate = Annotated[float, Field(ge=0, le=1, description="mode both: how often the coin says A")]
+ShareA = Annotated[float, Field(gt=0, le=1, description="A: the anchor's share is U(0, share_a)")]
+ShareB = Annotated[float, Field(gt=0, le=1, description="B: the anchor's share is U(0, share_b)")]
+Weight = Annotated[float, Field(ge=0, description="weight of the loss on mixtures")]
+UnmixedForward = Annotated[
+    bool, Field(description="show batch normalisation each batch as it is before the mixtures, as released")
+]
+
+
+class SelecMix(MixingMethod):
+    """``mean(CE(mixed, partner's label))`` plus the loss of the biased model, on disjoint parameters.
+
+    The defaults differ from the paper in what was found to matter on development data. The biased model learns for a
+    few hundred updates and is then frozen, for what is learned first is the shortcut. Partners are sought among the
+    samples of the whole training set that are least typical of their class in its eyes, instead of in the current
+    pool. The less it leaves unexplained, the fewer samples are trained on as they are. See ``docs/methods.md`` for
+    each difference and its reason.
+    """
+
+    name = "selecmix"
+    paper = "Hwang et al., SelecMix: Debiased learning by contradicting-pair sampling, NeurIPS 2022"
+    training_defaults = {"average": 0.999, "weight_decay": 2e-3}
+    variants = (
+        {"base": "lff"},
+        {"base": "lff", "lff_scale": "code"},
+        {"base": "dfa"},
+        {"base": "end", "pairs": "attribute", "partner": "first"},
+        {"base": "rebias"},
+        {"pairs": "attribute"},
+        {"pairs": "attribute", "partner": "first", "unmixed": 0.0},
+        {"pairs": "attribute", "unmixed": 1.0},
+        {"partners": "pool", "mode": "A", "share_a": 0.5},
+        {"blend": "keep-both", "contrast": "sc", "mode": "B", "share_b": 1.0},
+        {"auxiliary": "tiny:width=8", "within": 0.5, "unmixed": 0.5},
+        {"search": 5, "candidates": 1.0},
+        {"auxiliary_steps": 3, "auxiliary_lr": 0.01},
+        {"confirm": False, "unmixed": 5.0, "auxiliary_lr": 1e-6},
+        {"argmax": "code", "partners": "pool", "mode": "B", "unmixed": 0.0},
+        {"unmixed_forward": True, "net": "conv:width=2"},
+        {"pairs": "cosine", "auxiliary_optimizer": "sgd", "auxiliary_lr": 0.01},
+        {"pairs": "kl", "pretrain": 1},
+        {"pairs": "l2", "argmax": "code", "partners": "pool", "unmixed_forward": True},
+    )
+    recipes = RECIPES
+
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        *,
+        base: Base = "erm",
+        mode: Mode = "both",
+        a_rate: ARate = 0.75,
+        pairs: likeness.Asked = "learned",
+        partners: bank.Where = "bank",
+        candidates: bank.Candidates = 0.05,
+        search: bank.Search = 512,
+        within: bank.Within = 0.1,
+        argmax: bank.Argmax = "paper",
+        partner: bank.Partner = "random",
+        share_a: ShareA = 1.0,
+        share_b: ShareB = 0.5,
+        unmixed: bank.Unmixed = 8.0,
+        confirm: bank.Confirm = True,
+        blend: Blend = "linear",
+        mixed_weight: Weight = 1.0,
+        unmixed_forward: UnmixedForward = False,
+        auxiliary: likeness.Auxiliary = "tiny",
+        auxiliary_lr: likeness.AuxiliaryLr = 0.001,
+        auxiliary_steps: likeness.AuxiliarySteps = 200,
+        auxiliary_optimizer: likeness.AuxiliaryOptimizer = "adam",
+        pretrain: likeness.Pretrain = 0,
+        contrast: likeness.Contrast = "gsc",
+        temperature: likeness.Temperature = 0.2,
+        q: likeness.Q = 0.7,
+        scale: likeness.GscScale = "paper",
+        lff_scale: Scale = "paper",
+    ) -> None:
+        super().__init__(make_net, info)
+        self.by_attribute = pairs == "attribute"
+        self.modes = ("A", "B") if mode == "both" else (mode,)
+        self.mode: Literal["A", "B", "both"] = mode
+        self.a_rate, self.mixed_weight, self.unmixed = a_rate, mixed_weight, unmixed
+        self.partners, self.candidates, self.search, self.confirm = partners, candidates, search, confirm
+        self.auxiliary_lr, self.auxiliary_steps, self.pretrain = auxiliary_lr, auxiliary_steps, pretrain
+        self.auxiliary_optimizer, self.unmixed_forward = auxiliary_optimizer, unmixed_forward
+        self.same_label_possible = argmax == "code" and not self.by_attribute
+        if self.by_attribute:
+            require_attribute("selecmix with pairs=attribute", info.name, info.n_attributes > 0)
+            self.who = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
+        else:
+            model = {"contrast": contrast, "temperature": temperature, "q": q, "scale": scale}
+            self.bias = biased_model(pairs, auxiliary, info, **model)
+            ask = partial(mixing.contradicting, self.bias.similarity, within=within, argmax=argmax)
+            self.who = ask("positive"), ask("negative")
+            # a shortcut is what is learned first: the count says when to stop learning
+            self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+            self.remembered = 0
+        self.base = self._build_base(base, q, lff_scale)
+        self.how_much, self.shown = (mixing.uniform(0, share_a), mixing.uniform(0, share_b)), mixing.BLENDS[blend]
+        # of a mixture the label is the partner's; the control shows one of the two whole, under its own label
+        self.label = mixing.proportional if blend == "keep-both" else mixing.of_partner
+
+    updates: Tensor
+
+    def _build_base(self, name: str, q: float, scale: str) -> Method | None:
+        """The method beside which mixtures are trained on; the net that is used is its net."""
+        if name == "dfa" and self.info.kind == "tokens":
+            raise UserError(
+                f"selecmix with base=dfa mixes inputs, but {self.info.name} holds token ids; use base=lff or base=erm."
+            )
+        options = {"q": q, "scale": scale} if name in ("lff", "dfa") else {}
+        return None if name == "erm" else beside(BASES[name], self, **options)
+
+    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
+        """The training set as it is; refused when its known attribute leaves nobody to mix with.
+
+        A biased model that is to be frozen from the start learns here.
+        """
+        if self.by_attribute:
+            mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
+        elif self.pretrain:
+            fit(BiasAlone(self.bias, self.info, self._bias_optimizer), train, epochs=self.pretrain, average=0.0)
+            self.updates += 1
+        return train
+
+    def on_epoch(self, context: Context) -> None:
+        """How long the biased model still learns; the count is asked once per epoch, for that waits for the device."""
+        super().on_epoch(context)
+        frozen = self.by_attribute or self.pretrain or (self.auxiliary_steps and context.epoch >= PASSES)
+        self.updates_left = 0.0 if frozen else (self.auxiliary_steps or math.inf) - int(self.updates)
+        if self.base is not None:
+            self.base.on_epoch(context)
+
+    def make_mix(self) -> mixing.Mix:
+        """Those of this epoch, of both modes: they differ in whom and how much alone."""
+        self.candidate_set, unmixed = None, 0.0
+        if self.partners == "bank" and (self.by_attribute or self.pretrain or self.context.epoch > 0):
+            self.candidate_set, unmixed = self._candidate_set(self.context.data)
+        self.mixes = {
+            mode: mixing.Mix(mixing.sometimes(who, 1 - unmixed), how_much, self.shown, self.label)
+            for mode, who, how_much in zip("AB", self.who, self.how_much, strict=True)
+        }
+        return self.mixes["A"]
+
+    def _candidate_set(self, data: Dataset) -> tuple[Dataset, float]:
+        """Who may be a partner, and the share of the samples that stays as it is."""
+        if self.by_attribute:
+            rows, contradicting = data.conflicting, float(data.conflicting.float().mean())
+        else:
+            if self.remembered != int(self.updates):
+                self.bias.remember_all(data)
+                self.remembered = int(self.updates)
+            ask = self if self.confirm else None
+            rows, contradicting = bank.atypical(self.bias, data, self.candidates, ask, self.unmixed)
+        return data.take(rows), min(1.0, self.unmixed * contradicting)
+
+    def draw(self, pool: Batch, level: int, mode: str = "A") -> mixing.Partners:
+        """Out of the bank or, without one, of the pool by its fresh embedding with the pool's batch statistics."""
+        if self.candidate_set is not None:
+            source = subsample(self.candidate_set, min(self.search, len(self.candidate_set)), self.generator)
+            drawn = self.mixes[mode].draw(pool, source, self.generator)
+            return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator))
+        if not self.by_attribute:
+            with torch.no_grad():
+                self.bias.remember(require_index(pool), self.bias.embed(pool.x))
+        return self.mixes[mode].draw(pool, pool, self.generator)
+
+    def on_pool(self, pool: Batch) -> Batch:
+        """One mode for the whole pool."""
+        mode = self.mode
+        if mode == "both":
+            mode = "A" if mixing.coin(self.generator, self.a_rate) else "B"
+        partners = self.draw(pool, 0, mode)
+        pool = pool.with_extra(partners=partners)
+        if not self.same_label_possible:
+            return pool
+        return pool.with_extra(same_label=(partners.label == pool.label) & (mode == "B"))
+
+    def every_kind(self, pool: Batch) -> list[mixing.Partners]:
+        return [self.draw(pool, 0, mode) for mode in self.modes]
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mixed cross-entropy, with the base's loss beside it, plus the biased model's own."""
+        on_unmixed = 0.0
+        if self.base is not None:
+            on_unmixed = self.base.loss(batch)[0]
+        elif self.unmixed_forward:
+            with torch.no_grad():
+                self(batch.x)
+        mixed, partners, level = self.mixture(batch)
+        outputs = (self.base or self).outputs(mixed.x, level)  # a base stops gradients where its paper does
+        loss = self.mixed_weight * mixing.target_loss(cross_entropy, outputs, mixed.target).mean() + on_unmixed
+        if self.updates_left > 0:
+            loss = loss + self.bias.learning_loss(batch.x, batch.label)
+            self.updates_left -= 1
+            self.updates += 1
+        logs = self.partner_logs(partners)
+        if self.same_label_possible:
+            logs["same_label_in_b"] = batch.extra["same_label"].float().mean()
+        return loss, logs
+
+    def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
+        """The run's for the nets of the main kind, and an optimizer with its own learning rate for the biased model."""
+        main = [parameter for name, parameter in self.named_parameters() if not name.startswith("bias.")]
+        own = [] if self.by_attribute or self.pretrain else self._bias_optimizer(training)
+        return [optimizer(main, training), *own]
+
+    def _bias_optimizer(self, training: Training) -> list[torch.optim.Optimizer]:
+        return [likeness.optimizer_of(self.bias.net, training, self.auxiliary_optimizer, self.auxiliary_lr)]
+
+    @torch.no_grad()
+    def embedding(self, x: Tensor) -> Tensor | None:
+        """How the biased model sees inputs, ``(n, 128)`` by default; None when the attribute is known instead."""
+        return None if self.by_attribute else self.bias.embed(x)
+
+    @torch.no_grad()
+    def biased_logits(self, x: Tensor) -> Tensor | None:
+        """Those of the base, where it has a biased classifier."""
+        return None if self.base is None else self.base.biased_logits(x)

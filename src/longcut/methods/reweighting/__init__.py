@@ -1,0 +1,1 @@
+"""Methods that count some samples more than others, by class, group or loss."""

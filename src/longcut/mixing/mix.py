@@ -1,0 +1,107 @@
+"""Four rules in one object.
+
+>>> from longcut.mixing import anyone, beta, linear, proportional
+>>> mix = Mix(pair=anyone(), ratio=beta(1.0), blend=linear, label=proportional)
+>>> batch = Batch(torch.rand(8, 3, 4, 4), torch.arange(8) % 2)
+>>> mixed = mix(batch, generator=torch.Generator().manual_seed(0))
+>>> mixed.x.shape, mixed.target.share.shape
+(torch.Size([8, 3, 4, 4]), torch.Size([8]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from longcut.data import Batch
+from longcut.errors import UserError
+from longcut.mixing.types import Blend, LabelRule, Mixed, PairRule, Partners, Pool, RatioRule, Seeing, Seen
+
+__all__ = ["Mix"]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Four rules in one frozen object, for anybody's training loop.
+
+    Args:
+        pair: who is mixed with whom.
+        ratio: how much of the anchor is kept.
+        blend: how the two inputs become one.
+        label: what the label becomes.
+    """
+
+    pair: PairRule
+    ratio: RatioRule
+    blend: Blend
+    label: LabelRule
+
+    def __call__(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Mixed:
+        """Mix every sample of ``batch`` with a partner from ``pool`` (None: from the batch itself).
+
+        A sample without a partner is returned as it is, with its own label. The pool may be another batch or a
+        whole data set.
+        """
+        return self.blend_with(batch, self.draw(batch, pool, generator), generator)
+
+    def draw(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Partners:
+        """The first half of mixing: who and how much. Partners can be drawn for a large pool and blended in slices."""
+        source = batch if pool is None else pool
+        pairs = self.pair(batch, source, generator)
+        share = self.ratio(len(batch), generator).to(batch.label.device)
+        share = torch.where(pairs.found, share, 1)
+        if not len(source):
+            return Partners(batch.x, batch.label, share, pairs.found, batch.attribute, batch.index)
+        found, rows = pairs.found, pairs.partner
+
+        def of_partner(column: Tensor | None, own: Tensor | None) -> Tensor | None:
+            """The partners' column, and the anchor's own where there is no partner."""
+            if column is None:
+                return None
+            theirs = column[rows.to(column.device)].to(found.device)
+            return theirs if own is None else torch.where(_column(found, theirs), theirs, own)
+
+        x = source.gather(rows).to(batch.x.device)
+        return Partners(
+            x=torch.where(_column(found, x), x, batch.x) if not found.all() else x,
+            label=cast(Tensor, of_partner(source.label, batch.label)),
+            share=share,
+            found=found,
+            attribute=of_partner(source.attribute, None),
+            index=of_partner(getattr(source, "index", None), batch.index),
+        )
+
+    def blend_with(
+        self,
+        batch: Batch,
+        partners: Partners,
+        generator: torch.Generator | None = None,
+        net: Callable[[Tensor], Tensor] | None = None,
+    ) -> Mixed:
+        """The second half: how, and what label. A hidden level is mixed by passing its activations as both ``x``.
+
+        Args:
+            batch: the anchors.
+            partners: drawn for them.
+            generator: source of randomness.
+            net: from what is mixed to outputs ``(n, C)``, for a blend that looks at it (see :class:`Seeing`).
+        """
+        if not batch.x.is_floating_point():
+            raise UserError(
+                f"mixing needs float inputs, but x is {batch.x.dtype}; for images divide by 255 first, "
+                "for token ids mix behind the embedding."
+            )
+        own = batch.x, partners.x, partners.share, generator
+        if isinstance(self.blend, Seeing):
+            x, realised = self.blend.blend(*own, Seen(batch.label, partners.label, net))
+        else:
+            x, realised = self.blend(*own)
+        return Mixed(x, self.label(batch.label, partners.label, realised), partners.found)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,157 @@
+"""What mixing rules are given and what they return.
+
+``share`` is everywhere the share of the *anchor*, the sample that a row of the batch started as, in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from longcut.data import Batch, Rows
+
+__all__ = [
+    "Blend",
+    "LabelRule",
+    "Mixed",
+    "PairRule",
+    "Pairs",
+    "Partners",
+    "Pool",
+    "RatioRule",
+    "Seeing",
+    "Seen",
+    "Similarity",
+    "Target",
+]
+
+
+class Pool(Protocol):
+    """Where partners come from: a :class:`~longcut.Batch`, a :class:`~longcut.Dataset`, or anything like them."""
+
+    @property
+    def label(self) -> Tensor: ...
+    @property
+    def attribute(self) -> Tensor | None: ...
+    @property
+    def index(self) -> Tensor | None:
+        """Who each sample is; asked only by rules that remember samples."""
+        ...
+
+    def __len__(self) -> int: ...
+    def gather(self, rows: Tensor) -> Tensor:
+        """Inputs of the samples at positions ``rows``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pairs(Rows):
+    """Who is mixed with whom.
+
+    Attributes:
+        partner: position in the pool of each anchor's partner ``(n,)``.
+        found: False where an anchor has no partner and stays as it is ``(n,)``.
+    """
+
+    partner: Tensor
+    found: Tensor
+
+
+@dataclass(frozen=True)
+class Partners(Rows):
+    """Drawn partners, gathered: what is left to do is to blend.
+
+    Attributes:
+        x: the partners' inputs ``(n, ...)``; a sample without a partner is its own.
+        label: theirs.
+        share: how much of the anchor to keep ``(n,)``; 1 where there is no partner.
+        found: False where there is none ``(n,)``.
+        attribute: the partners', for the record; None when unknown.
+        index: who the partners are; None where the pool does not say.
+    """
+
+    x: Tensor
+    label: Tensor
+    share: Tensor
+    found: Tensor
+    attribute: Tensor | None = None
+    index: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Target(Rows):
+    """The canonical target of a mixed sample: two labels, how much each counts, and a weight for each term.
+
+    Attributes:
+        label_a, label_b: of anchor and partner: class ids ``(n,)``, soft labels ``(n, C)`` whose rows sum to 1, or the
+            targets of a regression ``(n, width)``.
+        share: how much of ``label_a`` counts ``(n,)``; the rest goes to ``label_b``.
+        weight_a, weight_b: factors of the two terms ``(n,)``; UMIX weighs them apart, everybody else has ones.
+
+    >>> target = Target(torch.tensor([0]), torch.tensor([1]), *torch.tensor([[0.75], [1.0], [1.0]]))
+    >>> target.soft(2)
+    tensor([[0.7500, 0.2500]])
+    """
+
+    label_a: Tensor
+    label_b: Tensor
+    share: Tensor
+    weight_a: Tensor
+    weight_b: Tensor
+
+    def soft(self, n_classes: int) -> Tensor:
+        """The target as one row of class weights per sample ``(n, n_classes)``; rows sum to 1 if the weights are 1."""
+        a, b = (
+            label if label.is_floating_point() else F.one_hot(label, n_classes).to(self.share.dtype)
+            for label in (self.label_a, self.label_b)
+        )
+        share = self.share[:, None]
+        return self.weight_a[:, None] * share * a + self.weight_b[:, None] * (1 - share) * b
+
+
+@dataclass(frozen=True)
+class Mixed(Rows):
+    """What mixing returns: inputs ``(n, ...)``, their target, and which rows found a partner ``(n,)``."""
+
+    x: Tensor
+    target: Target
+    found: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a blend may look at beside the two inputs.
+
+    Attributes:
+        label, partner_label: of anchors and partners.
+        net: what is being mixed to outputs ``(n, C)``; None where the caller has none to show.
+    """
+
+    label: Tensor
+    partner_label: Tensor
+    net: Callable[[Tensor], Tensor] | None
+
+
+PairRule = Callable[[Batch, Pool, torch.Generator | None], Pairs]
+RatioRule = Callable[[int, torch.Generator | None], Tensor]
+LabelRule = Callable[[Tensor, Tensor, Tensor], Target]
+Similarity = Callable[[Batch, Pool], Tensor]
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """A blend that also looks at the labels and the net, as saliency from gradients does (PuzzleMix).
+
+    Attributes:
+        blend: ``(own, partner, share, generator, seen) -> (mixed, realised share)``.
+    """
+
+    blend: Callable[[Tensor, Tensor, Tensor, torch.Generator | None, Seen], tuple[Tensor, Tensor]]
+
+
+Blend = Callable[[Tensor, Tensor, Tensor, torch.Generator | None], tuple[Tensor, Tensor]] | Seeing

@@ -1,0 +1,104 @@
+"""The contract of a net: ``head(features(x))``, where the features are an ordered list of stages.
+
+Mixing at a hidden level is then a loop over ``net.stages``, and a helper that needs an embedding takes
+``net.features``; nobody registers a hook. A net by name is a function ``(info, outputs, *, options) -> Net``, whose
+options are keyword-only arguments, ``Annotated`` with a ``pydantic.Field`` that gives description and range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from longcut.data import Info
+from longcut.errors import UserError
+
+__all__ = ["Dropout", "Net", "need_images", "need_numbers", "need_tokens"]
+
+Dropout = Annotated[float, Field(ge=0, lt=1, description="probability that a unit is dropped in training")]
+
+
+class Net(nn.Module):
+    """``head(features(x))``.
+
+    Args:
+        stages: applied one after the other; what the last one gives, ``(n, width)``, are the features.
+        head: linear, from the features to the outputs.
+        levels: after how many stages samples may be mixed, rising; 0 is the input. Methods mix at the first level
+            unless they are told another; the second, where there is one, is what papers call early. Default: the
+            input (token ids cannot be mixed, so behind an embedding that is the first stage), behind each stage that
+            has parameters, and the features.
+
+    >>> import torch
+    >>> net = Net([nn.Flatten(), nn.Linear(12, 5)], nn.Linear(5, 2))
+    >>> net(torch.zeros(7, 3, 2, 2)).shape, net.features(torch.zeros(7, 3, 2, 2)).shape, net.levels
+    (torch.Size([7, 2]), torch.Size([7, 5]), (0, 2))
+    """
+
+    def __init__(self, stages: Iterable[nn.Module], head: nn.Linear, *, levels: Iterable[int] | None = None) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.head = head
+        self.levels = self._levels() if levels is None else tuple(levels)
+
+    def _levels(self) -> tuple[int, ...]:
+        trained = [i for i, stage in enumerate(self.stages, 1) if any(True for _ in stage.parameters())]
+        first = 1 if self.stages and isinstance(self.stages[0], nn.Embedding) else 0
+        return tuple(sorted({first, *trained, len(self.stages)}))
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return self.head.in_features
+
+    def features(self, x: Tensor) -> Tensor:
+        """Inputs ``(n, ...)`` to features ``(n, width)``."""
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs ``(n, ...)`` to outputs ``(n, outputs)``."""
+        return self.head(self.features(x))
+
+
+# --- what a net takes -------------------------------------------------------------------------------------------------
+
+
+def need_images(info: Info, name: str) -> int:
+    """Number of channels of images ``(C, H, W)``.
+
+    Raises:
+        UserError: for other data, naming a net that takes it.
+    """
+    if len(info.shape) != 3:
+        other = "tokens" if info.kind == "tokens" else "mlp"
+        raise UserError(
+            f"net '{name}' needs images (C, H, W), but {info.name} has shape {info.shape}; use net '{other}'."
+        )
+    return info.shape[0]
+
+
+def need_numbers(info: Info, name: str) -> None:
+    """Refuse token ids.
+
+    Raises:
+        UserError: naming a net that takes them.
+    """
+    if info.kind == "tokens":
+        raise UserError(f"net '{name}' needs numbers, but {info.name} holds token ids; use net 'tokens'.")
+
+
+def need_tokens(info: Info, name: str) -> None:
+    """Refuse all but token ids.
+
+    Raises:
+        UserError: naming nets that take other data.
+    """
+    if info.kind != "tokens":
+        raise UserError(
+            f"net '{name}' needs token ids, but {info.name} is of kind '{info.kind}'; use net 'mlp' or 'conv'."
+        )

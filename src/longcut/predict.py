@@ -1,0 +1,40 @@
+"""A model over a data set, once: the loop that nobody has to write again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from longcut.data import Dataset
+
+__all__ = ["predict"]
+
+
+@torch.no_grad()
+def predict(
+    model: Callable[[Tensor], Tensor], data: Dataset, device: torch.device | str = "cpu", size: int = 1024
+) -> Tensor:
+    """Outputs of ``model`` for every sample, in the data's order, float32 ``(n, …)`` on the CPU.
+
+    Args:
+        model: a module, a method of one such as ``net.features``, or any function of inputs. A module is put in
+            evaluation mode for the time and back afterwards.
+        data: the samples.
+        device: where the model is.
+        size: samples at a time.
+
+    >>> predict(lambda x: 2 * x, Dataset.of(torch.tensor([[1.0], [2.0]]), [0, 1]))
+    tensor([[2.],
+            [4.]])
+    """
+    owner = getattr(model, "__self__", model)
+    module = owner if isinstance(owner, nn.Module) else nn.Identity()  # a function has no mode
+    was_training = module.training
+    module.eval()
+    try:
+        outputs = [model(data.gather(rows, device)).float().cpu() for rows in torch.arange(len(data)).split(size)]
+    finally:
+        module.train(was_training)
+    return torch.cat(outputs)
