@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from joblib import Parallel, delayed
 
 import longcut
-from longcut.audit import View, audit
-from longcut.audit.columns import columns
-from longcut.audit.whole import SHORTCUTS
+from longcut.audit import CHECKS, View, audit
+from longcut.audit.judged import Judged
 from longcut.data import Dataset, generator
 from longcut.files import replacing, to_json
 
@@ -70,8 +70,11 @@ def permuted(case: dict[str, Any]) -> dict[str, Any]:
     data = samples(case)
     assert data.attribute is not None
     shuffled = data.attribute[torch.randperm(len(data), generator=generator(case["seed"], 9))]
-    view = View(dataclasses.replace(data, attribute=shuffled), None, SHORTCUTS["columns"] * 0.05, case["seed"])
-    finding = columns(view)
+    check = CHECKS["columns"]
+    assert check.share is not None
+    view = View(dataclasses.replace(data, attribute=shuffled), None, check.share * 0.05, case["seed"])
+    unsaid = np.zeros((len(data), len(view.classes)), np.float32)
+    finding = check.function(view, Judged(view.label, unsaid, unsaid, unsaid, unsaid), {})  # which looks at no model
     assert finding is not None
     return {"verdicts": {"columns": finding.verdict}, "p_value": finding.p_value}
 
@@ -93,7 +96,7 @@ def main() -> None:
         done.append(row)
         with replacing(given.out) as temporary:
             temporary.write_text(to_json(done, indent=1) + "\n", "utf-8")
-        alarms = [name for name in SHORTCUTS if row["verdicts"].get(name) == "alarm"]
+        alarms = [name for name, check in CHECKS.items() if check.share and row["verdicts"].get(name) == "alarm"]
         print(f"{len(done)}: ratio {row['ratio']}, alarms: {', '.join(alarms) or 'none'}", flush=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import context
 from safetensors.torch import save_file
 
 from longcut.data import Dataset, Splits, generator
@@ -15,8 +16,8 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.identify import NAME
 from longcut.losses import cross_entropy
-from longcut.methods import afr as module
 from longcut.methods import build
+from longcut.methods.last_layer import afr as module
 from longcut.methods.last_layer.afr import afr_weights
 
 TRAINING = Training(epochs=3, batch=32, pool=1, lr=1e-2)
@@ -81,7 +82,7 @@ def test_the_second_stage_is_gradient_descent_by_hand(pull, clip):
         net="mlp:hidden=5",
         options={"pull": pull, "head_clip": clip, "sharpness": 3.0, "steps": 4, "head_lr": 0.2},
     )
-    method.generator = generator(0)
+    method.context = context(data)
     method.prepare(data, None)
     rows = method.aside[data.index]
     x = method.net.features(data.x[rows]).detach().double().numpy()
@@ -126,7 +127,7 @@ def test_only_the_last_layer_moves_in_the_second_stage():
 def test_a_share_of_each_class_is_set_aside_and_not_trained_on():
     data = toy()
     method: Any = build("afr", data.info, options={"held": 0.25})
-    method.generator = generator(0)
+    method.context = context(data)
     assert method.prepare(data, None) is data
     counts = torch.bincount(data.label)
     torch.testing.assert_close(torch.bincount(data.label[method.aside]), (counts * 0.25).round().long())
@@ -148,7 +149,7 @@ def test_a_sample_that_stands_twice_is_on_one_side():
     data = toy(40)
     twice = data.take(torch.cat([torch.arange(40), torch.arange(40)]))
     method: Any = build("afr", data.info)
-    method.generator = generator(0)
+    method.context = context(twice)
     method.prepare(twice, None)
     assert 6 <= int(method.aside.sum()) <= 10  # a fifth of forty, not of eighty
     assert len(method.epoch_data(twice)) == 2 * int((~method.aside).sum())

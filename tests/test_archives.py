@@ -12,6 +12,7 @@ from PIL import Image
 
 from longcut.data import Dataset, Splits
 from longcut.datasets import archives, load
+from longcut.datasets.bar import ACTIONS
 from longcut.errors import UserError
 
 SPECS = ("corrupted-cifar10-png:percent=1pct", "bffhq:test=all", "bar:size=16", "bar:percent=5pct", "dogs-and-cats")
@@ -64,7 +65,7 @@ def write_named(
 
 def write_bar(root: Path) -> None:
     """The original layout: of each action three training and two test images, of several sizes."""
-    for label, action in enumerate(archives.ACTIONS):
+    for label, action in enumerate(ACTIONS):
         for number in range(5):
             part = "train" if number < 3 else "test"
             write(root / part / f"{action}_{number + 8}.jpg", label, number, 24 + number, 48)
@@ -370,7 +371,7 @@ def test_other_counts_than_published_are_warned_about(place, monkeypatch):
 
 def test_the_counts_of_bar_are_by_class(place, monkeypatch):
     make("bar", place)
-    right = {f"{name} {part}": n for (part, n), name in product([("training", 3), ("test", 2)], archives.ACTIONS)}
+    right = {f"{name} {part}": n for (part, n), name in product([("training", 3), ("test", 2)], ACTIONS)}
     monkeypatch.setitem(archives.COUNTS, "bar", right)
     load("bar:size=8")  # silent
     monkeypatch.setitem(archives.COUNTS, "bar", right | {"racing test": 132})

@@ -170,6 +170,16 @@ def test_folds_have_the_classes_in_proportion():
     assert np.bincount(fold).tolist() == [13, 13, 13]
     for value in range(3):
         assert np.ptp(np.bincount(fold[label == value], minlength=3)) <= 1
+    assert np.array_equal(fold, folds_of(label, 3, RNG(0)))
+    assert not np.array_equal(fold, folds_of(label, 3, RNG(1)))
+
+
+def test_folds_of_small_classes():
+    label = np.repeat([0, 1, 2], [4, 41, 102])
+    fold = folds_of(label, 4, RNG(0))
+    for value in range(3):
+        assert np.ptp(np.bincount(fold[label == value], minlength=4)) <= 1
+    assert np.bincount(folds_of(np.array([0, 0, 1, 2]), 5, RNG(0))).tolist() == [2, 2]  # no class has more than two
 
 
 def test_guess_is_the_naive_loop():

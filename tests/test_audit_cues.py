@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,14 +13,19 @@ from scipy.stats import binom
 from longcut import load
 from longcut.audit.association import balanced_accuracies
 from longcut.audit.base import Finding, View
-from longcut.audit.cues import SAMPLES, _draw, _forest, _statistics, cues
+from longcut.audit.cues import SAMPLES, _draw, _forest, _statistics
+from longcut.audit.cues import cues as check
 from longcut.data import Dataset
 from longcut.sources import Source
 
 RNG = np.random.default_rng
 
 
-def found(data: Dataset, source: Source | None = None, ceiling: float | None = None, **view) -> Finding:
+def cues(shown: View, ceiling: float = 1.0) -> Finding | None:
+    return check(shown, cast(Any, SimpleNamespace(ceiling=ceiling)), {})
+
+
+def found(data: Dataset, source: Source | None = None, ceiling: float = 1.0, **view) -> Finding:
     finding = cues(View(data, source, **view), ceiling)
     assert finding is not None
     return finding

@@ -15,26 +15,26 @@ from test_audit_learned import RNG, judged
 
 import longcut
 from longcut.audit import Audit, Finding, View, folder
-from longcut.audit.learned import Judged
+from longcut.audit.judged import Judged
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.sources import Source
 
 N = 60
 LABEL = np.arange(N) % 2
-WRONG = np.arange(N) < 9
+AGAINST = np.arange(N) < 9
 HOSTILE = ['a,"b"\n.jpg', "=1+1.jpg", "</script><b>.jpg", "é ü 猫.jpg", " lead\r.jpg", "\udcff.jpg"]
 UPDATES = [4, 8]
 
 
 def models() -> Judged:
     """The first nine are suspected, the later the surer; three are confirmed, four mislabelled, two unclear."""
-    sure = np.where(WRONG, 0.87 + 0.01 * np.arange(N), 0.8)
-    mended = ~WRONG | (np.arange(N) < 3)
-    found = judged(LABEL, np.where(WRONG, 1 - LABEL, LABEL), sure, ~WRONG, mended)
+    sure = np.where(AGAINST, 0.87 + 0.01 * np.arange(N), 0.8)
+    debiased = ~AGAINST | (np.arange(N) < 3)
+    found = judged(LABEL, np.where(AGAINST, 1 - LABEL, LABEL), sure, ~AGAINST, debiased)
     found.ordinary[7:9] = 0.5 + 0.1 * (1 - 2 * LABEL[7:9, None]) * [-1, 1]
     found.debiased[7:9] = found.ordinary[7:9]
-    hits = np.stack([~WRONG & (np.arange(N) % 3 > 0), ~WRONG])
+    hits = np.stack([~AGAINST & (np.arange(N) % 3 > 0), ~AGAINST])
     profile = (found.easy * 2 - 1).astype(np.float32)
     return dataclasses.replace(found, updates=UPDATES, hits=hits, profile=profile, stopped=4)
 
@@ -69,7 +69,7 @@ def pictures(official: bool = False) -> Audit:
 
 def table() -> Audit:
     rng = RNG(0)
-    looks = np.where(WRONG, 1 - LABEL, LABEL)
+    looks = np.where(AGAINST, 1 - LABEL, LABEL)
     rows = pd.DataFrame(
         {
             "place": np.where(looks, "lake", "wood"),  # what the biased model looks at

@@ -10,32 +10,24 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
+from longcut.audit import crossfit
 from longcut.audit import learned as module
-from longcut.audit.base import View
-from longcut.audit.learned import (
-    DRAWS,
-    EASE,
-    FEW,
-    FOLDS,
-    MARGIN,
-    NOTICE,
-    SURE,
-    Judged,
-    gap,
-    judge,
-    learned,
-    see,
-    suspicion,
-)
+from longcut.audit.association import folds_of
+from longcut.audit.base import Finding, View
+from longcut.audit.crossfit import FOLDS, judge, see, suspicion
+from longcut.audit.judged import EASE, FEW, SURE, Judged, gap
+from longcut.audit.learned import DRAWS, MARGIN, NOTICE
+from longcut.context import Epoch
 from longcut.data import Dataset
 from longcut.errors import UserError
-from longcut.fit import Epoch
 from longcut.methods import Method
 
 RNG = np.random.default_rng
 
 
-def judged(label, looks, sure: Any = 0.9, right: Any = True, mended: Any = True, classes: int = 2, **fields) -> Judged:
+def judged(
+    label, looks, sure: Any = 0.9, ordinary: Any = True, debiased: Any = True, classes: int = 2, **fields
+) -> Judged:
     """By hand: the class each sample looks like, how far it is ahead of any other, and who is right about the label."""
     label, looks = np.asarray(label), np.asarray(looks)
     rows, n = np.arange(len(label)), len(label)
@@ -46,8 +38,13 @@ def judged(label, looks, sure: Any = 0.9, right: Any = True, mended: Any = True,
         said = np.where(np.broadcast_to(hits, n), label, (label + 1) % classes)
         return np.eye(classes, dtype=np.float32)[said]
 
-    fields = {"profile": easy, "ordinary": says(right), "debiased": says(mended)} | fields
+    fields = {"profile": easy, "ordinary": says(ordinary), "debiased": says(debiased)} | fields
     return Judged(label, easy.astype(np.float32), **fields)
+
+
+def learned(shown: View, models: Judged) -> Finding:
+    """What the check finds."""
+    return module.learned(shown, models, {})
 
 
 def view(label, attribute=None, level: float = 0.05, **info) -> View:
@@ -63,7 +60,7 @@ def test_sureness_score_and_looks_by_hand():
     easy = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.1, 0.2], [0.3, 0.3, 0.4]], np.float32)
     found = Judged(np.array([0, 1, 1, 2]), easy, easy, easy, easy)
     assert found.looks.tolist() == [0, 0, 0, 2]
-    assert found.wrong.tolist() == [False, True, True, False]
+    assert found.contradicts.tolist() == [False, True, True, False]
     # ahead of the next class where the label is right, ahead of the label where it is not
     assert found.sureness == pytest.approx([0.5, 0.5, 0.6, 0.1])
     assert found.score == pytest.approx([0.3, 0.8, 0.9, 0.6])
@@ -90,9 +87,9 @@ def test_where_nothing_is_easy_nobody_is_suspected():
 
 
 def test_ceiling_counts_every_class_the_same():
-    found = judged([0] * 8 + [1] * 2, [0] * 10, right=[True] * 8 + [True, False])
+    found = judged([0] * 8 + [1] * 2, [0] * 10, ordinary=[True] * 8 + [True, False])
     assert found.ceiling == pytest.approx((1 + 0.5) / 2)
-    assert found.right.sum() == 9
+    assert found.ordinary_correct.sum() == 9
 
 
 # --- the gap ----------------------------------------------------------------------------------------------------------
@@ -135,31 +132,31 @@ def test_gap_is_zero_where_a_side_is_empty(looks):
 def planted(rng: np.random.Generator, n: int, excess: float, against: float = 0.2, classes: int = 2) -> Judged:
     """A fifth contradicts; there an ordinary model is right on 60 % less ``excess``, the debiased one on 60 %."""
     label = rng.integers(0, classes, n)
-    wrong = rng.random(n) < against
-    looks = np.where(wrong, (label + 1) % classes, label)
-    rate = np.where(wrong, 0.6, 0.9)
-    right, mended = rng.random(n) < rate - excess * wrong, rng.random(n) < rate
-    return judged(label, looks, rng.uniform(0.5, 1, n), right, mended, classes)
+    opposed = rng.random(n) < against
+    looks = np.where(opposed, (label + 1) % classes, label)
+    rate = np.where(opposed, 0.6, 0.9)
+    ordinary, debiased = rng.random(n) < rate - excess * opposed, rng.random(n) < rate
+    return judged(label, looks, rng.uniform(0.5, 1, n), ordinary, debiased, classes)
 
 
-def test_a_model_that_is_mended_by_not_relying_on_the_cue_took_a_shortcut():
+def test_a_loss_that_the_debiased_model_does_not_have_is_a_shortcut():
     found = planted(RNG(0), 1000, 0.5)
     finding = learned(view(found.label), found)
     assert finding.verdict == "alarm"
-    assert finding.statistic == pytest.approx(gap(found.right, found)[0])
-    assert finding.baseline == pytest.approx(gap(found.mended, found)[0])
+    assert finding.statistic == pytest.approx(gap(found.ordinary_correct, found)[0])
+    assert finding.baseline == pytest.approx(gap(found.debiased_correct, found)[0])
     assert finding.p_value == pytest.approx(1 / (1 + DRAWS))
     assert finding.interval[0] < finding.statistic < finding.interval[1]
     assert "the ordinary model takes a shortcut" in finding.sentence
-    assert f"of the {found.wrong.sum():,} it contradicts" in finding.sentence
+    assert f"of the {found.contradicts.sum():,} it contradicts" in finding.sentence
 
 
 def test_the_interval_is_that_of_a_bootstrap():
     # nobody's certainty differs, so each side's accuracy is a mean: the normal interval of a difference of two shares
     label = np.zeros(2000, np.int64)
-    wrong = np.arange(2000) < 500
-    right = np.arange(2000) % 10 < np.where(wrong, 3, 9)
-    finding = learned(view(np.arange(2000) % 2), judged(label, wrong * 1, 0.9, right, right))
+    against = np.arange(2000) < 500
+    correct = np.arange(2000) % 10 < np.where(against, 3, 9)
+    finding = learned(view(np.arange(2000) % 2), judged(label, against * 1, 0.9, correct, correct))
     spread = 1.96 * np.sqrt(0.9 * 0.1 / 1500 + 0.3 * 0.7 / 500)
     assert finding.statistic == pytest.approx(0.6, abs=1e-5)
     assert finding.interval == pytest.approx((0.6 - spread, 0.6 + spread), abs=0.006)
@@ -192,9 +189,9 @@ def test_a_small_loss_is_no_obstacle():
 
 
 def test_an_excess_within_the_margin_is_no_alarm():
-    # of 1,000 that contradict, 15 more are mended, and nobody is harmed: sure, but too little to matter
-    label, wrong = np.zeros(4000, np.int64), np.arange(4000) < 1000
-    found = judged(label, wrong * 1, right=np.arange(4000) >= 115, mended=np.arange(4000) >= 100)
+    # of 1,000 that contradict, the debiased model has 15 more and loses none: sure, but too little to matter
+    label, against = np.zeros(4000, np.int64), np.arange(4000) < 1000
+    found = judged(label, against * 1, ordinary=np.arange(4000) >= 115, debiased=np.arange(4000) >= 100)
     finding = learned(view(np.arange(4000) % 2), found)
     assert 0 < finding.statistic - finding.baseline < MARGIN
     assert finding.p_value > 0.5  # surely above 0, and hardly above the margin
@@ -203,13 +200,13 @@ def test_an_excess_within_the_margin_is_no_alarm():
 
 def test_too_few_confident_mistakes_say_nothing():
     label = np.zeros(200, np.int64)
-    wrong = np.arange(200) < FEW - 1
-    finding = learned(view(np.arange(200) % 2), judged(label, wrong * 1, right=~wrong))
+    against = np.arange(200) < FEW - 1
+    finding = learned(view(np.arange(200) % 2), judged(label, against * 1, ordinary=~against))
     assert finding.verdict == "clear"
     assert finding.p_value <= 0.05
     assert "contradicts hardly any with confidence" in finding.sentence
-    wrong = np.arange(200) < FEW
-    assert learned(view(np.arange(200) % 2), judged(label, wrong * 1, right=~wrong)).verdict == "alarm"
+    against = np.arange(200) < FEW
+    assert learned(view(np.arange(200) % 2), judged(label, against * 1, ordinary=~against)).verdict == "alarm"
 
 
 def test_table_of_labels_and_looks():
@@ -233,12 +230,12 @@ def test_exchangeable_models_raise_no_more_false_alarms_than_they_may(classes, s
     for seed in range(tests):
         label = rng.choice(classes, 250, p=share)
         label[:classes] = np.arange(classes)
-        wrong = rng.random(250) < against
-        rate = np.where(wrong, 0.4, 0.95)
+        opposed = rng.random(250) < against
+        rate = np.where(opposed, 0.4, 0.95)
         shared = rng.random(250) < rate  # both models' answer to three samples of four
-        right, mended = (np.where(rng.random(250) < 0.75, shared, rng.random(250) < rate) for _ in range(2))
-        looks = np.where(wrong, (label + 1) % classes, label)
-        found = judged(label, looks, rng.uniform(0.3, 1, 250), right, mended, classes)
+        ordinary, debiased = (np.where(rng.random(250) < 0.75, shared, rng.random(250) < rate) for _ in range(2))
+        looks = np.where(opposed, (label + 1) % classes, label)
+        found = judged(label, looks, rng.uniform(0.3, 1, 250), ordinary, debiased, classes)
         alarms += learned(dataclasses.replace(view(label), seed=seed), found).verdict == "alarm"
     assert alarms <= binom.ppf(0.999, tests, 0.05)
 
@@ -257,18 +254,6 @@ def test_power_grows_with_the_excess(monkeypatch):
 # --- cross-fitting ----------------------------------------------------------------------------------------------------
 
 
-def test_folds_spread_every_class_evenly():
-    label = np.repeat([0, 1, 2], [4, 41, 102])
-    fold = module._folds(label, 4, RNG(0))
-    for value in range(3):
-        sizes = np.bincount(fold[label == value], minlength=4)
-        assert sizes.max() - sizes.min() <= 1
-    assert np.array_equal(fold, module._folds(label, 4, RNG(0)))
-    assert not np.array_equal(fold, module._folds(label, 4, RNG(1)))
-    rests = {tuple(np.bincount(module._folds(np.zeros(5, np.int64), 4, RNG(seed)))) for seed in range(30)}
-    assert len(rests) == 4  # what is left over goes to any part, not always the first
-
-
 class Memory(Method):
     """Says class 1 of exactly the samples that it was trained on; ``x`` is the index."""
 
@@ -285,13 +270,13 @@ def training_sets(monkeypatch) -> list[tuple[Dataset, int]]:
     """``fit`` only shows the training set to a :class:`Memory`; here are those it was shown, and the epochs."""
     shown: list[tuple[Dataset, int]] = []
 
-    def fit(model, splits, training, *, seed, on_epoch):
+    def fit(model, splits, training, *, seed, observers):
         model.memory = splits.train.index
         shown.append((splits.train, training.epochs))
         for epoch in range(1, training.epochs + 1):
-            on_epoch(Epoch(epoch, training.epochs, {}, dict))
+            observers[0].on_epoch(Epoch(epoch, training.epochs, {}, dict))
 
-    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(crossfit, "fit", fit)
     return shown
 
 
@@ -308,10 +293,10 @@ def numbered(label: np.ndarray, stored: int = 0) -> View:
 def test_no_sample_is_judged_by_a_model_that_saw_it(n, training_sets):
     shown = numbered(RNG(2).permutation(np.arange(n) < 0.8 * n) * 1, 150)
     assert np.array_equal(shown.data.x[shown.data.index, 0], shown.data.index)
-    fold = module._folds(shown.label, 4, RNG(0))
+    fold = folds_of(shown.label, 4, RNG(0))
     told: list[tuple[float, int]] = []
-    counter = module._Counter(lambda done, total: told.append((done, total)), 4)
-    updates, said = module._crossfit(shown, fold, Memory, "mlp", counter)
+    counter = crossfit._Counter(lambda done, total: told.append((done, total)), 4)
+    updates, said = crossfit._crossfit(shown, fold, Memory, "mlp", counter)
     assert len(training_sets) == 4
     assert said.shape == (len(updates), n, 2)
     assert updates == sorted(set(updates))
@@ -334,9 +319,9 @@ def curve(monkeypatch, label: np.ndarray, hits: list[list[bool]], early: float) 
         said = np.where(right, label, 1 - label)
         seen[point, :, 0] = np.eye(2)[said] * 0.9 + 0.05
         seen[point, :, 1] = point
-    monkeypatch.setattr(module, "_crossfit", lambda *_: (list(range(10, 10 + len(hits))), seen))
-    monkeypatch.setattr(module, "EARLY", early)
-    return module._easy(view(label), 4, module._Counter(None, 4))
+    monkeypatch.setattr(crossfit, "_crossfit", lambda *_: (list(range(10, 10 + len(hits))), seen))
+    monkeypatch.setattr(crossfit, "EARLY", early)
+    return crossfit._easy(view(label), 4, crossfit._Counter(None, 4))
 
 
 def test_the_biased_model_is_stopped_when_it_is_nearly_as_good_as_it_gets(monkeypatch):
@@ -360,12 +345,12 @@ def test_the_way_to_the_best_is_measured_with_every_class_counting_the_same(monk
 
 
 def test_marks_of_the_learning_curve():
-    assert module._marks(4) == [1, 2, 3, 4]
-    marks = module._marks(100)
+    assert crossfit._marks(4) == [1, 2, 3, 4]
+    marks = crossfit._marks(100)
     assert marks[0] == 1
     assert marks[-1] == 100
-    assert len(marks) <= module.POINTS
-    assert module._marks(100, 0) == [100]
+    assert len(marks) <= crossfit.POINTS
+    assert crossfit._marks(100, 0) == [100]
 
 
 # --- with real models -------------------------------------------------------------------------------------------------
@@ -411,16 +396,16 @@ def test_see_judges_other_samples():
     first, second = data.take(torch.arange(500)), data.take(torch.arange(500, 800))
     sides = see(View(first, None), second, 40)
     assert np.array_equal(sides.label, second.label)
-    assert against[500:][sides.wrong].mean() > 0.8
-    assert sides.wrong[against[500:]].mean() > 0.8
+    assert against[500:][sides.contradicts].mean() > 0.8
+    assert sides.contradicts[against[500:]].mean() > 0.8
     assert sides.profile.shape == sides.easy.shape == (300, 2)
     assert sides.easy.sum(1) == pytest.approx(np.ones(300))
     assert np.abs(sides.profile).max() <= 1 + 1e-5
 
 
 def test_same_seed_same_bits_and_the_callers_random_state_stays(monkeypatch):
-    monkeypatch.setattr(module, "UPDATES", 30)
-    monkeypatch.setattr(module, "EASY_UPDATES", 20)
+    monkeypatch.setattr(crossfit, "UPDATES", 30)
+    monkeypatch.setattr(crossfit, "EASY_UPDATES", 20)
     data, _ = cue_table(80, 0.9)
     torch.manual_seed(3)
     before, told = torch.get_rng_state(), []
@@ -431,7 +416,7 @@ def test_same_seed_same_bits_and_the_callers_random_state_stays(monkeypatch):
     assert not np.array_equal(found[0].easy, found[2].easy)
     assert told[-1] == (3 * FOLDS, 3 * FOLDS)
     assert found[0].hits.shape == (len(found[0].updates), 80)
-    assert np.array_equal(found[0].hits[-1], found[0].right)
+    assert np.array_equal(found[0].hits[-1], found[0].ordinary_correct)
     assert found[0].stopped > 0
     for said in (found[0].easy, found[0].ordinary, found[0].debiased):
         assert said.sum(1) == pytest.approx(np.ones(80), abs=1e-5)

@@ -12,7 +12,7 @@ from test_audit_learned import cue_table, judged, view
 
 from longcut import identify
 from longcut.audit.base import Finding, View
-from longcut.audit.learned import Judged, gap
+from longcut.audit.judged import Judged, gap
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.plans import plan
@@ -26,26 +26,26 @@ RECORD = Record(1, "done", plan("colored-digits"), "", {})
 class Finished(Run):
     """A run that was right here and wrong there."""
 
-    def __init__(self, label: torch.Tensor, right: np.ndarray) -> None:
+    def __init__(self, label: torch.Tensor, correct: np.ndarray) -> None:
         super().__init__(Path("runs/one"), RECORD)
-        said = torch.where(torch.from_numpy(np.asarray(right, bool)), label, 1 - label)
+        said = torch.where(torch.from_numpy(np.asarray(correct, bool)), label, 1 - label)
         self.__dict__["said"] = {"outputs": torch.nn.functional.one_hot(said, 2).float(), "label": label}
 
     def predictions(self) -> dict[str, Any]:
         return self.__dict__["said"]
 
 
-def found(monkeypatch, wrong: np.ndarray, right: np.ndarray, mended: Any = True) -> tuple[Finding, Judged]:
+def found(monkeypatch, against: np.ndarray, correct: np.ndarray, debiased: Any = True) -> tuple[Finding, Judged]:
     """Test samples on these sides, and audited ones of which a tenth contradicts, with a debiased model's answers."""
-    n = len(wrong)
+    n = len(against)
     label = np.arange(n) % 2
-    sides = judged(label, np.where(wrong, 1 - label, label), np.linspace(0.5, 0.9, n))
+    sides = judged(label, np.where(against, 1 - label, label), np.linspace(0.5, 0.9, n))
     told: list[Any] = []
     monkeypatch.setattr(module, "see", lambda *args: told.append(args) or sides)
-    audited = judged(np.arange(100) % 2, np.where(np.arange(100) < 10, 1, 0) ^ (np.arange(100) % 2), mended=mended)
+    audited = judged(np.arange(100) % 2, np.where(np.arange(100) < 10, 1, 0) ^ (np.arange(100) % 2), debiased=debiased)
     audited = cast(Any, audited).__class__(**{**vars_of(audited), "stopped": 40})
     shown, test = view(audited.label), view(label).data
-    finding = module.model(shown, audited, Finished(test.label, right), test)
+    finding = module.model(shown, audited, Finished(test.label, correct), test)
     assert told == [(shown, test, 40)]
     return finding, sides
 
@@ -55,10 +55,10 @@ def vars_of(models: Judged) -> dict[str, Any]:
 
 
 def test_cost_by_hand(monkeypatch):
-    wrong = np.arange(300) < 100
-    right = np.arange(300) % 10 < np.where(wrong, 3, 9)
-    finding, sides = found(monkeypatch, wrong, right)
-    assert finding.statistic == pytest.approx(gap(right, sides)[0])
+    against = np.arange(300) < 100
+    correct = np.arange(300) % 10 < np.where(against, 3, 9)
+    finding, sides = found(monkeypatch, against, correct)
+    assert finding.statistic == pytest.approx(gap(correct, sides)[0])
     assert finding.baseline == 0
     assert finding.interval[0] < finding.statistic < finding.interval[1]
     assert finding.verdict == "alarm"
@@ -72,9 +72,9 @@ def test_cost_by_hand(monkeypatch):
 
 
 def test_a_cost_that_the_debiased_model_shares_is_a_notice(monkeypatch):
-    wrong = np.arange(300) < 100
-    right = np.arange(300) % 10 < np.where(wrong, 3, 9)
-    finding, _ = found(monkeypatch, wrong, right, mended=np.arange(100) >= 9)  # it has one of ten right
+    against = np.arange(300) < 100
+    correct = np.arange(300) % 10 < np.where(against, 3, 9)
+    finding, _ = found(monkeypatch, against, correct, debiased=np.arange(100) >= 9)  # it has one of ten right
     assert finding.baseline == pytest.approx(0.9)
     assert finding.verdict == "notice"
 
@@ -85,12 +85,12 @@ def test_no_cost_is_clear(monkeypatch):
     assert finding.statistic == pytest.approx(0, abs=0.05)
 
 
-@pytest.mark.parametrize("wrong", [True, False])
-def test_an_empty_side_is_said_and_not_counted(wrong: bool, monkeypatch):
-    finding, _ = found(monkeypatch, np.full(60, wrong), np.ones(60, bool))
+@pytest.mark.parametrize("against", [True, False])
+def test_an_empty_side_is_said_and_not_counted(against: bool, monkeypatch):
+    finding, _ = found(monkeypatch, np.full(60, against), np.ones(60, bool))
     assert finding.statistic == 0
     assert finding.verdict == "clear"
-    assert finding.table[0 if wrong else 1]["accuracy"] is None
+    assert finding.table[0 if against else 1]["accuracy"] is None
     assert "none of the 0" in finding.sentence
 
 
@@ -110,8 +110,8 @@ def test_with_a_real_biased_model():
     data, against = cue_table(700, 0.9)
     train, test = data.take(torch.arange(450)), data.take(torch.arange(450, 700))
     audited = Judged(**{**vars_of(judged(train.label.numpy(), train.label.numpy())), "stopped": 40})
-    rights = (~against[450:], np.ones(250))
-    cost = [module.model(View(train, None), audited, Finished(test.label, right), test) for right in rights]
+    answers = (~against[450:], np.ones(250))
+    cost = [module.model(View(train, None), audited, Finished(test.label, correct), test) for correct in answers]
     assert [finding.verdict for finding in cost] == ["alarm", "clear"]
     assert cost[0].statistic > 0.7
 

@@ -7,9 +7,16 @@ import pytest
 from scipy.stats import binom
 from test_audit_learned import RNG, judged, view
 
-from longcut.audit.base import Finding
-from longcut.audit.learned import FEW, Judged
-from longcut.audit.noise import CONFIDENT, kinds, noise
+from longcut.audit.base import Finding, Verdict
+from longcut.audit.judged import FEW, Judged
+from longcut.audit.noise import CONFIDENT, kinds, noise, telling
+
+
+def said(name: str, verdict: Verdict) -> dict[str, Finding]:
+    return {name: Finding(name, "?", 0.5, "share", 0.1, (0.4, 0.6), 0.01, verdict, "So it is.")}
+
+
+SHORTCUT = said("columns", "alarm")  # which the debiased model takes, too
 
 
 def found(confirmed: int, count: int, sound: int = 400, missed: int = 20, classes: int = 2) -> tuple[Finding, Judged]:
@@ -17,11 +24,11 @@ def found(confirmed: int, count: int, sound: int = 400, missed: int = 20, classe
     n = count + sound
     label = np.arange(n) % classes
     suspected = np.arange(n) < count
-    mended = np.where(suspected, np.arange(n) < confirmed, np.arange(n) >= count + missed)
+    debiased = np.where(suspected, np.arange(n) < confirmed, np.arange(n) >= count + missed)
     looks = np.where(suspected, (label + 1) % classes, label)
-    models = judged(label, looks, 0.9, mended, mended, classes)
+    models = judged(label, looks, 0.9, debiased, debiased, classes)
     assert models.suspected.sum() == count
-    return noise(view(label, class_names=tuple("abcde"[:classes])), models), models
+    return noise(view(label, class_names=tuple("abcde"[:classes])), models, {}), models
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -102,15 +109,23 @@ def test_kinds_by_hand():
     assert kinds(models, telling=False).tolist() == taken
 
 
+def test_the_debiased_model_tells_where_it_does_without_the_shortcut_or_there_is_none():
+    assert telling({})
+    assert telling(said("columns", "notice"))
+    assert not telling(SHORTCUT)
+    assert telling(SHORTCUT | said("learned", "alarm"))
+    assert not telling(SHORTCUT | said("learned", "notice"))
+
+
 def test_where_no_model_does_without_the_shortcut_noise_cannot_be_told():
     finding, models = found(5, 100)
     assert finding.verdict in ("alarm", "notice")
-    untold = noise(view(models.label), models, telling=False)
+    untold = noise(view(models.label), models, SHORTCUT)
     assert untold.verdict == "unknown"
     assert "a shortcut was found that no model here does without" in untold.sentence
     assert untold.table[1]["samples"] == 0
     sound, models = found(95, 100)
-    assert sound.verdict == noise(view(models.label), models, telling=False).verdict == "clear"
+    assert sound.verdict == noise(view(models.label), models, SHORTCUT).verdict == "clear"
 
 
 def test_false_confirmations_are_seldom_taken_for_conflict():

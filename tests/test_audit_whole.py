@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from test_audit_learned import RNG, cue_table, cue_texts, judged, view
 
 import longcut
-from longcut.audit import Audit, Finding, View, audit
+from longcut.audit import CHECKS, Audit, Finding, View, audit
 from longcut.audit import whole as module
 from longcut.audit.base import Verdict
-from longcut.audit.learned import FOLDS
+from longcut.audit.crossfit import FOLDS
+from longcut.audit.judged import Judged
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 from longcut.sources import Source
@@ -27,8 +29,8 @@ def finding(name: str, verdict: Verdict, **first: Any) -> Finding:
 def audited(**verdicts: Verdict) -> Audit:
     """100 samples, of which 20 contradict; of those an ordinary model has 5 right, and of the others 72."""
     n = np.arange(100)
-    wrong = n < 20
-    models = judged(n % 2, np.where(wrong, 1 - n % 2, n % 2), right=np.where(wrong, n < 5, n < 92))
+    against = n < 20
+    models = judged(n % 2, np.where(against, 1 - n % 2, n % 2), ordinary=np.where(against, n < 5, n < 92))
     rows = {"columns": {"column": "{size}"}, "cues": {"cue": "border pixels"}, "words": {"word": "not"}}
     found = tuple(finding(name, verdict, **rows.get(name, {})) for name, verdict in verdicts.items())
     return Audit(view(models.label), models, found, 0.05, 1.0)
@@ -38,7 +40,8 @@ def audited(**verdicts: Verdict) -> Audit:
 
 
 def test_the_shares_of_the_level_are_the_level():
-    assert sum(module.SHORTCUTS.values()) == pytest.approx(1)
+    assert module._shares() == {"learned": 0.4, "columns": 0.2, "cues": 0.2, "words": 0.2}
+    assert sum(module._shares().values()) == pytest.approx(1)
 
 
 def test_the_gravest_verdict_of_the_checks_that_look_for_a_shortcut():
@@ -156,36 +159,48 @@ def test_a_large_data_set_is_audited_by_a_sample_in_proportion():
     assert module._sample(data, 10_000, 0) is data
 
 
-def test_each_check_gets_its_share_of_the_level(monkeypatch):
+@pytest.fixture
+def stubs(monkeypatch) -> dict[str, Any]:
+    """Checks that only note what they are told, by name: level and what the checks for shortcuts found; and the net."""
     told: dict[str, Any] = {}
-    models = judged([0, 1] * 10, [0, 1] * 10, right=np.arange(20) < 15)
+    models = judged([0, 1] * 10, [0, 1] * 10, ordinary=np.arange(20) < 15)
 
-    def check(name: str, verdict: Verdict) -> Any:
-        def run(shown: View, *more: Any) -> Finding:
-            told[name] = shown.level, more
+    def noting(name: str, verdict: Verdict) -> Any:
+        def run(shown: View, said: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
+            assert said is models
+            told[name] = shown.level, {key: each.verdict for key, each in shortcuts.items()}
             return finding(name, verdict, column="a", cue="b", word="c")
 
         return run
 
     monkeypatch.setattr(module, "judge", lambda shown, net, progress: told.update(net=net) or models)
-    for name in ("learned", "columns", "cues", "words", "known", "order", "noise"):
-        monkeypatch.setattr(module, name, check(name, "alarm" if name == "words" else "clear"))
-    data = Dataset.of(torch.rand(20, 3), [0, 1] * 10)
-    found = audit(data, level=0.1, seed=4)
-    net = told.pop("net")
-    levels = {name: level for name, (level, _) in told.items()}
-    assert levels == pytest.approx(
-        {"learned": 0.04, "columns": 0.02, "cues": 0.02, "words": 0.02, "known": 0.1, "order": 0.1, "noise": 0.1}
+    for name, check in list(CHECKS.own.items()):
+        row = dataclasses.replace(check, function=noting(name, "alarm" if name == "words" else "clear"))
+        monkeypatch.setitem(CHECKS.own, name, row)
+    return told
+
+
+def some_data() -> Dataset:
+    return Dataset.of(torch.rand(20, 3), [0, 1] * 10)
+
+
+def test_each_check_gets_its_share_of_the_level(stubs: dict[str, Any]):
+    found = audit(some_data(), level=0.1, seed=4)
+    net = stubs.pop("net")
+    levels = {name: level for name, (level, _) in stubs.items()}
+    shares = {"learned": 0.4, "columns": 0.2, "cues": 0.2, "words": 0.2}
+    assert levels == {name: share * 0.1 for name, share in shares.items()} | dict.fromkeys(
+        ("known", "order", "noise"), 0.1
     )
-    assert told["cues"][1] == (models.ceiling,)
-    assert told["order"][1] == (models, True)  # the word is a shortcut
+    assert stubs["cues"][1] == {}
+    assert stubs["order"][1] == stubs["noise"][1] == dict.fromkeys(shares, "clear") | {"words": "alarm"}
     assert net == "auto"
     assert [each.name for each in found.findings] == ["learned", "columns", "cues", "words", "known", "order", "noise"]
     assert (found.level, found.view.seed, found.seconds > 0) == (0.1, 4, True)
     audit(Dataset.of(torch.rand(20, 3, 4, 4), [0, 1] * 10))
-    assert told["net"].startswith("conv")
+    assert stubs["net"].startswith("conv")
     audit(Dataset.of(torch.rand(20, 3, 4, 4), [0, 1] * 10), net="mlp")
-    assert told["net"] == "mlp"
+    assert stubs["net"] == "mlp"
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.1, 1.5, float("nan")])

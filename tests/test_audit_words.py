@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,17 @@ import torch
 from scipy.stats import binom
 
 from longcut.audit.base import Finding, View
-from longcut.audit.words import words
+from longcut.audit.words import words as check
 from longcut.data import Dataset
 from longcut.sources import Source
 
 RNG = np.random.default_rng
 WORDS = [f"word{i}" for i in range(60)]
 RARE = np.arange(1, 61) ** -1.0
+
+
+def words(shown: View) -> Finding | None:
+    return check(shown, cast(Any, None), {})  # no model is asked
 
 
 def texts(n: int, rng: np.random.Generator) -> list[str]:

@@ -203,12 +203,12 @@ def test_the_divergence_is_of_the_partner_from_the_anchor():
 )
 def test_a_classifier_learns_by_the_generalized_cross_entropy(scale, loss):
     bias = classifier("l2", q=0.5, scale=scale)
-    assert bias.lesson(POINTS[:1], torch.tensor([0])).item() == pytest.approx(loss, rel=1e-5)
+    assert bias.learning_loss(POINTS[:1], torch.tensor([0])).item() == pytest.approx(loss, rel=1e-5)
 
 
-def test_the_lesson_of_a_contrastive_model_is_its_loss():
+def test_a_contrastive_model_learns_from_its_loss():
     bias, x, label = model(), torch.randn(6, 2, generator=generator(1)), torch.tensor([0, 0, 1, 1, 1, 0])
-    assert torch.equal(bias.lesson(x, label), bias.loss(bias.embed(x), label))
+    assert torch.equal(bias.learning_loss(x, label), bias.loss(bias.embed(x), label))
 
 
 def test_similarity_needs_to_know_who_is_who():

@@ -1,7 +1,8 @@
-"""What every registered method, pair rule, loss and data set must do; a new one is tested by being registered.
+"""What every registered method, pair rule, blend, loss and data set must do; a new one is tested by being registered.
 
-Methods that only exist with certain options (SelecMix on LfF, LISA balanced …) are in ``VARIANTS``; the toys of
-``toys.py`` must pass as well, for what is asked here is asked of methods to come.
+A method is tried with its defaults and with each of its ``variants``, on the data that it says it learns: images,
+tables and token ids, classes and targets. The toys of ``toys.py`` must pass as well, for what is asked here is asked of
+methods to come. Nets and metrics have their own suites, which this one asks whether they cover all.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterator
-from typing import Any, get_args
+from contextlib import suppress
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import test_archives
 import torch
@@ -18,71 +21,47 @@ from test_own_data import EXAMPLES, spec
 from toys import TOYS
 
 from longcut import contrast, losses, mixing, penalties
+from longcut.context import Context, calling
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.datasets import DATASETS, load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import METHODS, build
-from longcut.spec import options_of
+from longcut.mixing import blends, labels, pairs, ratios
+from longcut.spec import Option, options_of
 
-VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "mixup": [{"blend": "cut"}, {"blend": "keep-both"}, {"partner": "same-label"}, {"base": "lff"}],
-    "resample": [{"by": "group"}, {"by": "group", "how": "subsample"}],
-    "reweight": [{"by": "group"}, {"by": "group", "weights": "sqrt"}, {"weights": "effective", "beta": 0.9}],
-    "cvar-dro": [{"outliers": 0.1}],
-    "chi2-dro": [{"outliers": 0.1}],
-    "group-dro": [{"adjustment": 1.0, "updates": "present", "normalise": True}, {"balanced": False}],
-    "eiil": [{"cross": True, "balanced": False}],
-    "dfr": [{"fit_on": "train", "by": "class"}, {"scaler": "train", "subsamples": 2}],
-    "afr": [{"pull": 0.1, "balanced": True, "head_clip": 0.0}],
-    "jtt": [{"identify": "oracle"}, {"upweight": 3, "count": "total"}, {"record": "evaluated"}],
-    "jm1": [
-        {"identify": "oracle", "level": "input", "law": "upper-half"},
-        {"identify": "none", "conditional": False},
-        {"level": "output", "sampler": "full"},
-        {"level": "early", "scope": "batch", "oversample": 3},
-        {"conditional": False, "blend": "keep-both", "record": "evaluated"},
-    ],
-    "group-jm1": [{"objective": "erm", "level": "output"}],
-    "umix": [{"mix": "cut"}, {"mix": "output", "sigma": 1.0}, {"count": "paper"}],
-    "lff": [{"scale": "code"}],
-    "dfa": [{"scale": "code"}, {"delay": 0.0}],
-    "hex": [{"normalise": "batch", "direction": "up-left"}],
-    "end": [{"pairs": "code"}],
-    "rebias": [{"sigma": 1.0}, {"biased": "tiny"}],
-    "lisa": [{"mode": "A"}, {"mode": "B", "blend": "keep-both"}, {"balanced": True}],
-    "selecmix": [
-        {"base": "lff"},
-        {"pairs": "attribute"},
-        {"partners": "pool", "mode": "A"},
-        {"blend": "keep-both", "contrast": "sc", "mode": "B"},
-        {"auxiliary": "mlp:hidden=8", "within": 0.5, "raw": 0.5},
-        {"auxiliary_steps": 3},
-        {"pairs": "cosine", "auxiliary_optimizer": "sgd", "auxiliary_lr": 0.01},
-        {"pairs": "kl", "pretrain": 1},
-        {"pairs": "l2", "argmax": "code", "partners": "pool", "raw_forward": True},
-        {"base": "dfa"},
-        {"base": "end", "pairs": "attribute", "partner": "first"},
-        {"base": "rebias"},
-    ],
-}
-CASES = [
-    *(pytest.param(cls, {}, id=name) for name, cls in METHODS.items()),
-    *(
-        pytest.param(METHODS[name], options, id=f"{name}:" + ",".join(f"{k}={v}" for k, v in options.items()))
-        for name, variants in VARIANTS.items()
-        for options in variants
-    ),
-    *(pytest.param(toy, {}, id=toy.name) for toy in TOYS),
-]
-every_method = pytest.mark.parametrize(("method", "options"), CASES)
 TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="cosine")
+LOOP = {field.name for field in dataclasses.fields(Training)}
+HELPER = {"helper_epochs": 1, "helper_lr": 1e-4}  # one that still errs
+
+
+class Case(NamedTuple):
+    """A method with options, and the data it is tried on."""
+
+    method: Any
+    options: dict[str, Any]
+    data: str
+
+    @property
+    def id(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return (
+            f"{self.method.name}{':' if options else ''}{options}{'' if self.data == 'images' else ' on ' + self.data}"
+        )
+
+
+def cases() -> Iterator[Case]:
+    for method in (*METHODS.own.values(), *TOYS):
+        if "classification" in method.tasks:
+            yield from (Case(method, dict(options), "images") for options in ({}, *method.variants))
+        if "regression" in method.tasks:
+            yield Case(method, {}, "targets")
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
     """Two labels as brightness at the left or right, an attribute as colour that agrees with three in four.
 
-    One label in sixteen is wrong, so that even a good helper misses somebody.
+    One label in sixteen is wrong, so that even a good helper misses somebody, and one class is larger.
     """
     g = generator(seed, 1)
     label = torch.arange(n) % 2
@@ -92,17 +71,43 @@ def tiny_images(n: int, seed: int) -> Dataset:
         x[label == side, :, :, 4 * side : 4 * side + 4] += 80
         x[attribute == side, side] += 100
     label = torch.where(torch.arange(n) % 16 == 3, 1 - label, label)
-    return Dataset.of(x, label, attribute, name="tiny images", aligned=(0, 1))
+    data = Dataset.of(x, label, attribute, name="tiny images", aligned=(0, 1))
+    return data.take(torch.arange(n) % 10 != 9)
+
+
+def tiny_targets(n: int, seed: int) -> Dataset:
+    """A table whose target is a sum of two columns, one of which the attribute shifts."""
+    x = torch.randn(n, 4, generator=generator(seed, 2))
+    attribute = torch.arange(n) % 2
+    return Dataset.of(x, x[:, 0] + x[:, 1] + attribute, attribute, name="tiny targets")
 
 
 @pytest.fixture(scope="module")
-def splits() -> Splits:
-    return Splits(tiny_images(64, 0), tiny_images(24, 1), tiny_images(40, 2))
+def data() -> dict[str, Splits]:
+    made = {"images": tiny_images, "targets": tiny_targets}
+    return {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
 
 
-def made(method: Any, options: dict[str, Any], splits: Splits, seed: int = 0, net: str = "mlp:hidden=12") -> Any:
-    slow = {"helper_epochs": 1, "helper_lr": 1e-4} if method.name in ("jtt", "jm1") else {}  # a helper that still errs
-    return build(method, splits.info, net=net, options={**slow, **options}, seed=seed)
+@pytest.fixture(scope="module")
+def splits(data: dict[str, Splits]) -> Splits:
+    return data["images"]
+
+
+every_case = pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases()])
+
+
+def made(method: Any, options: dict[str, Any], splits: Splits, seed: int = 0) -> Any:
+    """Built with its options; a method with a helper gets one that still errs, unless it has its own."""
+    known = {option.name for option in options_of(method.__init__)}
+    helper = HELPER if method.name in ("jtt", "jm1") else {}
+    given = {**helper, **{key: value for key, value in options.items() if key not in LOOP | {"net"}}}
+    given = {key: value for key, value in given.items() if key in known or key not in helper}
+    return build(method, splits.info, net=options.get("net", "mlp:hidden=12"), options=given, seed=seed)
+
+
+def fitted(method: Any, options: dict[str, Any], splits: Splits, seed: int = 0, **how: Any) -> Any:
+    training = dataclasses.replace(TRAINING, **{key: value for key, value in options.items() if key in LOOP})
+    return fit(made(method, options, splits, seed), splits, training, seed=seed, **how)
 
 
 def weights(method: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -110,80 +115,85 @@ def weights(method: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    """To the bit; what was not recorded, nan, is like itself."""
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-@every_method
-def test_a_few_steps_change_every_parameter_and_stay_finite(method, options, splits):
-    model = made(method, options, splits)
+@every_case
+def test_a_few_steps_change_every_parameter_and_stay_finite(case, data):
+    splits = data[case.data]
+    model = made(case.method, case.options, splits)
     before = weights(model)
-    fitted = fit(model, splits, dataclasses.replace(TRAINING, average=0.0))
+    done = fit(model, splits, dataclasses.replace(TRAINING, average=0.0))
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), name
         assert not torch.equal(parameter, before[name]), f"{name} was never trained"
-    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in fitted.history)
-    assert model(splits.test.gather(torch.arange(5))).shape == (5, 2)
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in done.history)
+    assert model(splits.test.gather(torch.arange(5))).shape == (5, splits.info.n_classes)
 
 
-@every_method
-def test_the_same_seed_gives_the_same_bits_and_the_callers_random_state_stays(method, options, splits):
+@every_case
+def test_the_same_seed_gives_the_same_bits_and_the_callers_random_state_stays(case, data):
     torch.manual_seed(123)
     state = torch.get_rng_state()
-    one = fit(made(method, options, splits, seed=4), splits, TRAINING, seed=4)
+    one = fitted(case.method, case.options, data[case.data], seed=4)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(999)
-    other = fit(made(method, options, splits, seed=4), splits, TRAINING, seed=4)
-    third = fit(made(method, options, splits, seed=5), splits, TRAINING, seed=5)
+    other = fitted(case.method, case.options, data[case.data], seed=4)
+    third = fitted(case.method, case.options, data[case.data], seed=5)
     assert same(weights(one.method), weights(other.method))
     assert not same(weights(one.method), weights(third.method))
 
 
-@every_method
+@every_case
 @pytest.mark.parametrize("stop", [1, 2])
-def test_interrupted_and_resumed_equals_uninterrupted(method, options, splits, stop):
-    whole = fit(made(method, options, splits), splits, TRAINING, select="best:average")
+def test_interrupted_and_resumed_equals_uninterrupted(case, data, stop):
     files: dict[int, bytes] = {}
 
-    def on_epoch(epoch):
+    def keep(epoch):
         buffer = io.BytesIO()
         torch.save(epoch.state(), buffer)
         files[epoch.epoch] = buffer.getvalue()
 
-    fit(made(method, options, splits), splits, TRAINING, select="best:average", on_epoch=on_epoch)
+    how: dict[str, Any] = {"select": "best:average"}
+    whole = fitted(case.method, case.options, data[case.data], observers=[calling(on_epoch=keep)], **how)
     state = torch.load(io.BytesIO(files[stop]), weights_only=True)
-    resumed = fit(made(method, options, splits), splits, TRAINING, select="best:average", state=state)
+    resumed = fitted(case.method, case.options, data[case.data], state=state, **how)
     assert same(weights(whole.method), weights(resumed.method))
     timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in f.history] for f in (whole, resumed)]
     assert str(timeless[0]) == str(timeless[1])  # as text, where nan is nan
 
 
-@every_method
-def test_saved_and_loaded_gives_the_same_outputs(method, options, splits):
-    fitted = fit(made(method, options, splits), splits, TRAINING).method
-    again = made(method, options, splits, seed=9)
-    again.load_state_dict(fitted.state_dict())
+@every_case
+def test_saved_and_loaded_gives_the_same_outputs(case, data):
+    splits = data[case.data]
+    trained = fitted(case.method, case.options, splits).method
+    again = made(case.method, case.options, splits, seed=9)
+    again.load_state_dict(trained.state_dict())
     x = splits.test.gather(torch.arange(20))
-    assert torch.equal(again.eval()(x), fitted(x))
+    assert torch.equal(again.eval()(x), trained(x))
 
 
-def trained(helper: Any, data: Dataset, **training: Any) -> Any:
-    return fit(helper, Splits(data, None, data), dataclasses.replace(TRAINING, **training)).method
+def helped(helper: Any, train: Dataset, *, observers: Any = (), **training: Any) -> Any:
+    how = dataclasses.replace(TRAINING, **training)
+    return fit(helper, Splits(train, None, train), how, observers=observers).method
 
 
-@every_method
-def test_odd_batches_a_missing_class_a_missing_group_a_single_sample(method, options, splits):
-    model = made(method, options, splits)
-    model.generator = generator(0)
-    train = model.prepare(splits.train, trained)
-    model.train_data = train
+@every_case
+def test_odd_batches_a_missing_class_a_missing_group_a_single_sample(case, data):
+    splits = data[case.data]
+    model = made(case.method, case.options, splits)
+    model.context = Context(generator(0), splits.train)
+    train = model.prepare(splits.train, helped)
     optimizers = model.optimizers(TRAINING)
-    one_class = (train.label == 0).nonzero().flatten()[:10]
+    low = train.label.reshape(len(train), -1)[:, 0] <= 0
+    one_class = low.nonzero().flatten()[:10]
     one_group = (train.group == 0).nonzero().flatten()[:7]
     for epoch, rows in enumerate([torch.arange(12), one_class, one_group, one_group[:1], torch.arange(13)]):
-        model.on_epoch(epoch, 9)
+        model.on_epoch(Context(generator(0, epoch), train, epoch=epoch, epochs=9))
         pool = model.on_pool(train.batch(rows))
         loss, logs = model.step(pool, optimizers, torch.Tensor.backward)
         assert torch.isfinite(loss), f"batch {epoch}"
@@ -191,101 +201,78 @@ def test_odd_batches_a_missing_class_a_missing_group_a_single_sample(method, opt
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-def altered(option: Any) -> list[Any]:
+def altered(option: Option) -> list[Any]:
     """Other allowed values of an option, some of which must make a difference."""
-    if option.name == "candidates":
-        return [1.0]  # smaller shares are rounded up to two samples on data this small
-    if option.name == "penalties":
-        return ["0.05"]
-    if option.name == "identify":
-        return ["oracle"]
-    kind = option.type
-    if type(None) in get_args(kind):
-        kind = next(one for one in get_args(kind) if one is not type(None))
-    choices = get_args(kind)
-    if kind is bool:
+    own = {"candidates": [1.0], "penalties": ["0.05"], "identify": ["oracle"]}  # few samples; a list; no folder
+    if option.name in own:
+        return own[option.name]
+    if option.choices:
+        return [choice for choice in option.choices if choice != option.default]
+    if option.type is bool:
         return [not option.default]
-    if choices:
-        return [choice for choice in choices if choice != option.default]
-    if kind is str:
+    if option.type is str:
         return ["mlp:hidden=5"]
-    return [(option.default or 1.0) / 4, (option.default or 1.0) / 2] if kind is float else [2, 5]
+    return [(option.default or 1.0) / 4, (option.default or 1.0) / 2] if "float" in str(option.type) else [2, 5]
+
+
+def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
+    """What an option may need beside it: nothing, or the rest of a variant that has it."""
+    return [{}, *({**v, option.name: None} for v in method.variants if option.name in v)]
 
 
 @pytest.mark.parametrize(
-    ("name", "option"),
+    ("method", "option"),
     [
-        pytest.param(n, o, id=f"{n}.{o.name}")
-        for n, cls in METHODS.items()
-        for o in options_of(cls.__init__)
-        if not (o.name == "identify" and n in ("umix", "eiil", "afr"))  # names a folder, see test_identify.py
+        pytest.param(method, option, id=f"{name}.{option.name}")
+        for name, method in METHODS.own.items()
+        for option in options_of(method.__init__)
+        if not (option.name == "identify" and name in ("umix", "eiil", "afr"))  # names a folder, see test_identify.py
     ],
 )
-def test_each_hyperparameter_matters(name, option, splits):
-    # what an option acts on must be switched on first
-    context = {
-        "jtt": {"count": {"upweight": 3}},
-        "umix": {"start": {"helper_epochs": 8}},
-        "reweight": {"weights": {"by": "group"}, "beta": {"by": "group", "weights": "effective"}},
-        "group-dro": {"updates": {"adjustment": 2.0, "balanced": False, "step": 1.0}},
-        "afr": {"balanced": {"unequal": True}},
-        "eiil": {
-            "env_lr": {"env_steps": 50},
-            "helper_epochs": {"helper_lr": 1e-3},
-            "helper_lr": {"helper_epochs": 1},
-            "helper_weight_decay": {"helper_lr": 1e-3},
-        },
-        "xrm": {"helper_lr": {"helper_epochs": 1}},
-        "mixup": {"mixed_weight": {"base": "lff"}, "lff_scale": {"base": "lff"}},
-        "selecmix": {
-            "lff_scale": {"base": "lff"},
-            "search": {"candidates": 1.0},
-            "auxiliary_steps": {"auxiliary_lr": 0.01},
-            "raw": {"pairs": "attribute"},
-            "share_a": {"mode": "A"},
-            "share_b": {"mode": "B"},
-            "argmax": {"partners": "pool", "mode": "B", "raw": 0.0},
-            "partner": {"pairs": "attribute", "raw": 0.0},
-            "confirm": {"raw": 5.0, "auxiliary_lr": 1e-6},
-            "raw_forward": {"net": "conv:width=2"},
-        },
-    }
-    base = dict(context.get(name, {}).get(option.name, {}))
-    net = base.pop("net", "mlp:hidden=12")
-    if base.pop("unequal", False):  # classes
-        splits = dataclasses.replace(splits, train=splits.train.take(torch.arange(len(splits.train)) % 4 > 0))
-    reference = weights(fit(made(METHODS[name], base, splits, net=net), splits, TRAINING).method)
-    others = [
-        weights(fit(made(METHODS[name], {**base, option.name: value}, splits, net=net), splits, TRAINING).method)
-        for value in altered(option)
-    ]
-    assert any(not same(reference, other) for other in others)
+def test_each_hyperparameter_matters(method, option, splits):
+    for context in contexts(method, option):
+        beside = {key: value for key, value in context.items() if key != option.name}
+        reference = weights(fitted(method, beside, splits).method)
+        for value in altered(option):
+            with suppress(UserError):  # some do not go with these data
+                if not same(reference, weights(fitted(method, {**beside, option.name: value}, splits).method)):
+                    return
+    pytest.fail(f"{option.name} changes nothing; where it acts only beside another option, name both in a variant")
 
 
-@every_method
-def test_a_missing_attribute_is_fine_or_refused_in_one_sentence(method, options, splits):
+@every_case
+def test_a_missing_attribute_is_fine_or_refused_in_one_sentence(case, data):
+    parts = data[case.data]
     blind = Splits(
-        *(Dataset.of(part.x, part.label, name="blind") for part in (splits.train, splits.valid, splits.test))  # type: ignore[union-attr]
+        *(Dataset.of(part.x[part.index], part.label, name="blind") for part in (parts.train, parts.valid, parts.test))  # type: ignore[union-attr]
     )
-    needs = "attribute" in method.needs or options.get("by") == "group" or options.get("pairs") == "attribute"
-    needs = needs or options.get("identify") == "oracle"
-    if not needs:
-        fit(made(method, options, blind), blind, dataclasses.replace(TRAINING, epochs=1))
+    told = {("by", "group"), ("pairs", "attribute"), ("identify", "oracle")}
+    if "attribute" not in case.method.needs and not told & {*case.options.items()}:
+        fitted(case.method, {**case.options, "epochs": 1}, blind)
         return
     with pytest.raises(UserError, match=r"needs the attribute of each training sample, but blind has none"):
-        fit(made(method, options, blind), blind, TRAINING)
+        fitted(case.method, case.options, blind)
+
+
+@pytest.mark.parametrize("name", METHODS.own)
+def test_a_task_that_is_not_learned_is_refused_in_one_sentence(name, data):
+    method = METHODS[name]
+    for task, kind in (("classification", "images"), ("regression", "targets")):
+        if task not in method.tasks:
+            with pytest.raises(UserError, match=rf"{name} .*(learns|is regression|needs images|needs classes)"):
+                fitted(method, {}, data[kind])
 
 
 @pytest.mark.parametrize("name", ["lisa", "selecmix"])
 @pytest.mark.parametrize("mode", ["A", "B", "both"])
 def test_no_partner_in_the_whole_training_set_is_refused(name, mode, splits):
-    train = splits.train.take(~splits.train.conflicting)
-    model = made(METHODS[name], {"mode": mode, **({"pairs": "attribute"} if name == "selecmix" else {})}, splits)
+    options = {"mode": mode, **({"pairs": "attribute"} if name == "selecmix" else {})}
+    one_sided = dataclasses.replace(splits, train=splits.train.take(~splits.train.conflicting))
     with pytest.raises(UserError, match=f"{name} finds no pair to mix in mode .*no sample contradicts the shortcut"):
-        fit(model, dataclasses.replace(splits, train=train), TRAINING)
+        fitted(METHODS[name], options, one_sided)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS.own)
 def test_every_recipe_builds_and_says_why(name, splits):
     for recipe in METHODS[name].recipes.values():
         assert len(recipe.why) > 10
@@ -293,7 +280,7 @@ def test_every_recipe_builds_and_says_why(name, splits):
         Training(**recipe.training)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS.own)
 def test_every_method_and_option_says_what_it_is(name):
     cls = METHODS[name]
     assert cls.name == name
@@ -320,12 +307,19 @@ PAIR_RULES = {
     "same_label, other attribute": mixing.same_label(other_attribute=True),
     "same_attribute": mixing.same_attribute(),
     "keyed": mixing.keyed(lambda batch: batch.label, lambda pool: pool.label),
-    "across": mixing.across(torch.arange(64) % 3 == 0),
+    "across": mixing.across(torch.arange(70) % 3 == 0),
     "contradicting positive": mixing.contradicting(alike, "positive"),
     "contradicting negative": mixing.contradicting(alike, "negative", within=0.3),
     "sometimes": mixing.sometimes(mixing.same_label(), 0.5),
+    "weighted": mixing.weighted(alike),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
 }
+
+
+def test_every_public_pair_rule_is_under_the_contract():
+    public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "require_contradiction"}
+    assert public == {name.split(",")[0].split(" ")[0] for name in PAIR_RULES}
+    assert all(f"{name}()".replace("-", "_").removesuffix("()") in public for name in mixing.PAIRS.own)
 
 
 @pytest.mark.parametrize("rule", PAIR_RULES.values(), ids=PAIR_RULES)
@@ -345,9 +339,61 @@ def test_every_pair_rule_returns_positions_in_the_pool(rule, n, splits):
             assert not pairs.found.any()
 
 
+# --- ratio rules, blends and label rules --------------------------------------------------------------------------
+
+RATIOS = {
+    "uniform": mixing.uniform(0.2, 0.9),
+    "uniform, batch": mixing.uniform(scope="batch"),
+    "beta": mixing.beta(0.5),
+}
+LABELS = {"proportional": mixing.proportional, "own": mixing.own, "of_partner": mixing.of_partner}
+
+
+def test_every_public_ratio_blend_and_label_rule_is_under_the_contract():
+    assert {name.split(",")[0] for name in RATIOS} == {*ratios.__all__}
+    assert {name.replace("_", "-") for name in blends.__all__} - {"BLENDS"} == {*mixing.BLENDS.own}
+    assert {*LABELS} == {*labels.__all__} - {"target_loss"}
+
+
+@pytest.mark.parametrize("ratio", RATIOS.values(), ids=RATIOS)
+@pytest.mark.parametrize("n", [0, 1, 9])
+def test_every_ratio_rule_gives_a_share_for_each_sample(ratio, n):
+    share = ratio(n, generator(1))
+    assert share.shape == (n,)
+    assert ((share >= 0) & (share <= 1)).all()
+    assert torch.equal(share, ratio(n, generator(1)))
+
+
+@pytest.mark.parametrize("blend", mixing.BLENDS.own.values(), ids=mixing.BLENDS.own)
+@pytest.mark.parametrize("n", [1, 8])
+def test_every_blend_keeps_the_anchor_at_one_and_says_what_it_made(blend, n):
+    own, partner = torch.rand(2, n, 3, 8, 6, generator=generator(2))
+    mixed, realised = blend(own, partner, torch.ones(n), generator(3))
+    assert torch.equal(mixed, own)
+    assert torch.equal(realised, torch.ones(n))
+    share = torch.rand(n, generator=generator(4))
+    mixed, realised = blend(own, partner, share, generator(5))
+    assert mixed.shape == own.shape
+    assert ((realised >= 0) & (realised <= 1)).all()
+    ones, none = torch.ones_like(own), torch.zeros_like(own)
+    shown, realised = blend(ones, none, share, generator(5))  # the mean of the anchor's part is its share
+    torch.testing.assert_close(shown.mean((1, 2, 3)), realised)
+
+
+@pytest.mark.parametrize("rule", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("width", [None, 3])
+def test_every_label_rule_takes_ids_and_vectors(rule, width):
+    own, partner = (torch.arange(6) % 3, torch.arange(6) % 2) if width is None else torch.rand(2, 6, width)
+    target = rule(own, partner, torch.linspace(0, 1, 6))
+    assert torch.equal(target.weight_a, torch.ones(6))
+    torch.testing.assert_close(target.soft(3).sum(1), torch.ones(6) if width is None else target.soft(3).sum(1))
+    assert target.soft(3).shape == (6, 3)
+
+
 # --- losses -----------------------------------------------------------------------------------------------------------
 
 LOSSES = {
+    "squared_error": lambda output, label: losses.squared_error(output, label[:, None].float()),
     "cross_entropy": lambda logits, label: losses.cross_entropy(logits, label),
     "gce": lambda logits, label: losses.gce(logits, label),
     "relative_difficulty": lambda logits, label: losses.relative_difficulty(
@@ -426,31 +472,26 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Splits]]
 
 
 @pytest.mark.parametrize("kind", ["table", "text", "arrays"])
-@pytest.mark.parametrize(("method", "options"), [case for case in CASES if case.values[0] not in TOYS])
-def test_every_method_learns_from_tables_and_text_or_says_why_not(method, options, kind, own):
-    if options.get("auxiliary") is not None and kind == "text":
-        options = options | {"auxiliary": "tokens:width=8"}
-    training = dataclasses.replace(TRAINING, epochs=2)
-    if method.name == "hex" and own[kind].info.kind != "image":
-        with pytest.raises(UserError, match=r"hex looks at neighbouring pixels and needs images"):
-            build(method, own[kind].info, net="auto", options=options)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.id) for case in cases() if case.method not in TOYS and case.data == "images"]
+)
+def test_every_method_learns_from_tables_and_text_or_says_why_not(case, kind, own):
+    method, options, info = case.method, dict(case.options), own[kind].info
+    if "auxiliary" in options and kind == "text":
+        options["auxiliary"] = "tokens:width=8"
+    options["net"] = "auto"
+    images = r"needs images|blend 'cut' needs images|mixes inputs, but .* holds token ids"
+    if info.kind not in method.kinds or options.get("blend") == "cut" or (options.get("base"), kind) == ("dfa", "text"):
+        with pytest.raises(UserError, match=images):
+            fitted(method, options, own[kind])
         return
-    if options.get("base") == "dfa" and kind == "text":
-        with pytest.raises(UserError, match=r"base=dfa mixes inputs, but .* holds token ids"):
-            build(method, own[kind].info, net="auto", options=options)
-        return
-    model = build(method, own[kind].info, net="auto", options=options)
-    before = weights(model.net)
-    if "cut" in (options.get("blend"), options.get("mix")):
-        with pytest.raises(UserError, match=r"blend 'cut' needs images \(n, C, H, W\)"):
-            fit(model, own[kind], training)
-        return
-    fitted = fit(model, own[kind], training)
-    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in fitted.history)
-    assert all(torch.isfinite(value).all() for value in fitted.method.net.state_dict().values())
-    assert not same(before, weights(fitted.method.net))
+    before = weights(made(method, options, own[kind]).net)
+    done = fitted(method, {**options, "epochs": 2}, own[kind])
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in done.history)
+    assert all(torch.isfinite(value).all() for value in done.method.net.state_dict().values())
+    assert not same(before, weights(done.method.net))
     test = own[kind].test
-    assert fitted.method(test.gather(torch.arange(len(test)))).shape == (len(test), 2)
+    assert done.method(test.gather(torch.arange(len(test)))).shape == (len(test), 2)
 
 
 @pytest.mark.parametrize("data_set", LOADABLE)
@@ -488,12 +529,12 @@ def test_every_data_set_keeps_the_promises_of_its_columns(data_set, tmp_path, mo
 
 def test_every_registered_data_set_names_known_training_settings():
     fields = {field.name for field in dataclasses.fields(Training)} | {"net"}
-    for entry in DATASETS.values():
+    for entry in DATASETS.own.values():
         assert set(entry.training) <= fields
         assert callable(entry.function)
 
 
-def test_a_batch_without_identity_is_refused_by_who_needs_it(splits):
+def test_a_batch_without_index_is_refused_by_who_needs_it(splits):
     model = made(METHODS["lff"], {}, splits)
     with pytest.raises(
         UserError, match=r"a memory per sample needs to know who is who; pass Batch\(x, label, index=…\)"

@@ -17,7 +17,8 @@ from scipy.stats import chi2
 
 from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, OWN, colored_mnist, data_folder, load, parse, spec_of
-from longcut.datasets.colored_mnist import COLORS, LFF_COLORS
+from longcut.datasets.colored_mnist import LFF_COLORS
+from longcut.datasets.planted import COLORS, in_rotation, plant
 from longcut.errors import UserError
 from longcut.registry import load_file
 from longcut.sources.options import own_options
@@ -166,13 +167,13 @@ def same(one: Splits, other: Splits) -> bool:
     )
 
 
-def test_class_rank_and_recolor():
+def test_a_planted_attribute_contradicts_in_the_first_rows_of_each_part():
     draw = torch.Generator().manual_seed(0)
     label = torch.randint(10, (5000,), generator=draw)
-    rank = colored_mnist.class_rank(label)
-    assert rank.tolist() == [int((label[:i] == y).sum()) for i, y in enumerate(label)]
-    rows = torch.arange(0, 5000, 2)
-    color = colored_mnist.recolor(label, rows, draw)
+    rank = [int((label[:i] == y).sum()) for i, y in enumerate(label)]
+    assert in_rotation(label).tolist() == [n % 10 for n in rank]
+    even, odd = torch.arange(0, 5000, 2), torch.arange(1, 5000, 2)
+    color = plant(label, [(even, 2500), (odd, 0)], draw)
     assert torch.equal(color[1::2], label[1::2])
     assert (color[::2] != label[::2]).all()
     steps = ((color - label) % 10)[::2].bincount(minlength=10)[1:].double()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import context
 from torch import Tensor, nn
 
 from longcut.data import Batch, Dataset, Info, generator
@@ -25,7 +26,7 @@ def data(n: int = 12, classes: int = 3) -> Dataset:
 
 def made(swapping: bool = True, **options: Any) -> DFA:
     model: Any = build("dfa", data().info, net="mlp:hidden=7-4", options={**OPTIONS, **options}, seed=3)
-    model.double().generator = generator(5)
+    model.double().context = context(data(), 5)
     model.difficulty.float()
     model.swapping = swapping
     return model
@@ -88,7 +89,7 @@ def test_the_loss_is_the_loop_over_samples_on_first_and_later_visits(scale):
 
 
 def gradients(model: DFA) -> dict[str, Tensor]:
-    model.generator = generator(5)
+    model.context = context(data(), 5)
     loss, _ = model.loss(batch_of(list(range(9))))
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
@@ -126,8 +127,7 @@ def test_swapping_starts_after_the_delay(delay, epochs, first):
     model = made(delay=delay)
     swaps = []
     for epoch in range(epochs):
-        model.on_epoch(epoch, epochs)
-        model.generator = generator(5)
+        model.on_epoch(context(data(), 5, epoch, epochs))
         before = model.generator.get_state()
         model.loss(batch_of([0, 1, 2, 3]))
         swaps.append(not torch.equal(before, model.generator.get_state()))
@@ -145,7 +145,7 @@ def reader(biased_reads: str) -> DFA:
             head.bias.zero_()
             reads_b = head is model.biased_head and biased_reads == "z_b"
             head.weight.copy_(torch.cat([blind, sure] if reads_b else [sure, blind], 1))
-    model.generator, model.swapping = generator(7), True
+    model.context, model.swapping = context(data(), 7), True
     return model
 
 
@@ -214,10 +214,10 @@ def test_a_recipe_makes_the_published_50_000_updates(recipe, n):
 
 def test_learns_with_batch_normalisation():
     x = torch.rand(8, 3, 8, 8, generator=generator(2))
-    info = Info("images", (3, 8, 8), 2, n_stored=8, kind="image")
-    model: Any = build("dfa", info, net="conv:width=4")
-    model.generator, model.swapping = generator(5), True
-    loss, _ = model.loss(Batch(x, torch.arange(8) % 2, index=torch.arange(8)))
+    part = Dataset.of(x, torch.arange(8) % 2)
+    model: Any = build("dfa", part.info, net="conv:width=4")
+    model.context, model.swapping = context(part, 5), True
+    loss, _ = model.loss(part.batch(part.index))
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert model.eval()(x[:1]).shape == (1, 2)

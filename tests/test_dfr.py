@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from longcut.context import calling
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
@@ -207,7 +208,7 @@ def test_what_cannot_be_balanced_is_refused_before_training():
                 build("dfr", train.info),
                 Splits(train, valid, train),
                 Training(epochs=1),
-                on_epoch=lambda epoch: pytest.fail("it was trained"),
+                observers=[calling(on_start=lambda method, epochs: pytest.fail("it was trained"))],
             )
 
 

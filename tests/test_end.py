@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import context
 
 from longcut.data import Batch, Dataset, generator
 from longcut.methods import METHODS, build
@@ -73,6 +74,7 @@ def test_the_logs_are_the_unweighted_terms():
 def test_without_penalties_it_is_ordinary_training():
     method, erm = made(alpha=0.0, beta=0.0), build("erm", data().info, net="mlp:hidden=8-5").double()
     for one in (method, erm):
+        one.context = context(data())
         one.loss(batch())[0].backward()
     for own, other in zip(method.parameters(), erm.parameters(), strict=True):
         assert own.grad is not None and other.grad is not None

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from longcut.context import Epoch, calling
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
-from longcut.fit import Epoch, Training, fit, parse_selection, rule_in_words, steps_per_epoch
+from longcut.evaluate import METRICS
+from longcut.evaluate.table import made
+from longcut.fit import Training, fit, parse_selection, rule_in_words, steps_per_epoch
 from longcut.methods import build
 from longcut.methods.base import Method
 from longcut.methods.erm import ERM
@@ -338,7 +341,7 @@ class Staged(Net):
     """Right about a sample (its rank in [0, 1), its label, its split) where the rank is below the split's reach."""
 
     def __init__(self):
-        super().__init__([], nn.Identity())
+        super().__init__([], nn.Identity())  # pyright: ignore[reportArgumentType]
         self.register_buffer("reach", torch.zeros(3))
         self.dummy = nn.Parameter(torch.zeros(()))
 
@@ -354,8 +357,9 @@ class Scripted(Method):
     name, paper, tasks = "scripted", "", frozenset({"classification", "regression"})
     script = ((0.2, 0.9), (0.8, 0.1), (0.5, 0.5), (0.8, 0.9))
 
-    def on_epoch(self, epoch, epochs):
-        self.net.get_buffer("reach")[1:] = torch.tensor(self.script[epoch])
+    def on_epoch(self, context):
+        super().on_epoch(context)
+        self.net.get_buffer("reach")[1:] = torch.tensor(self.script[context.epoch])
 
     def loss(self, batch):
         return self(batch.x).mean() * 0 + 2.5, {"half": torch.tensor(0.5), "rows": torch.tensor(float(len(batch)))}
@@ -418,19 +422,38 @@ def test_the_history_holds_means_over_the_steps():
     assert row["seconds"] > 0
 
 
-def test_a_regression_selects_the_lowest_error():
-    class Constant(Scripted):
-        def on_epoch(self, epoch, epochs):
-            self.net.get_buffer("reach")[0] = (3.0, 1.0, 2.0)[epoch]
+class Constant(Scripted):
+    def on_epoch(self, context):
+        self.net.get_buffer("reach")[0] = (3.0, 1.0, 2.0)[context.epoch]
 
-    class Level(Staged):
-        def forward(self, x):
-            return self.get_buffer("reach")[:1].expand(len(x), 1) + 0 * self.dummy
 
+class Level(Staged):
+    def forward(self, x):
+        return self.get_buffer("reach")[:1].expand(len(x), 1) + 0 * self.dummy
+
+
+def leveled(select: str):
     data = Dataset.of(torch.zeros(4, 1), torch.zeros(4))
-    fitted = fit(Constant(Level, data.info), Splits(data, data, data), Training(epochs=3), select="best:average")
+    return fit(Constant(Level, data.info), Splits(data, data, data), Training(epochs=3), select=select)
+
+
+def test_a_regression_selects_the_lowest_error():
+    fitted = leveled("best:average")
     assert fitted.epoch == 2
     assert [row["valid"]["average"] for row in fitted.history] == pytest.approx([9.0, 1.0, 4.0])
+
+
+def test_selection_by_a_metric_that_somebody_added(monkeypatch: pytest.MonkeyPatch):
+    def height(outputs, data):
+        return outputs.mean() if outputs.any() else math.nan
+
+    monkeypatch.setattr(METRICS, "added", {"height": ("a file", made("height", height))})
+    fitted = leveled("best:height")
+    assert fitted.epoch == 1, "the highest, though it is a regression"
+    assert [row["test"]["height"] for row in fitted.history] == pytest.approx([3.0, 1.0, 2.0])
+    height.lower = True  # type: ignore[reportFunctionMemberAccess]
+    monkeypatch.setattr(METRICS, "added", {"height": ("a file", made("height", height))})
+    assert leveled("best:height").epoch == 2
 
 
 def test_selection_rules_are_read():
@@ -469,14 +492,14 @@ class Helped(ERM):
                 mine += 0.5 * other + 0.01 * torch.randn(1) + 0.01 * torch.randn(1, generator=self.generator)
 
 
-def helped(seed: int = 0, on_epoch=None, state=None, **how):
+def helped(seed: int = 0, observers=(), state=None, **how):
     data = splits()
     with torch.random.fork_rng():
         torch.manual_seed(1)
         method = Helped(lambda: Net([nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))], nn.Linear(4, 2)), data.info)
     how = {"average": 0.5, "schedule": "cosine", **how}
     training = Training(epochs=4, batch=4, pool=2, lr=0.05, **how)
-    return fit(method, data, training, seed=seed, select="best:average", on_epoch=on_epoch, state=state)
+    return fit(method, data, training, seed=seed, select="best:average", observers=observers, state=state)
 
 
 def numbers(fitted) -> tuple:
@@ -500,7 +523,7 @@ def test_a_run_resumed_at_any_epoch_ends_with_the_same_bits(how):
         torch.save(epoch.state(), file)
         saved.append(file.getvalue())
 
-    whole = numbers(helped(on_epoch=save, **how))
+    whole = numbers(helped(observers=[calling(on_epoch=save)], **how))
     assert len(saved) == 4
     torch.rand(7)  # the state of the world does not matter
     for content in saved:
@@ -543,7 +566,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_step():
     epochs = []
     training = Training(epochs=4, batch=8, pool=1, lr=0.25)
     with pytest.raises(UserError, match=r"epoch 2, step 2 of 3; lower the learning rate \(lr=0\.25\)"):
-        fit(method, splits(), training, on_epoch=lambda epoch: epochs.append(epoch.epoch))
+        fit(method, splits(), training, observers=[calling(on_epoch=lambda epoch: epochs.append(epoch.epoch))])
     assert epochs == [1]
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import context
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from longcut.context import calling
 from longcut.data import Dataset, Splits, generator
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
@@ -189,7 +191,7 @@ def test_the_weights_find_the_minimax_where_the_mean_does_not():
 
 def prepared(data: Dataset, **options: Any) -> GroupDRO:
     method: Any = build("group-dro", data.info, net="mlp:hidden=6", options=options)
-    method.generator = generator(0, 1)
+    method.context = context(data)
     method.prepare(data, lambda *_, **__: None)
     return method
 
@@ -252,7 +254,7 @@ def test_a_method_that_infers_its_groups_is_the_one_that_is_told_them(known: str
 
     def nets(data: Dataset, cls: type[GroupDRO], state: dict | None = None) -> dict[str, Tensor]:
         method = build(cls, data.info, net="mlp:hidden=6")
-        fitted = fit(method, Splits(data, None, data), training, on_epoch=keep, state=state)
+        fitted = fit(method, Splits(data, None, data), training, observers=[calling(on_epoch=keep)], state=state)
         return fitted.method.state_dict()
 
     def keep(epoch) -> None:

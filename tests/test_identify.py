@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import context
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -205,7 +206,7 @@ def test_environments_from_a_record_are_those_of_its_logits(tmp_path: Path):
     kept = identify.columns(identify.Identification(trajectory=of(fitted.method)), data)
     save_file({name: column.contiguous() for name, column in kept.items()}, tmp_path / identify.NAME)
     method = build("eiil", data.info, options={"identify": str(tmp_path)})
-    method.generator = generator(5)
+    method.context = context(data, 5)
     found = method.prepare(data, None)  # pyright: ignore[reportArgumentType]
     expected = environments(logits, data.label, generator(5))
     assert found.attribute is not None

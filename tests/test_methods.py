@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import context
 
+from longcut.context import calling
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
@@ -31,7 +33,8 @@ def test_selecmix_freezes_its_biased_model_after_the_given_updates():
     def on_epoch(_):
         after.append({name: value.clone() for name, value in method.bias.net.state_dict().items()})
 
-    fit(method, Splits(part, None, part), Training(epochs=3, batch=20, pool=1), on_epoch=on_epoch)  # 2 updates each
+    training = Training(epochs=3, batch=20, pool=1)  # 2 updates each
+    fit(method, Splits(part, None, part), training, observers=[calling(on_epoch=on_epoch)])
     assert int(method.updates) == 3
     assert any(not torch.equal(after[0][name], after[1][name]) for name in after[0])
     assert all(torch.equal(after[1][name], after[2][name]) for name in after[1])
@@ -39,7 +42,7 @@ def test_selecmix_freezes_its_biased_model_after_the_given_updates():
 
 def selecmix(part: Dataset, net: str = "mlp:hidden=4", **options: Any) -> Any:
     method: Any = build("selecmix", part.info, net=net, options=options)
-    method.generator, method.train_data = generator(7), part
+    method.context = context(part, 7)
     return method
 
 
@@ -52,29 +55,30 @@ def test_a_pretrained_biased_model_learns_before_training_and_never_again():
     method = selecmix(part, pretrain=2)
     before, after = state(method.bias.net), []
     training = Training(epochs=3, batch=20, pool=1)
-    fit(method, Splits(part, None, part), training, on_epoch=lambda _: after.append(state(method.bias.net)))
+    watch = calling(on_epoch=lambda _: after.append(state(method.bias.net)))
+    fit(method, Splits(part, None, part), training, observers=[watch])
     assert any(not torch.equal(before[name], after[0][name]) for name in before)
     parameters = dict(method.bias.net.named_parameters())
     assert all(torch.equal(after[0][name], after[2][name]) for name in parameters)
-    assert method.partner_set is not None  # the bank serves from the first epoch on
+    assert method.candidate_set is not None  # the bank serves from the first epoch on
     held = {id(p) for optimizer in method.optimizers(training) for g in optimizer.param_groups for p in g["params"]}
     assert not held & {id(p) for p in parameters.values()}
 
 
 def test_pretraining_lasts_as_many_epochs_as_asked():
-    lessons, part = [], data()
+    sizes, part = [], data()
     method = selecmix(part, pretrain=3)
-    own = method.bias.lesson
-    method.bias.lesson = lambda x, label: lessons.append(len(x)) or own(x, label)
+    own = method.bias.learning_loss
+    method.bias.learning_loss = lambda x, label: sizes.append(len(x)) or own(x, label)
     fit(method, Splits(part, None, part), Training(epochs=1, batch=20, pool=1))
-    assert lessons == [20] * 6
+    assert sizes == [20] * 6
 
 
 @pytest.mark.parametrize("base", ["lff", "dfa", "end", "rebias"])
 def test_beside_a_base_the_loss_is_the_bases_plus_the_weighted_mixtures(base):
     part = data()
-    method = selecmix(part, base=base, mixed_weight=0.1, pretrain=1, partners="pool", raw=0.0)
-    method.on_epoch(0, 99)  # DFA does not swap yet
+    method = selecmix(part, base=base, mixed_weight=0.1, pretrain=1, partners="pool", unmixed=0.0)
+    method.on_epoch(context(part, 7, 0, 99))  # DFA does not swap yet
     method.eval()
     batch = method.on_pool(part.batch(torch.arange(20)))
     kept = state(method)
@@ -92,7 +96,7 @@ def test_mixup_beside_lff_is_the_sum_of_both():
     method: Any = build(
         "mixup", part.info, net="mlp:hidden=4", options={"base": "lff", "mixed_weight": 0.3, "alpha": 0}
     )
-    method.generator = generator(1)
+    method.on_epoch(context(part, 1))
     batch = part.batch(torch.arange(20))
     kept = state(method)
     total = method.loss(batch)[0]
@@ -109,8 +113,8 @@ def test_mixup_beside_lff_needs_classes():
 
 def test_mixtures_beside_dfa_leave_its_biased_encoder_alone():
     part = data()
-    method = selecmix(part, base="dfa", pretrain=1, partners="pool", raw=0.0)
-    method.on_epoch(0, 99)
+    method = selecmix(part, base="dfa", pretrain=1, partners="pool", unmixed=0.0)
+    method.on_epoch(context(part, 7, 0, 99))
     batch = method.on_pool(part.batch(torch.arange(20)))
     method.base.loss = lambda _: (torch.zeros(()), {})
     method.loss(batch)[0].backward()
@@ -120,24 +124,24 @@ def test_mixtures_beside_dfa_leave_its_biased_encoder_alone():
     assert not any(p.grad is not None and p.grad.any() for p in others)
 
 
-def test_raw_batches_reach_batch_normalisation_alone():
-    """After one step from zero, running mean = 0.9 * (0.1 raw) + 0.1 mixed, and the loss is that of the mixtures."""
+def test_batches_as_they_are_reach_batch_normalisation_alone():
+    """After one step from zero, running mean = 0.9 * (0.1 plain) + 0.1 mixed, and the loss is that of the mixtures."""
     part = data()
     x = torch.rand(40, 3, 6, 6, generator=generator(2))
     images = Dataset.of(x, part.label, part.attribute, aligned=(0, 1))
     means = {}
-    for raw_forward in (False, True):
-        method = selecmix(images, "conv:width=2", raw_forward=raw_forward, partners="pool", raw=0.0).train()
-        method.on_epoch(0, 2)
+    for shown in (False, True):
+        method = selecmix(images, "conv:width=2", unmixed_forward=shown, partners="pool", unmixed=0.0).train()
+        method.on_epoch(context(images, 7, 0, 2))
         batch = method.on_pool(images.batch(torch.arange(20)))
         first = method.net.stages[0]
         partners = batch.extra["partners"]
         share = partners.share[:, None, None, None]
         views = [first[0](view).mean((0, 2, 3)) for view in (batch.x, share * batch.x + (1 - share) * partners.x)]
         loss = method.loss(batch)[0]
-        means[raw_forward] = first[1].running_mean.clone(), loss, views
-    found, loss, (raw, mixed) = means[True]
-    torch.testing.assert_close(found, 0.09 * raw + 0.1 * mixed)
+        means[shown] = first[1].running_mean.clone(), loss, views
+    found, loss, (plain, mixed) = means[True]
+    torch.testing.assert_close(found, 0.09 * plain + 0.1 * mixed)
     torch.testing.assert_close(means[False][0], 0.1 * means[False][2][1])
     torch.testing.assert_close(loss, means[False][1])
 
@@ -172,7 +176,7 @@ def test_every_pairing_method_logs_its_conflicting_partners(name):
     part = data()
     name, _, option = name.partition(":")
     options = dict([option.split("=")]) if option else {}
-    method = build(name, part.info, net="mlp:hidden=4", options={**options, **({"raw": 0.0} if option else {})})
+    method = build(name, part.info, net="mlp:hidden=4", options={**options, **({"unmixed": 0.0} if option else {})})
     row = fit(method, Splits(part, None, part), Training(epochs=1, batch=40, pool=1)).history[0]
     assert 0 <= row["conflicting_partners"] <= 1
     if option:  # the bank of true attributes holds nobody else
@@ -181,8 +185,8 @@ def test_every_pairing_method_logs_its_conflicting_partners(name):
 
 def test_with_the_released_argmax_partners_of_the_own_label_in_mode_b_are_counted():
     part = data()
-    method = selecmix(part, argmax="code", mode="B", partners="pool", raw=0.0, within=0.0)
-    method.on_epoch(0, 2)
+    method = selecmix(part, argmax="code", mode="B", partners="pool", unmixed=0.0, within=0.0)
+    method.on_epoch(context(part, 7, 0, 2))
     # the pool is remembered by what embed says of it: each label in a direction of its own, opposite to the other
     method.bias.embed = lambda x: torch.where(part.label[:20, None] == 0, 1.0, -1.0) * torch.eye(128)[0]
     batch = method.on_pool(part.batch(torch.arange(20)))
@@ -193,9 +197,8 @@ def test_with_the_released_argmax_partners_of_the_own_label_in_mode_b_are_counte
 
 def test_partners_from_the_bank_are_augmented_as_the_pool_is():
     part = data()
-    method = selecmix(part, pairs="attribute", raw=0.0)
-    method.augment = lambda x, generator: x + 100
-    method.on_epoch(0, 1)
+    method = selecmix(part, pairs="attribute", unmixed=0.0)
+    method.on_epoch(context(part, 7, augment=lambda x, generator: x + 100))
     batch = method.on_pool(part.batch(torch.arange(20)))
     assert (batch.extra["partners"].x > 50).all()
 
@@ -210,35 +213,41 @@ def mislabelled(n: int = 60) -> Dataset:
 
 def confirming(part: Dataset, **options: Any) -> Any:
     """After the first epoch: the biased model sees the cue, the main net the shape."""
-    method = selecmix(part, raw=8.0, **options)
+    method = selecmix(part, unmixed=8.0, **options)
     method.updates += 1
     method.bias.embed = lambda x: torch.nn.functional.one_hot(x[:, 0].long(), 128).float()
     method.net.forward = lambda x: torch.stack([-x[:, 1], x[:, 1] - 0.5], 1)
-    method.on_epoch(1, 9)
+    method.on_epoch(context(part, 7, 1, 9))
     return method
+
+
+def left_as_they_are(method: Any) -> float:
+    """The share of samples that this epoch's rules leave alone."""
+    return method._candidate_set(method.context.data)[1]
 
 
 def test_where_too_much_contradicts_the_cue_what_the_main_net_confirms_is_mixed():
     method = confirming(mislabelled())  # 12 of 60 are unexplained, times 8 is above 1
-    assert method.partner_set.index.tolist() == [8, 9, 10, 11]
-    assert method.raw_share == pytest.approx(8 * 4 / 60)
+    assert method.candidate_set.index.tolist() == [8, 9, 10, 11]
+    assert left_as_they_are(method) == pytest.approx(8 * 4 / 60)
     assert method.net.training
 
 
 def test_without_confirmation_or_with_little_to_doubt_the_biased_model_is_believed():
     method = confirming(mislabelled(), confirm=False)
-    assert method.raw_share == 1
-    assert set(method.partner_set.index.tolist()) <= set(range(12))
+    assert left_as_they_are(method) == 1
+    assert set(method.candidate_set.index.tolist()) <= set(range(12))
     few = confirming(mislabelled(600))  # 12 of 600, times 8 is below 1
-    assert few.raw_share == pytest.approx(8 * 12 / 600)
-    assert 0 in few.partner_set.index
+    assert left_as_they_are(few) == pytest.approx(8 * 12 / 600)
+    assert 0 in few.candidate_set.index
 
 
 def test_where_the_main_net_confirms_nobody_samples_stay_as_they_are():
     part = mislabelled().take(torch.tensor([*range(8), *range(12, 60)]))
     method = confirming(part)
-    assert method.raw_share == 1
-    assert len(method.partner_set)
+    assert left_as_they_are(method) == 1
+    assert len(method.candidate_set)
+    assert not method.on_pool(part.batch(torch.arange(20))).extra["partners"].found.any()
 
 
 def test_token_ids_cannot_be_mixed_beside_dfa():
@@ -247,15 +256,15 @@ def test_token_ids_cannot_be_mixed_beside_dfa():
         build("selecmix", words.info, net="tokens", options={"base": "dfa"})
 
 
-@pytest.mark.parametrize(("raw", "expected"), [(0.0, 0.0), (2.0, 0.2), (8.0, 0.8), (20.0, 1.0)])
-def test_selecmix_leaves_samples_as_they_are_in_proportion_to_what_contradicts(raw, expected):
+@pytest.mark.parametrize(("unmixed", "expected"), [(0.0, 0.0), (2.0, 0.2), (8.0, 0.8), (20.0, 1.0)])
+def test_selecmix_leaves_samples_as_they_are_in_proportion_to_what_contradicts(unmixed, expected):
     part = data()  # a tenth of it conflicts
-    method: Any = build("selecmix", part.info, net="mlp:hidden=4", options={"pairs": "attribute", "raw": raw})
+    method: Any = build("selecmix", part.info, net="mlp:hidden=4", options={"pairs": "attribute", "unmixed": unmixed})
     history = fit(method, Splits(part, None, part), Training(epochs=60, batch=20, pool=1)).history
-    assert method.raw_share == pytest.approx(expected)
-    unmixed = 1 - sum(row["paired"] for row in history) / len(history)
+    assert left_as_they_are(method) == pytest.approx(expected)
+    alone = 1 - sum(row["paired"] for row in history) / len(history)
     # with two values, a conflicting anchor (one in ten) has no contradicting partner among the conflicting
-    assert unmixed == pytest.approx(expected + (1 - expected) * 0.1, abs=0.03)
+    assert alone == pytest.approx(expected + (1 - expected) * 0.1, abs=0.03)
 
 
 def test_lff_against_a_loop_over_samples():

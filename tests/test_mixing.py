@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise, permutations, product
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,11 +18,13 @@ from torch.nn import functional as F
 
 from longcut.data import Batch, Dataset, generator
 from longcut.errors import UserError
-from longcut.losses import cross_entropy
+from longcut.losses import cross_entropy, squared_error
 from longcut.mixing import (
     Mix,
     Pairs,
     Pool,
+    Seeing,
+    Seen,
     Target,
     anyone,
     beta,
@@ -38,8 +41,10 @@ from longcut.mixing import (
     require_contradiction,
     same_attribute,
     same_label,
+    sometimes,
     target_loss,
     uniform,
+    weighted,
 )
 
 BLENDS = {"linear": linear, "cut": cut, "keep_both": keep_both}
@@ -325,6 +330,59 @@ def test_coin_is_fair():
     assert {coin(draw, 1.0) for _ in range(100)} == {True} and {coin(draw, 0.0) for _ in range(100)} == {False}
 
 
+# --- who: in proportion to a weight -----------------------------------------------------------------------------------
+
+LOG_WEIGHT = torch.tensor([[0.0, 1.0, -math.inf, 2.0, -1.0], [3.0, 3.0, 3.0, -math.inf, -math.inf]])
+
+
+def by_weight(log_weight: Tensor, n: int, seed: int = 0) -> list[Pairs]:
+    """``n`` draws for each row of weights."""
+    rows = log_weight.repeat_interleave(n, 0)
+    batch, pool = (Batch(torch.zeros(k, 1), torch.zeros(k, dtype=torch.long)) for k in (len(rows), rows.shape[1]))
+    pairs = weighted(lambda ours, theirs: rows)(batch, pool, generator(seed))
+    return [pairs[i * n : (i + 1) * n] for i in range(len(log_weight))]
+
+
+def test_weighted_partners_are_drawn_in_proportion():
+    n = 20_000
+    for pairs, row in zip(by_weight(LOG_WEIGHT, n), LOG_WEIGHT, strict=True):
+        count, p = torch.bincount(pairs.partner, minlength=5).numpy(), row.double().softmax(0).numpy()
+        assert pairs.found.all()
+        assert not count[p == 0].any(), "a weight of 0 is never drawn"
+        assert stats.chisquare(count[p > 0], n * p[p > 0]).pvalue > RARE
+        off = np.roll(p[p > 0], 1)
+        if len(set(off)) > 1:
+            assert stats.chisquare(count[p > 0], n * off).pvalue < 1e-9, "the test can tell"
+
+
+def test_each_anchor_draws_its_own():
+    """A chance for each row: of 2 x 2 outcomes for two anchors each has a quarter."""
+    log_weight = torch.zeros(2, 2)
+    one, other = by_weight(log_weight, 4000)
+    assert is_uniform((2 * one.partner + other.partner), list(range(4)))
+
+
+def test_who_has_no_weight_at_all_has_no_partner():
+    rows = torch.tensor([[-math.inf] * 3, [-math.inf, 0.0, -math.inf], [-math.inf] * 3])
+    nobody, sure, _ = by_weight(rows, 50)
+    assert not nobody.found.any()
+    assert sure.found.all() and (sure.partner == 1).all()
+
+
+@pytest.mark.parametrize("constant", [-(2.0**22), 2.0**22, -1000.0])
+def test_a_number_added_to_the_log_weights_of_a_row_changes_nothing(constant):
+    whole = torch.tensor([[0.0, 1.0, 2.0, -1.0, 1.0]])  # of which each sum is exact
+    (plain,), (shifted,) = by_weight(whole, 5000), by_weight(whole + constant, 5000)
+    assert torch.equal(plain.partner, shifted.partner)
+
+
+@pytest.mark.parametrize("gap", [200.0, 1e30])
+def test_weights_that_no_float_holds_are_drawn_from_all_the_same(gap):
+    """exp(-200) is 0 in single precision; the heaviest is what remains."""
+    (pairs,) = by_weight(torch.tensor([[-2 * gap, -gap, -gap - 0.5 * gap]]), 100)
+    assert pairs.found.all() and (pairs.partner == 1).all()
+
+
 @pytest.mark.parametrize(
     ("rule", "name"),
     [
@@ -603,6 +661,52 @@ def test_two_terms_of_squared_error_add_a_constant():
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), outputs), torch.autograd.grad(one.sum(), outputs))
 
 
+def soft_rows(n: int, seed: int) -> Tensor:
+    return torch.randn(n, 5, generator=generator(seed), dtype=torch.float64).softmax(1)
+
+
+@pytest.mark.parametrize("kind", ["ids", "soft labels", "regression"])
+def test_the_loss_of_a_target_is_that_of_a_loop(kind):
+    n, draw = 30, generator(5)
+    outputs = torch.randn(n, 5, generator=draw, dtype=torch.float64)
+    share, w_a, w_b = torch.rand(3, n, generator=draw, dtype=torch.float64)
+    a, b = {
+        "ids": (torch.arange(n) % 5, torch.arange(n) % 3),
+        "soft labels": (soft_rows(n, 1), soft_rows(n, 2)),
+        "regression": tuple(torch.randn(2, n, 5, generator=draw, dtype=torch.float64)),
+    }[kind]
+
+    def naive(z: list[float], label: Any) -> float:
+        if kind == "regression":
+            return sum((value - wanted) ** 2 for value, wanted in zip(z, label, strict=True)) / 5
+        total = math.log(sum(math.exp(value) for value in z))
+        row = [float(c == label) for c in range(5)] if kind == "ids" else label
+        return sum(wanted * (total - value) for value, wanted in zip(z, row, strict=True))
+
+    loss = target_loss(
+        squared_error if kind == "regression" else cross_entropy, outputs, Target(a, b, share, 3 * w_a, 5 * w_b)
+    )
+    expected = [
+        float(share[i]) * 3 * float(w_a[i]) * naive(outputs[i].tolist(), a[i].tolist())
+        + (1 - float(share[i])) * 5 * float(w_b[i]) * naive(outputs[i].tolist(), b[i].tolist())
+        for i in range(n)
+    ]
+    torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_soft_labels_are_mixed_as_they_are():
+    """Twice mixed: the soft row of a target can be a label of the next one."""
+    a, b, share = soft_rows(20, 1), soft_rows(20, 2), torch.rand(20, generator=generator(3), dtype=torch.float64)
+    target = proportional(a, b, share)
+    torch.testing.assert_close(target.soft(5), share[:, None] * a + (1 - share)[:, None] * b)
+    torch.testing.assert_close(target.soft(5).sum(1), torch.ones(20, dtype=torch.float64))
+    again = proportional(target.soft(5), F.one_hot(torch.arange(20) % 5, 5).double(), 0.5 * torch.ones(20).double())
+    logits = torch.randn(20, 5, generator=generator(4), dtype=torch.float64, requires_grad=True)
+    two, one = target_loss(cross_entropy, logits, again), cross_entropy(logits, again.soft(5))
+    torch.testing.assert_close(two, one)
+    torch.testing.assert_close(torch.autograd.grad(two.sum(), logits), torch.autograd.grad(one.sum(), logits))
+
+
 @pytest.mark.parametrize("rule", [own, of_partner])
 def test_a_hard_label_is_one_term(rule):
     calls = []
@@ -627,7 +731,7 @@ def test_who_finds_no_partner_stays_as_it_is(samples, blend, rule, seed):
     mixed = mix(batch, generator=generator(seed))
     draw = generator(seed)
     pairs, share = mix.pair(batch, batch, draw), mix.ratio(len(batch), draw)
-    x, realised = mix.blend(batch.x, batch.x[pairs.partner], share, draw)
+    x, realised = BLENDS[blend](batch.x, batch.x[pairs.partner], share, draw)
     expected = mix.label(batch.label, batch.label[pairs.partner], realised).soft(3)
     alone = torch.tensor([not any(a != y and b == z for a, b in samples) for y, z in samples])
     assert torch.equal(mixed.found, ~alone)
@@ -681,6 +785,7 @@ PAIRS = {
     "positive": contradicting(everything_alike, "positive"),
     "negative, near the best": contradicting(everything_alike, "negative", within=0.2),
     "either": either(anyone(), same_label()),
+    "weighted": weighted(lambda batch, pool: everything_alike(batch, pool)),
 }
 
 
@@ -796,3 +901,96 @@ def test_in_a_plain_training_loop(blend, rule):
         assert (start, end) == train()
     if rule is not of_partner:  # whose label goes to the larger share only when the share is at most 1/2
         assert end < 0.6 * start
+
+
+# --- a blend that looks -----------------------------------------------------------------------------------------------
+
+
+def toward_the_anchor(own: Tensor, partner: Tensor, share: Tensor, draw: Any, seen: Seen) -> tuple[Tensor, Tensor]:
+    """The pixel whose gradient is largest for the anchor's label is the anchor's, all others the partner's."""
+    assert seen.net is not None
+    x = own.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(cross_entropy(seen.net(x), seen.label).sum(), x)
+    keep = F.one_hot(gradient.abs().flatten(1).argmax(1), own[0].numel()).view_as(own)
+    return torch.where(keep == 1, own, partner), torch.full_like(share, 1 / own[0].numel())
+
+
+def test_a_seeing_blend_is_shown_labels_and_net():
+    seen = []
+
+    def looking(own: Tensor, partner: Tensor, share: Tensor, draw: Any, what: Seen) -> tuple[Tensor, Tensor]:
+        seen.append(what)
+        return linear(own, partner, share, draw)
+
+    batch, net = Batch(images(6), ids([0, 1, 2, 0, 1, 2])), nn.Linear(2, 2)
+    mix = Mix(anyone(), uniform(), Seeing(looking), proportional)
+    partners = mix.draw(batch, generator=generator(1))
+    mixed = mix.blend_with(batch, partners, generator(2), net)
+    blind = dataclasses.replace(mix, blend=linear).blend_with(batch, partners, generator(2))
+    assert torch.equal(seen[0].label, batch.label)
+    assert torch.equal(seen[0].partner_label, partners.label)
+    assert seen[0].net is net
+    assert torch.equal(mixed.x, blind.x) and torch.equal(mixed.target.share, blind.target.share)
+    mix(batch, generator=generator(1))
+    assert seen[1].net is None, "who mixes without a net shows none"
+
+
+def test_a_seeing_blend_may_take_gradients_through_the_net():
+    """Of a linear net on four pixels the largest gradient is by hand, and the caller's gradients are left alone."""
+    layer = nn.Linear(4, 2)
+    net = nn.Sequential(nn.Flatten(), layer)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0.1, 2.0, 0.3, 0.0], [0.1, -2.0, 0.3, 0.0]]))
+    batch = Batch(images(4, (1, 2, 2)), ids([0, 0, 1, 1]))
+    mix = Mix(anyone(), uniform(), Seeing(toward_the_anchor), proportional)
+    partners = mix.draw(batch, generator=generator(3))
+    with torch.no_grad():
+        mixed = mix.blend_with(batch, partners, None, net)
+    expected = partners.x.flatten(1).clone()
+    expected[:, 1] = batch.x.flatten(1)[:, 1]
+    assert torch.equal(mixed.x.flatten(1), expected)
+    assert mixed.target.share.tolist() == [0.25] * 4
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+# --- who the partners are, and what a Mix remembers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["batch", "dataset", "itself"])
+def test_partners_say_who_they_are(source):
+    data = Dataset.of(torch.arange(20.0)[:, None], torch.arange(20) % 2, (torch.arange(20) % 4 == 0).long())
+    data = data.take(torch.randperm(20, generator=generator(8)))
+    batch = data.batch(torch.arange(12))
+    pool = {"batch": data.batch(torch.arange(6, 20)), "dataset": data, "itself": None}[source]
+    partners = Mix(same_label(other_attribute=True), uniform(), linear, proportional).draw(batch, pool, generator(0))
+    assert partners.index is not None
+    assert partners.index.tolist() == partners.x.flatten().long().tolist(), "inputs spell their identity"
+    assert torch.equal(partners.found, batch.label == 0), "of label 1 all have the same attribute"
+    alone = ~partners.found
+    assert torch.equal(partners.index[alone], cast(Tensor, batch.index)[alone])
+
+
+def test_partners_out_of_a_nameless_pool_have_no_name_but_the_own():
+    known = Batch(images(3), ids([0, 1, 0]), index=ids([7, 8, 9]))
+    mix = Mix(anyone(), uniform(), linear, proportional)
+    assert mix.draw(known, Batch(images(4), ids([0] * 4)), generator(0)).index is None
+    nobody = mix.draw(known, known[ids([])], generator(0))
+    assert cast(Tensor, nobody.index).tolist() == [7, 8, 9]
+
+
+def test_a_mix_is_frozen_and_remembers_nothing():
+    def made() -> Mix:
+        near = weighted(lambda ours, theirs: -((ours.label[:, None] - theirs.label).float() ** 2))
+        return Mix(sometimes(near, 0.7), beta(0.5), cut, proportional)
+
+    batch, another = Batch(images(16), torch.arange(16) % 4), Batch(images(9, seed=4), torch.arange(9) % 2)
+    one, other = made(), made()
+    other(another, generator=generator(5))
+    first, second = one(batch, generator=generator(6)), other(batch, generator=generator(6))
+    assert torch.equal(first.x, second.x)
+    assert torch.equal(first.found, second.found) and 0 < int(first.found.sum()) < 16
+    assert torch.equal(first.target.soft(4), second.target.soft(4))
+    assert not torch.equal(first.x, one(batch, generator=generator(7)).x)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.blend = linear  # pyright: ignore[reportAttributeAccessIssue]

@@ -373,8 +373,8 @@ def test_changed_data_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models of an audit that are hardly trained: what they find is asked elsewhere."""
-    monkeypatch.setattr("longcut.audit.learned.EASY_UPDATES", 8)
-    monkeypatch.setattr("longcut.audit.learned.UPDATES", 12)
+    monkeypatch.setattr("longcut.audit.crossfit.EASY_UPDATES", 8)
+    monkeypatch.setattr("longcut.audit.crossfit.UPDATES", 12)
 
 
 def check_audit(kind: str, words: list[str]) -> None:

@@ -25,7 +25,7 @@ from longcut.evaluate import METRICS, Group, Scores
 from longcut.fit import Epoch
 from longcut.plans import plan as planned
 from longcut.record import Best, Inputs, Judged, Plan, Record
-from longcut.report import figures, write
+from longcut.report import embed, figures, write
 from longcut.report.study import Contender, Study, studies
 from longcut.spec import pairs
 from longcut.spec import split as split_specs
@@ -739,9 +739,9 @@ def test_a_small_image_keeps_its_pixels():
     from PIL import Image
 
     image = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
-    data = base64.b64decode(figures.uri(image).removeprefix("data:image/png;base64,"))
+    data = base64.b64decode(embed.uri(image).removeprefix("data:image/png;base64,"))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image.transpose(1, 2, 0))
-    grey = base64.b64decode(figures.uri(image[:1]).removeprefix("data:image/png;base64,"))
+    grey = base64.b64decode(embed.uri(image[:1]).removeprefix("data:image/png;base64,"))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(grey)))[..., 2], image[0])
-    large = base64.b64decode(figures.uri(np.zeros((3, 500, 250), np.uint8)).removeprefix("data:image/jpeg;base64,"))
+    large = base64.b64decode(embed.uri(np.zeros((3, 500, 250), np.uint8)).removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(large)).size == (48, 96)

@@ -19,7 +19,7 @@ from test_report import BIASED, HOSTILE, Page, check_self_contained, make_run, p
 from torch import Tensor
 
 from longcut.errors import UserError
-from longcut.report import audit, write
+from longcut.report import audit, samples, write
 
 CLASSES = ("landbird", "waterbird")
 COLORS = torch.tensor([[200, 30, 30], [30, 160, 60], [40, 60, 220]])  # of the pictures, told apart by eye
@@ -189,7 +189,7 @@ def test_suspected_pictures_stand_beside_typical_ones(tmp_path: Path):
 def test_the_strip_takes_turns_and_the_doubtful_come_last():
     given = [("mislabelled", "a"), ("conflicting", "b"), ("conflicting", "b"), ("conflicting", "c"), ("unclear", "b")]
     suspects = [sample_of(i, "x", looks, kind, picture=0) for i, (kind, looks) in enumerate(given)]
-    columns = audit._strip(audit._samples([*suspects, suspects[0]], tensors_of(), "place"), [])
+    columns = samples.strip(({"gallery": {"suspects": [*suspects, suspects[0]]}, "attribute": "place"}, tensors_of()))
     assert [column["suspect"]["name"] for column in columns] == [f"birds/{i}.jpg" for i in (1, 3, 2, 0, 4)]
     assert all(column["typical"] is None for column in columns)
 
@@ -220,16 +220,16 @@ def test_cue_words_are_marked(tmp_path: Path):
     ],
 )
 def test_marks_stand_where_the_words_do(text: str, words: list[str], expected: str):
-    assert str(audit.marked(text, words)) == expected
+    assert str(samples.marked(text, words)) == expected
 
 
 def test_a_long_text_is_cut_around_the_word():
     text = "a " * 500 + "lake" + " b" * 500
-    cut = audit._excerpt(text, ["lake"])
+    cut = samples._excerpt(text, ["lake"])
     assert "lake" in cut
     assert cut[0] == cut[-1] == "…"
-    assert len(cut) <= audit.LETTERS + 2
-    assert audit._excerpt(text, []).startswith("a a")
+    assert len(cut) <= samples.LETTERS + 2
+    assert samples._excerpt(text, []).startswith("a a")
 
 
 def test_odd_cells_are_marked(tmp_path: Path):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import context
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ def data() -> Dataset:
 
 def method_of(name: str, part: Dataset, **options: Any) -> Any:
     method = build(name, part.info, net="mlp:hidden=4", options=options)
-    method.generator = generator(7)
+    method.context = context(part, 7)
     return method
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from longcut.errors import UserError
 from longcut.sources import images
+from longcut.sources.cache import cache_folder
 from longcut.sources.images import decode
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -493,7 +494,7 @@ def test_progress_ends_with_all_done(root: Path):
 def test_without_the_variable_the_cache_is_below_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.delenv("LONGCUT_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert images.cache_folder("abc") == tmp_path / ".cache" / "longcut" / "images" / "abc"
+    assert cache_folder("abc") == tmp_path / ".cache" / "longcut" / "images" / "abc"
 
 
 # --- larger than memory -----------------------------------------------------------------------------------------------

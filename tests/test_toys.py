@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from toys import DFR, JTT, TOYS, Adversary, Meta, Recursive, SimCLR
+from helpers import context
+from toys import TOYS, Adversary, CMixup, Meta, Recursive, SimCLR
 
 from longcut.data import Dataset, Splits, generator
 from longcut.fit import Training, fit
 from longcut.methods import build
-from longcut.methods.erm import ERM
 
 
 def planted(n=160, seed=0):
@@ -24,14 +24,24 @@ def planted(n=160, seed=0):
     return Dataset.of(x, label, attribute, aligned=(0, 1))
 
 
+def numbers(n=200, seed=3):
+    """A target that is linear in three columns."""
+    x = torch.randn(n, 3, generator=generator(seed))
+    return Dataset.of(x, x @ torch.tensor([1.0, -2.0, 0.5]))
+
+
 @pytest.fixture(scope="module")
 def splits():
     return Splits(planted(), planted(60, 1), planted(100, 2))
 
 
 @pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.name)
-def test_a_toy_is_short_and_learns_more_than_chance(toy, splits):
+def test_a_toy_is_short(toy):
     assert len(inspect.getsource(toy).splitlines()) <= 30
+
+
+@pytest.mark.parametrize("toy", [toy for toy in TOYS if "classification" in toy.tasks], ids=lambda toy: toy.name)
+def test_a_toy_learns_more_than_chance(toy, splits):
     method = build(toy, splits.info, net="mlp:hidden=16")
     fitted = fit(method, splits, Training(epochs=15, batch=32, lr=1e-2), seed=1)
     with torch.no_grad():
@@ -39,28 +49,9 @@ def test_a_toy_is_short_and_learns_more_than_chance(toy, splits):
     assert right > 0.7
 
 
-def test_jtt_trains_on_more_rows_of_the_same_samples(splits):
-    method = build(JTT, splits.info, net="mlp:hidden=16")
-    fit(method, splits, Training(epochs=1, batch=32, lr=1e-2))
-    train = method.train_data
-    counts = torch.bincount(train.index)
-    assert set(counts.tolist()) == {1, 5}  # what the helper got right once, what it got wrong five times
-    assert len(train.index.unique()) == len(splits.train)
-
-
-def test_dfr_changes_the_head_alone(splits):
-    states = []
-    for toy in (DFR, ERM):
-        method = build(toy, splits.info, net="mlp:hidden=16")
-        states.append(fit(method, splits, Training(epochs=2, batch=32, lr=1e-2)).method.net)
-    dfr, erm = states
-    assert all(torch.equal(a, b) for a, b in zip(dfr.stages.parameters(), erm.stages.parameters(), strict=True))
-    assert not torch.equal(dfr.head.weight, erm.head.weight)
-
-
 def test_the_adversary_is_trained_by_its_own_loss_alone(splits):
     method: Any = build(Adversary, splits.info, net="mlp:hidden=16")
-    method.generator = generator(0)
+    method.context = context(splits.train)
     main, adversary = method.optimizers(Training())
     adversary.step = lambda: None
     before = [p.clone() for p in method.adversary.parameters()]
@@ -70,23 +61,45 @@ def test_the_adversary_is_trained_by_its_own_loss_alone(splits):
 
 def test_the_recursion_starts_anew_at_every_epoch(splits):
     method = build(Recursive, splits.info, net="mlp:hidden=16")
-    method.generator = generator(0)
     batch, before = splits.train.batch(torch.arange(8)), splits.train.batch(torch.arange(8, 16))
-    method.on_epoch(0, 2)
+    method.on_epoch(context(splits.train, 0, 0, 3))
     fresh = method.loss(batch)[0]
-    method.on_epoch(1, 2)
+    method.on_epoch(context(splits.train, 0, 1, 3))
     method.loss(before)
     after_another = method.loss(batch)[0]
-    method.on_epoch(2, 3)
+    method.on_epoch(context(splits.train, 0, 2, 3))
     assert method.loss(batch)[0] == fresh
     assert after_another != fresh
+
+
+def test_the_recursion_is_that_of_a_loop(splits):
+    """Batches of 8, 5 and 8: what the one before does not reach stays as it is."""
+    method: Any = build(Recursive, splits.info, net="mlp:hidden=16").double()
+    method.on_epoch(context(splits.train, 4))
+    draw = generator(4)
+    last_x, last_soft = torch.zeros(0, 4).double(), torch.zeros(0, 2).double()
+    for rows in (range(8), range(8, 13), range(13, 21)):
+        batch = splits.train.batch(torch.tensor(rows))
+        batch = type(batch)(batch.x.double(), batch.label)
+        loss = method.loss(batch)[0]
+        share = float(0.5 + 0.5 * torch.rand(1, generator=draw))
+        x, soft = [], []
+        for i in range(len(batch)):
+            own, target = batch.x[i], torch.eye(2).double()[batch.label[i]]
+            if i < len(last_x):
+                own, target = share * own + (1 - share) * last_x[i], share * target + (1 - share) * last_soft[i]
+            x.append(own)
+            soft.append(target)
+        last_x, last_soft = torch.stack(x), torch.stack(soft)
+        expected = -(last_soft * method(last_x).log_softmax(1)).sum(1).mean()
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_outer_loss_goes_through_the_inner_step(splits):
     losses = []
     for inner_lr in (0.0, 0.5):
         method: Any = build(Meta, splits.info, net="mlp:hidden=16")
-        method.inner_lr, method.generator = inner_lr, generator(0)
+        method.inner_lr, method.context = inner_lr, context(splits.train)
         loss, _ = method.loss(splits.train.batch(torch.arange(32)))
         loss.backward()
         losses.append((float(loss.detach()), method.net.stages[1][0].weight.grad.clone()))
@@ -96,23 +109,34 @@ def test_the_outer_loss_goes_through_the_inner_step(splits):
 
 def test_two_views_need_no_label(splits):
     method = build(SimCLR, splits.info, net="mlp:hidden=16")
-    method.generator = generator(0)
+    method.context = context(splits.train)
     batch = splits.train.batch(torch.arange(16))
     first, _ = method.loss(batch)
-    method.generator = generator(0)
+    method.context = context(splits.train)
     other, _ = method.loss(type(batch)(batch.x, 1 - batch.label))
     assert first == other
 
 
-@pytest.mark.parametrize("method", ["erm", "mixup"])
+def test_partners_in_a_regression_are_near_in_target():
+    """Half of the batch lies around 0, half around 5; the kernel has a deviation of 0.1."""
+    target = torch.cat([torch.linspace(-0.5, 0.5, 32), torch.linspace(4.5, 5.5, 32)])
+    data = Dataset.of(torch.randn(64, 3, generator=generator(0)), target)
+    method: Any = build(CMixup, data.info, net="mlp:hidden=16")
+    method.on_epoch(context(data))
+    partners = method.draw(data.batch(torch.arange(64)), 0)
+    distance = (partners.label - data.label).abs().flatten()
+    assert partners.found.all()
+    assert float(distance.max()) < 0.6
+    assert 0.05 < float(distance.mean()) < 0.15  # of |N(0, 0.1)| it is 0.08
+    assert not torch.equal(partners.index, data.index), "and not each its own"
+
+
+@pytest.mark.parametrize("method", ["erm", "mixup", CMixup], ids=str)
 def test_regression_targets(method):
-    g = generator(3)
-    x = torch.randn(200, 3, generator=g)
-    y = x @ torch.tensor([1.0, -2.0, 0.5])
-    data = Dataset.of(x, y)
+    data = numbers()
     model = build(method, data.info, net="mlp:hidden=32")
     fitted = fit(model, Splits(data, None, data), Training(epochs=40, batch=32, lr=1e-2))
-    assert fitted.history[-1]["test"]["average"] < 0.3 * float(y.var())
+    assert fitted.history[-1]["test"]["average"] < 0.3 * float(data.label.var())
 
 
 @pytest.mark.parametrize("method", ["erm", "lff", "selecmix"])

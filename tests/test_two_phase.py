@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from helpers import context
 from torch import Tensor
 
+from longcut.context import calling
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
-from longcut.identify import Trajectory
+from longcut.identify import Recorder, Trajectory
 from longcut.methods import build
 
 TRAINING = Training(epochs=4, batch=8, pool=2, lr=1e-2)
@@ -35,17 +38,24 @@ def wrong_in(rows: list[Tensor], n: int) -> Trajectory:
     return record
 
 
+def helped_by(wrong: list[Tensor], n: int) -> Any:
+    """The loop as a method is handed it, whose helpers are wrong in this way."""
+
+    def helper(method: Any, train: Dataset, *, observers: Sequence[Recorder], **training: Any) -> Any:
+        (recorder,) = observers
+        recorder.trajectory.set_extra_state(wrong_in(wrong, n).record)
+        return method
+
+    return helper
+
+
 def prepared(name: str, data: Dataset, wrong: list[Tensor], **options: Any) -> Any:
     """The method after its preparation, with a helper that was wrong in this way."""
     net = options.pop("net", "mlp:hidden=6-4")
     method = build(name, data.info, net=net, options=options)
-    method.generator = generator(3)
-
-    def helper(method: Any, train: Dataset, **training: Any) -> Any:
-        method.trajectory = wrong_in(wrong, len(data))
-        return method
-
-    method.train_data = method.prepare(data, helper)
+    method.context = context(data, 3)
+    train = method.prepare(data, helped_by(wrong, len(data)))
+    method.on_epoch(context(train, 3, epochs=4))
     return method
 
 
@@ -67,16 +77,16 @@ def test_the_error_set_is_who_was_wrong_in_the_helpers_last_epoch(name: str):
 @pytest.mark.parametrize("name", ["jtt", "jm1", "umix"])
 def test_the_helper_has_its_own_settings_and_else_the_runs(name: str):
     data, seen = toy(), []
-    method = build(name, data.info, options={"helper_epochs": 6, "helper_lr": 0.5, "helper_optimizer": "sgd"})
+    method: Any = build(name, data.info, options={"helper_epochs": 6, "helper_lr": 0.5, "helper_optimizer": "sgd"})
 
-    def helper(method: Any, train: Dataset, **training: Any) -> Any:
-        seen.append((method.record, training))
-        method.trajectory = wrong_in([some(60)] * 6, 60)
-        return method
+    def helper(method: Any, train: Dataset, *, observers: Sequence[Recorder], **training: Any) -> Any:
+        seen.append(([recorder.how for recorder in observers], training))
+        return helped_by([some(60)] * 6, 60)(method, train, observers=observers)
 
+    method.context = context(data)
     method.prepare(data, helper)
     expected = {"epochs": 6, "lr": 0.5, "optimizer": "sgd", "average": 0.0, "schedule": "constant"}
-    assert seen == [("online", expected)]
+    assert seen == [(["online"], expected)]
 
 
 @pytest.mark.parametrize("name", ["jtt", "jm1"])
@@ -98,7 +108,7 @@ def test_an_empty_error_set_says_what_causes_it(name: str):
 def test_the_helpers_epochs_are_told():
     data, told = toy(), []
     method = build("umix", data.info, options={"helper_epochs": 3})
-    fit(method, Splits(data, None, data), TRAINING, on_helper=lambda *done: told.append(done))
+    fit(method, Splits(data, None, data), TRAINING, observers=[calling(on_helper=lambda *done: told.append(done))])
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -146,7 +156,7 @@ def test_jtt_without_weight_is_erm():
 
 
 def pooled(method: Any, data: Dataset, rows: Tensor, epoch: int = 0, epochs: int = 4) -> Batch:
-    method.on_epoch(epoch, epochs)
+    method.on_epoch(context(method.context.data, 3, epoch, epochs))
     return method.on_pool(data.batch(rows))
 
 
@@ -374,10 +384,10 @@ def test_a_window_that_the_record_does_not_have(options: dict[str, Any]):
         prepared("umix", toy(), [some(60)] * 3, helper_epochs=3, **options)
 
 
-@pytest.mark.parametrize("mix", ["input", "output"])
-def test_umix_is_the_naive_loop(mix: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("level", ["input", "output"])
+def test_umix_is_the_naive_loop(level: str, monkeypatch: pytest.MonkeyPatch):
     data = toy()
-    method = prepared("umix", data, [some(60, 3), some(60)], sigma=1.0, mix=mix, alpha=2.0)
+    method = prepared("umix", data, [some(60, 3), some(60)], sigma=1.0, level=level, alpha=2.0)
     shares, orders = [], []
     lerp, randperm = torch.lerp, torch.randperm
     monkeypatch.setattr(torch, "lerp", lambda a, b, w: shares.append(w) or lerp(a, b, w))
@@ -385,7 +395,7 @@ def test_umix_is_the_naive_loop(mix: str, monkeypatch: pytest.MonkeyPatch):
     batch = data.batch(torch.arange(20, 40))
     loss = method.loss(batch)[0]
     share = float(shares[0].flatten()[0])
-    at = 0 if mix == "input" else len(method.net.stages)
+    at = 0 if level == "input" else len(method.net.stages)
     net, total = method.net.double(), torch.zeros(())
     w = method.weight.double()
     h = forward(net, batch.x.double(), 0, at)
@@ -408,7 +418,8 @@ def test_umix_mixes_as_many_batches_as_sigma_says():
     data = toy()
     method = prepared("umix", data, [some(60)], sigma=0.3)
     batch, mixed = data.batch(torch.arange(8)), []
-    method.ratio = lambda n, g: mixed.append(1) or torch.full((n,), 0.5)
+    own = method.mixture
+    method.mixture = lambda batch: mixed.append(1) or own(batch)
     for _ in range(2000):
         method.loss(batch)
     assert len(mixed) / 2000 == pytest.approx(0.3, abs=0.04)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import context
 from toys import blind
 from toys import shortcut as toy
 
@@ -22,7 +23,7 @@ TRAINING = Training(epochs=2, batch=50, pool=1, lr=1e-2)
 
 def twins(data: Dataset) -> Any:
     method = Twins(build("erm", data.info, net="mlp:hidden=4").make_net, data.info, data, generator(3))
-    method.generator = generator(4)
+    method.context = context(data, 4)
     return method
 
 

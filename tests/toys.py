@@ -1,4 +1,4 @@
-"""Six shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
+"""Five shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
 
 They are as small as their shape allows and are no faithful versions of the papers they are named after.
 And a table with a shortcut, for the tests of methods that look for it.
@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from longcut import mixing
 from longcut.contrast import supervised_contrastive
-from longcut.data import Dataset, generator, upweight
+from longcut.data import Batch, Dataset, generator
 from longcut.losses import cross_entropy
 from longcut.methods.base import Method, adam
 from longcut.methods.erm import ERM
+from longcut.methods.mixing.base import MixingMethod
 from longcut.nets import Net
 
 
@@ -46,36 +47,6 @@ class SimCLR(Method):
         probe = ERM(lambda: Net([], nn.Linear(features.shape[1], self.info.n_classes)), self.info)
         probe = fit(probe, Dataset.of(features, train.label, n_classes=self.info.n_classes), epochs=5)
         self.net.head.load_state_dict(probe.net.head.state_dict())
-
-
-class JTT(ERM):
-    """A helper is trained first; what it gets wrong counts more."""
-
-    name, paper = "toy-jtt", "Liu et al., ICML 2021"
-
-    def __init__(self, make_net, info, *, times: int = 5, helper_epochs: int = 2):
-        super().__init__(make_net, info)
-        self.times, self.helper_epochs = times, helper_epochs
-
-    def prepare(self, train, fit):
-        helper = fit(ERM(self.make_net, self.info), train, epochs=self.helper_epochs)
-        with torch.no_grad():
-            wrong = torch.cat([helper(b.x).argmax(1) != b.label for b in train.batches(256)])
-        return upweight(train, wrong, self.times)
-
-
-class DFR(ERM):
-    """The head is fitted again at the end, on held-out data."""
-
-    name, paper = "toy-dfr", "Kirichenko et al., ICLR 2023"
-
-    def finish(self, train, valid, fit):
-        held_out = valid or train
-        with torch.no_grad():
-            features = self.net.features(held_out.gather(torch.arange(len(held_out))))
-        head = ERM(lambda: Net([], nn.Linear(features.shape[1], self.info.n_classes)), self.info)
-        head = fit(head, Dataset.of(features, held_out.label, n_classes=self.info.n_classes), epochs=3)
-        self.net.head.load_state_dict(head.net.head.state_dict())
 
 
 class Adversary(Method):
@@ -107,22 +78,29 @@ class Adversary(Method):
 
 
 class Recursive(Method):
-    """The previous mixed batch is mixed into the next one; forgotten at every epoch."""
+    """The previous mixed batch is mixed into the next one, soft labels too; forgotten at every epoch."""
 
     name, paper = "toy-recursive", "Yang et al., NeurIPS 2022"
 
-    def on_epoch(self, epoch, epochs):
-        self.x = self.soft = None
+    def __init__(self, make_net, info):
+        super().__init__(make_net, info)
+
+        def same_place(batch, pool, generator):
+            place = torch.arange(len(batch))
+            return mixing.Pairs(place.clamp_max(max(len(pool) - 1, 0)), place < len(pool))
+
+        half = mixing.uniform(0.5, 1.0, scope="batch")
+        self.mix = mixing.Mix(same_place, half, mixing.linear, mixing.proportional)
+
+    def on_epoch(self, context):
+        super().on_epoch(context)
+        self.last = None
 
     def loss(self, batch):
-        x, soft = batch.x, F.one_hot(batch.label, self.info.n_classes).float()
-        if self.x is not None:
-            n = min(len(x), len(self.x))
-            share = 1 - 0.5 * torch.rand((), generator=self.generator)
-            x = torch.cat([torch.lerp(self.x[:n], x[:n], share), x[n:]])
-            soft = torch.cat([torch.lerp(self.soft[:n], soft[:n], share), soft[n:]])
-        self.x, self.soft = x, soft
-        return F.cross_entropy(self(x), soft), {}
+        batch = Batch(batch.x, F.one_hot(batch.label, self.info.n_classes).float())
+        mixed = self.mix(batch, self.last or batch[:0], self.generator)
+        self.last = Batch(mixed.x, mixed.target.soft(self.info.n_classes))
+        return mixing.target_loss(cross_entropy, self(mixed.x), mixed.target).mean(), {}
 
 
 class Meta(Method):
@@ -151,7 +129,25 @@ class Meta(Method):
         ).mean(), {}
 
 
-TOYS = (SimCLR, JTT, DFR, Adversary, Recursive, Meta)
+class CMixup(MixingMethod):
+    """Regression: a partner is the likelier the nearer its target is."""
+
+    name, paper, tasks = "toy-c-mixup", "Yao et al., NeurIPS 2022", frozenset({"regression"})
+    drawn = "batch"
+
+    def __init__(self, make_net, info, *, bandwidth: float = 0.1):
+        super().__init__(make_net, info)
+
+        def nearness(batch, pool):
+            return -torch.cdist(batch.label, pool.label).square() / (2 * bandwidth**2)
+
+        self.rules = mixing.Mix(mixing.weighted(nearness), mixing.beta(2.0), mixing.linear, mixing.proportional)
+
+    def make_mix(self):
+        return self.rules
+
+
+TOYS = (SimCLR, Adversary, Recursive, Meta, CMixup)
 
 
 def shortcut(n: int = 600, conflicting: float = 0.1, seed: int = 0) -> Dataset:

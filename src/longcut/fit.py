@@ -383,8 +383,8 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
         watched = getattr(splits, watch)
         if watched is None:
             raise UserError(f"selection on validation needs a set for it, but {train.info.name} has none; select last.")
-        blank = torch.zeros(len(watched), train.info.n_classes)
-        if math.isnan(metrics(blank[:, 0], watched, train, outputs=blank)[metric]):
+        noise = torch.rand(len(watched), train.info.n_classes, generator=generator(0))  # constants have no correlation
+        if math.isnan(metrics(noise[:, 0], watched, train, outputs=noise)[metric]):
             raise UserError(
                 f"cannot select by {metric}: it is not defined on the {watch} set of {train.info.name}; "
                 "select best:average or last."

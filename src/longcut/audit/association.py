@@ -7,6 +7,7 @@ guessed right, which is one over the number of classes for whoever knows nothing
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
@@ -85,7 +86,7 @@ def residuals(table: NDArray[np.integer]) -> Floats:
 
 
 def resampled_v(table: NDArray[np.integer], rng: np.random.Generator, draws: int = 400) -> Floats:
-    """Cramér's V of tables drawn anew ``(draws,)``: what the quantiles of its interval are taken of.
+    """Cramér's V of tables that are drawn anew ``(draws,)``; their quantiles are the ends of its interval.
 
     A table of few counts exceeds independence by chance, and one drawn from it does so twice. So the tables are drawn
     from a mixture of this one and independence whose own V is the bias-corrected one.
@@ -190,7 +191,7 @@ def max_permutation_of_cells(
 
 
 def _p_values(observed: Floats, largest: Floats) -> Floats:
-    """Share of draws whose largest statistic reaches the observed one, which counts as a draw itself."""
+    """Share of draws whose largest statistic reaches the observed one, which counts as one of the draws."""
     slack = 1e-6 * np.maximum(np.abs(observed), 1)  # equal up to rounding is equal
     below = np.searchsorted(np.sort(largest), observed - slack)
     return (1 + len(largest) - below) / (1 + len(largest))
@@ -199,15 +200,23 @@ def _p_values(observed: Floats, largest: Floats) -> Floats:
 def folds_of(label: Ids, folds: int, rng: np.random.Generator) -> Ids:
     """The part 0…folds−1 of each sample ``(n,)``, drawn at random with the classes in proportion.
 
+    Args:
+        label: class ids ``(n,)``; at least one class has two samples.
+        folds: number of parts, at most; where no class has so many samples, there are fewer.
+        rng: draws the parts.
+
     >>> folds_of(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0)).reshape(2, 2).sum(1).tolist()
     [1, 1]
     """
+    from sklearn.model_selection import StratifiedKFold
+
+    parts = min(folds, int(np.bincount(label).max()))
+    cut = StratifiedKFold(parts, shuffle=True, random_state=int(rng.integers(2**31)))
     fold = np.zeros(len(label), np.int64)
-    start = 0  # where the last class ended, so that small classes do not all fill the first parts
-    for value in np.unique(label):
-        rows = rng.permutation(np.flatnonzero(label == value))
-        fold[rows] = (start + np.arange(len(rows))) % folds
-        start += len(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer samples than parts is in some of them only
+        for part, (_, held) in enumerate(cut.split(label, label)):
+            fold[held] = part
     return fold
 
 
@@ -244,13 +253,13 @@ def balanced_accuracies(guesses: NDArray[np.integer], label: Ids) -> Floats:
     return np.stack([(guesses[:, label == value] == value).mean(1) for value in np.unique(label)]).mean(0)
 
 
-def resampled_accuracy(right: NDArray[np.bool_], label: Ids, rng: np.random.Generator, draws: int = 400) -> Floats:
+def resampled_accuracy(correct: NDArray[np.bool_], label: Ids, rng: np.random.Generator, draws: int = 400) -> Floats:
     """Balanced accuracy in bootstrap samples, drawn within each class ``(draws,)``.
 
-    How many of a class's redrawn samples are right is binomial, so nothing else needs to be drawn.
+    The number of correct guesses among a class's redrawn samples is binomial, so only that number is drawn.
     """
     count = np.bincount(label)
-    share = np.bincount(label, right)[count > 0] / count[count > 0]
+    share = np.bincount(label, correct)[count > 0] / count[count > 0]
     return (rng.binomial(count[count > 0], share, (draws, len(share))) / count[count > 0]).mean(1)
 
 
@@ -306,9 +315,9 @@ def wilson(hits: Any, n: Any, confidence: float = 0.95) -> tuple[Any, Any]:
 
 
 def verdict_of(p_value: float, level: float, low: float) -> Verdict:
-    """Alarm for what is no chance and goes more than half of the way to what can be learned, even at its lower end.
+    """Alarm for what chance does not explain and goes half of the way to what can be learned, even at its lower end.
 
-    What is no chance but weaker is a notice: that something says something about the label is not yet a shortcut.
+    What chance does not explain but is weaker gets a notice: to say something about the label is no shortcut yet.
 
     >>> verdict_of(0.001, 0.05, low=0.7), verdict_of(0.001, 0.05, low=0.2), verdict_of(0.3, 0.05, low=0.7)
     ('alarm', 'notice', 'clear')

@@ -1,8 +1,9 @@
-"""What a check is given and what it returns."""
+"""What a check is, what it is given and what it returns."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +15,10 @@ from longcut.data import Dataset
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from longcut.audit.judged import Judged
     from longcut.sources import Source
 
-__all__ = ["Finding", "Verdict", "View"]
+__all__ = ["Check", "Finding", "Verdict", "View"]
 
 Verdict = Literal["clear", "notice", "alarm", "unknown"]
 
@@ -90,5 +92,34 @@ class View:
         return self.data.info.class_names
 
     def random(self, purpose: int) -> np.random.Generator:
-        """A generator of this audit's seed, a different stream for each purpose."""
+        """A generator of this audit's seed, with a stream of its own for each purpose; ours are below 100."""
         return np.random.default_rng([self.seed, purpose])
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row of the table of checks.
+
+    Attributes:
+        function: the check. It is given the audited samples, what models that did not see a sample say about it, and
+            what the checks that look for a shortcut found, by name; those themselves are given nothing of each other.
+            It returns None when there is nothing to look at.
+        share: of a check that looks for a shortcut, the share of the level that it may use, above 0 and at most 1; None
+            for one that only describes. Those that look for a shortcut run first. Where the shares of all checks sum to
+            more than 1, each is divided by their sum, so that the whole audit keeps its level.
+        cue: what the headline says gives the label away, filled in from the first row of the finding's table, such as
+            ``"the column '{column}'"``.
+        clause: what the headline says in place of that, in a clause of its own, from what the models say.
+
+    Raises:
+        ValueError: for a share out of range.
+    """
+
+    function: Callable[[View, Judged, Mapping[str, Finding]], Finding | None]
+    share: float | None = None
+    cue: str = ""
+    clause: Callable[[Judged], str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share} of the level; give one above 0 and at most 1, or None")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from longcut.sources.parts import MISSING, number
 if TYPE_CHECKING:
     import pandas as pd
 
+    from longcut.audit.judged import Judged
+
 __all__ = ["columns", "values_of"]
 
 PURPOSE = 11
@@ -39,7 +42,7 @@ LONGEST = 40  # characters of a value in a note
 Values = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
-def columns(view: View) -> Finding | None:
+def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """Compare every column beside the input with the label.
 
     The attribute is one of them; the label, the split and what the model sees are not. A column is strong when the
@@ -48,19 +51,20 @@ def columns(view: View) -> Finding | None:
 
     Args:
         view: what is audited.
+        judged, shortcuts: not looked at.
 
     Returns:
         The statistic is the bias-corrected Cramér's V of the strongest column, the interval by bootstrap. None when
-        there are no such columns, or the label is a number or always the same.
+        there are no such columns, fewer than two classes have two samples, or the label is a number.
 
     >>> import torch
     >>> from longcut.data import Dataset
     >>> place = torch.arange(100) % 2
-    >>> finding = columns(View(Dataset.of(torch.rand(100, 2), place, place), None))
+    >>> finding = columns(View(Dataset.of(torch.rand(100, 2), place, place), None), None, {})
     >>> finding.verdict, finding.statistic
     ('alarm', 1.0)
     """
-    if view.data.info.task == "regression" or len(np.unique(view.label)) < 2:
+    if view.data.info.task == "regression" or (np.bincount(view.label) > 1).sum() < 2:
         return None
     found = _columns(view)
     if not found:
@@ -159,7 +163,7 @@ def values_of(column: pd.Series) -> Values | str:
 
 
 def _tenths(numbers: NDArray[np.float64]) -> Values:
-    """Numbers as ids of up to ten ranges with about as many numbers each, which hold their upper end."""
+    """Numbers as ids of at most ten ranges of about the same size; a range includes its upper end."""
     missing = np.isnan(numbers)
     known = np.sort(numbers[~missing])
     ends = np.unique(np.quantile(known, np.arange(1, 10) / 10, method="lower"))
@@ -187,11 +191,11 @@ def _note(view: View, name: str, names: tuple[str, ...], table: NDArray[np.int64
 
 
 def _sentence(row: dict[str, Any], verdict: str, chance: float, count: int) -> str:
-    name, right = row["column"], chance + row["skill"] * (1 - chance)
+    name, accuracy = row["column"], chance + row["skill"] * (1 - chance)
     numbers = (
         f"Cramér's V {row['cramers_v']:.2f}, p {row['p_value']:.2g} corrected for {count} column{'s' * (count > 1)}"
     )
-    told = f"by its value alone, the class is guessed right in {right:.0%}, against {chance:.0%} by chance"
+    told = f"by its value alone, the class is guessed right in {accuracy:.0%}, against {chance:.0%} by chance"
     if verdict == "alarm":
         return f"'{name}' goes with the label ({numbers}): {told}. Is that what the model is meant to look at?"
     if verdict == "notice":

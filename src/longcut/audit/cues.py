@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from longcut.audit.columns import values_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from longcut.audit.judged import Judged
+
 __all__ = ["cues"]
 
 PURPOSE = 12
@@ -38,18 +41,19 @@ LITTLE = 0.1  # of the way from chance to certainty: where no more than that can
 Matrix = NDArray[np.float64]
 
 
-def cues(view: View, ceiling: float | None = None) -> Finding | None:
-    """Guess the label from one trivial statistic at a time, in samples that were not learned from.
+def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
+    """Guess the label of held-out samples from one trivial statistic at a time.
 
     Images: colours, brightness, contrast, sharpness, border, and what is known about the files. Text: length,
-    punctuation. Tables: each column by itself. Of large data 4,000 samples are drawn, as many as possible of each
-    class. A single number is cut into tenths, and each tenth guesses the class that is typical of it; several numbers
-    are left to a small random forest. Skill is how far a cue's balanced accuracy goes from chance to what can be
-    learned.
+    punctuation. Tables: each column by itself. Of large data, 4,000 samples are drawn, as nearly equal in number for
+    each class as can be. A single number is cut into tenths, and each tenth guesses the class that is typical of it;
+    several numbers are left to a small random forest. Skill is how far a cue's balanced accuracy goes from chance to
+    what can be learned.
 
     Args:
         view: what is audited.
-        ceiling: balanced accuracy of an ordinary model in samples that it did not learn from; 1 if unknown.
+        judged: says how well an ordinary model guesses samples that it did not learn from.
+        shortcuts: not looked at.
 
     Returns:
         The statistic is the skill of the strongest cue, the baseline its mean when the labels are permuted. None when
@@ -76,8 +80,7 @@ def cues(view: View, ceiling: float | None = None) -> Finding | None:
     guesses = np.stack(list(guessed.values()))
     accuracy, chance = balanced_accuracies(guesses, label), 1 / len(np.unique(label))
     p_values, permuted, strongest_permuted = held_out_test(guesses, label, fold, rng)
-    learnable = max(1.0 if ceiling is None else ceiling, accuracy.max())
-    room = max(learnable - chance, LITTLE * (1 - chance))
+    room = max(max(judged.ceiling, accuracy.max()) - chance, LITTLE * (1 - chance))
     skill = (accuracy - chance) / room
     order = np.lexsort((-skill, p_values > view.level))  # what chance explains comes last
     best, names = order[0], list(guessed)
@@ -103,18 +106,15 @@ def cues(view: View, ceiling: float | None = None) -> Finding | None:
         interval=(float(low), float(high)),
         p_value=float(p_values[best]),
         verdict=verdict,
-        sentence=_sentence(table, verdict, chance, ceiling, view.level),
+        sentence=_sentence(table, verdict, chance, judged.ceiling, view.level),
         table=table,
     )
 
 
-def _sentence(
-    table: tuple[dict[str, Any], ...], verdict: str, chance: float, ceiling: float | None, level: float
-) -> str:
+def _sentence(table: tuple[dict[str, Any], ...], verdict: str, chance: float, ceiling: float, level: float) -> str:
     row = table[0]
-    learned = "" if ceiling is None else f" and {ceiling:.0%} by an ordinary model"
     told = f"'{row['cue']}' alone guesses {row['balanced_accuracy']:.0%} right (balanced over the classes)"
-    compared = f"{told}, against {chance:.0%} by chance{learned}"
+    compared = f"{told}, against {chance:.0%} by chance and {ceiling:.0%} by an ordinary model"
     if verdict == "alarm":
         return (
             f"A trivial cue goes most of the way to the label: {compared}. Is that what the model is meant to look at?"
@@ -127,7 +127,7 @@ def _sentence(
 
 
 def _draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """About 4,000 positions, in order, as many of each class as possible, since all classes count the same."""
+    """About 4,000 positions in order, with classes as nearly equal in number as can be, since they count the same."""
     members = [rng.permutation(np.flatnonzero(label == value)) for value in np.unique(label)]
     left, chosen = SAMPLES, []
     for i, rows in enumerate(sorted(members, key=len)):
@@ -137,7 +137,7 @@ def _draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int6
 
 
 def _forest(x: Matrix, label: NDArray[np.int64], fold: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Guesses of a small random forest, each part by one that learned from the others ``(n,)``."""
+    """Guesses of small random forests ``(n,)``; the forest that guesses a part has learned from the others."""
     from sklearn.ensemble import RandomForestClassifier
 
     guesses = np.zeros(len(label), np.int64)

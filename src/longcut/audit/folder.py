@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
-from longcut.audit.learned import Judged
+from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
@@ -253,7 +253,7 @@ class _Gallery:
     def _nearest(self, row: int, among: NDArray[np.bool_], *, away: bool = False) -> int | None:
         """The typical sample that the biased model finds most like ``row``, or least like it."""
         profile = self.audit.judged.profile
-        rows = np.flatnonzero(among & ~self.audit.judged.wrong)
+        rows = np.flatnonzero(among & ~self.audit.judged.contradicts)
         if not len(rows):
             return None
         distance = np.linalg.norm(profile[rows] - profile[row], axis=1)
@@ -300,7 +300,7 @@ def _sample(audit: Audit, row: int) -> dict[str, Any]:
 
 
 def _content(audit: Audit, row: int, beside: int | None, places: Mapping[str, Places]) -> dict[str, Any]:
-    """The sample's text with the words to mark, or its cells with the odd ones, in the columns of its neighbour."""
+    """The sample's text and the words to mark in it, or some cells and whether they are odd (in another's columns)."""
     source, judged = audit.view.source, audit.judged
     empty: dict[str, Any] = {"text": None, "marks": [], "cells": None}
     if source is None:
@@ -336,7 +336,7 @@ def _odds(judged: Judged, row: int, places: Mapping[str, Places]) -> dict[str, f
 
 
 def _places(column: pd.Series) -> Places:
-    """A number for each value, and how near others must be to be about the same; missing is a place of its own.
+    """A number for each value, and how near two must be to be about the same; missing is a value of its own.
 
     Numbers of many values are ranked from 0 to 1, and a tenth of the samples on either side are about the same.
     """

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from longcut.audit.association import wilson
 from longcut.audit.base import Finding, View
-from longcut.audit.learned import Judged
+from longcut.audit.judged import Judged
 
 __all__ = ["known"]
 
 
-def known(view: View, judged: Judged) -> Finding | None:
+def known(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """Precision and recall of the suspected set, against the share of conflicting samples in the data.
 
     The p-value is that of a hypergeometric draw: as many samples as are suspected, taken at random. ``more`` gives

@@ -9,7 +9,8 @@ import torch
 
 from longcut import identify
 from longcut.audit.base import Finding, View
-from longcut.audit.learned import Judged, gap, see
+from longcut.audit.crossfit import see
+from longcut.audit.judged import Judged, gap
 from longcut.data import Dataset
 from longcut.errors import UserError
 
@@ -22,9 +23,9 @@ DRAWS = 1000
 
 
 def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
-    """The gap of a run on its own test set, sides told by a biased model trained on the audited samples.
+    """The gap of a run on its own test set; a biased model trained on the audited samples says who contradicts.
 
-    Where the run kept a record of whom it got wrong (:mod:`longcut.identify`), that is told for both sides, too.
+    Where the run kept a record of whom it got wrong (:mod:`longcut.identify`), the sentence tells it for both sides.
 
     Args:
         view: the audited samples, on which the biased model is trained, and stopped as in the audit.
@@ -38,23 +39,23 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
     predictions = run.predictions()
     if test.info.class_names != view.classes or not torch.equal(predictions["label"], test.label):
         raise UserError(f"the run in {run.folder} was made with other data; name a run on the data that is audited.")
-    right = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()
+    correct = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()
     sides = see(view, test, judged.stopped)
-    cost, baseline = float(gap(right, sides)[0]), float(gap(judged.mended, judged)[0])
-    n = len(right)
+    cost, baseline = float(gap(correct, sides)[0]), float(gap(judged.debiased_correct, judged)[0])
+    n = len(correct)
     counts = view.random(5).multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    low, high = np.quantile(gap(right, sides, counts), [0.025, 0.975])
+    low, high = np.quantile(gap(correct, sides, counts), [0.025, 0.975])
     label = run.record.label
     verdict = "alarm" if low > max(baseline, 0.1) else "notice" if low > 0.1 else "clear"
-    rows = (("agrees", ~sides.wrong), ("contradicts", sides.wrong))
+    rows = (("agrees", ~sides.contradicts), ("contradicts", sides.contradicts))
     table = tuple(
-        {"easy cue": side, "samples": int(at.sum()), "accuracy": float(right[at].mean()) if at.any() else None}
+        {"easy cue": side, "samples": int(at.sum()), "accuracy": float(correct[at].mean()) if at.any() else None}
         for side, at in rows
     )
     agree, against = ("none" if row["accuracy"] is None else f"{row['accuracy']:.0%}" for row in table)
     sentence = (
-        f"{label} is right on {agree} of the {(~sides.wrong).sum():,} test samples that agree with the easy cue "
-        f"and on {against} of the {sides.wrong.sum():,} that contradict it."
+        f"{label} is right on {agree} of the {(~sides.contradicts).sum():,} test samples that agree with the easy cue "
+        f"and on {against} of the {sides.contradicts.sum():,} that contradict it."
     )
     if (shares := _while_training(view, judged, run)) is not None:
         sentence += (
@@ -83,7 +84,7 @@ def _while_training(view: View, judged: Judged, run: Run) -> tuple[float, float]
     correct = load_file(path).get("correct") if path.is_file() else None
     if correct is None or correct.shape[1] != view.data.info.n_stored:
         return None
-    wrong = (1 - correct[:, view.data.index].float()).nanmean(0).numpy()
-    seen = ~np.isnan(wrong)
+    mistaken = (1 - correct[:, view.data.index].float()).nanmean(0).numpy()  # share of the epochs
+    seen = ~np.isnan(mistaken)
     sides = (seen & ~judged.suspected, seen & judged.suspected)
-    return (float(wrong[sides[0]].mean()), float(wrong[sides[1]].mean())) if all(map(np.any, sides)) else None
+    return (float(mistaken[sides[0]].mean()), float(mistaken[sides[1]].mean())) if all(map(np.any, sides)) else None

@@ -7,17 +7,29 @@ it is how often the model, asked about samples that nothing is wrong with, gives
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from longcut.audit.association import wilson
 from longcut.audit.base import Finding, View
-from longcut.audit.learned import FEW, Judged
+from longcut.audit.judged import FEW, Judged
 
-__all__ = ["CONFLICTING", "MISLABELLED", "TYPICAL", "UNCLEAR", "kinds", "noise"]
+__all__ = ["CONFLICTING", "MISLABELLED", "TYPICAL", "UNCLEAR", "kinds", "noise", "telling"]
 
 CONFLICTING, MISLABELLED, UNCLEAR, TYPICAL = "conflicting", "mislabelled", "unclear", "typical"
 CONFIDENT = 0.9  # probability with which two models must agree on another class to call a label wrong
+
+
+def telling(shortcuts: Mapping[str, Finding]) -> bool:
+    """Whether the debiased model can tell noise from conflict: it does without the shortcut, or none was found.
+
+    Args:
+        shortcuts: what the checks that look for a shortcut found, by name.
+    """
+    alarms = {name for name, finding in shortcuts.items() if finding.verdict == "alarm"}
+    return "learned" in alarms or not alarms
 
 
 def kinds(judged: Judged, telling: bool = True) -> NDArray[np.str_]:
@@ -29,31 +41,32 @@ def kinds(judged: Judged, telling: bool = True) -> NDArray[np.str_]:
 
     Args:
         judged: what the models say.
-        telling: whether their agreement on another class says anything; where a shortcut was found and none of them
-            does without it, they agree because of it, and nothing is called ``mislabelled``.
+        telling: whether their agreement on another class says anything (see :func:`telling`). Where a shortcut was
+            found and no model does without it, they agree because of it, and nothing is called ``mislabelled``.
     """
     rows = np.arange(len(judged.label))
     other = np.minimum(judged.ordinary, judged.debiased)[rows, judged.looks]
-    kind = np.where(judged.mended, CONFLICTING, np.where((other >= CONFIDENT) & telling, MISLABELLED, UNCLEAR))
+    unconfirmed = np.where((other >= CONFIDENT) & telling, MISLABELLED, UNCLEAR)
+    kind = np.where(judged.debiased_correct, CONFLICTING, unconfirmed)
     return np.where(judged.suspected, kind, TYPICAL)
 
 
-def noise(view: View, judged: Judged, telling: bool = True) -> Finding:
-    """Which part of the suspected samples has its label confirmed by the debiased model, against chance.
+def noise(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
+    """For which part of the suspected samples the debiased model confirms the label, against chance.
 
-    The statistic is that part; the baseline, how often a wrong label would be confirmed: the share of samples not
-    suspected for which the model gives one particular other class.
+    The statistic is that part. The baseline is how often a wrong label would be confirmed: the share of the samples
+    that are not suspected for which the model gives one particular other class.
 
     Args:
         view: what is audited.
         judged: what the models say.
-        telling: as for :func:`kinds`.
+        shortcuts: what the checks that look for a shortcut found; it decides :func:`telling`.
     """
     count, classes = int(judged.suspected.sum()), len(view.classes)
     question = "Are the suspected samples mislabelled, or do they contradict a shortcut?"
     measure = "share of the suspected whose label a debiased model confirms"
     sound = ~judged.suspected
-    confirms = float(judged.mended[sound].mean())
+    confirms = float(judged.debiased_correct[sound].mean())
     by_chance = (1 - confirms) / (classes - 1)
     if count < FEW:
         return Finding(
@@ -62,17 +75,18 @@ def noise(view: View, judged: Judged, telling: bool = True) -> Finding:
         )  # fmt: skip
     from scipy.stats import binomtest
 
-    confirmed = int(judged.mended[judged.suspected].sum())
+    confirmed = int(judged.debiased_correct[judged.suspected].sum())
     test = binomtest(confirmed, count, min(max(by_chance, 1e-9), 1 - 1e-9), alternative="greater")
     share, (low, high) = confirmed / count, wilson(confirmed, count)
-    kind = kinds(judged, telling)
+    told = telling(shortcuts)
+    kind = kinds(judged, told)
     number = {name: int((kind == name).sum()) for name in (CONFLICTING, MISLABELLED, UNCLEAR)}
     least = max(0.0, (low - by_chance) / max(confirms - by_chance, 1e-9))
     how = (
         f"a model that is kept from the easy cue confirms the labels of {share:.0%} of them "
         f"({low:.0%} to {high:.0%}), and would confirm a wrong label in {by_chance:.0%} of cases"
     )
-    if not telling and least < 0.5:
+    if not told and least < 0.5:
         verdict = "unknown"
         what = (
             "It cannot be told: a shortcut was found that no model here does without, so that they contradict these "

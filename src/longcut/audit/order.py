@@ -1,16 +1,18 @@
 """Does the assumption hold: is the shortcut learned before what is meant?
 
 Every method of this family finds the samples to mix, weight or contrast by what a model learns *first*. Where the
-shortcut is learned later than the signal, they find hard samples instead, and do harm.
+shortcut is learned later than the signal, these methods find hard samples instead and do harm.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longcut.audit.base import Finding, View
-from longcut.audit.learned import FEW, Judged
+from longcut.audit.judged import FEW, Judged
 
 __all__ = ["order"]
 
@@ -19,7 +21,7 @@ EARLIER = 0.1  # lead, as a share of accuracy, that makes one of the two the fir
 DRAWS = 1000
 
 
-def order(view: View, judged: Judged, shortcut: bool) -> Finding:
+def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
     """Learning curves of an ordinary model on held-out samples that agree with the shortcut and that contradict it.
 
     Where the attribute is known, its conflicting samples are meant, else the suspected ones. The statistic is the lead
@@ -28,10 +30,11 @@ def order(view: View, judged: Judged, shortcut: bool) -> Finding:
     Args:
         view: what is audited.
         judged: gives the curves.
-        shortcut: whether another check found a shortcut.
+        shortcuts: what the checks that look for one found; without an alarm among them there is no order.
     """
     known = view.attribute is not None and bool(view.data.info.aligned)
     against = view.data.conflicting.numpy() if known else judged.suspected
+    shortcut = any(finding.verdict == "alarm" for finding in shortcuts.values())
     chance = 1 / len(view.classes)
     words = "attribute" if known else "biased model"
     question = "Is the shortcut learned before what is meant, as these methods need?"

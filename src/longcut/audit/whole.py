@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,20 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from longcut.audit.base import Finding, Verdict, View
-from longcut.audit.columns import columns
-from longcut.audit.cues import cues
-from longcut.audit.known import known
-from longcut.audit.learned import FOLDS, Judged, judge, learned
-from longcut.audit.noise import kinds, noise
-from longcut.audit.order import order
-from longcut.audit.words import words
+from longcut.audit.checks import CHECKS
+from longcut.audit.crossfit import FOLDS, judge
+from longcut.audit.judged import Judged
+from longcut.audit.noise import kinds, telling
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 
-__all__ = ["Audit", "audit"]
-
-SHORTCUTS = {"learned": 0.4, "columns": 0.2, "cues": 0.2, "words": 0.2}
-"""The checks that look for a shortcut, and their shares of the level, so that the whole audit keeps it."""
+__all__ = ["Audit", "audit", "counts"]
 
 LIMIT = 20_000
 
@@ -53,37 +48,35 @@ class Audit:
         return next(finding for finding in self.findings if finding.name == name)
 
     @property
+    def shortcuts(self) -> dict[str, Finding]:
+        """What the checks that look for a shortcut found, by name."""
+        return {finding.name: finding for finding in self.findings if finding.name in _shares()}
+
+    @property
     def verdict(self) -> Verdict:
         """The gravest of the checks that look for a shortcut."""
-        found = [finding.verdict for finding in self.findings if finding.name in SHORTCUTS]
-        return next(verdict for verdict in ("alarm", "notice", "clear", "unknown") if verdict in found)  # type: ignore[return-value]
+        found = {finding.verdict for finding in self.shortcuts.values()}
+        return next(verdict for verdict in ("alarm", "notice", "clear", "unknown") if verdict in found)
 
     @property
     def headline(self) -> str:
         """What was found, in one sentence."""
         for verdict, opening in (("alarm", "There is a shortcut"), ("notice", "No clear shortcut, but worth a look")):
-            found = [f for f in self.findings if f.name in SHORTCUTS and f.verdict == verdict]
-            if found:
-                cues = [_cue(finding) for finding in found if finding.name != "learned"]
+            rows = [(f, CHECKS[f.name]) for f in self.shortcuts.values() if f.verdict == verdict]
+            clauses = [check.clause(self.judged) for _, check in rows if check.clause]
+            cues = [_cue(finding, check.cue) for finding, check in rows if not check.clause]
+            if cues:
                 says = "away" if verdict == "alarm" else "partly away"
-                given = [f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} the label {says}"] * bool(cues)
-                lost = [self._loss()] if found[0].name == "learned" else []
-                return f"{opening}: {', and '.join(lost + given)}."
+                clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} the label {says}")
+            if clauses:
+                return f"{opening}: {', and '.join(clauses)}."
         return "No shortcut was found."
-
-    def _loss(self) -> str:
-        """What the learned check found, in a few words."""
-        wrong, right = self.judged.wrong, self.judged.right
-        return (
-            f"an ordinary model is right on {right[~wrong].mean():.0%} of the samples that agree with what is "
-            f"learned first, and on {right[wrong].mean():.0%} of the {wrong.sum():,} that contradict it"
-        )
 
     @property
     def advice(self) -> str:
         """What to do about it."""
         verdicts = {finding.name: finding.verdict for finding in self.findings}
-        if verdicts["learned"] == "alarm" and verdicts.get("order") != "alarm":
+        if verdicts.get("learned") == "alarm" and verdicts.get("order") != "alarm":
             return "Train past it: longcut compare DATA --methods erm,selecmix, and look at the suspected samples."
         if verdicts.get("order") == "alarm":
             return "The methods that need no label for the shortcut do not fit here; use the attribute, if it is known."
@@ -109,7 +102,7 @@ class Audit:
     @cached_property
     def kinds(self) -> NDArray[np.str_]:
         """What each sample is taken for (see :func:`longcut.audit.noise.kinds`)."""
-        return kinds(self.judged, _telling(self.findings))
+        return kinds(self.judged, telling(self.shortcuts))
 
     @cached_property
     def clusters(self) -> NDArray[np.int64]:
@@ -132,7 +125,8 @@ def audit(
         data: what to audit. Of a data set with parts of its own the training part is audited, for that is what a model
             would learn from; parts that were only drawn are put together again.
         net: spec of the ordinary network; default: ``conv:width=16,side=40`` for images, else ``auto``.
-        level: how often the whole audit may raise an alarm where there is nothing, in (0, 1).
+        level: how often the whole audit may raise an alarm where there is nothing, in (0, 1). The checks that look for
+            a shortcut divide it among themselves by their shares in :data:`~longcut.audit.checks.CHECKS`.
         seed: of everything that is drawn.
         limit: larger data is audited by a sample of this many, every class in proportion.
         progress: told how many of how many models are trained.
@@ -151,29 +145,33 @@ def audit(
     samples = _sample(_audited(data), limit, seed)
     view = View(samples, samples.source, level, seed)
     judged = judge(view, net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto"), progress)
-    at = {name: dataclasses.replace(view, level=share * level) for name, share in SHORTCUTS.items()}
-    looked = [
-        learned(at["learned"], judged),
-        columns(at["columns"]),
-        cues(at["cues"], judged.ceiling),
-        words(at["words"]),
-    ]
-    shortcut = any(finding is not None and finding.verdict == "alarm" for finding in looked)
-    looked += [known(view, judged), order(view, judged, shortcut), noise(view, judged, _telling(looked))]
-    findings = tuple(finding for finding in looked if finding is not None)
-    return Audit(view, judged, findings, level, time.perf_counter() - began)
+    found: dict[str, Finding] = {}
+    shares = _shares()
+    for name, share in shares.items():
+        _add(found, name, dataclasses.replace(view, level=share * level), judged, {})
+    shortcuts = dict(found)
+    for name in CHECKS:
+        if name not in shares:
+            _add(found, name, view, judged, shortcuts)
+    return Audit(view, judged, tuple(found.values()), level, time.perf_counter() - began)
 
 
-def _cue(finding: Finding) -> str:
-    """The strongest cue that a check found."""
-    names = {"columns": "the column '{column}'", "cues": "the cue '{cue}' alone", "words": "the word '{word}'"}
-    return names[finding.name].format(**finding.table[0])
+def _shares() -> dict[str, float]:
+    """The share of the level of each check that looks for a shortcut; together no more than 1."""
+    declared = {name: check.share for name, check in CHECKS.items() if check.share is not None}
+    return {name: share / max(1.0, math.fsum(declared.values())) for name, share in declared.items()}
 
 
-def _telling(findings: Iterable[Finding | None]) -> bool:
-    """Whether the debiased model can tell noise from conflict: it mends the shortcut, or there is none to mend."""
-    verdicts = {finding.name: finding.verdict for finding in findings if finding is not None}
-    return verdicts["learned"] == "alarm" or "alarm" not in (verdicts.get(name) for name in SHORTCUTS)
+def _add(found: dict[str, Finding], name: str, view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> None:
+    """What a check found, under the check's name in the table; nothing where it had nothing to look at."""
+    finding = CHECKS[name].function(view, judged, shortcuts)
+    if finding is not None:
+        found[name] = dataclasses.replace(finding, name=name)
+
+
+def _cue(finding: Finding, cue: str) -> str:
+    """What a check found to give the label away."""
+    return cue.format(**finding.table[0]) if cue else f"what the check '{finding.name}' found"
 
 
 def _audited(data: Splits | Dataset) -> Dataset:

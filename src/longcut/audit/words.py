@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from longcut.audit.association import LARGE, max_permutation_of_cells, verdict_of, wilson
 from longcut.audit.base import Finding, View
 from longcut.sources.text import words as words_in
+
+if TYPE_CHECKING:
+    from longcut.audit.judged import Judged
 
 __all__ = ["words"]
 
@@ -20,15 +24,16 @@ MOST_WORDS = 5000
 SHOWN = 50
 
 
-def words(view: View) -> Finding | None:
+def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """Compare the presence of each word with the label.
 
-    A word goes with the class that it is in most in excess of independence. Its skill is how far the share of that
+    A word goes with the class in which it exceeds independence most. Its skill is how far the share of that
     class among the texts with the word goes from its share among all texts (0) to certainty (1). Where a text has
     several columns, a word in one is not the same as in another.
 
     Args:
         view: what is audited.
+        judged, shortcuts: not looked at.
 
     Returns:
         The statistic is the skill of the strongest word that chance does not explain; the interval is Wilson's.

@@ -117,7 +117,7 @@ class Batch(Rows):
         return len(self.label)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The inputs of some rows; the same word a :class:`Dataset` answers to."""
+        """The inputs of some rows, as :meth:`longcut.data.Dataset.gather`."""
         return self.x[rows]
 
     def with_extra(self, **columns: Any) -> Batch:

@@ -204,7 +204,7 @@ class Dataset:
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Dataset:
-        """What a reader of :mod:`longcut.sources` found, as a data set; samples without label get label 0."""
+        """The data set of what a reader of :mod:`longcut.sources` found; samples without a label get label 0."""
         source, label = columns.source, columns.label
         known = {"vocabulary": columns.vocabulary} if columns.vocabulary else {}
         if columns.class_names:
@@ -275,7 +275,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run is made of: where to learn, where to choose (may be absent), where to judge."""
+    """The three parts of the data of a run: to train on, to choose an epoch by (may be None), and to test on."""
 
     train: Dataset
     valid: Dataset | None

@@ -124,7 +124,7 @@ def subsample(data: Dataset, n: int, generator: torch.Generator) -> Dataset:
 
 
 def upweight(data: Dataset, chosen: Tensor, times: int) -> Dataset:
-    """Each chosen sample (boolean mask ``(n,)``) stands ``times`` times, with one index (JTT)."""
+    """Each chosen sample (boolean mask ``(n,)``) is repeated ``times`` times, under its one index (JTT)."""
     return data.take(torch.repeat_interleave(torch.where(chosen, times, 1)))
 
 
@@ -198,7 +198,7 @@ def pools(
 ) -> Iterator[Batch]:
     """One epoch in random order, in pools of ``pool`` samples; the last may be smaller.
 
-    A single sample that is left over joins the pool before it, since batch normalisation cannot do with one.
+    A single sample that is left over joins the pool before it, since batch normalisation needs more than one sample.
 
     Args:
         whole_only: leave out a last pool that is not full, as the released code of SelecMix does (unless it is the

@@ -75,7 +75,7 @@ _TEXT_TRAINING = {"epochs": 10, "batch": 32, "pool": 4, "lr": 0.001, "net": "aut
 
 # Corruptions are seen in detail alone, so the biased model looks at whole images, for four epochs; and as it is wrong
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
-_CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "raw": 0.0}}
+_CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "unmixed": 0.0}}
 
 _KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
@@ -85,10 +85,12 @@ _KNOWN = {
         {"epochs": 100, "batch": 64, "pool": 4, "lr": 0.002, "net": "mlp:hidden=100-100-16"},
     ),
     "corrupted-cifar10": Entry("longcut.datasets.corrupted_cifar10:corrupted_cifar10", _CIFAR_TRAINING, _CIFAR_OPTIONS),
-    "corrupted-cifar10-png": Entry("longcut.datasets.archives:corrupted_cifar10_png", _CIFAR_TRAINING, _CIFAR_OPTIONS),
-    "bffhq": Entry("longcut.datasets.archives:bffhq", _PHOTO_TRAINING),
-    "bar": Entry("longcut.datasets.archives:bar", _PHOTO_TRAINING),
-    "dogs-and-cats": Entry("longcut.datasets.archives:dogs_and_cats", _PHOTO_TRAINING),
+    "corrupted-cifar10-png": Entry(
+        "longcut.datasets.corrupted_cifar10:corrupted_cifar10_png", _CIFAR_TRAINING, _CIFAR_OPTIONS
+    ),
+    "bffhq": Entry("longcut.datasets.bffhq:bffhq", _PHOTO_TRAINING),
+    "bar": Entry("longcut.datasets.bar:bar", _PHOTO_TRAINING),
+    "dogs-and-cats": Entry("longcut.datasets.dogs_and_cats:dogs_and_cats", _PHOTO_TRAINING),
     "waterbirds": Entry("longcut.datasets.waterbirds:waterbirds", _GROUPS_TRAINING),
     "celeba": Entry("longcut.datasets.celeba:celeba", _GROUPS_TRAINING),
     "multinli": Entry("longcut.datasets.multinli:multinli", _TEXT_TRAINING),
@@ -149,7 +151,7 @@ def spec_of(name: str, options: Mapping[str, Any]) -> str:
 
 
 def resolve(data: str, **columns: Any) -> str:
-    """What somebody types as their data, as a spec: a spec, or a path, and columns by flags.
+    """What somebody types as their data, a spec or a path with flags for its columns, as one spec.
 
     Args:
         data: a spec; a folder of images; a ``.csv``, ``.tsv`` or ``.parquet`` table; an ``.npz`` or ``.safetensors``
@@ -184,7 +186,7 @@ def _read(data: str) -> tuple[str, dict[str, str]]:
 
 
 def _cut(data: str) -> tuple[str, str]:
-    """A path, and the options that follow it; what looks like options may be a part of the path, if that is there."""
+    """A path, and the options that follow it. A file whose name looks like options goes first, if there is one."""
     ends = [*(colon.start() for colon in re.finditer(r":(?=\w+=)", data)), len(data)]
     end = max((end for end in ends if os.path.exists(data[:end])), default=ends[0])
     return data[:end], data[end + 1 :]
@@ -201,7 +203,7 @@ def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
 
 
 def _kind(path: Path, typed: str) -> str:
-    """The data set that reads what lies there."""
+    """The name of the data set that reads the file or folder at a path."""
     if typed and path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
         return "hub" if any((path / name).exists() for name in saved) else "folder"
@@ -225,7 +227,7 @@ def _kind(path: Path, typed: str) -> str:
 
 
 def title_of(spec: str) -> str:
-    """What people call the data of a spec: the path of their own, else the spec itself.
+    """What people call the data of a spec: the path of their own data, else the spec itself.
 
     >>> title_of("table:path=birds/metadata.csv,label=y"), title_of("colored-digits:ratio=0.02")
     ('birds/metadata.csv', 'colored-digits:ratio=0.02')

@@ -39,9 +39,9 @@ def camelyon17(
 ) -> Splits:
     """Camelyon17, patches of tissue with a tumour or without, from five hospitals, as published with WILDS.
 
-    Hospitals 0, 3 and 4 train, hospital 1 validates and hospital 2 tests, whatever the table says of their patches; of
-    the training hospitals, those that WILDS holds back for validation in distribution are left out. Source: Bandi et
-    al. 2018; Koh et al. 2021, "WILDS: A Benchmark of in-the-Wild Distribution Shifts".
+    Hospitals 0, 3 and 4 train, hospital 1 validates and hospital 2 tests, whatever the table says of their patches.
+    The patches of the training hospitals that WILDS holds back for validation in distribution are left out. Source:
+    Bandi et al. 2018; Koh et al. 2021, "WILDS: A Benchmark of in-the-Wild Distribution Shifts".
 
     Args:
         counts: ``"published"`` refuses parts of other sizes than those published, ``"any"`` takes them.
@@ -53,7 +53,7 @@ def camelyon17(
         uint8 images ``(n, 3, 96, 96)`` in the order of the table; the label is the tumour, the attribute the hospital.
 
     Raises:
-        UserError: when a file or a column is missing, or the parts have not the published sizes.
+        UserError: when a file or a column is missing, or the parts do not have the published sizes.
 
     Example::
 

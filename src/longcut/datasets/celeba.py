@@ -50,8 +50,8 @@ def celeba(
 ) -> Splits:
     """CelebA, faces that are blond or not, where gender gives it away, from any of its published layouts.
 
-    Read are ``list_attr_celeba`` and ``list_eval_partition`` as ``.csv`` (Kaggle, WILDS; parted by commas or blanks) or
-    as ``.txt`` (the original, in the folder itself or in ``Anno`` and ``Eval``), and the aligned images in
+    This reads ``list_attr_celeba`` and ``list_eval_partition`` as ``.csv`` (Kaggle, WILDS; parted by commas or blanks)
+    or as ``.txt`` (the original, in the folder itself or in ``Anno`` and ``Eval``), and the aligned images in
     ``img_align_celeba``, in a folder of that name in it, or in ``Img``. Source: Liu et al. 2015, "Deep Learning Face
     Attributes in the Wild"; the groups are those of Sagawa et al. 2020.
 
@@ -63,11 +63,11 @@ def celeba(
         progress: told how many of how many images are decoded.
 
     Returns:
-        uint8 images ``(n, 3, size, size)`` in the order of the table; the label is blond, the attribute male. Aligned
-        are men who are not blond and women who are.
+        uint8 images ``(n, 3, size, size)`` in the order of the table; the label is blond, the attribute male. Men who
+        are not blond and women who are blond are aligned.
 
     Raises:
-        UserError: when a file or a column is missing, or the groups have not the published sizes.
+        UserError: when a file or a column is missing, or the groups do not have the published sizes.
 
     Example::
 

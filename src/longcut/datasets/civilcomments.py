@@ -64,15 +64,15 @@ def civilcomments(
     * ``wilds-16``: all comments; judged on the 16 overlapping groups of eight identities and the label, which are the
       memberships. The attribute, for methods that need one, is black (as in WILDS) or any identity (as in JTT).
     * ``coarse-4``: all comments; four groups, any of the eight identities or none, in all parts.
-    * ``fine`` (SubpopBench): comments without any of the eight are left out, and others stand once for each of theirs;
-      the attribute is that identity.
+    * ``fine`` (SubpopBench): comments without any of the eight are left out, and the others are repeated for each of
+      their identities; the attribute is that identity.
     * ``coarse`` (SubpopBench): all comments train, the attribute being whether none of the eight is mentioned;
       validation and test are those of ``fine``.
 
-    The test sets of the last two and of ``wilds-16`` have the same worst group, but not the same average. A comment is
-    toxic, and an identity mentioned, where at least half of the raters say so. Source: Borkan et al. 2019, "Nuanced
-    Metrics for Measuring Unintended Bias"; Koh et al. 2021, "WILDS: A Benchmark of in-the-Wild Distribution Shifts";
-    Yang et al. 2023, "Change is Hard".
+    The test sets of the last two variants and of ``wilds-16`` have the same worst group, but not the same average.
+    A comment is toxic, and an identity mentioned, where at least half of the raters say so. Source: Borkan et al.
+    2019, "Nuanced Metrics for Measuring Unintended Bias"; Koh et al. 2021, "WILDS: A Benchmark of in-the-Wild
+    Distribution Shifts"; Yang et al. 2023, "Change is Hard".
 
     Args:
         variant: which benchmark.
@@ -87,8 +87,8 @@ def civilcomments(
         token ids ``(n, length)``. The name of the data always says the variant.
 
     Raises:
-        UserError: when the table or a column is missing, an option does not go with the variant, or the groups have not
-            the published sizes.
+        UserError: when the table or a column is missing, an option does not go with the variant, or the groups do
+            not have the published sizes.
 
     Example::
 

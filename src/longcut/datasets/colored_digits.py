@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Dataset, Splits, generator, label_noise
+from longcut.data import Dataset, Splits, generator, ranks
 from longcut.datasets import spec_of
-from longcut.datasets.colored_mnist import COLORS, class_rank, recolor
+from longcut.datasets.planted import COLORS, TEN, Noise, Ratio, in_rotation, plant, splits
 
 __all__ = ["colored_digits"]
 
 
 def colored_digits(
     *,
-    ratio: Annotated[
-        float,
-        Field(ge=0, le=0.9, description="share of training images whose colour contradicts the label; 0.9 is none"),
-    ] = 0.05,
-    noise: Annotated[float, Field(ge=0, le=0.9, description="share of training labels replaced by another one")] = 0.0,
+    ratio: Ratio = 0.05,
+    noise: Noise = 0.0,
     seed: int = 0,
 ) -> Splits:
     """The 1,797 8 x 8 digits that come with scikit-learn, in colour.
@@ -54,26 +48,23 @@ def colored_digits(
     draw = generator(seed)
     order = _stratified_order(label, draw)
     train, valid, test = order.tensor_split([1000, 1197])
-    conflicting = torch.cat([part[: round(ratio * len(part))] for part in (train, valid)])
-    attribute = recolor(label, conflicting, draw)
-    attribute[test] = class_rank(label[test]) % 10
+    attribute = plant(label, [(part, round(ratio * len(part))) for part in (train, valid)], draw)
+    attribute[test] = in_rotation(label[test])
     color = torch.tensor(list(COLORS.values()))[attribute]
     data = Dataset.of(
         (color[:, :, None, None] * level[:, None] / 16).round().to(torch.uint8),
         label,
         attribute,
         name=name,
-        n_attributes=10,
         attribute_names=tuple(COLORS),
-        aligned=tuple(range(10)),
+        **TEN,
     )
-    learn, choose, judge = (data.take(rows.sort().values) for rows in (train, valid, test))
-    return Splits(label_noise(learn, noise, generator(seed, 2)), choose, judge)
+    return splits(data, train, valid, data.take(test.sort().values), noise, seed)
 
 
 def _stratified_order(label: Tensor, draw: torch.Generator) -> Tensor:
     """A random order in which every stretch has the classes in proportion, give or take one."""
     shuffled = torch.randperm(len(label), generator=draw)
     labels = label[shuffled]
-    place = (class_rank(labels) + 0.5) / labels.bincount()[labels]
+    place = (ranks(labels) + 0.5) / labels.bincount()[labels]
     return shuffled[place.argsort(stable=True)]

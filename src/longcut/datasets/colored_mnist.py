@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.request import urlopen
@@ -19,26 +18,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Dataset, Splits, generator, label_noise
+from longcut.data import Dataset, Splits, generator, label_noise, ranks
 from longcut.datasets import data_folder, spec_of
-from longcut.datasets.archives import DFA, Archive, splits_by_name
+from longcut.datasets.archives import DFA, Archive, Percent, splits_by_name
+from longcut.datasets.planted import COLORS, TEN, Noise, Ratio, plant, splits
 from longcut.errors import UserError
+from longcut.sources import Progress
 
-__all__ = ["COLORS", "class_rank", "colored_mnist", "colored_mnist_png", "recolor"]
-
-COLORS = {
-    "red": (255, 0, 0),
-    "orange": (255, 128, 0),
-    "yellow": (255, 255, 0),
-    "lime": (128, 255, 0),
-    "green": (0, 255, 0),
-    "cyan": (0, 255, 255),
-    "blue": (0, 0, 255),
-    "violet": (128, 0, 255),
-    "rose": (255, 0, 128),
-    "magenta": (255, 0, 255),
-}
-"""The colour that goes with each of the labels 0…9 in the ``dfa`` recipe."""
+__all__ = ["colored_mnist", "colored_mnist_png"]
 
 THRESHOLD = 100  # brighter pixels take the colour, the others stay grey
 PUBLISHED_CONFLICTS = {0.005: 249, 0.01: 491, 0.02: 986, 0.05: 2449}
@@ -71,15 +58,12 @@ CHECKSUMS = {
 
 def colored_mnist(
     *,
-    ratio: Annotated[
-        float,
-        Field(ge=0, le=0.9, description="share of training images whose colour contradicts the label; 0.9 is none"),
-    ] = 0.005,
+    ratio: Ratio = 0.005,
     recipe: Annotated[
         Literal["dfa", "lff"], Field(description="dfa: ten saturated colours; lff: ten mean colours with noise")
     ] = "dfa",
     severity: Annotated[int, Field(ge=1, le=5, description="for lff, 5 has the least noise in the colour")] = 4,
-    noise: Annotated[float, Field(ge=0, le=0.9, description="share of training labels replaced by another one")] = 0.0,
+    noise: Noise = 0.0,
     folder: Annotated[str | None, Field(description="where the four MNIST files are, or are downloaded to")] = None,
     seed: int = 0,
 ) -> Splits:
@@ -124,12 +108,7 @@ def colored_mnist(
     name = spec_of("colored-mnist", {"ratio": ratio, "recipe": recipe, "severity": severity, "noise": noise})
     place = Path(folder) if folder else data_folder("mnist")
     images, label, test_images, test_label = (_idx(place, file) for file in CHECKSUMS)
-    info: dict[str, Any] = {
-        "name": name,
-        "n_classes": 10,
-        "n_attributes": 10,
-        "aligned": tuple(range(10)),
-    }
+    info: dict[str, Any] = {"name": name, **TEN}
     if recipe == "lff":
         sigma = LFF_NOISE[severity - 1]
         train, test = (
@@ -146,44 +125,18 @@ def colored_mnist(
     valid_rows, train_rows = torch.randperm(len(label), generator=draw).tensor_split([len(label) // 12])
     count = PUBLISHED_CONFLICTS.get(ratio, round(ratio * len(train_rows)))
     valid_count = round(count * len(valid_rows) / len(train_rows))
-    # both are in random order already, so their first rows are a random choice
-    attribute = recolor(label, torch.cat([train_rows[:count], valid_rows[:valid_count]]), draw)
+    attribute = plant(label, [(train_rows, count), (valid_rows, valid_count)], draw)
     known = Dataset.of(_dfa_paint(images, attribute), label, attribute, **info)
     test_attribute = torch.randint(10, test_label.shape, generator=draw)
     test = Dataset.of(_dfa_paint(test_images, test_attribute), test_label, test_attribute, **info)
-    train = label_noise(known.take(train_rows.sort().values), noise, generator(seed, 2))
-    return Splits(train, known.take(valid_rows.sort().values), test)
-
-
-def recolor(label: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Each label's own colour ``(n,)``, but at ``rows`` one drawn from the other nine.
-
-    >>> recolor(torch.tensor([3, 7, 7]), torch.tensor([], dtype=torch.long), torch.Generator())
-    tensor([3, 7, 7])
-    """
-    attribute = label.clone()
-    attribute[rows] = (label[rows] + torch.randint(1, 10, (len(rows),), generator=generator)) % 10
-    return attribute
-
-
-def class_rank(label: Tensor) -> Tensor:
-    """How many earlier samples have the same label ``(n,)``.
-
-    >>> class_rank(torch.tensor([5, 2, 5, 5, 2]))
-    tensor([0, 0, 1, 2, 1])
-    """
-    order = label.argsort(stable=True)
-    count = label.bincount()
-    rank = torch.empty_like(label)
-    rank[order] = torch.arange(len(label)) - (count.cumsum(0) - count)[label[order]]
-    return rank
+    return splits(known, train_rows, valid_rows, test, noise, seed)
 
 
 def _quotas(label: Tensor, ratio: float) -> Tensor:
     """Attributes in index order inside each class, by rounded cumulative quotas: no chance involved."""
     share = torch.full((10, 10), ratio / 9, dtype=torch.float64).fill_diagonal_(1 - ratio)
     bounds = (label.bincount(minlength=10)[:, None] * share.cumsum(1)).round()
-    return (class_rank(label)[:, None] >= bounds[label]).sum(1)
+    return (ranks(label)[:, None] >= bounds[label]).sum(1)
 
 
 def _dfa_paint(grey: Tensor, attribute: Tensor) -> Tensor:
@@ -253,11 +206,9 @@ def _download(path: Path) -> bytes:
 
 def colored_mnist_png(
     *,
-    percent: Annotated[
-        Literal["0.5pct", "1pct", "2pct", "5pct"], Field(description="which of the published conflicting shares")
-    ] = "0.5pct",
+    percent: Percent = "0.5pct",
     folder: Annotated[str | None, Field(description="the unpacked archive, which holds 0.5pct, …, and test")] = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Splits:
     """Colored MNIST as published with DFA: a folder of PNG files.
 

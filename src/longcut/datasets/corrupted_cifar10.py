@@ -1,6 +1,7 @@
 """Corrupted CIFAR-10: photographs whose corruption gives the label away, except in a few training images.
 
-Made here from the official CIFAR-10 files, once, and kept in the cache.
+Made here from the official CIFAR-10 files, once, and kept in the cache (:func:`corrupted_cifar10`); or as it was
+published, in an archive of PNG files (:func:`corrupted_cifar10_png`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import hashlib
 import io
 import json
 import pickle
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Dataset, Splits, generator, label_noise
+from longcut.data import Dataset, Splits, generator
 from longcut.datasets import data_folder, spec_of
-from longcut.datasets.colored_mnist import class_rank, recolor
+from longcut.datasets.archives import DFA, Archive, Percent, splits_by_name
 from longcut.datasets.corruptions import corrupt
+from longcut.datasets.planted import TEN, Noise, Ratio, in_rotation, plant, splits
 from longcut.errors import UserError
-from longcut.sources.images import cache_folder
+from longcut.sources import Progress
+from longcut.sources.cache import cached, key_of, write_header
 
-__all__ = ["CLASSES", "LISTS", "corrupted_cifar10", "read_batches"]
+__all__ = ["CLASSES", "LISTS", "corrupted_cifar10", "corrupted_cifar10_png", "read_batches"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -89,19 +91,16 @@ CHUNK = 500  # images that one process corrupts at a time
 
 def corrupted_cifar10(
     *,
-    ratio: Annotated[
-        float,
-        Field(ge=0, le=0.9, description="share of training images whose corruption contradicts the label; 0.9 is none"),
-    ] = 0.005,
+    ratio: Ratio = 0.005,
     corruptions: Annotated[
         Literal["type0", "type1", "text"],
         Field(description="type0: as published; type1: LfF's other ten; text: the ten that papers name"),
     ] = "type0",
     severity: Annotated[int, Field(ge=1, le=5, description="of the corruptions; 5 is strongest, as published")] = 5,
-    noise: Annotated[float, Field(ge=0, le=0.9, description="share of training labels replaced by another one")] = 0.0,
+    noise: Noise = 0.0,
     folder: Annotated[str | None, Field(description="the unpacked folder cifar-10-batches-py")] = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Splits:
     """Corrupted CIFAR-10 of any ratio, made from the official CIFAR-10 files.
 
@@ -142,14 +141,12 @@ def corrupted_cifar10(
     names = LISTS[corruptions]
     info: dict[str, Any] = {
         "name": spec_of("corrupted-cifar10", options),
-        "n_classes": 10,
-        "n_attributes": 10,
         "class_names": CLASSES,
         "attribute_names": names,
-        "aligned": tuple(range(10)),
+        **TEN,
     }
     label, test_label = _labels(place)
-    test_attribute = class_rank(test_label) % 10
+    test_attribute = in_rotation(test_label)
     # the test set, and training images as if none conflicted: what all ratios and seeds have in common
     own = torch.cat([label, test_attribute])
     pixels, test_pixels = _corrupted(place, torch.arange(len(own)), own, names, severity, progress).split(
@@ -160,17 +157,15 @@ def corrupted_cifar10(
     n = len(label) * 9 // 10
     n_aligned, n_conflicting = PUBLISHED_COUNTS.get(ratio, (n - round(ratio * n), round(ratio * n)))
     train, valid = torch.randperm(len(label), generator=draw).tensor_split([n_aligned + n_conflicting])
-    # both are in random order already, so their first rows are a random choice
-    conflicting = torch.cat([train[:n_conflicting], valid[: round(n_conflicting * len(valid) / len(train))]])
-    attribute = recolor(label, conflicting, draw)
-    if len(conflicting):
-        rows = conflicting.sort().values
+    valid_conflicting = round(n_conflicting * len(valid) / len(train))
+    attribute = plant(label, [(train, n_conflicting), (valid, valid_conflicting)], draw)
+    rows = (attribute != label).nonzero().flatten()
+    if len(rows):
         pixels[rows] = _corrupted(place, rows, attribute[rows], names, severity, progress)
 
     known = Dataset.of(pixels, label, attribute, **info)
-    learn = label_noise(known.take(train.sort().values), noise, generator(seed, 2))
     test = Dataset.of(test_pixels, test_label, test_attribute, **info)
-    return Splits(learn, known.take(valid.sort().values), test)
+    return splits(known, train, valid, test, noise, seed)
 
 
 # --- the corrupted images, made once ----------------------------------------------------------------------------------
@@ -182,11 +177,11 @@ def _corrupted(
     attribute: Tensor,
     names: Sequence[str],
     severity: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Tensor:
     """The images of these numbers with these corruptions, from the cache: ``(n, 3, 32, 32)``.
 
-    They are mapped, copy on write: what is written to them stays in this process.
+    They are memory-mapped; a change to them stays in this process and does not reach the cache.
     """
 
     def fill(folder: Path) -> None:
@@ -199,8 +194,7 @@ def _corrupted(
             delayed(corrupt)(images[chunk], word, severity, chunk) for chunk, word in zip(chunks, words, strict=True)
         )
         with (folder / "x.npy").open("wb") as file:
-            shape = (len(rows), *images.shape[1:])
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            write_header(file, (len(rows), *images.shape[1:]))
             for number, made in enumerate(work, 1):
                 file.write(made.data)
                 if progress:
@@ -219,34 +213,8 @@ def _labels(place: Path) -> tuple[Tensor, Tensor]:
 
 
 def _kept(content: Sequence[Any], fill: Callable[[Path], None]) -> Path:
-    """The folder of the cache for this content; ``fill`` makes it, whole or not at all.
-
-    Of two processes, the second waits and finds it made.
-    """
-    from filelock import FileLock
-
-    key = hashlib.sha256(json.dumps([VERSION, "cifar-10", CHECKSUMS, *content]).encode()).hexdigest()[:32]
-    folder = cache_folder(key)
-    unfinished = folder.with_suffix(".unfinished")
-    if folder.exists():
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
-                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-                try:
-                    unfinished.mkdir()
-                    fill(unfinished)
-                    unfinished.rename(folder)
-                finally:
-                    shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder.parent}: cannot store images here ({error.strerror or error}); "
-            "set LONGCUT_CACHE to another folder."
-        ) from error
-    return folder
+    """The folder of the cache for this content."""
+    return cached(key_of(json.dumps([VERSION, "cifar-10", CHECKSUMS, *content])), fill)
 
 
 # --- the CIFAR-10 files -----------------------------------------------------------------------------------------------
@@ -262,7 +230,7 @@ def read_batches(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         images ``(60000, 3, 32, 32)``; labels ``(6, 10000)``, one row for each batch.
 
     Raises:
-        UserError: when a file is missing, has not the published md5 checksum, or holds what is no batch.
+        UserError: when a file is missing, does not have the published md5 checksum, or holds no batch.
     """
     images, labels = zip(*(_batch(folder / name) for name in CHECKSUMS), strict=True)
     return np.concatenate(images), np.stack(labels)
@@ -290,7 +258,7 @@ def _batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Of arrays and what Python has literals for; whatever else a pickle asks for is refused, and so not called."""
+    """Reads arrays and plain Python values; everything else that a pickle asks for is refused before it is called."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name == "_reconstruct" and module.startswith("numpy."):
@@ -298,3 +266,53 @@ class _PlainUnpickler(pickle.Unpickler):
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+# --- the published archive --------------------------------------------------------------------------------------------
+
+
+def corrupted_cifar10_png(
+    *,
+    percent: Percent = "0.5pct",
+    folder: Annotated[str | None, Field(description="the unpacked archive, which holds 0.5pct, …, and test")] = None,
+    progress: Progress | None = None,
+) -> Splits:
+    """Corrupted CIFAR-10 as published with DFA: a folder of PNG files.
+
+    The layout is ``<percent>/align/<class>/*.png``, ``<percent>/conflict/<class>/*.png``,
+    ``<percent>/valid/<class>/*.png`` and ``test/<class>/*.png``; file names end in ``_<label>_<corruption>.png``.
+    Source: Lee et al. 2021, "Learning Debiased Representation via Disentangled Feature Augmentation".
+
+    Args:
+        percent: which training and validation set.
+        folder: of the unpacked archive; ``$LONGCUT_DATA/cifar10c`` when None, else ``~/.cache/longcut/data/cifar10c``.
+        progress: told how many of how many images of a part are decoded.
+
+    Returns:
+        uint8 images ``(n, 3, 32, 32)``; the attribute is the corruption.
+
+    Raises:
+        UserError: when a folder has no images, or a file's name or content is not as described.
+
+    Example::
+
+        splits = corrupted_cifar10_png(percent="1pct", folder="cifar10c")
+    """
+    archive = Archive(
+        name=spec_of("corrupted-cifar10-png", {"percent": percent}),
+        folder=Path(folder) if folder else data_folder("cifar10c"),
+        origin=DFA,
+        class_names=CLASSES,
+        attribute_names=LISTS["type0"],
+        bias="corruption",
+        size=32,
+        fixed=True,
+        progress=progress,
+    )
+    return splits_by_name(
+        archive,
+        percent,
+        valid=[f"{percent}/valid/*/*.png", f"{percent}/valid/*.png"],
+        test=["test/*/*.png"],
+        counts=f"corrupted-cifar10-png/{percent}",
+    )

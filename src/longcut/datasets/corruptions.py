@@ -1,7 +1,7 @@
 """Ways to spoil a photograph of 32 x 32 pixels, at the five severities of CIFAR-10-C (Hendrycks and Dietterich 2019).
 
 Each is written from its description, without OpenCV or ImageMagick; where that makes a difference, its docstring says
-so. What is random is drawn from the number of the image, the corruption and the severity, and from nothing else.
+so. The random draws depend on the number of the image, the corruption and the severity, and on nothing else.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def _defocus_blur(x: Pixels, draw: Draw, radius: float, alias: float) -> Pixels:
 def _glass_blur(x: Pixels, draw: Draw, sigma: float, reach: int, times: int) -> Pixels:
     """Pixels change places with pixels close by, between two Gaussian blurs.
 
-    In random order and in all directions, where CIFAR-10-C goes row by row and draws from half of the directions.
+    The order of the pixels is random and all directions are possible; CIFAR-10-C goes row by row and draws from half of
+    the directions.
     """
     inner = np.arange(SIDE**2).reshape(SIDE, SIDE)[reach:-reach, reach:-reach].ravel()
     order = list(range(SIDE**2))
@@ -132,7 +133,7 @@ def _motion_blur(x: Pixels, draw: Draw, radius: int, sigma: float) -> Pixels:
 def _streak(x: Pixels, radius: int, sigma: float, degrees: float) -> Pixels:
     """Blurs to one side along a line: the weights are half a Gaussian, ``2 * radius + 1`` pixels long.
 
-    Beyond the edge of the image its last pixels go on.
+    The image is continued beyond its edge by its last pixels.
     """
     along = np.arange(2 * radius + 1)
     weight = np.exp(-(along**2) / (2 * sigma**2))

@@ -79,8 +79,8 @@ def multinli(
     """MultiNLI, pairs of sentences that contradict each other or not, where a negation gives it away, as in group DRO.
 
     The split was drawn once, without a seed, and is in ``metadata_random.csv`` (or ``metadata.csv``). The pairs are
-    read from the three ``.jsonl`` files of MultiNLI 1.0, in the folder, in ``data`` or in ``multinli_1.0``; where they
-    are not there, from the token ids of BERT that were published with group DRO, in ``glue_data/MNLI``. Those are
+    read from the three ``.jsonl`` files of MultiNLI 1.0, in the folder, in ``data`` or in ``multinli_1.0``; without
+    these, from the token ids of BERT that were published with group DRO, in ``glue_data/MNLI``. Those are
     pickles, and are read without calling anything in them. Source: Williams, Nangia and Bowman 2018, "A Broad-Coverage
     Challenge Corpus for Sentence Understanding through Inference"; Sagawa et al. 2020, "Distributionally
     Robust Neural Networks for Group Shifts".
@@ -96,8 +96,8 @@ def multinli(
         token ids ``(n, length)`` in the order of the table; the attribute is the negation.
 
     Raises:
-        UserError: when a file is missing or damaged, files do not belong together, or the groups have not the published
-            sizes.
+        UserError: when a file is missing or damaged, files do not belong together, or the groups do not have the
+            published sizes.
 
     Example::
 
@@ -213,7 +213,7 @@ def read_features(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
 
 
 class _Feature:
-    """Of what a pickled ``InputFeatures`` holds, what is needed."""
+    """The part of a pickled ``InputFeatures`` that is needed."""
 
     ids: NDArray[np.int32]
     label: int

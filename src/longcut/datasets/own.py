@@ -1,6 +1,6 @@
 """Somebody's own data as registered data sets: ``folder``, ``table``, ``arrays`` and ``hub``.
 
-And new data for a network that is trained: read with the encoding of the data it was trained on (:func:`reread`).
+:func:`reread` reads new data for a trained network, with the encoding of the data it was trained on.
 """
 
 from __future__ import annotations
@@ -213,13 +213,13 @@ def inputs_of(run: Run) -> Inputs:
 def reread(
     run: Run, data: Path | str, *, attribute: bool = False, progress: Progress | None = None
 ) -> tuple[Dataset, Dataset | None, bool]:
-    """New data for the network of a finished run, turned into numbers as the data it was trained on.
+    """New data for the network of a finished run, turned into numbers in the same way as its training data.
 
     Args:
         run: finished.
         data: a folder of images; a table with the columns the network was trained on; an ``.npz`` or ``.safetensors``
             file with samples of the same shape; a saved Hugging Face data set; or the spec of a registered data set,
-            whose test set is taken, made with the data seed of the run.
+            whose test set is taken and is made with the data seed of the run.
         attribute: whether to read it, where files have it.
         progress: told how many images of how many are decoded.
 

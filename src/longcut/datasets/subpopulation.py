@@ -78,7 +78,7 @@ class Published:
 
 
 def name_of(name: str, **options: Any) -> str:
-    """The spec of a data set with some of its options, None being none."""
+    """The spec of a data set with some of its options; those that are None are left out."""
     return spec_of(name, {key: value for key, value in options.items() if value is not None})
 
 
@@ -86,7 +86,7 @@ def name_of(name: str, **options: Any) -> str:
 
 
 def find(name: str, folder: str | None, usual: Sequence[str], files: Sequence[str], origin: str) -> tuple[Path, str]:
-    """The folder of a data set, and which of some files tells its layout.
+    """The folder of a data set, and the one of ``files`` that shows its layout.
 
     Args:
         name: of the data set.

@@ -58,9 +58,9 @@ def waterbirds(
 ) -> Splits:
     """Waterbirds: birds of land or water whose background gives them away, from any of its published layouts.
 
-    Read are the folder of the official archive, that of WILDS, that of SubpopBench (with the official folder in it, or
-    its own table), and a data set of the Hugging Face hub that was saved with ``save_to_disk``. Source: Sagawa et al.
-    2020, "Distributionally Robust Neural Networks for Group Shifts".
+    This reads the folder of the official archive, that of WILDS, that of SubpopBench (with the official folder in it,
+    or its own table), and a data set of the Hugging Face hub that was saved with ``save_to_disk``. Source: Sagawa
+    et al. 2020, "Distributionally Robust Neural Networks for Group Shifts".
 
     Args:
         size: side of the images.
@@ -76,7 +76,7 @@ def waterbirds(
         place.
 
     Raises:
-        UserError: when a file or a column is missing, or the groups have not the published sizes.
+        UserError: when a file or a column is missing, or the groups do not have the published sizes.
 
     Example::
 

@@ -39,7 +39,7 @@ class AboutLabelled(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 class SuspectedConflict(AboutLabelled):
     """Which training rows contradict the easy cue? For anybody's classifier; no attribute is needed.
 
-    A deliberately biased model judges rows that it was not trained on (:func:`longcut.audit.learned.suspicion`). What
+    A deliberately biased model judges rows that it was not trained on (:func:`longcut.audit.crossfit.suspicion`). What
     it says of a row is told by contrast with the row's label, so only rows with a label have a score, and ``transform``
     hands ``X`` on as it is.
 
@@ -68,7 +68,7 @@ class SuspectedConflict(AboutLabelled):
         Raises:
             UserError: for one class, a class with one row, or fewer than two folds.
         """
-        from longcut.audit.learned import suspicion
+        from longcut.audit.crossfit import suspicion
 
         checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True)
         x, y = checked

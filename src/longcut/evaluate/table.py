@@ -29,9 +29,9 @@ class Metric:
     Attributes:
         definition: what it is, in words.
         of: from several resamples at once to one value for each, ``nan`` where it is not defined.
-        lower: whether lower is better, of classes; a mean of errors, as in regression, is better low in any case.
+        lower: whether lower is better in classification; in regression, means of per-sample values are errors.
         outputs: whether it needs the outputs; if not, sums of per-sample values are enough.
-        resamples: from so many its interval is made, at most; None for all that are drawn.
+        resamples: how many its interval is made of, at most; None for all that are drawn.
     """
 
     definition: str

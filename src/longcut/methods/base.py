@@ -89,6 +89,7 @@ class Method(nn.Module):
         paper: authors, venue, year.
         needs: ``{"attribute"}`` when every training sample must have its attribute.
         tasks: what it can learn.
+        kinds: of inputs that it can learn from.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
         variants: options, settings of the loop or ``net`` that act only together, for the tests to try.
@@ -106,10 +107,9 @@ class Method(nn.Module):
     paper: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "tokens"})
     training_defaults: ClassVar[Mapping[str, Any]] = {}
-
     recipes: ClassVar[Mapping[str, Recipe]] = {}
-
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
     context: Context  # of the moment: set by the loop, and by a method for the one beside it

@@ -238,7 +238,7 @@ def weighted(log_weight: Callable[[Batch, Pool], Tensor]) -> PairRule:
     """
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
-        score = log_weight(batch, pool)
+        score = log_weight(batch, pool).log_softmax(1)  # which a large number per row does not drown
         noise = torch.rand(score.shape, generator=generator, device=score.device)
         gumbel = -(-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()  # the largest sum is such a draw
         return choose(score + gumbel, score > -torch.inf, generator)

@@ -1,7 +1,7 @@
 """The report: run folders and audit folders in, one self-contained page out.
 
 The page needs no network, and no script to be read: figures are inline SVG, images are data URIs, and whatever comes
-from data is escaped.
+from data is escaped. Its parts are the panels of a table, ``longcut.report.panels.PANELS``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 from longcut import runs
 from longcut.errors import UserError
 from longcut.files import replacing
+from longcut.report.base import Page, Panel
 
-__all__ = ["write"]
+__all__ = ["Page", "Panel", "write"]
 
 
 def write(paths: Sequence[Path | str], out: Path | str, *, title: str = "") -> Path:

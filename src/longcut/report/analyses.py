@@ -1,4 +1,4 @@
-"""What a page says of biased models, of the partners they chose, and of runs over an option."""
+"""The panels about biased models, about the partners they chose, and about runs over an option."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from longcut.analyses import curve, partner_share, varied
 from longcut.datasets import DATASETS
 from longcut.methods import METHODS
 from longcut.numbers import number
-from longcut.report import figures, tables
+from longcut.report import embed, figures, tables
+from longcut.report.base import Page
 from longcut.report.figures import Style
+from longcut.report.template import fragment
 from longcut.spec import options_of
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ METRICS = {"average": "Average", "best_average": "Best average (oracle)"}
 # --- biased models ----------------------------------------------------------------------------------------------------
 
 
-def knowledge(study: Study) -> dict[str, Any] | None:
+def knowledge(study: Study, page: Page) -> Markup | None:
     """What biased models know of the attribute, and how often its commonest value is right; None if no run says."""
     rows = [
         {"name": contender.name, "cells": [_known(contender, part) for part in ("probe", "head")]}
@@ -44,15 +47,16 @@ def knowledge(study: Study) -> dict[str, Any] | None:
         if group.attribute is not None:
             sizes[group.attribute] = sizes.get(group.attribute, 0) + group.n
     total = sum(sizes.values())
-    return {"rows": rows, "guess": number(max(sizes.values()) / total) if total else ""}
+    guess = number(max(sizes.values()) / total) if total else ""
+    return fragment("analyses", "knowledge", rows, guess, study.cue or "attribute")
 
 
 def _known(contender: Contender, part: str) -> dict[str, Any]:
     return tables.cell([(run.record.bias or {})[part] for run in contender.runs], percent=True)
 
 
-def minority(study: Study) -> list[dict[str, Any]]:
-    """How well methods found the samples that contradict: a row for each that looked, with the true ones known."""
+def minority(study: Study, page: Page) -> Markup | None:
+    """How well methods found the samples that contradict: a row for each that looked, where the true ones are known."""
     counts, shares = ("conflicting", "aligned"), ("precision", "recall")
     rows = []
     for contender in study.contenders:
@@ -61,13 +65,13 @@ def minority(study: Study) -> list[dict[str, Any]]:
             columns = {key: [one[key] for one in found] for key in (*counts, *shares)}
             cells = [tables.cell(columns[key], percent=key in shares) for key in columns]
             rows.append({"name": contender.name, "cells": cells})
-    return rows
+    return fragment("analyses", "minority", rows, study.shortcut) if rows else None
 
 
 # --- partners ---------------------------------------------------------------------------------------------------------
 
 
-def partners(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> dict[str, Any] | None:
+def partners(study: Study, page: Page) -> Markup | None:
     """How many of the chosen partners contradict the shortcut, over the epochs; None if no run says."""
     lines: dict[str, tuple[list[float], list[list[float]]]] = {}
     base: list[float] = []
@@ -82,26 +86,25 @@ def partners(study: Study, looks: Mapping[str, Style], ids: Iterator[str]) -> di
         return None
     chance = fmean(base) if base else math.nan
     ends = ", ".join(f"{name} {number(fmean(s[-1] for s in seeds))} %" for name, (_, seeds) in lines.items())
-    picture = figures.curve(lines, looks, "Conflicting partners", chance=chance, guide="in the training data")
+    picture = figures.curve(lines, page.looks, "Conflicting partners", chance=chance, guide="in the training data")
     alt = f"Share of the chosen partners that contradict the shortcut, over the epochs; it ends with {ends}."
-    return {
-        "svg": figures.svg(picture, alt, next(ids)),
-        "base": number(chance) if base else "",
-        "legend": figures.legend(list(lines), [looks[name] for name in lines], ids, line=True),
-    }
+    svg = embed.svg(picture, alt, next(page.ids))
+    legend = embed.legend(list(lines), [page.looks[name] for name in lines], page.ids, line=True)
+    return fragment("analyses", "partners", study, svg, number(chance) if base else "", legend)
 
 
 # --- runs over an option ----------------------------------------------------------------------------------------------
 
 
-def method_sweeps(study: Study, ids: Iterator[str]) -> list[dict[str, Any]]:
-    """A panel for each numeric option in which methods of this study differ and in nothing else."""
+def method_sweeps(study: Study, page: Page) -> Markup | None:
+    """Curves over each numeric option in which methods of this study differ and in nothing else; None without one."""
     known = {o.name: o.help for method in METHODS.values() for o in options_of(method.__init__)}
-    return [_sweep(study.runs, over, known[over], study.percent, {}, ids) for over in varied(study.runs)]
+    found = [_sweep(study.runs, over, known[over], study.percent, {}, page.ids) for over in varied(study.runs)]
+    return fragment("analyses", "method_sweeps", found) if found else None
 
 
-def data_sweeps(found: Sequence[Study], looks: Mapping[str, Style], ids: Iterator[str]) -> list[dict[str, Any]]:
-    """A panel for each numeric option in which data sets of one kind differ and in nothing else."""
+def data_sweeps(found: Sequence[Study], page: Page) -> Markup | None:
+    """Curves over each numeric option in which data sets of one kind differ and in nothing else; None without one."""
     by_data: dict[str, list[Study]] = {}
     for study in found:
         by_data.setdefault(study.data.partition(":")[0], []).append(study)
@@ -110,11 +113,11 @@ def data_sweeps(found: Sequence[Study], looks: Mapping[str, Style], ids: Iterato
         if data in DATASETS and len(alike) > 1:
             runs = [run for study in alike for run in study.runs]
             known = {o.name: o.help for o in options_of(DATASETS[data].function)}
-            of_data = [over for over in varied(runs) if over in known]
-            panels += [
-                _sweep(runs, over, known[over], alike[0].percent, looks, ids) | {"data": data} for over in of_data
-            ]
-    return panels
+            for over in varied(runs):
+                if over in known:
+                    sweep = _sweep(runs, over, known[over], alike[0].percent, page.looks, page.ids)
+                    panels.append(sweep | {"data": data})
+    return fragment("analyses", "data_sweeps", panels) if panels else None
 
 
 def _sweep(
@@ -133,14 +136,14 @@ def _sweep(
             for name, (at, means, _) in lines.items()
         )
         alt = f"{title} on the test set over {over}: {said}."
-        pictures.append(figures.svg(figures.sweep(lines, looks, title, percent=percent, unit=over), alt, next(ids)))
+        pictures.append(embed.svg(figures.sweep(lines, looks, title, percent=percent, unit=over), alt, next(ids)))
     return {
         "over": over,
         "about": about,
         "percent": percent,
         "pictures": pictures,
         "several": bool((table["runs"] > 1).any()),
-        "legend": figures.legend(names, [looks[name] for name in names], ids, line=True),
+        "legend": embed.legend(names, [looks[name] for name in names], ids, line=True),
     }
 
 

@@ -1,26 +1,27 @@
-"""The part of the page about an audit: what was found in the data, which samples tell, and the evidence."""
+"""The panels about an audit: what was found in the data, the evidence, and how the biased model sees the samples."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from longcut.datasets import title_of
 from longcut.numbers import number
-from longcut.report import figures
+from longcut.report import embed, figures
+from longcut.report.base import Page
 from longcut.report.figures import Style
+from longcut.report.samples import strip
 from longcut.report.study import name_of
+from longcut.report.template import fragment
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Audit", "section"]
+__all__ = ["Audit", "checks", "command", "embedding", "evidence", "groups", "named", "opening", "settings"]
 
 Audit: TypeAlias = "tuple[Mapping[str, Any], Mapping[str, Tensor]]"
 """What :func:`longcut.audit.folder.read` returns; any key may be missing or None."""
@@ -28,54 +29,65 @@ Audit: TypeAlias = "tuple[Mapping[str, Any], Mapping[str, Tensor]]"
 VERDICTS = {"alarm": "Alarm", "notice": "Notice", "unknown": "Cannot tell", "clear": "Clear"}  # the worst first
 PLURAL = ("alarm", "notice")
 KINDS = {"image": "images", "table": "table rows", "tokens": "texts"}
-SUSPICIONS = {"conflicting": "contradicts the shortcut", "mislabelled": "perhaps mislabelled", "unclear": "unclear"}
 LOOKS = {"suspected aligned": Style("#0072b2"), "suspected conflicting": Style("#d55e00", (0, (4, 1.5)))}
-STRIP, SUSPECTS, TYPICAL, PAIRS = 5, 24, 6, 4  # samples on top, in the gallery, beside each class, and side by side
-LETTERS = 420  # of a text
-PIXELS = 144
 
 
-def section(audit: Audit, ids: Iterator[str]) -> dict[str, Any]:
-    """Everything the template shows of one audit."""
-    record, tensors = audit
-    gallery = record.get("gallery") or {}
-    named = record.get("attribute") or "attribute"
-    suspects, typical = (_samples(gallery.get(part), tensors, named) for part in ("suspects", "typical"))
-    findings = [_finding(finding) for finding in record.get("findings") or ()]
-    kind = record.get("kind") or ""
-    return {
-        "data": title_of(record.get("data") or "some data"),
-        "kind": kind,
-        "verdict": _verdict(record),
-        "headline": record.get("headline") or "Nothing was concluded.",
-        "advice": record.get("advice") or "",
-        "facts": _facts(record),
-        "tally": _tally(findings),
-        "strip": _strip(suspects, typical) if kind == "image" else [],
-        "bars": _bars(record.get("curves") or {}),
-        "strongest": _strongest(findings),
-        "curves": _curves(record.get("curves") or {}, ids),
-        "findings": findings,
-        "suspected": record.get("suspected"),
-        "suspects": suspects[:SUSPECTS],
-        "gallery": _by_look(suspects[:SUSPECTS], typical),
-        "rows": _rows(suspects[:SUSPECTS], typical),
-        "pairs": [_pair(pair, tensors, named) for pair in (record.get("pairs") or ())[:PAIRS]],
-        "map": _map(record, tensors, ids),
-        "clusters": [
-            _cluster(cluster)
-            for cluster in sorted(record.get("clusters") or (), key=lambda c: -(c.get("share_suspected") or 0))
-        ],
-        "settings": _settings(record),
-        "command": record.get("command") or "",
-    }
+def named(audit: Audit) -> str:
+    """What the audited data is called."""
+    return title_of(audit[0].get("data") or "some data")
+
+
+def opening(audit: Audit, page: Page) -> Markup:
+    """Verdict, headline and advice."""
+    record, data = audit[0], named(audit)
+    headline, advice = record.get("headline") or "Nothing was concluded.", record.get("advice") or ""
+    facts = _facts(record)
+    return fragment("audit", "opening", _verdict(record), headline, advice, "" if data == page.title else data, facts)
+
+
+def evidence(audit: Audit, page: Page) -> Markup | None:
+    """What can be seen at a glance: suspected pictures, or bars, or the loudest finding; and the learning curves."""
+    record, curves = audit[0], audit[0].get("curves") or {}
+    pictures = strip(audit) if record.get("kind") == "image" else []
+    loudest = _strongest(_findings(record))
+    shown = (pictures, _bars(curves), loudest, _curves(curves, page.ids))
+    return fragment("audit", "evidence", *shown) if any(shown) else None
+
+
+def checks(audit: Audit, page: Page) -> Markup | None:
+    """Every finding with its answer, its number and its evidence."""
+    found = _findings(audit[0])
+    return fragment("audit", "checks", found, _tally(found)) if found else None
+
+
+def embedding(audit: Audit, page: Page) -> Markup | None:
+    """The embedding of the biased model: by label, by what a sample looks like, and by the attribute if it is known."""
+    found = _map(*audit, page.ids)
+    return fragment("audit", "embedding", found) if found else None
+
+
+def groups(audit: Audit, page: Page) -> Markup | None:
+    """Clusters within the classes, those with most suspects first."""
+    rows = sorted(audit[0].get("clusters") or (), key=lambda cluster: -(cluster.get("share_suspected") or 0))
+    return fragment("audit", "groups", [_cluster(row) for row in rows]) if rows else None
+
+
+def settings(audit: Audit, page: Page) -> Markup:
+    """What the audit was told and what it ran on."""
+    return fragment("audit", "settings", _settings(audit[0]))
+
+
+def command(audit: Audit, page: Page) -> Markup | None:
+    """What to type to get the same audit."""
+    typed = audit[0].get("command")
+    return fragment("macros", "command", typed) if typed else None
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
 def _verdict(thing: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict's name, by which it gets shape and colour, and its word."""
+    """The verdict's name, which decides its shape and colour, and its word."""
     name = thing.get("verdict")
     name = name if name in VERDICTS else "unknown"
     return {"name": name, "word": VERDICTS[name]}
@@ -106,7 +118,6 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
 
 
 def _settings(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the audit was told and what it ran on."""
     counts = zip(record.get("classes") or (), record.get("class_counts") or (), strict=False)
     environment = (record.get("environment") or {}).items()
     told = {
@@ -122,33 +133,6 @@ def _settings(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Data fingerprint": record.get("fingerprint"),
     }
     return [(key, str(value)) for key, value in told.items() if value not in (None, "")]
-
-
-def marked(text: str, words: Sequence[str]) -> Markup:
-    """The text with these words marked, wherever they stand alone, in whatever case.
-
-    >>> marked("Not a knot, <not>", ["not"])
-    Markup('<mark>Not</mark> a knot, &lt;<mark>not</mark>&gt;')
-    """
-    alternatives = "|".join(re.escape(word) for word in sorted(filter(None, words), key=len, reverse=True))
-    if not alternatives:
-        return escape(text)
-    parts = re.split(rf"(?<!\w)({alternatives})(?!\w)", text, flags=re.IGNORECASE)
-    return Markup("").join(Markup("<mark>{}</mark>").format(part) if i % 2 else part for i, part in enumerate(parts))
-
-
-def _excerpt(text: str, words: Sequence[str]) -> str:
-    """A text that is not too long, around the first of the words.
-
-    >>> _excerpt("short", [])
-    'short'
-    """
-    if len(text) <= LETTERS:
-        return text
-    places = [place for word in filter(None, words) if (place := text.lower().find(word.lower())) >= 0]
-    start = max(0, min(min(places, default=0) - LETTERS // 2, len(text) - LETTERS))
-    end = start + LETTERS
-    return f"{'…' if start else ''}{text[start:end].strip()}{'…' if end < len(text) else ''}"
 
 
 def _number(value: Any) -> str:
@@ -176,6 +160,10 @@ def _percent(share: float) -> str:
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
+
+
+def _findings(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_finding(finding) for finding in record.get("findings") or ()]
 
 
 def _finding(finding: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,7 +227,7 @@ def _gauge(finding: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _strongest(findings: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The finding that speaks loudest: the worst verdict, then the farthest from its baseline."""
+    """The strongest finding: the one with the worst verdict, and among those the farthest from its baseline."""
     shown = [finding for finding in findings if finding["gauge"] and finding["gauge"]["baseline"] is not None]
     order = list(VERDICTS)
 
@@ -279,122 +267,11 @@ def _curves(curves: Mapping[str, Any], ids: Iterator[str]) -> dict[str, Any] | N
     ends = ", ".join(f"{name} {number(values[0][-1])} %" for name, (_, values) in lines.items())
     guess = "" if chance is None else f"; chance is {number(chance)} %"
     alt = f"Accuracy of an ordinary model on held-out samples; it ends with {ends}{guess}."
-    legend = figures.legend(list(LOOKS), list(LOOKS.values()), ids, line=True)
-    return {"svg": figures.svg(figure, alt, next(ids)), "legend": legend}
+    legend = embed.legend(list(LOOKS), list(LOOKS.values()), ids, line=True)
+    return {"svg": embed.svg(figure, alt, next(ids)), "legend": legend}
 
 
-# --- samples ----------------------------------------------------------------------------------------------------------
-
-
-def _samples(
-    samples: Sequence[Mapping[str, Any]] | None, tensors: Mapping[str, Tensor], attribute: str
-) -> list[dict[str, Any]]:
-    return [_sample(sample, tensors, attribute) for sample in samples or ()]
-
-
-def _sample(sample: Mapping[str, Any], tensors: Mapping[str, Tensor], attribute: str) -> dict[str, Any]:
-    """A sample as the template shows it, whatever it is: a picture, a text or cells.
-
-    A value of the attribute that is a bare number is shown with the attribute's name before it.
-    """
-    value = sample.get("attribute") or ""
-    said = f"{attribute} {value}" if value.isdigit() else value
-    pictures, row = tensors.get("picture"), sample.get("picture")
-    label, looks_like, text = sample.get("label") or "?", sample.get("looks_like") or "", sample.get("text")
-    marks = sample.get("marks") or ()
-    name = sample.get("name") or f"row {sample.get('row', '?')}"
-    score = "" if sample.get("score") is None else f"{sample['score']:.2f}"
-    kind = SUSPICIONS.get(sample.get("kind") or "", "")
-    doubt = "" if kind == SUSPICIONS["conflicting"] else kind
-    return {
-        "name": name,
-        "label": label,
-        "looks_like": looks_like,
-        "attribute": sample.get("attribute") or "",
-        "score": score,
-        "kind": kind,
-        "doubt": doubt,
-        "notes": [said, f"score {score}" if kind and score else "", doubt, name if text is not None else ""],
-        "uri": None if pictures is None or row is None else figures.uri(pictures[row].numpy(), PIXELS),
-        "alt": f"{name}: {label}" + (f", looks like {looks_like}" if looks_like not in ("", label) else ""),
-        "text": None if text is None else marked(_excerpt(text, marks), marks),
-        "cells": sample.get("cells") or [],
-    }
-
-
-def _turns(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The samples, taking turns among what they look like."""
-    seen: Counter[str] = Counter()
-    ranks = []
-    for sample in samples:
-        ranks.append(seen[sample["looks_like"]])
-        seen[sample["looks_like"]] += 1
-    return [sample for _, _, sample in sorted(zip(ranks, range(len(ranks)), samples, strict=True), key=lambda t: t[:2])]
-
-
-def _strip(suspects: Sequence[dict[str, Any]], typical: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The most suspected pictures, each with a typical one of the class it looks like."""
-    left = {
-        name: iter([s for s in typical if s["uri"] and s["label"] == name]) for name in {s["label"] for s in typical}
-    }
-    sure, doubtful = ([sample for sample in suspects if bool(sample["doubt"]) == doubt] for doubt in (False, True))
-    columns = (
-        {"suspect": sample, "typical": next(left.get(sample["looks_like"], iter(())), None)}
-        for sample in _turns(sure) + doubtful
-        if sample["uri"]
-    )
-    return list(islice(columns, STRIP))
-
-
-def _by_look(suspects: Sequence[dict[str, Any]], typical: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Suspects by what they look like, each time beside typical samples of that class."""
-    parts = []
-    for name in dict.fromkeys(sample["looks_like"] for sample in suspects):
-        alike = [sample for sample in suspects if sample["looks_like"] == name]
-        beside = [sample for sample in typical if sample["label"] == name]
-        parts.append(
-            {
-                "looks_like": name,
-                "suspects": alike,
-                "typical": beside[: TYPICAL if len(alike) >= TYPICAL else TYPICAL // 2],
-            }
-        )
-    return parts
-
-
-def _pair(pair: Mapping[str, Any], tensors: Mapping[str, Tensor], attribute: str) -> dict[str, Any]:
-    """A suspect, the sample it looks like, and one of its own label."""
-    roles = ("suspect", "looks_like", "same_label")
-    found = {role: _sample(pair[role], tensors, attribute) if pair.get(role) else None for role in roles}
-    columns = _columns([sample for sample in found.values() if sample])
-    rows = zip(*(_aligned(sample, columns) for sample in found.values()), strict=True)
-    return {**found, "rows": list(zip(columns, rows, strict=True))}
-
-
-def _rows(suspects: Sequence[dict[str, Any]], typical: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Suspects and typical samples as rows of one table; None where there are no cells."""
-    kinds = {"Suspected": suspects, "Typical": [s for part in _by_look(suspects, typical) for s in part["typical"]]}
-    columns = _columns([sample for samples in kinds.values() for sample in samples])
-    if not columns:
-        return None
-    parts = {
-        kind: [{**sample, "cells": _aligned(sample, columns)} for sample in samples]
-        for kind, samples in kinds.items()
-        if samples
-    }
-    return {"columns": columns, "parts": parts}
-
-
-def _columns(samples: Sequence[dict[str, Any]]) -> list[str]:
-    """The columns of which these samples show a cell, the commonest first; not every sample shows the same."""
-    counts = Counter(cell["column"] for sample in samples for cell in sample["cells"])
-    return [column for column, _ in counts.most_common()]
-
-
-def _aligned(sample: Mapping[str, Any] | None, columns: Sequence[str]) -> list[dict[str, Any] | None]:
-    """The sample's cells under these columns, None where it shows none."""
-    cells = {cell["column"]: cell for cell in (sample or {}).get("cells", ())}
-    return [cells.get(column) for column in columns]
+# --- clusters and map -------------------------------------------------------------------------------------------------
 
 
 def _cluster(cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -410,7 +287,6 @@ def _cluster(cluster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _map(record: Mapping[str, Any], tensors: Mapping[str, Tensor], ids: Iterator[str]) -> dict[str, Any] | None:
-    """The embedding of the biased model: by label, by what a sample looks like, and by the attribute if it is known."""
     place = figures.flatten(tensors["map_embedding"].numpy()) if "map_embedding" in tensors else None
     if place is None:
         return None
@@ -429,7 +305,7 @@ def _map(record: Mapping[str, Any], tensors: Mapping[str, Tensor], ids: Iterator
         looks = figures.looks_of(called, named=tensor == "map_attribute")
         picture = figures.points(place, column.tolist(), looks, ringed)
         alt = f"Map of {len(place)} samples as the biased model sees them, coloured by {title}."
-        legend = figures.legend(called, looks, ids, line=False)
-        views.append({"title": title, "svg": figures.svg(picture, alt, next(ids)), "legend": legend})
+        legend = embed.legend(called, looks, ids, line=False)
+        views.append({"title": title, "svg": embed.svg(picture, alt, next(ids)), "legend": legend})
     folded = tensors["map_embedding"].shape[1] > 2
     return {"views": views, "ringed": ringed is not None and bool(ringed.any()), "folded": folded}

@@ -1,29 +1,23 @@
-"""The pictures of a report, and the way from a picture to a page.
+"""The pictures of a report.
 
 Every function returns a new matplotlib ``Figure`` with its whole style written out, so the caller's settings are
-neither read nor changed. :func:`svg` makes one part of a page: lines and letters take the colour of the text around
-them, so that it serves light, dark and print.
+neither read nor changed. :func:`longcut.report.embed.svg` makes a picture a part of a page.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from markupsafe import Markup, escape
 from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import CSS4_COLORS, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from longcut.analyses import tsne
-from longcut.datasets.colored_mnist import COLORS
+from longcut.datasets.planted import COLORS
 from longcut.evaluate import METRICS
 from longcut.numbers import number
 
@@ -33,17 +27,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Style",
     "accuracy",
+    "blank",
     "curve",
+    "dots",
     "flatten",
-    "legend",
     "looks_of",
     "metric_title",
     "named_color",
     "points",
     "styles",
-    "svg",
     "sweep",
-    "uri",
 ]
 
 INK = "#1b1f24"
@@ -54,7 +47,6 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)
 MARKERS = "os^DvPX"
 FONT = "DejaVu Sans"  # comes with matplotlib
 WIDTH = 3.4  # inches, of a panel of which three stand in a row
-KEYS = 24  # names in a legend
 
 
 class Style(NamedTuple):
@@ -123,7 +115,7 @@ def accuracy(
     columns = min(2, len(values))
     rows = -(-len(values) // columns)
     height = 0.62 + 0.44 * len(names)
-    figure = _figure(4.4 * columns, height * rows)
+    figure = blank(4.4 * columns, height * rows)
     for i, (metric, methods) in enumerate(values.items()):
         left, bottom = (i % columns + 0.012) / columns, 1 - (i // columns + 1) / rows
         place = (left, bottom + 0.32 / height / rows, 0.82 / columns, (1 - 0.6 / height) / rows)
@@ -159,7 +151,7 @@ def _bar(axes: Axes, row: int, name: str, seeds: NDArray[Any], color: str, perce
         [mean, mean], [row - 0.12, row + 0.3], color=color, linewidth=2.2, linestyle="-", marker="", clip_on=False
     )
     if len(seeds) > 1:
-        _dots(axes, seeds, row + 0.09 + np.linspace(-0.11, 0.11, len(seeds)), color, size=3.6)
+        dots(axes, seeds, row + 0.09 + np.linspace(-0.11, 0.11, len(seeds)), color, size=3.6)
 
 
 def curve(
@@ -183,7 +175,7 @@ def curve(
         chance: what guessing gets, drawn as a thin line; ``nan`` for none.
         guide: what stands at that line.
     """
-    figure = _figure(WIDTH, 2.3)
+    figure = blank(WIDTH, 2.3)
     axes = _axes(figure, (0.12, 0.17, 0.84, 0.70 if title else 0.79))
     figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
     for name, (epochs, values) in lines.items():
@@ -225,7 +217,7 @@ def sweep(
         percent: as for :func:`accuracy`.
         unit: of the horizontal axis, on which all values stand at equal distances.
     """
-    figure = _figure(WIDTH, 2.3)
+    figure = blank(WIDTH, 2.3)
     axes = _axes(figure, (0.12, 0.17, 0.84, 0.70))
     figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
     values = sorted({value for line in lines.values() for value in line[0]})
@@ -254,7 +246,7 @@ def points(
         ringed: boolean ``(m,)``, or None when it is not known.
     """
     wide, high = np.ptp(place, axis=0)
-    figure = _figure(WIDTH, WIDTH * float(np.clip(high / max(wide, 1e-9), 0.4, 1.0)))
+    figure = blank(WIDTH, WIDTH * float(np.clip(high / max(wide, 1e-9), 0.4, 1.0)))
     axes = _axes(figure, (0.01, 0.01, 0.98, 0.98))
     axes.spines[["bottom"]].set_visible(False)
     axes.set_xticks([])
@@ -265,7 +257,7 @@ def points(
     for g in np.unique(groups):
         look = looks[int(g) % len(looks)]
         x, y = place[groups == g].T
-        _dots(axes, x, y, look.color, size=4.6, marker=look.marker)
+        dots(axes, x, y, look.color, size=4.6, marker=look.marker)
     if ringed is not None and ringed.any():
         axes.plot(
             place[ringed, 0],
@@ -277,25 +269,6 @@ def points(
             markeredgecolor=INK,
             markeredgewidth=0.9,
         )
-    return figure
-
-
-def legend(names: Sequence[str], looks: Sequence[Style], ids: Iterator[str], *, line: bool) -> list[dict[str, Any]]:
-    """Each name with the sample of its line or point, for a list beside a figure; a long list ends early."""
-    return [
-        {"name": name, "key": svg(_key(look, line=line), "", next(ids))}
-        for name, look in zip(names[:KEYS], looks, strict=False)
-    ]
-
-
-def _key(look: Style, *, line: bool) -> Figure:
-    figure = _figure(0.3 if line else 0.16, 0.16)
-    axes = figure.add_axes((0, 0, 1, 1), facecolor="none", xlim=(0, 1), ylim=(0, 1))
-    axes.set_axis_off()
-    if line:
-        axes.plot([0.05, 0.95], [0.5, 0.5], color=look.color, linestyle=look.dash, linewidth=2.6, marker="")
-    else:
-        _dots(axes, [0.5], [0.5], look.color, size=6.5, marker=look.marker)
     return figure
 
 
@@ -311,51 +284,7 @@ def flatten(embedding: NDArray[Any]) -> NDArray[Any] | None:
     return tsne(embedding)
 
 
-# --- from figure to page ----------------------------------------------------------------------------------------------
-
-
-def svg(figure: Figure, alt: str, prefix: str) -> Markup:
-    """The figure as an ``<svg>`` element that takes its ink from the page.
-
-    Args:
-        figure: is drawn on a transparent ground.
-        alt: what it shows, for those who do not see it; empty for mere decoration.
-        prefix: makes its ids differ from those of other figures of the page.
-    """
-    buffer = io.StringIO()
-    figure.set_facecolor("none")
-    nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href").replace(INK, "currentColor")
-    text = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
-    links = re.compile(r'(href="#|url\(#)([^")]+)')
-    names = {old: f"{prefix}-{i}" for i, old in enumerate(dict.fromkeys(link[1] for link in links.findall(text)))}
-    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", text)
-    text = links.sub(lambda found: found[1] + names[found[2]], text)
-    role = 'role="img" aria-label="ALT"' if alt else 'aria-hidden="true"'
-    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg \1 {role}>", text, count=1)
-    text = re.sub(r">\s+<", "><", text)
-    return Markup(text.replace("ALT", str(escape(alt)), 1))
-
-
-def uri(image: NDArray[Any], largest: int = 96) -> str:
-    """A uint8 image ``(C, H, W)`` as a data URI: PNG if it is small, else JPEG with ``largest`` pixels at most.
-
-    >>> uri(np.zeros((3, 2, 2), np.uint8))[:22]
-    'data:image/png;base64,'
-    """
-    from PIL import Image
-
-    pixels = np.repeat(image, 3, 0) if len(image) == 1 else image[:3]
-    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    kind = "png" if max(picture.size) <= largest // 2 else "jpeg"
-    picture.thumbnail((largest, largest))
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 80}))
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def metric_title(metric: str) -> str:
@@ -372,7 +301,8 @@ def metric_title(metric: str) -> str:
 # --- style ------------------------------------------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches."""
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white", edgecolor="none")
     figure.set_layout_engine("none")
     return figure
@@ -397,7 +327,8 @@ def _ticks(axis: Any, percent: bool) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _dots(axes: Axes, x: Any, y: Any, color: str, *, size: float, marker: str = "o") -> None:
+def dots(axes: Axes, x: Any, y: Any, color: str, *, size: float, marker: str = "o") -> None:
+    """Points with a thin edge, so that they are seen on any ground."""
     axes.plot(
         x,
         y,

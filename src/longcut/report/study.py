@@ -115,6 +115,21 @@ class Study:
     def runs(self) -> list[Run]:
         return [run for contender in self.contenders for run in contender.runs]
 
+    @property
+    def shortcut(self) -> str:
+        """What the shortcut is called."""
+        return self.cue or "shortcut"
+
+    @property
+    def several(self) -> bool:
+        """Whether some contender has several seeds."""
+        return any(len(contender.runs) > 1 for contender in self.contenders)
+
+    @property
+    def single(self) -> bool:
+        """Whether some contender has a single seed."""
+        return any(len(contender.runs) == 1 for contender in self.contenders)
+
     def metrics(self, names: Iterable[str]) -> list[str]:
         """Those that at least one run has."""
         return [m for m in names if any(math.isfinite(v) for c in self.contenders for v in c.values(m))]
@@ -146,7 +161,7 @@ class Study:
         if len(others) > 1:
             traits.append(f"the best of the other {len(others)}")
         if metric == "conflicting" and not best.knows_shortcut:
-            traits.append(f"never told the {self.cue or 'shortcut'}")
+            traits.append(f"never told the {self.shortcut}")
         value = _percent(best.mean(metric)) if self.percent else number(best.mean(metric), percent=False)
         where = "" if metric == "average" else " there"
         clear = _clear(best.mean(metric) - first.mean(metric), best.margin(metric), first.margin(metric))

@@ -1,4 +1,4 @@
-"""The tables of the part about runs: methods, groups, and which class was taken for which."""
+"""The panels about runs that are words and tables: methods, groups, and which class was taken for which."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from longcut.compare import difference
+from longcut.datasets import title_of
 from longcut.errors import UserError
+from longcut.evaluate import METRICS
 from longcut.fit import rule_in_words
 from longcut.numbers import number, spread
+from longcut.report.base import Page
 from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
+from longcut.report.template import fragment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,17 +26,42 @@ if TYPE_CHECKING:
     from longcut.evaluate import Group
     from longcut.runs import Run
 
-__all__ = ["against", "cell", "confusions", "groups", "method"]
+__all__ = ["against", "cell", "confusions", "groups", "methods", "opening"]
 
 CLASSES = 12  # more make a confusion matrix that nobody reads
 DRAWS = 1000  # of the bootstrap
 VALUES = 6  # of the attribute, each with a matrix of its own
+MATRICES = 3  # methods with matrices, in all studies
+
+
+def opening(study: Study, page: Page) -> Markup:
+    """What was found, in a sentence, and what a reader wants to know before believing a number."""
+    data = title_of(study.data)
+    return fragment("study", "opening", study, "" if data == page.title else data, _facts(study))
+
+
+def _facts(study: Study) -> list[str]:
+    seeds = sorted({len(contender.runs) for contender in study.contenders})
+    how_many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+    tested = study.runs[0].scores().n
+    return [
+        f"{len(study.contenders)} method{'s' * (len(study.contenders) > 1)}",
+        f"{how_many} seed{'s' * (how_many != '1')}{' each' * (len(study.contenders) > 1)}",
+        f"{tested:,} test samples",
+    ]
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-def method(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
+def methods(study: Study, page: Page) -> Markup:
+    """A line for each method with its metrics, and what the metrics are."""
+    columns = study.metrics(METRICS)
+    rows = [_method(c, columns, page.looks[c.name].color, study.percent) for c in study.contenders]
+    return fragment("study", "methods", study, rows, columns)
+
+
+def _method(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
     """One line of the table of methods."""
     oracle = [run.record.best.average for run in contender.runs]
     return {
@@ -71,8 +101,9 @@ def _range(numbers: Sequence[int]) -> str:
 # --- beside the baseline ----------------------------------------------------------------------------------------------
 
 
-def against(study: Study, metrics: Sequence[str]) -> dict[str, Any] | None:
+def against(study: Study, page: Page) -> Markup | None:
     """How much higher each method is than the baseline, by the paired bootstrap; None where nothing can be paired."""
+    metrics = study.metrics(("worst_group", "average"))
     first, *others = study.contenders
     if not first.is_baseline:
         return None
@@ -81,11 +112,12 @@ def against(study: Study, metrics: Sequence[str]) -> dict[str, Any] | None:
         cells = [_difference(other, first, metric, study.percent) for metric in metrics]
         if any(cells):
             rows.append({"name": other.name, "cells": cells})
-    return {"baseline": first.name, "metrics": [metric_title(name) for name in metrics], "rows": rows} if rows else None
+    titles = [metric_title(name) for name in metrics]
+    return fragment("study", "against", study, first.name, titles, rows) if rows else None
 
 
 def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[str, Any] | None:
-    """Over the test sets that both were judged on; None where there are none, or what they said was not kept."""
+    """The difference over the test sets that both were judged on; None where there are none that both kept."""
     prints = [{run.record.fingerprint for run in side.runs if run.inputs()} for side in (a, b)]
     both = prints[0] & prints[1]
     first, second = ([run for run in side.runs if run.record.fingerprint in both] for side in (a, b))
@@ -103,7 +135,7 @@ def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
-def groups(study: Study) -> dict[str, Any] | None:
+def groups(study: Study, page: Page) -> Markup | None:
     """Each group of the test set by each method, the worst of the first method on top; None for a single group."""
     cells = [[_by_group(run) for run in contender.runs] for contender in study.contenders]
     first = {key: group for key, group in cells[0][0].items() if group.n}
@@ -130,7 +162,7 @@ def groups(study: Study) -> dict[str, Any] | None:
             cell["worst"] = sign * float(cell["sort"]) == min(sign * float(other["sort"]) for other in known)
     rows.sort(key=lambda row: (not row["cells"][0]["sort"], sign * float(row["cells"][0]["sort"] or 0)))
     names = [contender.name for contender in study.contenders]
-    return {"names": names, "rows": rows, "overlapping": bool(about.get("membership_names"))}
+    return fragment("study", "groups", study, names, rows, bool(about.get("membership_names")))
 
 
 def _by_group(run: Run) -> dict[tuple[int, int | None], Group]:
@@ -138,7 +170,7 @@ def _by_group(run: Run) -> dict[tuple[int, int | None], Group]:
 
 
 def _group_cell(found: Sequence[Group | None], percent: bool) -> dict[str, Any]:
-    """One group by the seeds of one method; a seed that lacks the group does not count."""
+    """The value of one group over the seeds of one method; a seed without the group does not count."""
     known = [group for group in found if group and math.isfinite(group.value)]
     if not known:
         return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
@@ -155,13 +187,18 @@ def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bo
 # --- confusion --------------------------------------------------------------------------------------------------------
 
 
-def confusions(study: Study, methods: int) -> Iterator[dict[str, Any]]:
-    """For the first methods and each group, in percent of the samples of a class, what they were taken for."""
+def confusions(study: Study, page: Page) -> Markup | None:
+    """What the samples of each class were taken for, by group, for the first methods; None where nobody kept it."""
+    found = list(_confusions(study, max(1, MATRICES // page.studies)))
+    return fragment("study", "confusions", study, found) if found else None
+
+
+def _confusions(study: Study, methods: int) -> Iterator[dict[str, Any]]:
     for contender in study.contenders[:methods] if study.percent else ():
         parts: dict[str, NDArray[np.int64]] = {}
         about = gallery(contender.runs[0])[1]
         for run in contender.runs:
-            for title, counts in _counted(run, about, study.cue or "shortcut"):
+            for title, counts in _counted(run, about, study.shortcut):
                 parts[title] = parts.get(title, 0) + counts
         matrices = [
             {"title": title, "n": int(counts.sum()), "rows": _shares(counts)} for title, counts in parts.items()

@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]  # is told how many of how many images are
 
 @dataclass(frozen=True)
 class Source:
-    """Where stored samples come from: everything here has one entry per stored sample, in the order of storage.
+    """Where stored samples come from; all columns have one entry per stored sample, in the order of storage.
 
     Attributes:
         name: file or folder as given.

@@ -1,8 +1,8 @@
-"""Columns of a table as numbers: what is learned from the training rows is plain numbers and text that JSON can hold.
+"""Columns of a table as numbers, by an encoding of plain numbers and text that JSON can hold.
 
-Numbers are standardised, missing ones being the median; text becomes one column per category. Everything is estimated
-with scikit-learn on the training rows alone and kept as a dict, the *encoding*, from which :func:`apply` makes the same
-numbers of new rows, bit for bit, years later and without scikit-learn.
+Numbers are standardised, and missing ones become the median; text becomes one column per category. Everything is
+estimated with scikit-learn on the training rows alone and kept as a dict, the *encoding*. With it :func:`apply` turns
+new rows into numbers in the same way, bit for bit, without scikit-learn.
 """
 
 from __future__ import annotations

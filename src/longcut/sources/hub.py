@@ -1,15 +1,14 @@
-"""Data sets of the Hugging Face hub, by name, or from a folder here."""
+"""Data sets of the Hugging Face hub, by name or from a local folder."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longcut.errors import UserError
 from longcut.sources import Columns
+from longcut.sources.cache import cached, key_of
 from longcut.sources.table import read_rows
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _load(name: str, config: str | None) -> dict[str, Any]:
 
 
 def _frame(rows: Any, names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The rows of a split, with class names for class ids; no class is −1 there, and missing here."""
+    """The rows of a split, with class names for class ids; the hub writes −1 for no class, which is missing here."""
     frame = rows.to_pandas()
     for column, known in names.items():
         frame[column] = frame[column].map(dict(enumerate(known)))
@@ -133,26 +132,18 @@ def _frame(rows: Any, names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
 
 
 def _export(parts: Sequence[Any], image: str) -> tuple[Path, list[str]]:
-    """Images as files of the cache, written once: their folder, and the path of each."""
+    """Writes images to the cache, once; returns their folder and the path of each."""
     from datasets import Image
-    from filelock import FileLock
-
-    from longcut.sources.images import cache_folder
 
     tables = [Path(file["filename"]) for part in parts for file in part.cache_files]
     facts = [(str(table), table.stat().st_size, table.stat().st_mtime_ns) for table in tables]
-    key = hashlib.sha256(repr((image, [part._fingerprint for part in parts], facts)).encode()).hexdigest()[:32]
-    folder = cache_folder(f"hub-{key}")
-    unfinished = folder.with_suffix(".unfinished")
     paths = [f"{number:08}" for number in range(sum(map(len, parts)))]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-            unfinished.mkdir()
-            cells = (row[image] for part in parts for row in part.cast_column(image, Image(decode=False)))
-            for path, cell in zip(paths, cells, strict=True):
-                if cell is not None:  # a missing image has no file, and is refused when it is decoded
-                    (unfinished / path).write_bytes(cell["bytes"] or Path(cell["path"]).read_bytes())
-            unfinished.rename(folder)
-    return folder, paths
+
+    def fill(folder: Path) -> None:
+        cells = (row[image] for part in parts for row in part.cast_column(image, Image(decode=False)))
+        for path, cell in zip(paths, cells, strict=True):
+            if cell is not None:  # a missing image has no file, and is refused when it is decoded
+                (folder / path).write_bytes(cell["bytes"] or Path(cell["path"]).read_bytes())
+
+    key = key_of(repr((image, [part._fingerprint for part in parts], facts)))
+    return cached(f"hub-{key}", fill), paths

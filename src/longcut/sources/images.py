@@ -1,12 +1,11 @@
 """Image files to pixels, once: a memory-mapped cache of uint8 images, keyed by the files it was made from.
 
-The cache lies below ``$LONGCUT_CACHE``, else ``~/.cache/longcut``, in ``images/<key>/``: the pixels (``x.npy``), what
-the files are like (``facts.npy``) and which could not be read (``unreadable.json``). A changed file has another key.
+A folder of the cache (see :mod:`longcut.sources.cache`) holds the pixels (``x.npy``), what the files are like
+(``facts.npy``) and which could not be read (``unreadable.json``). A changed file has another key.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -16,22 +15,26 @@ import shutil
 import stat
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from longcut.errors import UserError, unknown
+from longcut.sources.cache import cached, key_of, write_header
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
     from PIL import Image, ImageFile
+
+    from longcut.sources import Progress
+    from longcut.sources.options import Unreadable
 
 __all__ = ["Images", "decode"]
 
@@ -68,13 +71,13 @@ def decode(
     *,
     size: int | None,
     squeeze: int | None = None,
-    unreadable: Literal["refuse", "skip"] = "refuse",
-    progress: Callable[[int, int], None] | None = None,
+    unreadable: Unreadable = "refuse",
+    progress: Progress | None = None,
 ) -> Images:
     """Images as 8-bit RGB, decoded the first time and read from the cache from then on.
 
-    Images are turned upright as their EXIF block says, transparent parts become white. Not readable are files that are
-    no image or a broken one, of more than 8 bits per channel, in CMYK, or of more than 64 million pixels.
+    Images are turned upright as their EXIF block says, transparent parts become white. A file cannot be read if it
+    is no image or a broken one, has more than 8 bits per channel, is in CMYK, or has more than 64 million pixels.
 
     Args:
         paths: files below ``root``, relative to it.
@@ -98,9 +101,8 @@ def decode(
         raise UserError(f"images of size {size} are not possible; give a side of at least 1 pixel, such as 64.")
     if not paths:
         raise UserError(f"{root}: no images were named; give at least one.")
-    folder = cache_folder(_key(paths, root, size, squeeze))
-    if not folder.exists():
-        _fill(folder, paths, root, size, squeeze, progress)
+    key = _key(paths, root, size, squeeze)
+    folder = cached(key, lambda place: _write(place, paths, root, size, squeeze, progress))
     broken: list[tuple[int, str]] = json.loads((folder / "unreadable.json").read_text(encoding="utf-8"))
     if broken and unreadable == "refuse":
         raise _refusal(paths, root, broken)
@@ -152,43 +154,7 @@ def _key(paths: Sequence[str], root: Path, size: int | None, squeeze: int | None
         if not stat.S_ISREG(about.st_mode):
             raise UserError(f"{root}: image '{path}' (row {row}) is no file; give the path of an image.")
         lines.append(f"{path}\0{about.st_size}\0{about.st_mtime_ns}")
-    return hashlib.sha256("\0".join(lines).encode()).hexdigest()[:32]
-
-
-def cache_folder(key: str) -> Path:
-    above = os.environ.get("LONGCUT_CACHE")
-    return (Path(above) if above else Path.home() / ".cache" / "longcut").absolute() / "images" / key
-
-
-def _fill(
-    folder: Path,
-    paths: Sequence[str],
-    root: Path,
-    size: int | None,
-    squeeze: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Makes the cache folder, whole or not at all; of two processes, the second waits and finds it made."""
-    from filelock import FileLock
-
-    unfinished = folder.with_suffix(".unfinished")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"{folder.parent}: cannot store images here ({error.strerror}); set LONGCUT_CACHE to another folder."
-        ) from error
-    try:
-        if not folder.exists():
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-            unfinished.mkdir()
-            _write(unfinished, paths, root, size, squeeze, progress)
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        lock.release()
+    return key_of("\0".join(lines))
 
 
 def _write(
@@ -197,7 +163,7 @@ def _write(
     root: Path,
     size: int | None,
     squeeze: int | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Decodes all images, chunk by chunk: no more than a chunk is in memory."""
     n, shape = len(paths), (size, size) if size else None
@@ -218,7 +184,7 @@ def _write(
                 if not facts:
                     first, shape = row, image.pixels.shape[:0:-1]
                     _check_space(folder.parent, n * image.pixels.nbytes)
-                    _header(file, (n, *image.pixels.shape))
+                    write_header(file, (n, *image.pixels.shape))
                 facts.append(image.facts)
                 file.write(image.pixels.data)
             start += len(files)
@@ -227,15 +193,11 @@ def _write(
         if not facts or not shape:
             raise _refusal(paths, root, broken)
         file.seek(0)
-        _header(file, (len(facts), 3, *shape[::-1]))  # as long as the first one: numpy leaves room for more rows
+        write_header(file, (len(facts), 3, *shape[::-1]))  # as long as the first one
         file.flush()
         os.fsync(file.fileno())
     np.save(folder / "facts.npy", np.array(facts, np.float64))
     (folder / "unreadable.json").write_text(json.dumps(broken), encoding="utf-8")
-
-
-def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -257,7 +219,7 @@ def _mixed(root: Path, one: tuple[str, tuple[float, ...]], other: tuple[str, tup
 
 
 class _Read(NamedTuple):
-    """One file: its pixels ``(3, H, W)`` and facts, or the trouble with it. Neither: it has another size."""
+    """One file: its pixels ``(3, H, W)`` and facts, or the trouble with it; neither where it has another size."""
 
     pixels: NDArray[np.uint8] | None
     facts: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""What every reader does alike: columns to ids, splits to parts, and what labels must be.
+"""What all readers do: turn columns into ids and splits into parts, and check the labels.
 
 ``where`` names the file or folder in messages, ``what`` the column and its use, such as ``label 'y'``.
 """

@@ -46,10 +46,10 @@ def read_table(
 ) -> Columns:
     """The rows of a table as numbers.
 
-    Without ``image`` and ``text``, all columns are features, except the label, the split and the attribute: what a
-    model is to be judged by, it is not given. Columns that tell nothing are left out too (always the same, always
-    missing, a different text in every row, without a name); the encoding says which, and why. How the others become
-    numbers is told in :mod:`longcut.sources.encode`.
+    Without ``image`` and ``text``, all columns are features, except the label, the split and the attribute; a model is
+    judged by the attribute, so it does not see it. Columns that tell nothing are left out too (always the same, always
+    missing, a different text in every row, without a name); the encoding says which, and why.
+    :mod:`longcut.sources.encode` says how the others become numbers.
 
     Files are UTF-8 with a line of column names. In CSV, blanks after a comma do not count, and a cell may be quoted. In
     TSV a quotation mark is a character like any other, as in most text corpora, so a cell holds no tab and no line
@@ -275,7 +275,7 @@ def _fit_features(rows: pd.DataFrame, roles: list[str], train: NDArray[np.bool_]
 
 
 class Marks(NamedTuple):
-    """What is known of each sample beside its input."""
+    """What is known about each sample besides its input."""
 
     label: NDArray[Any] | None
     class_names: tuple[str, ...]
@@ -287,7 +287,7 @@ class Marks(NamedTuple):
 
     @property
     def names(self) -> dict[str, Any]:
-        """What an encoding keeps of this."""
+        """The task and the names of classes and attributes, as an encoding keeps them."""
         return {"task": self.task, "classes": list(self.class_names), "attributes": list(self.attribute_names)}
 
 

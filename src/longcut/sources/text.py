@@ -18,7 +18,7 @@ __all__ = ["LENGTH", "SEPARATOR", "WORDS", "apply", "encode", "fit", "tokenize",
 
 WORDS = 20_000  # of a vocabulary
 LENGTH = 128  # words of a text; what comes after is cut off
-SEPARATOR = "|"  # stands between the texts of a pair; no text has it as a word, and vocabularies of pairs alone hold it
+SEPARATOR = "|"  # stands between the texts of a pair; it is no word of any text, and only vocabularies of pairs hold it
 
 _PADDING, _UNKNOWN, _FIRST = 0, 1, 2
 _WORD = re.compile(r"\w+(?:'\w+)?")

@@ -67,7 +67,7 @@ class XRM(Inferred):
 
     name = "xrm"
     paper = "Pezeshki et al., Discovering environments with XRM, ICML 2024"
-    variants = ({"helper_lr": 1e-3, "helper_epochs": 1},)
+    variants = ({"helper_lr": 0.02, "helper_epochs": 1},)
     recipes = {
         "paper": Recipe(
             "GroupDRO without balanced sampling, as released; rate, decay and batch are drawn at random there",

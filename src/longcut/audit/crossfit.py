@@ -1,0 +1,234 @@
+"""Three models judge every sample, none of which saw it in training (cross-fitting).
+
+* A *biased* one, small and stopped early, trained with the generalized cross-entropy and, for its embedding, with the
+  generalized supervised contrastive loss: what it knows is what is easy.
+* An *ordinary* one, as somebody would train it.
+* A *debiased* one, SelecMix with its defaults, which is kept from relying on what is easy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from longcut import nets
+from longcut.audit.association import balanced_accuracies, folds_of
+from longcut.audit.base import View
+from longcut.audit.judged import Judged
+from longcut.bias import ContrastiveBias
+from longcut.context import Epoch, calling
+from longcut.data import Batch, Dataset, Info, Splits, balance, generator
+from longcut.errors import UserError
+from longcut.fit import fit, steps_per_epoch
+from longcut.losses import gce
+from longcut.methods import Method, build
+from longcut.methods.base import MakeNet
+from longcut.predict import predict
+from longcut.training import Training
+
+__all__ = ["FOLDS", "judge", "see", "suspicion"]
+
+FOLDS = 4
+EASY_UPDATES, UPDATES = 200, 600
+EARLY = 0.98  # of the way from guessing to its best: where the biased model is stopped
+WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
+POINTS = 16  # of the learning curves
+
+
+class EasyCue(Method):
+    """A deliberately biased classifier and embedding; see :class:`longcut.bias.ContrastiveBias`."""
+
+    name = "easy-cue"
+    paper = "the biased nets of Nam et al., NeurIPS 2020, and Hwang et al., NeurIPS 2022"
+
+    def __init__(self, make_net: MakeNet, info: Info) -> None:
+        super().__init__(make_net, info)
+        self.contrastive = ContrastiveBias(nets.build("tiny", info, WIDTH), info, WIDTH)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Generalized cross-entropy plus, on parameters of its own, the generalized contrastive loss."""
+        contrast = self.contrastive.loss(self.contrastive.embed(batch.x), batch.label)
+        return gce(self.net(batch.x), batch.label).mean() + contrast, {}
+
+
+def judge(view: View, net: str, progress: Callable[[float, int], None] | None = None, folds: int = FOLDS) -> Judged:
+    """For each fold in turn, train the three models on the others and let them judge it.
+
+    Every class weighs the same in training, so that a rare class is not taken for a contradiction.
+
+    Args:
+        view: what is audited.
+        net: spec of the ordinary and the debiased network.
+        progress: told how many of how many models are trained.
+        folds: number of parts.
+
+    Raises:
+        UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
+    """
+    counter = _Counter(progress, 3 * folds)
+    fold, easy, profile, stopped = _easy(view, folds, counter)
+    updates, ordinary = _crossfit(view, fold, "erm", net, counter)
+    # calibrated without confirmation, whose early guesses would make it another yardstick
+    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, confirm=False)
+    hits = ordinary.argmax(2) == view.label
+    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped)
+
+
+def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """How much a biased model contradicts the label of each sample, none of which it saw in training.
+
+    Args:
+        data: classes, not a regression.
+        folds: number of parts the data is cut into.
+        seed: of the parts and the models.
+
+    Returns:
+        Scores ``(n,)`` in [0, 1], and whether each sample is suspected ``(n,)``.
+
+    Raises:
+        UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
+    """
+    view = View(data, data.source, seed=seed)
+    _, easy, profile, _ = _easy(view, folds, _Counter(None, folds))
+    judged = Judged(view.label, easy, profile, easy, easy)
+    return judged.score, judged.suspected
+
+
+def see(view: View, data: Dataset, updates: int) -> Judged:
+    """Judge other samples by a biased model that is trained on all audited ones for about ``updates`` updates."""
+    train = balance(view.data, "class", generator(view.seed, 97, 31))
+    model = build(EasyCue, train.info, net="tiny", seed=view.seed * 1009 + 97)
+    training = _training(model, len(train), len(train))
+    epochs = max(1, round(updates / steps_per_epoch(len(train), training)))
+    training = dataclasses.replace(training, epochs=epochs, every=epochs)
+    fit(model, Splits(train, None, data), training, seed=view.seed * 1009 + 97)
+    easy, profile = np.swapaxes(_biased_view(model, train, data), 0, 1)
+    return Judged(data.label.numpy(), easy, profile, easy, easy)
+
+
+# --- cross-fitting ----------------------------------------------------------------------------------------------------
+
+
+class _Counter:
+    """Tells a progress bar of models that are trained one after the other."""
+
+    def __init__(self, progress: Callable[[float, int], None] | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self, epoch: Epoch) -> None:
+        self.done += epoch.epoch == epoch.epochs
+        if self.progress:
+            self.progress(self.done + epoch.epoch / epoch.epochs % 1, self.total)
+
+
+def _easy(
+    view: View, folds: int, counter: _Counter
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], int]:
+    """Folds, the biased model's probabilities and profile, and the updates after which it was stopped."""
+    if view.data.info.task != "classification":
+        raise UserError(f"{view.data.info.name} is a regression; an audit needs classes.")
+    if len(view.classes) < 2:
+        raise UserError(f"all samples of {view.data.info.name} are of one class; an audit needs at least two.")
+    counts = np.bincount(view.label, minlength=len(view.classes))
+    if counts.min() < folds:
+        name = view.classes[int(counts.argmin())]
+        raise UserError(
+            f"class '{name}' has {counts.min()} samples, too few to be cut into {folds} parts; "
+            "add samples or leave the class out."
+        )
+    fold = folds_of(view.label, folds, view.random(1))
+    updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter)
+    hit = balanced_accuracies(seen[:, :, 0].argmax(2), view.label)
+    chance = 1 / len(view.classes)
+    stop = int(np.argmax(hit - chance >= EARLY * (hit.max() - chance)))
+    return fold, seen[stop, :, 0], seen[stop, :, 1], updates[stop]
+
+
+def _crossfit(
+    view: View,
+    fold: NDArray[np.int64],
+    method: str | type[Method],
+    net: str,
+    counter: _Counter,
+    points: int = POINTS,
+    **options: Any,
+) -> tuple[list[int], NDArray[np.float32]]:
+    """Updates at points of the learning curve, and what was then said of held-out samples ``(points, n, …)``.
+
+    The last point is the end of training; with ``points=0`` it is the only one. The options are the method's.
+    """
+    updates: list[int] = []
+    answers: list[NDArray[np.float32]] = []
+    parts = fold.max() + 1
+    for part in range(parts):
+        held_out = torch.from_numpy(fold == part)
+        held = view.data.take(held_out)
+        train = balance(view.data.take(~held_out), "class", generator(view.seed, part, 31))
+        model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
+        training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
+        ask = _biased_view if isinstance(model, EasyCue) else _probabilities
+        marks = _marks(training.epochs, points)
+        seen: dict[int, NDArray[np.float32]] = {}
+
+        say = partial(ask, model, train, held)
+        watch = calling(on_epoch=partial(_listen, marks, say, seen, counter))
+        fit(model, Splits(train, None, held), training, seed=view.seed * 1009 + part, observers=[watch])
+        seen[training.epochs] = say()  # only now with the averaged weights, where there are some
+        updates = [mark * steps_per_epoch(len(train), training) for mark in marks]
+        answers = answers or [np.zeros((len(fold), *seen[mark].shape[1:]), np.float32) for mark in marks]
+        for whole, mark in zip(answers, marks, strict=True):
+            whole[fold == part] = seen[mark]
+    return updates, np.stack(answers)
+
+
+def _listen(
+    marks: list[int],
+    say: Callable[[], NDArray[np.float32]],
+    seen: dict[int, NDArray[np.float32]],
+    counter: _Counter,
+    epoch: Epoch,
+) -> None:
+    if epoch.epoch in marks[:-1]:
+        seen[epoch.epoch] = say()
+    counter(epoch)
+
+
+def _training(model: Method, n: int, n_train: int) -> Training:
+    """A fixed number of updates whatever the size of the data, in batches so small that an early stop can be found."""
+    easy, kind = isinstance(model, EasyCue), model.info.kind
+    size = max(32, min(256 if easy else 64, n // 16))
+    epochs = max(4, round((EASY_UPDATES if easy else UPDATES) / math.ceil(n_train / size)))
+    quick = kind == "tokens" or (easy and kind == "table")  # there, slower learners know no cue before they stop
+    rate = 1e-2 if quick else 1e-3 if easy else 2e-3
+    return Training(epochs=epochs, batch=size, pool=4, lr=rate, every=epochs, **model.training_defaults)
+
+
+def _marks(epochs: int, points: int = POINTS) -> list[int]:
+    """About so many epochs, close together at first, and the last one."""
+    return sorted({*(round(mark) for mark in np.geomspace(1, epochs, points)), epochs})
+
+
+@torch.no_grad()
+def _probabilities(model: Method, train: Dataset, held: Dataset) -> NDArray[np.float32]:
+    """Probabilities of the classes, for held-out samples ``(m, C)``."""
+    return predict(model, held).softmax(1).numpy()
+
+
+@torch.no_grad()
+def _biased_view(model: Method, train: Dataset, held: Dataset) -> NDArray[np.float32]:
+    """Mean probability by classifier and embedding, and cosine with the classes' centres ``(m, 2, C)``."""
+    assert isinstance(model, EasyCue)
+    own = predict(model.contrastive.embed, train)
+    centre = torch.zeros(train.info.n_classes, WIDTH).index_add_(0, train.label, own)
+    profile = predict(model.contrastive.embed, held) @ F.normalize(centre, dim=1).T
+    said = predict(model, held).softmax(1)
+    return torch.stack([(said + (profile / TEMPERATURE).softmax(1)) / 2, profile], 1).numpy()

@@ -1,0 +1,43 @@
+"""The table of panels; another module adds to it by a dict of its own called ``PANELS``."""
+
+from __future__ import annotations
+
+from longcut.registry import Registry
+from longcut.report import analyses, audit, pictures, samples, settings, tables
+from longcut.report.base import Panel
+
+__all__ = ["PANELS"]
+
+PANELS: Registry[Panel] = Registry(
+    "report panel",
+    "PANELS",
+    {
+        "audit-verdict": Panel("audit", "", audit.opening, 0),
+        "audit-evidence": Panel("audit", "", audit.evidence, 100),
+        "audit-checks": Panel("audit", "What was checked", audit.checks, 200),
+        "audit-suspects": Panel("audit", "Suspected samples", samples.suspects, 300),
+        "audit-pairs": Panel("audit", "Contradicting pairs", samples.pairs, 400),
+        "audit-map": Panel("audit", "How the biased model sees the data", audit.embedding, 500),
+        "audit-groups": Panel("audit", "Candidate groups", audit.groups, 600),
+        "audit-settings": Panel("audit", "", audit.settings, 900),
+        "audit-command": Panel("audit", "Make it again", audit.command, 1000),
+        "data-sweeps": Panel("studies", "", analyses.data_sweeps, 0),
+        "headline": Panel("study", "", tables.opening, 0),
+        "bars": Panel("study", "", pictures.bars, 50),
+        "methods": Panel("study", "Methods", tables.methods, 100),
+        "against": Panel("study", "", tables.against, 150),
+        "groups": Panel("study", "Groups", tables.groups, 200),
+        "confusions": Panel("study", "What was taken for what", tables.confusions, 250),
+        "training": Panel("study", "Training", pictures.training, 300),
+        "sweeps": Panel("study", "", analyses.method_sweeps, 350),
+        "samples": Panel("study", "What was trained on", pictures.samples, 400),
+        "mixtures": Panel("study", "", pictures.mixtures, 450),
+        "partners": Panel("study", "Whom the methods chose as partners", analyses.partners, 500),
+        "minority": Panel("study", "Whom the methods took for the minority", analyses.minority, 550),
+        "knowledge": Panel("study", "", analyses.knowledge, 600),
+        "maps": Panel("study", "", pictures.maps, 650),
+        "settings": Panel("study", "", settings.settings, 900),
+        "command": Panel("study", "Make it again", settings.command, 1000),
+    },
+)
+"""By name."""

@@ -1,0 +1,69 @@
+"""The cache of images: what is decoded or made once lies in a folder of its own, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from longcut.errors import UserError
+
+__all__ = ["cache_folder", "cached", "key_of", "write_header"]
+
+
+def key_of(content: str) -> str:
+    """A fingerprint of what a folder is made from, by which it is called."""
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def cache_folder(key: str) -> Path:
+    """Where the folder of this key lies: below ``$LONGCUT_CACHE``, else ``~/.cache/longcut``, in ``images``."""
+    above = os.environ.get("LONGCUT_CACHE")
+    return (Path(above) if above else Path.home() / ".cache" / "longcut").absolute() / "images" / key
+
+
+def cached(key: str, fill: Callable[[Path], None]) -> Path:
+    """The folder of this key in the cache; where there is none yet, it is made.
+
+    Of two processes, the second waits and finds it made. One that is stopped leaves nothing behind.
+
+    Args:
+        key: of the folder.
+        fill: puts into an empty folder what belongs there.
+
+    Raises:
+        UserError: when the cache cannot be written.
+    """
+    from filelock import FileLock
+
+    folder = cache_folder(key)
+    if folder.exists():
+        return folder
+    unfinished = folder.with_suffix(".unfinished")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+                try:
+                    unfinished.mkdir()
+                    fill(unfinished)
+                    unfinished.rename(folder)
+                finally:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder.parent}: cannot store images here ({error.strerror or error}); "
+            "set LONGCUT_CACHE to another folder."
+        ) from error
+    return folder
+
+
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """The beginning of an ``.npy`` file of uint8; as long for any number of rows, since NumPy leaves room for it."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
