@@ -25,7 +25,7 @@ import longcut
 from longcut.audit import CHECKS, View, audit
 from longcut.audit.judged import Judged
 from longcut.data import Dataset, generator
-from longcut.runs import replacing, to_json
+from longcut.files import replacing, to_json
 
 NET = "mlp:hidden=100-100-16"  # of the colored digits
 RATIOS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)

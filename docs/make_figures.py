@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 
 from longcut import runs
+from longcut.files import replacing
 from longcut.report import figures
 
 PICTURE = Path(__file__).parent / "_static" / "accuracy.svg"
@@ -17,8 +18,8 @@ def main(folder: str) -> None:
     values: dict[str, dict[str, list[float]]] = {"aligned": {}, "conflicting": {}}
     for run in map(runs.read, runs.find([folder])):
         for metric, methods in values.items():
-            methods.setdefault(run.record["plan"]["label"], []).append(run.scores()["values"][metric])
-    with matplotlib.rc_context({"svg.hashsalt": "longcut"}), runs.replacing(PICTURE) as temporary:
+            methods.setdefault(run.record.label, []).append(run.scores().values[metric])
+    with matplotlib.rc_context({"svg.hashsalt": "longcut"}), replacing(PICTURE) as temporary:
         figures.accuracy(values).savefig(temporary, format="svg", metadata={"Date": None})
 
 

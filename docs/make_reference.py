@@ -21,14 +21,15 @@ import typer
 from typer.testing import CliRunner
 
 from longcut import cli
-from longcut.compare import COLUMNS, plan
 from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
 from longcut.methods import METHODS, get
 from longcut.nets import NETS
-from longcut.reproduce import cells, recipes
+from longcut.papers import cells, recipes
+from longcut.plans import plan
 from longcut.spec import options_of
+from longcut.tables import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)

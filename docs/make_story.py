@@ -88,7 +88,7 @@ def accuracy(out: Path) -> None:
     values: dict[str, dict[str, list[float]]] = {"aligned": {}, "conflicting": {}}
     for one in map(runs.read, runs.find([out / "runs"])):
         for metric, methods in values.items():
-            methods.setdefault(one.record["plan"]["label"], []).append(one.scores()["values"][metric])
+            methods.setdefault(one.record.label, []).append(one.scores().values[metric])
     with matplotlib.rc_context({"svg.hashsalt": "longcut"}):
         figures.accuracy(values).savefig(out / "accuracy.svg", format="svg", metadata={"Date": None})
 

@@ -18,9 +18,12 @@ from typing import Any
 
 from scipy.stats import t
 
-from longcut import reproduce, runs
+from longcut import runs
 from longcut.compare import difference
+from longcut.files import to_json
 from longcut.methods import METHODS
+from longcut.numbers import spread, with_spread
+from longcut.papers import cells
 
 HERE = Path(__file__).parent
 MNIST_1 = "colored-mnist:ratio=0.01"
@@ -55,26 +58,27 @@ def collected(folders: Iterable[str]) -> list[dict[str, Any]]:
         run = runs.read(folder)
         if not run.done:
             continue
-        plan, record = run.record["plan"], run.record
+        plan, record = run.record.plan, run.record
+        known = {"bias": record.bias, "identification": record.identification}
         lines.append(
             {
-                "label": plan["label"],
-                "method": plan["method"],
-                "options": plan["options"],
-                "dataset": plan["data"],
-                "seed": plan["seed"],
-                "epochs": plan["training"]["epochs"],
-                "selection": plan["select"],
-                **{key: record["scores"]["test"]["values"][key] for key in (*KEYS, "train_weighted")},
-                "best_average": record["best"]["average"],
-                "best_epoch": record["best"]["epoch"],
-                "seconds": round(record["seconds"], 1),
-                **{key: record[key] for key in ("bias", "identification") if key in record},
-                **({"partners": _last_partners(run.history())}),
-                "environment": record["environment"],
+                "label": plan.label,
+                "method": plan.method,
+                "options": plan.options,
+                "dataset": plan.data,
+                "seed": plan.seed,
+                "epochs": plan.training.epochs,
+                "selection": plan.select,
+                **{key: record.scores.test.values[key] for key in (*KEYS, "train_weighted")},
+                "best_average": record.best.average,
+                "best_epoch": record.best.epoch,
+                "seconds": round(record.seconds, 1),
+                **{key: value for key, value in known.items() if value is not None},
+                "partners": _last_partners(run.history()),
+                "environment": record.environment,
             }
         )
-    return lines
+    return json.loads(to_json(lines))  # what is not defined is None, as in the store
 
 
 def identity(line: dict[str, Any]) -> tuple[str, ...]:
@@ -84,8 +88,7 @@ def identity(line: dict[str, Any]) -> tuple[str, ...]:
 
 def cell(values: list[float]) -> str:
     """Mean ± sample standard deviation, in %."""
-    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.fmean(values):.1f}{spread}"
+    return with_spread(*spread(values))
 
 
 def _last_partners(history: list[dict[str, Any]]) -> float | None:
@@ -104,8 +107,8 @@ def grouped(lines: Iterable[dict[str, Any]]) -> Groups:
 
 def published() -> dict[tuple[str, str], tuple[float, float] | None]:
     """Row and data set to the paper's mean and deviation; None where the row is ours."""
-    tables = (reproduce.cells(f"selecmix/table{n}", seeds=1) for n in (1, 4, 5))
-    return {(one.row, one.plans[0].data): one.published for cells in tables for one in cells}
+    tables = (cells(f"selecmix/table{n}", seeds=1) for n in (1, 4, 5))
+    return {(one.row, one.plans[0].data): one.published for found in tables for one in found}
 
 
 def is_default(label: str) -> bool:
@@ -220,20 +223,20 @@ def differences(folders: Iterable[str]) -> list[dict[str, Any]]:
     """Each claim on each data set where both sides were run: the paired bootstrap over test samples, seeds averaged."""
     by_row: dict[tuple[str, str], list[runs.Run]] = defaultdict(list)
     for run in map(runs.read, runs.find(folders)):
-        plan = run.record["plan"]
-        if run.done and plan["label"].startswith(PREFIX):
-            by_row[plan["data"], plan["label"].removeprefix(PREFIX)].append(run)
+        plan = run.record.plan
+        if run.done and plan.label.startswith(PREFIX):
+            by_row[plan.data, plan.label.removeprefix(PREFIX)].append(run)
     found = []
     for data, metric in JUDGED.items():
         at = "output" if "multinli" in data else "random"
         names = {"JM1": f"JM1 {at} U/B", "JM1 (control)": f"JM1 {at} U/B (control)"}
         for (one, other), least in CLAIMS.items():
             sides = [by_row.get((data, names.get(name, name)), []) for name in (one, other)]
-            shared = {r.record["plan"]["seed"] for r in sides[0]} & {r.record["plan"]["seed"] for r in sides[1]}
+            shared = {r.record.plan.seed for r in sides[0]} & {r.record.plan.seed for r in sides[1]}
             if shared:
-                sides = [[run for run in side if run.record["plan"]["seed"] in shared] for side in sides]
+                sides = [[run for run in side if run.record.plan.seed in shared] for side in sides]
                 measured = difference(*sides, metric=metric).to_dict()
-                values = [{r.record["plan"]["seed"]: r.scores()["values"][metric] for r in side} for side in sides]
+                values = [{r.record.plan.seed: r.scores().values[metric] for r in side} for side in sides]
                 apart = [values[0][seed] - values[1][seed] for seed in sorted(shared)]
                 found.append({"data": data, "a": one, "b": other, "claim": least, "by_seed": apart, **measured})
     return found
@@ -248,14 +251,14 @@ def claims_table(groups: Groups, paper: dict) -> list[str]:
     for row in json.loads((HERE / "differences.json").read_text("utf-8")):
         value, low, high = (100 * row[key] for key in ("value", "low", "high"))
         apart, n = [100 * one for one in row["by_seed"]], len(row["by_seed"])
-        spread = statistics.stdev(apart) if n > 1 else math.inf
-        margin = float(t.ppf(0.975, max(n - 1, 1))) * spread / math.sqrt(n)
+        deviation = statistics.stdev(apart) if n > 1 else math.inf
+        margin = float(t.ppf(0.975, max(n - 1, 1))) * deviation / math.sqrt(n)
         sure = min(low, value - margin) >= row["claim"], max(high, value + margin) < row["claim"]
         average = "yes" if value >= row["claim"] else "no"
         holds = "yes" if sure[0] else "no" if sure[1] else f"open: {average} on average"
         least = f" {row['claim']:+d}" if row["claim"] else ""
         what = f"{row['a']} ≥ {row['b']}{least}".replace("+", "+ ").replace("-1", "− 1")
-        seeds = f" ± {spread:.1f}" if n > 1 else ""
+        seeds = f" ± {deviation:.1f}" if n > 1 else ""
         shown = f"{value:+.1f}{seeds} | {low:+.1f} to {high:+.1f} | {n} | {holds}"
         lines.append(f"| {what} | {row['data'].partition(':')[0]} | {shown} |")
     return lines

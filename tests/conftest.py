@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,23 @@ def real_data() -> Path:
     if "LONGCUT_DATA" not in os.environ:
         pytest.skip("LONGCUT_DATA does not name a folder of real data")
     return Path(os.environ["LONGCUT_DATA"]).resolve(strict=True)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[Path]:
+    """A file with a method, loaded until the end of the test."""
+    from blobs import MINE
+    from joblib.externals.loky import get_reusable_executor
+
+    from longcut import registry
+
+    path, before = tmp_path / "my_method.py", registry.loaded_files()
+    path.write_text(MINE)
+    registry.load_file(path)
+    yield path
+    for table in registry._TABLES:
+        table._forget(str(path))
+    registry._MODULES.pop(str(path), None)
+    registry._FILES.clear()
+    registry._FILES.update(before)
+    get_reusable_executor().shutdown()  # its processes have loaded the file, too

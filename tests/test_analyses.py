@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longcut import compare, nets, runs
+from longcut import nets, runs
 from longcut.analyses import (
     bias_accuracy,
     curve,
@@ -29,8 +30,13 @@ from longcut.contrast import generalized_supervised_contrastive
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets import DATASETS
 from longcut.errors import UserError
+from longcut.evaluate import Scores
+from longcut.execute import execute
 from longcut.methods import build
 from longcut.methods.erm import ERM
+from longcut.plans import plan
+from longcut.record import Best, Judged, Plan, Record
+from longcut.training import Training
 
 # --- cosines of pairs -------------------------------------------------------------------------------------------------
 
@@ -279,11 +285,12 @@ def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("method", "parts"), [("erm", set()), ("lff", {"probe", "head"}), ("selecmix", {"probe"})])
 def test_a_finished_run_says_what_its_biased_model_knows(method: str, parts: set[str], small_data: None):
-    record = compare.execute(compare.plan("blobs", method))
-    assert record["conflicting_share"] == 8 / 40
-    assert ("bias" in record) == bool(parts)
-    assert {part for part, value in record.get("bias", {}).items() if value is not None} == parts
-    assert not {"bias", "conflicting_share"} & compare.execute(compare.plan("bare", method)).keys()
+    record = execute(plan("blobs", method))
+    assert record.conflicting_share == 8 / 40
+    assert (record.bias is not None) == bool(parts)
+    assert {part for part, value in (record.bias or {}).items() if not math.isnan(value)} == parts
+    bare = execute(plan("bare", method))
+    assert bare.bias is bare.conflicting_share is None
 
 
 def test_the_run_asks_of_its_own_sets_with_its_own_seed(small_data: None, monkeypatch: pytest.MonkeyPatch):
@@ -293,10 +300,10 @@ def test_the_run_asks_of_its_own_sets_with_its_own_seed(small_data: None, monkey
         asked.append((method.name, len(train), len(test), options["seed"]))
         return {"probe": None, "head": 0.25}
 
-    monkeypatch.setattr(compare, "bias_accuracy", answer)
-    record = compare.execute(compare.plan("blobs", "lff", seed=7))
+    monkeypatch.setattr("longcut.execute.bias_accuracy", answer)
+    record = execute(plan("blobs", "lff", seed=7))
     assert asked == [("lff", 40, 20, 7)]
-    assert record["bias"] == {"probe": None, "head": 0.25}
+    assert record.bias == pytest.approx({"probe": math.nan, "head": 0.25}, nan_ok=True)
 
 
 # --- maps -------------------------------------------------------------------------------------------------------------
@@ -326,8 +333,8 @@ def test_what_a_map_refuses():
 
 
 def run_of(
-    average: float | None,
-    best: float | None = 0.9,
+    average: float,
+    best: float = 0.9,
     *,
     data: str = "colored-digits",
     method: str = "selecmix",
@@ -337,10 +344,10 @@ def run_of(
     status: str = "done",
     **fields: Any,
 ) -> runs.Run:
-    plan = {"data": data, "data_seed": seed, "method": method, "label": label or method, "options": options or {}}
-    plan |= {"net": "mlp", "training": {"epochs": 3}, "seed": seed, "select": "last", **fields}
-    record = {"status": status, "plan": plan, "best": {"average": best}}
-    return runs.Run(Path(), record | {"scores": {"test": {"values": {"average": average}}}})
+    how: dict[str, Any] = {"net": "mlp", "training": Training(epochs=3), "select": "last", **fields}
+    planned = Plan(data, seed, method, label or method, options or {}, seed=seed, **how)
+    judged = Judged(Scores({"average": average}, {}, [], 10))
+    return runs.Run(Path(), Record(1, status, planned, "f", {}, scores=judged, best=Best(1, best)))
 
 
 def test_a_curve_over_the_data_has_mean_and_deviation_and_defaults():
@@ -393,11 +400,15 @@ def test_runs_that_do_not_count_in_a_curve():
         run_of(0.9, method="toy", options={"ratio": 0.5}, data="own"),
     ]
     assert curve(found, "ratio")["runs"].tolist() == [1]
-    assert curve([run_of(None, None)], "ratio")["average"].isna().tolist() == [True]
+    assert curve([run_of(math.nan, math.nan)], "ratio")["average"].isna().tolist() == [True]
 
 
 def test_a_run_that_is_older_than_a_setting_had_its_default():
-    found = [run_of(0.5, training={"epochs": 3}), run_of(0.7, seed=1, training={"epochs": 3, "augment": "none"})]
+    plain = run_of(0.5).record.plan.to_dict()
+    del plain["training"]["augment"]
+    older = run_of(0.5)
+    older = replace(older, record=replace(older.record, plan=Plan.from_dict(plain)))
+    found = [older, run_of(0.7, seed=1)]
     assert curve(found, "ratio")["runs"].tolist() == [2]
 
 
@@ -416,7 +427,7 @@ def test_options_that_vary_alone():
     assert varied([run_of(0.5), run_of(0.5, options={"q": 0.5})]) == ["q"]
     assert varied([run_of(0.5), run_of(0.5, options={"q": 0.5, "within": 0.5})]) == [], "two at once"
     assert varied([run_of(0.5), run_of(0.5, options={"mode": "A"})]) == [], "a word is no place on an axis"
-    assert varied([run_of(0.5), run_of(0.5, training={"epochs": 9})]) == [], "not of data or method"
+    assert varied([run_of(0.5), run_of(0.5, training=Training(epochs=9))]) == [], "not of data or method"
     assert varied([run_of(0.5, method="erm"), run_of(0.5, data="colored-digits:ratio=0.1")]) == []
 
 
@@ -430,7 +441,7 @@ def test_the_share_of_conflicting_partners_by_run_and_epoch(tmp_path: Path):
         folder.mkdir()
         rows = [{"epoch": i + 1, "conflicting_partners": share} for i, share in enumerate(shares)]
         (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        record = run_of(0.5, seed=seed, label="mine").record | ({"conflicting_share": 0.02} if seed else {})
+        record = replace(run_of(0.5, seed=seed, label="mine").record, conflicting_share=0.02 if seed else None)
         found.append(runs.Run(folder, record))
     table = partner_share(found)
     assert table[["method", "seed", "epoch"]].to_numpy().tolist() == [["mine", 0, 1], ["mine", 0, 2], ["mine", 1, 1]]

@@ -18,6 +18,7 @@ from longcut import runs
 from longcut.report import analyses, figures
 from longcut.report.base import Page
 from longcut.report.study import studies
+from longcut.training import Training
 
 
 def grown(folder: Path, shares: Sequence[float | None] = (), **record: Any) -> Path:
@@ -165,7 +166,7 @@ def test_methods_that_differ_in_one_number_have_a_panel_of_their_own(tmp_path: P
 
 def test_two_data_sets_that_differ_in_more_have_no_panel(tmp_path: Path):
     make_run(tmp_path / "a", plan_of(data="colored-digits"), BIASED)
-    make_run(tmp_path / "b", plan_of(data="colored-digits:ratio=0.1", training={"epochs": 9}), BIASED)
+    make_run(tmp_path / "b", plan_of(data="colored-digits:ratio=0.1", training=Training(epochs=9)), BIASED)
     make_run(tmp_path / "c", plan_of(data="colored-mnist"), BIASED)
     assert "everything else being the same" not in report(tmp_path).text
 

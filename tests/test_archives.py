@@ -404,8 +404,9 @@ def test_a_folder_that_contradicts_the_names_is_warned_about(place):
 
 
 def test_a_network_trained_on_an_archive_predicts_photos_of_any_size(place):
-    from longcut.compare import execute, plan
     from longcut.deploy import predict
+    from longcut.execute import execute
+    from longcut.plans import plan
     from longcut.runs import read
 
     make("bffhq", place)

@@ -15,16 +15,19 @@ from longcut.audit.base import Finding, View
 from longcut.audit.judged import Judged, gap
 from longcut.data import Dataset
 from longcut.errors import UserError
+from longcut.plans import plan
+from longcut.record import Record
 from longcut.runs import Run
 
 module = importlib.import_module("longcut.audit.model")
+RECORD = Record(1, "done", plan("colored-digits"), "", {})
 
 
 class Finished(Run):
     """A run that was right here and wrong there."""
 
     def __init__(self, label: torch.Tensor, correct: np.ndarray) -> None:
-        super().__init__(Path("runs/one"), {"plan": {"label": "erm"}})
+        super().__init__(Path("runs/one"), RECORD)
         said = torch.where(torch.from_numpy(np.asarray(correct, bool)), label, 1 - label)
         self.__dict__["said"] = {"outputs": torch.nn.functional.one_hot(said, 2).float(), "label": label}
 
@@ -123,5 +126,8 @@ def test_a_record_of_the_run_is_told_for_both_sides(tmp_path):
         [[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1], [1, 0, 1, 1, 1, 1]]
     ).half()
     save_file({"correct": correct}, tmp_path / identify.NAME)
-    assert module._while_training(shown, audited, Run(tmp_path, {})) == (pytest.approx(1 / 16), pytest.approx(5 / 8))
-    assert module._while_training(shown, audited, Run(tmp_path / "none", {})) is None
+    assert module._while_training(shown, audited, Run(tmp_path, RECORD)) == (
+        pytest.approx(1 / 16),
+        pytest.approx(5 / 8),
+    )
+    assert module._while_training(shown, audited, Run(tmp_path / "none", RECORD)) is None

@@ -20,6 +20,7 @@ from longcut import runs
 from longcut.cli import app
 from longcut.datasets import DATASETS, Entry
 from longcut.evaluate import METRICS
+from longcut.files import to_json
 from longcut.methods import METHODS
 
 FAST = ("--epochs", "1", "--device", "cpu")
@@ -148,19 +149,23 @@ def test_data_sets_are_listed():
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+def plain(stored: Any) -> Any:
+    return json.loads(to_json(stored.to_dict()))
+
+
 def test_train_evaluate_and_train_again():
     text = printed("train", "colored-digits:ratio=0.02", "--method", "erm", "--seed", "3", *FAST)
     folder = Path("runs/colored-digits-ratio=0.02/erm-s3")
     assert str(folder) in text
     assert "worst" in text
     record = runs.read(folder).record
-    assert record["plan"]["training"]["epochs"] == 1
-    average = record["scores"]["test"]["values"]["average"]
+    assert record.plan.training.epochs == 1
+    average = record.scores.test.values["average"]
     assert f"{100 * average:.1f}" in text
-    assert printed_json("train", "colored-digits:ratio=0.02", "--method", "erm", "--seed", "3", *FAST) == record
+    assert printed_json("train", "colored-digits:ratio=0.02", "--method", "erm", "--seed", "3", *FAST) == plain(record)
     assert f"{average:.4g}" in printed("evaluate", folder)
-    assert printed_json("evaluate", folder) == record["scores"]["test"]
-    assert printed_json("evaluate", folder, "--data", "colored-digits:ratio=0.02") == record["scores"]["test"]
+    assert printed_json("evaluate", folder) == plain(record.scores.test)
+    assert printed_json("evaluate", folder, "--data", "colored-digits:ratio=0.02") == plain(record.scores.test)
     assert printed_json("evaluate", folder, "--data", "colored-digits:ratio=0.9")["n"] == 600
 
 
@@ -209,7 +214,7 @@ def test_difference_of_two_methods():
     printed("compare", "colored-digits", "--methods", "erm,lff", "--seeds", "2", "--out", "out", *settings)
     told = printed_json("difference", "out/erm", "out/lff", "--metric", "average", "--draws", "300")
     mean = [
-        statistics.fmean(runs.read(f"out/{method}-s{seed}").scores()["values"]["average"] for seed in range(2))
+        statistics.fmean(runs.read(f"out/{method}-s{seed}").scores().values["average"] for seed in range(2))
         for method in ("erm", "lff")
     ]
     assert told["methods"] == [
@@ -280,8 +285,8 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
     cell |= {"published": 70.0, "published_sd": 0.5, "last": 71.25, "last_sd": None, "best": 72.0, "best_sd": 1.0}
     cell |= {"spans": False, "near": True, "epochs": 2, "seeds": 1}
     asked = []
-    monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: asked.append(arguments) or [cell])
-    monkeypatch.setattr("longcut.reproduce.require_data", lambda *_: None)
+    monkeypatch.setattr("longcut.papers.run", lambda *arguments: asked.append(arguments) or [cell])
+    monkeypatch.setattr("longcut.papers.require_data", lambda *_: None)
     arguments = (
         "reproduce",
         "selecmix/table1",
@@ -307,9 +312,9 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
 
 
 def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("longcut.reproduce.require_data", lambda *_: None)
-    monkeypatch.setattr("longcut.reproduce.run", lambda *arguments: [])
-    monkeypatch.setattr("longcut.reproduce.draw", lambda recipe, results, out: out / "figure.svg")
+    monkeypatch.setattr("longcut.papers.require_data", lambda *_: None)
+    monkeypatch.setattr("longcut.papers.run", lambda *arguments: [])
+    monkeypatch.setattr("longcut.papers.draw", lambda recipe, results, out: out / "figure.svg")
     assert "The picture: pictures/figure.svg" in printed("reproduce", "selecmix/figure3", "--out", "pictures")
     assert printed_json("reproduce", "selecmix/figure3", "--out", "pictures") == []
 
@@ -329,8 +334,8 @@ def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch
         ("train colored-digits -m lff@paper --recipe paper", "the recipe is given by --recipe paper and by --method"),
         ("train colored-digits -m lff --set qq=1", "unknown setting of lff 'qq': did you mean 'q'"),
         ("train colored-digits -m lff --set q=7", "method 'lff': q=7 is not allowed; give a number above 0"),
-        ("train colored-digits --set lr", "--set lr is not KEY=VALUE; write --set lr=0.01."),
-        ("train colored-digits --set lr=1 --set lr=2", "--set lr=2 is given twice; write --set lr=0.01."),
+        ("train colored-digits --set lr", "'lr' of --set is not key=value; write --set lr=0.01."),
+        ("train colored-digits --set lr=1 --set lr=2", "'lr=2' of --set is given twice; write --set lr=0.01."),
         ("train colored-digits --epochs 3 --set epochs=2", "epochs is given by --epochs and by --set; leave out"),
         ("train colored-digits --net mpl", "unknown net 'mpl': did you mean 'mlp'"),
         ("train colored-digits --net resnet18:stem=x", "net 'resnet18': stem=x is not allowed; give cifar or imagenet"),
@@ -376,9 +381,9 @@ def test_a_newer_run_folder_is_refused():
 
 
 def test_a_second_writer_is_refused():
-    from longcut.compare import plan
+    from longcut.plans import plan
 
-    planned = plan("colored-digits", "erm", settings={"epochs": 1}).to_dict()
+    planned = plan("colored-digits", "erm", settings={"epochs": 1})
     with runs.Writer("run", planned) as writer:
         writer.start("")
         line = refused("train", "colored-digits", "-m", "erm", "--out", "run", *FAST)
@@ -395,7 +400,7 @@ def test_a_key_press_ends_with_130_and_says_how_to_go_on(monkeypatch: pytest.Mon
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("longcut.compare.execute", interrupted)
+    monkeypatch.setattr("longcut.execute.execute", interrupted)
     result = call("train", "colored-digits")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == "longcut: stopped; the same command goes on from where this one was.\n"
@@ -405,7 +410,7 @@ def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch: pytest.MonkeyPatch):
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("longcut.compare.execute", broken)
+    monkeypatch.setattr("longcut.execute.execute", broken)
     with pytest.raises(ZeroDivisionError):
         call("train", "colored-digits")
 

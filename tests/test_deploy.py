@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from longcut import runs
-from longcut.compare import execute, plan
 from longcut.data import Dataset, Splits, as_input, generator
 from longcut.datasets import DATASETS, load
 from longcut.deploy import FORMATS, export, load_exported, load_net, predict, write_predictions
 from longcut.errors import UserError
+from longcut.execute import execute
+from longcut.plans import plan
 from longcut.runs import Run
 
 
@@ -97,7 +98,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 
 def stored_samples(run: Run) -> Tensor:
     """The test set as it lies in the storage."""
-    test = load(run.record["plan"]["data"], run.record["plan"]["data_seed"]).test
+    test = load(run.record.plan.data, run.record.plan.data_seed).test
     return test.x[test.index]
 
 
@@ -220,7 +221,7 @@ def test_an_unknown_format_is_refused(run_of: MakeRun):
 
 def test_an_unfinished_run_is_refused(run_of: MakeRun, tmp_path: Path):
     run = run_of("tokens")
-    begun = dataclasses.replace(run, record={**run.record, "status": "running"})
+    begun = dataclasses.replace(run, record=dataclasses.replace(run.record, status="running"))
     for work in (load_net, lambda run: export(run, "onnx"), lambda run: predict(run, "words")):
         with pytest.raises(UserError, match=r"the run in .* is not finished; start it again to finish it"):
             work(begun)
@@ -266,7 +267,7 @@ def test_predictions_are_those_of_the_run(run_of: MakeRun):
     assert frame["prediction"].tolist() == [str(guess) for guess in stored["outputs"].argmax(1).tolist()]
     np.testing.assert_array_equal(frame["probability"], frame[classes].max(axis=1))
     assert frame["label"].tolist() == [str(label) for label in stored["label"].tolist()]
-    assert np.mean(frame["right"]) == pytest.approx(run.scores()["values"]["average"])
+    assert np.mean(frame["right"]) == pytest.approx(run.scores().values["average"])
 
 
 def test_a_regression_predicts_numbers(run_of: MakeRun):
@@ -276,7 +277,7 @@ def test_a_regression_predicts_numbers(run_of: MakeRun):
     assert frame["name"].tolist() == run.predictions()["index"].tolist()
     np.testing.assert_allclose(frame["prediction"], run.predictions()["outputs"][:, 0], atol=1e-5)
     error = np.mean((frame["prediction"] - frame["label"]) ** 2)
-    assert error == pytest.approx(run.scores()["values"]["average"], rel=1e-4)
+    assert error == pytest.approx(run.scores().values["average"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +332,7 @@ def trained_on(data: Dataset, folder: Path, **settings: Any) -> Run:
 def said(run: Run) -> np.ndarray:
     """What the run stored of its test set, as probabilities or numbers."""
     outputs = run.predictions()["outputs"]
-    return (outputs.softmax(1) if run.record["task"] == "classification" else outputs).numpy()
+    return (outputs.softmax(1) if run.record.task == "classification" else outputs).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +451,7 @@ def test_a_folder_is_read_as_the_one_trained_on(photos: tuple[Run, Path]):
     assert found["name"].tolist() == [f"{kind}/{n:03}.png" for kind in ("day", "night") for n in range(12)]
     np.testing.assert_allclose(found[["p(day)", "p(night)"]], said(run), atol=1e-5)
     assert found["label"].tolist() == ["day"] * 12 + ["night"] * 12
-    assert np.mean(found["right"]) == pytest.approx(run.scores()["values"]["average"])
+    assert np.mean(found["right"]) == pytest.approx(run.scores().values["average"])
     assert steps[-1] == (24, 24)
 
 
@@ -505,7 +506,7 @@ def test_arrays_with_labels(run_of: MakeRun, tmp_path: Path):
     np.savez(tmp_path / "new.npz", x=stored_samples(run).numpy(), y=label)
     found = predict(run, tmp_path / "new.npz")
     assert found["label"].tolist() == [str(value) for value in label]
-    assert np.mean(found["right"]) == pytest.approx(run.scores()["values"]["average"])
+    assert np.mean(found["right"]) == pytest.approx(run.scores().values["average"])
 
 
 def test_arrays_read_as_those_trained_on(tmp_path: Path):

@@ -103,7 +103,7 @@ def understood(*_: Any, **__: Any) -> None:
 def test_commands_exist_with_these_options_methods_and_data(words: list[str], monkeypatch: pytest.MonkeyPatch):
     """Each is run up to where it would train, read or write; files it names need not be there."""
     monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
-    works = ("compare.execute", "compare.compare", "compare.seeds_of", "reproduce.compare", "runs.read", "report.write")
+    works = ("execute.execute", "compare.compare", "compare.seeds_of", "papers.run", "runs.read", "report.write")
     works += ("datasets.load",)
     for work in works:
         monkeypatch.setattr(f"longcut.{work}", understood)
@@ -112,7 +112,7 @@ def test_commands_exist_with_these_options_methods_and_data(words: list[str], mo
 
 
 def test_a_command_that_does_not_exist_would_be_noticed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("longcut.compare.execute", understood)
+    monkeypatch.setattr("longcut.execute.execute", understood)
     for wrong in ("teach colored-digits", "train colored-digits --sed 3", "train colored-digits --method erm:q=1"):
         assert CliRunner().invoke(app, wrong.split()).exit_code == 2
 

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from longcut import runs
-from longcut.compare import execute, plan
 from longcut.data import Dataset, Info, Splits, as_input, generator
 from longcut.datasets import DATASETS
 from longcut.deploy import export, load_net
 from longcut.errors import UserError
+from longcut.execute import execute
 from longcut.fit import fit
 from longcut.methods import build as build_method
 from longcut.nets import Net, build
+from longcut.plans import plan
 from longcut.sources.text import tokenize
 from longcut.training import Training
 

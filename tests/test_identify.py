@@ -13,15 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from longcut import identify
-from longcut.compare import execute, plan
 from longcut.context import Context, calling
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
+from longcut.execute import execute
 from longcut.fit import Training, fit
 from longcut.identify import Trajectory, quality
 from longcut.losses import cross_entropy
 from longcut.methods import METHODS, Method, build
 from longcut.methods.identified.pseudo import environments
+from longcut.plans import plan
 from longcut.predict import predict
 
 TRAINING = Training(epochs=3, batch=8, pool=2, lr=1e-2)
@@ -212,7 +213,7 @@ def test_a_run_keeps_its_record_with_the_fingerprint_of_the_data(tmp_path: Path)
 def test_another_runs_record_spares_the_helper(tmp_path: Path, method: str):
     folder = recorded(tmp_path / "run")
     settings = {"identify": str(folder), "epochs": 1, "net": "mlp:hidden=8"}
-    record = execute(plan("colored-digits", method, settings=settings), tmp_path / method)
+    found = execute(plan("colored-digits", method, settings=settings), tmp_path / method).identification
     with (
         safe_open(folder / identify.NAME, framework="pt") as theirs,
         safe_open(tmp_path / method / identify.NAME, framework="pt") as ours,
@@ -221,7 +222,8 @@ def test_another_runs_record_spares_the_helper(tmp_path: Path, method: str):
         if method != "umix":
             errors = theirs.get_tensor("correct")[-1] == 0
             assert torch.equal(ours.get_tensor("chosen"), errors)
-            assert record["identification"]["conflicting"] + record["identification"]["aligned"] == int(errors.sum())
+            assert found is not None
+            assert found["conflicting"] + found["aligned"] == int(errors.sum())
 
 
 def test_a_record_about_other_samples_is_refused(tmp_path: Path):

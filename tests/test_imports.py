@@ -20,7 +20,7 @@ PACKAGE = Path(longcut.__file__).parent
 # A room (module or folder) imports rooms of lower rows, or of its own row without going round in a circle.
 ROWS = [
     {"errors"},
-    {"spec", "registry"},
+    {"spec", "registry", "files", "numbers"},
     {"data", "sources", "training"},
     {"mixing", "losses", "contrast", "penalties", "nets", "augment"},
     {"predict", "bias", "context", "identify"},
@@ -29,7 +29,7 @@ ROWS = [
     {"record", "gallery", "runs"},
     {"datasets", "analyses", "audit", "estimators", "plans"},
     {"execute", "compare", "tables"},
-    {"deploy", "report", "reproduce", "papers"},
+    {"deploy", "report", "papers"},
     {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

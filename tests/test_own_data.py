@@ -26,9 +26,9 @@ from PIL import Image
 from test_cli import FAST, call, printed, printed_json, refused
 
 from longcut import runs
-from longcut.compare import slug
 from longcut.datasets import load, parse, resolve, spec_of
 from longcut.errors import UserError
+from longcut.plans import slug
 
 N = 120  # samples of an example; every other one is of the second class
 
@@ -441,9 +441,9 @@ def test_an_audit_refuses_before_any_work(monkeypatch: pytest.MonkeyPatch):
     assert refused("audit", *words, "--out", "photos") == message
     assert refused("audit", *words, "--out", "people.csv") == "people.csv is a file; choose a folder."
     assert refused("audit", *words, "--model", "photos").startswith("photos is no run folder: it has no run.json;")
-    from longcut.compare import plan
+    from longcut.plans import plan
 
-    with runs.Writer("run", plan("colored-digits").to_dict()) as writer:
+    with runs.Writer("run", plan("colored-digits")) as writer:
         writer.start("")
     assert refused("audit", *words, "--model", "run").startswith("the run in run is not finished;")
 

@@ -6,14 +6,15 @@ import statistics
 
 import pytest
 
-from longcut.compare import execute, plan
+from longcut.execute import execute
+from longcut.plans import plan
 
 SEEDS = (0, 1, 2)
 
 
 def mean_accuracy(data: str, method: str, metric: str) -> float:
     records = [execute(plan(data, method, settings={"every": 100}, seed=seed)) for seed in SEEDS]
-    return statistics.fmean(record["scores"]["test"]["values"][metric] for record in records)
+    return statistics.fmean(record.scores.test.values[metric] for record in records)
 
 
 @pytest.fixture(scope="module")

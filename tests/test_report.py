@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import re
 import shlex
@@ -18,13 +18,18 @@ import torch
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from longcut import compare, runs
+from longcut import runs
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
-from longcut.evaluate import METRICS
+from longcut.evaluate import METRICS, Group, Scores
 from longcut.fit import Epoch
+from longcut.plans import plan as planned
+from longcut.record import Best, Inputs, Judged, Plan, Record
 from longcut.report import embed, figures, write
 from longcut.report.study import Contender, Study, studies
+from longcut.spec import pairs
+from longcut.spec import split as split_specs
+from longcut.training import Training
 
 HOSTILE = "</title><script>alert('x')</script>\n<img src=http://evil.example onerror=alert(1)>$\\frac{1}$ & \"' -->中"
 BIASED = {"average": 0.3, "aligned": 0.96, "conflicting": 0.21, "worst_group": 0.05}
@@ -34,27 +39,27 @@ BETTER = {"average": 0.72, "aligned": 0.9, "conflicting": 0.71, "worst_group": 0
 # --- synthetic run folders --------------------------------------------------------------------------------------------
 
 
-def plan_of(method: str = "erm", seed: int = 0, **fields: Any) -> dict[str, Any]:
+def plan_of(method: str = "erm", seed: int = 0, **fields: Any) -> Plan:
     plan = {"data": "toy:ratio=0.02", "data_seed": seed, "method": method, "label": method, "options": {}, "net": "mlp"}
-    return plan | {"training": {"epochs": 3, "lr": 0.01}, "seed": seed, "select": "last"} | fields
+    return Plan(**plan | {"training": Training(epochs=3, lr=0.01), "seed": seed, "select": "last"} | fields)
 
 
-def scores_of(values: Mapping[str, float], margin: float = 0.02) -> dict[str, Any]:
+def scores_of(values: Mapping[str, float], margin: float = 0.02) -> Scores:
     """Scores with these values, ``margin`` as half the width of their intervals, and nothing else defined."""
-    group = {"label": 0, "attribute": 0 if "conflicting" in values else None, "n": 10, "value": 0.5}
+    group = Group(0, 0 if "conflicting" in values else None, 10, 0.5, math.nan, math.nan)
     every = dict.fromkeys(METRICS, math.nan) | dict(values)
     intervals = {name: (value - margin, value + margin) for name, value in every.items()}
-    return {"values": every, "intervals": intervals, "groups": [group], "n": 1200}
+    return Scores(every, intervals, [group], 1200)
 
 
 def make_run(
     folder: Path,
-    plan: Mapping[str, Any],
+    plan: Plan,
     values: Mapping[str, float],
     *,
     gallery: Mapping[str, Tensor] | None = None,
     predictions: Mapping[str, Tensor] | None = None,
-    groups: Sequence[Mapping[str, Any]] = (),
+    groups: Sequence[Group] = (),
     aligned: Sequence[int] = (0, 1),
     task: str = "classification",
     classes: Sequence[str] = ("cat", "dog"),
@@ -65,12 +70,12 @@ def make_run(
 ) -> Path:
     """A run folder as training writes it; at epoch 1, 2, 3 a metric is at 1/3, 2/3, 3/3 of its value."""
     scores = scores_of(values)
-    scores["groups"] = groups or scores["groups"]
+    scores = dataclasses.replace(scores, groups=list(groups) or scores.groups)
     known = {"attribute": [0, 1, 0, 1], "n_attributes": len(attributes)} if "attribute" in (predictions or {}) else {}
     with runs.Writer(folder, plan) as run:
-        run.start(fingerprint or f"data {plan['data_seed']}")
+        run.start(fingerprint or f"data {plan.data_seed}")
         for epoch in (1, 2, 3):
-            test = {name: value * epoch / 3 for name, value in scores["values"].items()}
+            test = {name: value * epoch / 3 for name, value in scores.values.items()}
             run.on_epoch(Epoch(epoch, 3, {"epoch": epoch, "seconds": 0.1, "loss": 1.0, "test": test}, dict))
         if finished:
             run.finish(
@@ -79,10 +84,10 @@ def make_run(
                     "seconds": 0.3,
                     "parameters": 31280,
                     "task": task,
-                    "scores": {"test": scores, "valid": None},
-                    "best": {"epoch": 2, "average": 0.875},
+                    "scores": Judged(scores),
+                    "best": Best(2, 0.875),
                 },
-                inputs=runs.Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0], **known)),
+                inputs=Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0], **known)),
                 weights={},
                 predictions=predictions or {"outputs": torch.zeros(4, 2), "label": torch.zeros(4).long()},
                 gallery=gallery or {},
@@ -271,7 +276,7 @@ def test_settings_say_what_is_shared_and_what_is_not(tmp_path: Path):
     make_run(tmp_path / "a", plan_of("erm"), BIASED)
     make_run(tmp_path / "b", plan_of("selecmix", options={"q": 0.5}), BETTER)
     text = report(tmp_path).text
-    assert re.search(r"All methods net=mlp select=last epochs=3 lr=0.01 ERM method=erm Seeds 0", text)
+    assert re.search(r"All methods net=mlp select=last epochs=3 .* lr=0.01 .* ERM method=erm Seeds 0", text)
     assert "SelecMix method=selecmix q=0.5 Seeds 0; 31,280 parameters; 0.3 s" in text
     assert "Hwang" in text
     assert "data seed 0: data 0" in text
@@ -288,8 +293,8 @@ def test_a_mean_has_its_interval():
     assert all(map(math.isnan, undefined))
 
 
-def cell_of(label: int, attribute: int | None, value: float, n: int = 10) -> dict[str, Any]:
-    return {"label": label, "attribute": attribute, "n": n, "value": value, "low": value - 0.01, "high": value + 0.01}
+def cell_of(label: int, attribute: int | None, value: float, n: int = 10) -> Group:
+    return Group(label, attribute, n, value, value - 0.01, value + 0.01)
 
 
 def test_groups_the_worst_on_top(tmp_path: Path):
@@ -507,8 +512,8 @@ def test_runs_on_different_data_are_pointed_out(tmp_path: Path):
 
 
 def test_one_label_with_two_settings_is_two_methods(tmp_path: Path):
-    make_run(tmp_path / "a", plan_of(training={"epochs": 3, "lr": 0.01}), BIASED)
-    make_run(tmp_path / "b", plan_of(training={"epochs": 3, "lr": 0.1}), BETTER)
+    make_run(tmp_path / "a", plan_of(training=Training(epochs=3, lr=0.01)), BIASED)
+    make_run(tmp_path / "b", plan_of(training=Training(epochs=3, lr=0.1)), BETTER)
     text = report(tmp_path).text
     assert "ERM (lr=0.01) 1 3" in text
     assert "ERM (lr=0.1) 1 3" in text
@@ -542,7 +547,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path):
 
 def contender(method: str, *seeds: Mapping[str, float], margin: float = 0.02, **fields: Any) -> Contender:
     records = [
-        {"status": "done", "plan": plan_of(method, seed, **fields), "scores": {"test": scores_of(values, margin)}}
+        Record(1, "done", plan_of(method, seed, **fields), "f", {}, scores=Judged(scores_of(values, margin)))
         for seed, values in enumerate(seeds)
     ]
     return Contender(method, tuple(runs.Run(Path(), record) for record in records))
@@ -621,23 +626,19 @@ def test_a_method_that_may_have_seen_the_attribute_was_told(fields: dict[str, An
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def stored(plan: compare.Plan) -> dict[str, Any]:
-    return json.loads(runs.to_json(plan.to_dict()))
-
-
-def planned_by(command: str) -> list[dict[str, Any]]:
+def planned_by(command: str) -> list[Plan]:
     """The plans that a ``longcut compare`` or ``longcut train`` line makes."""
     _, verb, data, *words = shlex.split(command)
     flags = dict(zip(words[::2], words[1::2], strict=True))
     given = [word for flag, word in zip(words[::2], words[1::2], strict=True) if flag == "--set"]
-    settings = dict(text.split("=", 1) for text in given)
+    settings = pairs(given, "", "")
     seeds = range(int(flags["--seeds"])) if verb == "compare" else [int(flags["--seed"])]
-    methods = compare.split_methods(flags["--methods"]) if verb == "compare" else [flags["--method"]]
+    methods = split_specs(flags["--methods"]) if verb == "compare" else [flags["--method"]]
     select = flags.get("--select", "last")
-    return [stored(compare.plan(data, m, settings=settings, seed=s, select=select)) for m in methods for s in seeds]
+    return [planned(data, m, settings=settings, seed=s, select=select) for m in methods for s in seeds]
 
 
-def commands(folder: Path, plans: Sequence[Mapping[str, Any]]) -> list[str]:
+def commands(folder: Path, plans: Sequence[Plan]) -> list[str]:
     for i, plan in enumerate(plans):
         make_run(folder / str(i), plan, BIASED)
     source = report(folder).source
@@ -657,7 +658,7 @@ def test_the_command_makes_these_runs_again(
     tmp_path: Path, methods: list[str], settings: dict[str, Any], seeds: list[int]
 ):
     plans = [
-        stored(compare.plan("colored-digits", method, settings=settings, seed=seed, select="best:average"))
+        planned("colored-digits", method, settings=settings, seed=seed, select="best:average")
         for method in methods
         for seed in seeds
     ]

@@ -13,8 +13,9 @@ from test_analyses_report import cell_of, grown
 from test_report import BETTER, BIASED, Page, check_self_contained, make_run, pictures, plan_of
 from test_report_audit import make_audit
 
-from longcut import compare, registry, runs
+from longcut import registry, runs
 from longcut.audit import folder
+from longcut.plans import plan
 from longcut.report import Panel, figures, write
 from longcut.report.base import Page as Shared
 from longcut.report.page import page
@@ -50,7 +51,7 @@ def without_attribute(place: Path) -> None:
 
 def of_two_ratios(place: Path) -> None:
     for ratio in (0.05, 0.1):
-        make_run(place / f"{ratio}", compare.plan(f"colored-digits:ratio={ratio}", "erm").to_dict(), BIASED)
+        make_run(place / f"{ratio}", plan(f"colored-digits:ratio={ratio}", "erm"), BIASED)
 
 
 RUNS = {make.__name__: make for make in (classification, regression, without_attribute, of_two_ratios)}

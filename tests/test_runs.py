@@ -1,23 +1,24 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from longcut import runs
-from longcut.data import Dataset, Info, Splits
+from longcut.data import Info
 from longcut.errors import UserError
+from longcut.evaluate import Group, Scores
+from longcut.files import to_json
 from longcut.fit import Epoch
-from longcut.methods.erm import ERM
-from longcut.nets import build
+from longcut.record import Inputs, Judged, Plan, Record
+from longcut.training import Training
 
-PLAN = {"data": "toy", "method": "erm", "options": {}, "training": {"epochs": 3, "lr": 0.5}, "seed": 0}
-INPUTS = runs.Inputs(Info("toy", (2,), 2, class_names=("no", "yes")), "float32", {"features": ["a", "b"]})
+PLAN = Plan("toy", 0, "erm", "erm", {}, "mlp", Training(epochs=3, lr=0.5), 0, "last")
+INPUTS = Inputs(Info("toy", (2,), 2, class_names=("no", "yes")), "float32", {"features": ["a", "b"]})
 
 
 def epoch(number: int, weights: torch.Tensor | None = None, loss: float = 1.0) -> Epoch:
@@ -26,17 +27,23 @@ def epoch(number: int, weights: torch.Tensor | None = None, loss: float = 1.0) -
     return Epoch(number, 3, rows[-1], lambda: {"method": {"w": weights}, "history": rows})
 
 
-def finish(run: runs.Writer, **results) -> dict:
+def judged(average: float = 0.5) -> Judged:
+    intervals = {"average": (average, average)}
+    return Judged(Scores({"average": average}, intervals, [Group(0, None, 3, average, math.nan, 1.0)], 3))
+
+
+def finish(run: runs.Writer, **results) -> Record:
     tensors = {"a": torch.arange(4.0).view(2, 2)}
     about = {"dataset": "toy"}
+    results = {"epoch": 1, "seconds": 0.5, "parameters": 7, "task": "classification", "scores": judged()} | results
     return run.finish(results, inputs=INPUTS, weights=tensors, predictions=tensors, gallery=tensors, about=about)
 
 
-def finished(folder: Path, plan: dict = PLAN) -> Path:
+def finished(folder: Path, plan: Plan = PLAN) -> Path:
     with runs.Writer(folder, plan) as run:
         run.start("f")
         run.on_epoch(epoch(1))
-        finish(run, scores={"test": {"values": {"average": 0.5}}, "valid": None})
+        finish(run)
     return folder
 
 
@@ -55,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(folder: Path, plan: dict = PLAN) -> str:
+def refused(folder: Path, plan: Plan = PLAN) -> str:
     """The message of the refusal, which must leave everything as it was."""
     before = contents(folder.parent)
     with pytest.raises(UserError) as caught, runs.Writer(folder, plan):
@@ -72,17 +79,20 @@ def test_a_finished_run_is_read_back(tmp_path: Path):
     with runs.Writer(folder, PLAN) as run:
         assert not run.done
         assert run.start("fingerprint") is None
-        assert runs.read(folder).record["status"] == "running"
+        assert runs.read(folder).record.status == "running"
         run.on_epoch(epoch(1))
         run.on_epoch(epoch(2, loss=math.nan))
-        record = finish(run, epoch=2, scores={"test": {"values": {"aligned": math.nan}}, "valid": None})
+        record = finish(run, epoch=2, scores=judged(math.nan))
     stored = runs.read(folder)
     assert stored.done
     assert stored.record == record
-    expected = {"schema": 1, "status": "done", "plan": PLAN, "fingerprint": "fingerprint", "epoch": 2}
-    assert {key: record[key] for key in expected} == expected
-    assert record["environment"].keys() == {"python", "torch", "longcut", "platform"}
-    assert stored.scores() == {"values": {"aligned": None}}
+    assert (record.schema, record.status, record.plan, record.fingerprint) == (1, "done", PLAN, "fingerprint")
+    assert (record.epoch, record.seconds, record.parameters, record.task) == (2, 0.5, 7, "classification")
+    assert record.environment.keys() == {"python", "torch", "longcut", "platform"}
+    assert math.isnan(stored.scores().values["average"])
+    text = json.loads((folder / "run.json").read_text())
+    assert text["scores"]["test"]["values"] == {"average": None}, "JSON has no nan"
+    assert text == json.loads(to_json(record.to_dict()))
     assert [(row["epoch"], row["loss"]) for row in stored.history()] == [(1, 1.0), (2, None)]
     for tensors in (stored.weights(), stored.predictions(), stored.gallery()[0]):
         assert tensors["a"].tolist() == [[0, 1], [2, 3]]
@@ -192,7 +202,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path):
 
 
 def test_another_plan_is_refused_and_the_difference_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    other = PLAN | {"method": "lff", "options": {"q": 0.5}, "training": {"epochs": 3, "lr": 0.1}}
+    other = replace(PLAN, method="lff", options={"q": 0.5}, training=Training(epochs=3, lr=0.1))
     for folder in (finished(tmp_path / "done"), begun(tmp_path / "begun", monkeypatch)):
         expected = (
             f"{folder} holds another run (method erm instead of lff, lr 0.5 instead of 0.1, q unset instead of 0.5);"
@@ -201,17 +211,42 @@ def test_another_plan_is_refused_and_the_difference_named(tmp_path: Path, monkey
 
 
 def test_a_run_from_before_a_setting_existed_had_its_default(tmp_path: Path):
-    finished(tmp_path / "run")
-    now = PLAN["training"] | {"augment": "none", "gamma": 0.1}  # pyright: ignore[reportOperatorIssue]
-    assert runs.check(tmp_path / "run", PLAN | {"training": now}) is not None
-    assert "augment none instead of crop-flip" in refused(
-        tmp_path / "run", PLAN | {"training": now | {"augment": "crop-flip"}}
-    )
+    folder = finished(tmp_path / "run")
+    stored = json.loads((folder / "run.json").read_text())
+    del stored["plan"]["training"]["augment"], stored["plan"]["training"]["gamma"]
+    (folder / "run.json").write_text(json.dumps(stored))
+    assert runs.check(folder, PLAN) is not None
+    other = replace(PLAN, training=replace(PLAN.training, augment="crop-flip"))
+    assert "(augment none instead of crop-flip)" in refused(folder, other)
+
+
+def test_a_setting_that_is_not_known_any_more_is_kept_and_said(tmp_path: Path):
+    folder = finished(tmp_path / "run")
+    stored = json.loads((folder / "run.json").read_text())
+    stored["plan"]["training"]["warmup"] = 5
+    (folder / "run.json").write_text(json.dumps(stored))
+    record = runs.read(folder).record
+    assert (record.plan.training, record.plan.unknown) == (PLAN.training, {"warmup": 5})
+    assert record.setting != PLAN.setting
+    assert json.loads(to_json(record.to_dict())) == stored
+    assert "holds another run (warmup 5 instead of unset);" in refused(folder)
+
+
+def test_files_that_were_loaded_are_a_part_of_the_run(tmp_path: Path):
+    made = replace(PLAN, files={"mine.py": "0123456789abcdef"})
+    folder = finished(tmp_path / "run", made)
+    assert runs.read(folder).record.plan == made
+    assert runs.check(folder, made) is not None
+    changed = refused(folder, replace(PLAN, files={"mine.py": "f" * 16}))
+    assert changed.startswith(f"{folder} holds another run (made before mine.py was changed); choose another folder")
+    assert "(made with mine.py, which is not loaded)" in refused(folder)
+    assert "(made without mine.py)" in refused(finished(tmp_path / "without"), made)
 
 
 def test_a_plan_with_tuples_is_the_same_after_json(tmp_path: Path):
-    finished(tmp_path / "run", PLAN | {"options": {"widths": (1, 2)}})
-    assert runs.check(tmp_path / "run", PLAN | {"options": {"widths": (1, 2)}}) is not None
+    plan = replace(PLAN, options={"widths": (1, 2)})
+    finished(tmp_path / "run", plan)
+    assert runs.check(tmp_path / "run", plan) is not None
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path):
@@ -248,7 +283,7 @@ def test_changed_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": "new"}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": "new"}', '{"schema": 1}', '{"schema": 1, "plan": 3}'])
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run\.json is damaged; delete the folder"):
@@ -290,129 +325,3 @@ def test_what_runs_may_go_below(tmp_path: Path):
     for folder in (tmp_path / "other", tmp_path / "other" / "src" / "code.py", tmp_path / "out" / "erm-s0"):
         with pytest.raises(UserError, match="is neither empty nor a folder of runs"):
             runs.check_parent(folder)
-
-
-# --- small parts ------------------------------------------------------------------------------------------------------
-
-
-def test_a_replacement_is_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(ArithmeticError), runs.replacing(path) as temporary:
-        temporary.write_text("ne")
-        assert path.read_text() == "old"
-        raise ArithmeticError
-    assert contents(tmp_path) == {"file": b"old"}
-    with runs.replacing(path) as temporary:
-        temporary.write_text("new")
-    assert contents(tmp_path) == {"file": b"new"}
-
-
-def test_json_is_strict():
-    value = {"a": (1, math.inf), "b": [{"c": -math.inf}, "π"], "d": None, "e": True, "f": 0.1}
-    assert json.loads(runs.to_json(value)) == {"a": [1, None], "b": [{"c": None}, "π"], "d": None, "e": True, "f": 0.1}
-
-
-def images(attribute: bool = True, channels: int = 3, classes: int = 4, n: int = 200) -> Dataset:
-    x = (torch.arange(n * channels * 4) % 251).to(torch.uint8).view(n, channels, 2, 2)
-    label = torch.arange(n) % classes
-    color = torch.where(torch.arange(n) // classes % 10 == 0, (label + 1) % classes, label)
-    return Dataset.of(x, label, color if attribute else None, aligned=tuple(range(classes)) if attribute else ())
-
-
-def test_the_fingerprint_sees_every_value_and_nothing_else():
-    data = images()
-    base = runs.fingerprint(Splits(data, None, data))
-    clone = dataclasses.replace(data, x=data.x.clone(), label=data.label.clone())
-    assert runs.fingerprint(Splits(clone, None, clone)) == base, "who shares storage with whom does not matter"
-    pixel = data.x.clone()
-    pixel[150, 2, 1, 1] += 1
-    label = data.label.clone()
-    label[7] = 0
-    for changed in (
-        dataclasses.replace(data, x=pixel),
-        dataclasses.replace(data, x=data.x.view(200, 3, 4, 1)),
-        dataclasses.replace(data, label=label),
-        dataclasses.replace(data, attribute=data.label),
-        dataclasses.replace(data, attribute=None),
-        data.take(torch.arange(200).flip(0)),
-    ):
-        assert runs.fingerprint(Splits(changed, None, changed)) != base
-        assert runs.fingerprint(Splits(data, changed, data)) != base
-
-
-def test_the_fingerprint_of_memory_mapped_storage_is_that_of_its_values(tmp_path: Path):
-    values = np.random.default_rng(0).normal(size=(5000, 3)).astype("float32")
-    np.save(tmp_path / "x.npy", values)
-    label = np.arange(5000) % 2
-    mapped, loaded = Dataset.of(np.load(tmp_path / "x.npy", mmap_mode="r"), label), Dataset.of(values, label)
-    assert runs.fingerprint(Splits(mapped, None, mapped)) == runs.fingerprint(Splits(loaded, None, loaded))
-
-
-# --- the gallery ------------------------------------------------------------------------------------------------------
-
-
-class Shown(ERM):
-    """Mixes sample 0 with 1 (keeping a quarter) and 2 with 3; its bias model sees the mean of the image."""
-
-    def pairs(self, train, n):
-        return {
-            "anchor": torch.tensor([0, 2]),
-            "partner": torch.tensor([1, 3]),
-            "share": torch.tensor([0.25, 1.0]),
-        }
-
-    def embedding(self, x):
-        return x.flatten(1).mean(1, keepdim=True)
-
-
-def shown(data: Dataset, cls: type[ERM] = Shown) -> dict[str, torch.Tensor]:
-    return runs.gallery(cls(lambda: build("mlp:hidden=4", data.info), data.info), data)
-
-
-def test_the_gallery_shows_some_of_every_class():
-    data = images()
-    found = shown(data)
-    assert found["sample_x"].dtype == torch.uint8
-    assert found["sample_x"].shape == (40, 3, 2, 2)
-    assert found["sample_conflicting"].sum() == 20
-    assert torch.equal(found["sample_conflicting"], found["sample_label"] != found["sample_attribute"])
-    assert found["sample_label"].bincount().tolist() == [10] * 4
-    stored = {tuple(x.flatten().tolist()): y for x, y in zip(data.x, data.label.tolist(), strict=True)}
-    assert [stored[tuple(x.flatten().tolist())] for x in found["sample_x"]] == found["sample_label"].tolist()
-    assert torch.equal(shown(data)["sample_x"], found["sample_x"]), "nothing is left to chance"
-
-
-def test_the_gallery_shows_pairs():
-    data = images()
-    found = shown(data)
-    a, b = data.x[0].float(), data.x[1].float()
-    assert torch.equal(found["pair_mixed_x"][0], (0.25 * a + 0.75 * b).round().to(torch.uint8))
-    assert torch.equal(found["pair_mixed_x"][1], data.x[2])
-    assert torch.equal(found["pair_anchor_x"], data.x[[0, 2]])
-    assert torch.equal(found["pair_partner_x"], data.x[[1, 3]])
-    assert found["pair_share"].tolist() == [0.25, 1.0]
-    for who, rows in (("anchor", [0, 2]), ("partner", [1, 3])):
-        assert torch.equal(found[f"pair_{who}_label"], data.label[rows])
-        assert data.attribute is not None
-        assert torch.equal(found[f"pair_{who}_attribute"], data.attribute[rows])
-
-
-@pytest.mark.parametrize(("n", "rows", "conflicting"), [(200, 200, 20), (5000, 600, 200)])
-def test_the_gallery_embeds_more_of_the_conflicting(n: int, rows: int, conflicting: int):
-    found = shown(images(n=n))
-    assert found["embedding"].shape == (rows, 1)
-    assert int(found["embedding_conflicting"].sum()) == conflicting
-    assert torch.equal(found["embedding_conflicting"], found["embedding_label"] != found["embedding_attribute"])
-
-
-def test_the_gallery_without_attribute_or_pairs_or_images():
-    bare = shown(images(attribute=False, channels=1), ERM)
-    assert bare.keys() == {"sample_x", "sample_label", "sample_conflicting"}
-    assert bare["sample_x"].shape == (20, 3, 2, 2), "grey images are shown in three equal channels"
-    assert not bare["sample_conflicting"].any()
-    table = Dataset.of(torch.randn(30, 5), torch.arange(30) % 3)
-    assert shown(table, ERM) == {}
-    assert shown(table).keys() == {"embedding", "embedding_label", "embedding_conflicting"}
-    regression = Dataset.of(torch.rand(30, 3, 2, 2), torch.rand(30))
-    assert shown(regression)["sample_x"].dtype == torch.uint8

@@ -679,12 +679,13 @@ def test_published_counts_of_civilcomments(place, monkeypatch):
 
 @pytest.mark.parametrize("variant", ["wilds-16", "coarse-4", "fine", "coarse"])
 def test_a_run_on_each_civilcomments(place, variant):
-    from longcut.compare import execute, plan
+    from longcut.execute import execute
+    from longcut.plans import plan
 
     write_comments(place / "civilcomments", times=3)
     spec = f"civilcomments:variant={variant},counts=any"
     record = execute(plan(spec, "erm", settings={"epochs": "1", "batch": "2", "pool": "1"}), place / "run")
-    assert 0 <= record["scores"]["test"]["values"]["worst_group"] <= 1
+    assert 0 <= record.scores.test.values["worst_group"] <= 1
 
 
 # --- Camelyon17 -------------------------------------------------------------------------------------------------------
@@ -792,8 +793,9 @@ def test_a_tokenizer_needs_the_package(monkeypatch):
 
 
 def test_a_network_trained_on_pairs_predicts_a_table_of_pairs(place):
-    from longcut.compare import execute, plan
     from longcut.deploy import predict
+    from longcut.execute import execute
+    from longcut.plans import plan
     from longcut.runs import read
 
     write_dev(place / "mnli")
@@ -806,8 +808,9 @@ def test_a_network_trained_on_pairs_predicts_a_table_of_pairs(place):
 
 
 def test_a_network_trained_on_birds_predicts_photos_of_any_size(place):
-    from longcut.compare import execute, plan
     from longcut.deploy import predict
+    from longcut.execute import execute
+    from longcut.plans import plan
     from longcut.runs import read
 
     write_birds(place / "waterbirds")

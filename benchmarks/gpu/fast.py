@@ -19,13 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longcut import compare
-from longcut.compare import Plan, plan
+from longcut import execute
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.fit import fit
 from longcut.methods import Method, build
 from longcut.nets import Net
+from longcut.plans import plan
+from longcut.record import Plan
 
 WAYS = ("bf16", "channels-last", "compile")
 
@@ -66,13 +67,13 @@ def faster(method: Method, ways: Iterable[str]) -> Method:
 
 @contextlib.contextmanager
 def all_faster(ways: Iterable[str]) -> Iterator[None]:
-    """For the time of a ``with``: methods that :func:`longcut.compare.execute` builds compute in these ways."""
-    plain = compare.build
-    compare.build = lambda *given, **more: faster(plain(*given, **more), ways)
+    """For the time of a ``with``: methods that :func:`longcut.execute.execute` builds compute in these ways."""
+    plain = execute.build
+    execute.build = lambda *given, **more: faster(plain(*given, **more), ways)
     try:
         yield
     finally:
-        compare.build = plain
+        execute.build = plain
 
 
 def measured(one: Plan, ways: Sequence[str], device: str) -> tuple[float, float]:

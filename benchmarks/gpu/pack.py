@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from longcut.errors import UserError
-from longcut.runs import replacing
+from longcut.files import replacing
 
 SHARD = 58_000_000  # bytes; with the header, below 60 MB
 

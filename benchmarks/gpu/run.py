@@ -17,10 +17,13 @@ import torch
 from fast import all_faster, ways_of
 
 from longcut import runs
-from longcut.compare import Plan, execute, folder_name, slug
 from longcut.errors import UserError
+from longcut.execute import execute
 from longcut.fit import Epoch
-from longcut.reproduce import cells, require_weights
+from longcut.papers import cells, require_weights
+from longcut.plans import folder_name, slug
+from longcut.record import Plan
+from longcut.spec import pairs
 
 MORE = 75  # exit status: try again
 RESERVE = 1.5  # an epoch may take this many times the longest so far
@@ -72,8 +75,8 @@ def work(plans: Sequence[Plan], out: Path, seconds: float, device: str) -> bool:
     watch = Slice(seconds)
     for number, one in enumerate(plans, 1):
         folder = out / slug(one.data) / folder_name(one)
-        record = runs.check(folder, one.to_dict())
-        if record is not None and record["status"] == "done":
+        record = runs.check(folder, one)
+        if record is not None and record.done:
             continue
         print(f"{number}/{len(plans)} {one.label} on {one.data}, seed {one.seed}", file=sys.stderr, flush=True)
         try:
@@ -84,19 +87,12 @@ def work(plans: Sequence[Plan], out: Path, seconds: float, device: str) -> bool:
     return True
 
 
-def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text} is not KEY=VALUE; write --set lr=0.01.")
-    return key.strip(), value.strip()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", help="such as selecmix/table1")
     parser.add_argument("--only", action="append", default=[], help="data set, column or row; repeatable")
     parser.add_argument("--seeds", type=int)
-    parser.add_argument("--set", action="append", default=[], type=_setting, metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--epochs", help="the same as --set epochs=…")
     parser.add_argument("--weights", help="file of pretrained weights, for nets that start from one; none: random ones")
     parser.add_argument("--minutes", type=float, default=9.0, help="of this slice")
@@ -109,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # a run does not say how it was computed, so those that were computed alike have a folder of their own
         out = given.out / ("+".join(ways) or "plain")
         named = {"epochs": given.epochs, "weights": given.weights}
-        settings = dict(given.settings) | {key: value for key, value in named.items() if value}
+        settings = pairs(given.settings, "of --set ", "--set lr=0.01") | {
+            key: value for key, value in named.items() if value
+        }
         plans = list(wanted(given.recipe, given.only, given.seeds, settings))
         require_weights(plans)
         with all_faster(ways):

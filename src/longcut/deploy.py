@@ -1,7 +1,7 @@
 """A finished run at work: its network on new samples, and in formats that other programs read.
 
-A run folder says what its network takes (:class:`longcut.runs.Inputs`), so that none of this needs the data the network
-was trained on. New files become numbers exactly as that data did.
+A run folder says what its network takes (:class:`longcut.record.Inputs`), so that none of this needs the data the
+network was trained on. New files become numbers exactly as that data did.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from longcut.data import Dataset, as_input
 from longcut.datasets.own import inputs_of, reread
 from longcut.errors import UserError, unknown
+from longcut.files import replacing, to_json
 from longcut.methods import build
 from longcut.nets import Net, blank
 from longcut.predict import predict as outputs_of
-from longcut.runs import Inputs, Run, replacing, to_json
+from longcut.record import Inputs, renamed_options
+from longcut.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,8 @@ def load_net(run: Run) -> tuple[Net, Inputs]:
         net, inputs = load_net(runs.read("runs/lff"))
     """
     inputs = inputs_of(run)
-    return _rebuilt(run.record["plan"], inputs, run.weights()), inputs
+    plan = run.record.plan
+    return _rebuilt(plan.method, plan.options, plan.net, inputs, run.weights()), inputs
 
 
 def load_exported(path: Path | str) -> tuple[Net, Inputs]:
@@ -73,15 +76,16 @@ def load_exported(path: Path | str) -> tuple[Net, Inputs]:
         raise UserError(
             f"{path} is no network that longcut exported; write one with longcut export RUN --to safetensors."
         ) from None
-    inputs = Inputs.from_json(about)
-    return _rebuilt(json.loads(about), inputs, weights), inputs
+    inputs, said = Inputs.from_json(about), json.loads(about)
+    options = renamed_options(said["method"], said["options"])
+    return _rebuilt(said["method"], options, said["net"], inputs, weights), inputs
 
 
-def _rebuilt(plan: Mapping[str, Any], inputs: Inputs, weights: Mapping[str, Tensor]) -> Net:
-    options = {key: blank(value) if isinstance(value, str) else value for key, value in plan["options"].items()}
-    net = build(plan["method"], inputs.info, net=blank(plan["net"]), options=options).net
-    net.load_state_dict(weights)
-    return net.eval()
+def _rebuilt(method: str, options: Mapping[str, Any], net: str, inputs: Inputs, weights: Mapping[str, Tensor]) -> Net:
+    options = {key: blank(value) if isinstance(value, str) else value for key, value in options.items()}
+    rebuilt = build(method, inputs.info, net=blank(net), options=options).net
+    rebuilt.load_state_dict(weights)
+    return rebuilt.eval()
 
 
 # --- new samples ------------------------------------------------------------------------------------------------------
@@ -194,7 +198,8 @@ def export(run: Run, to: str, out: Path | str | None = None) -> Path:
         raise unknown("format", to, FORMATS)
     suffix, write = FORMATS[to]
     net, inputs = load_net(run)
-    about = {key: run.record["plan"][key] for key in ("method", "options", "net")} | json.loads(inputs.to_json())
+    plan = run.record.plan
+    about = {"method": plan.method, "options": plan.options, "net": plan.net} | json.loads(inputs.to_json())
     path = run.folder / f"model{suffix}" if out is None else Path(out)
     with _written(path) as temporary:
         write(net.requires_grad_(False), inputs, to_json(about), temporary)

@@ -4,9 +4,9 @@
 ``run.json``              plan, status, data fingerprint, environment, scores; JSON has no nan, so it is ``null`` there
 ``history.jsonl``         one row per epoch, as :func:`longcut.fit.fit` made it
 ``weights.safetensors``   of the network that is used
-``inputs.json``           what the network takes and what its outputs mean, see :class:`Inputs`
+``inputs.json``           what the network takes and what its outputs mean, see :class:`longcut.record.Inputs`
 ``predictions.safetensors`` of the test set: ``outputs (n, C), label, attribute`` (if known), ``index``
-``gallery.safetensors``   pictures and small tensors for the report, see :func:`gallery`
+``gallery.safetensors``   pictures and small tensors for the report, see :mod:`longcut.gallery`
 ``identification.safetensors`` who an ordinary net got wrong in which epoch, if the method looked; see
                           :mod:`longcut.identify`
 ``resume.pt``             what an unfinished run needs to go on with the same bits; gone when it is done
@@ -19,17 +19,12 @@ Every file is written under a temporary name and then renamed, so a reader or a 
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-import math
 import os
-import platform
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,32 +32,25 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-import longcut
 from longcut import identify
-from longcut.data import Dataset, Info, Splits, generator, in_turns
 from longcut.errors import UserError
-from longcut.training import Training
+from longcut.files import replacing, to_json
+from longcut.record import Inputs, Plan, Record, environment, renamed_metrics
 
 if TYPE_CHECKING:
     import filelock
 
     from longcut.context import Epoch
-    from longcut.methods.base import Method
+    from longcut.evaluate import Scores
 
 __all__ = [
     "SCHEMA",
-    "Inputs",
     "Run",
     "Writer",
     "check",
     "check_parent",
-    "environment",
     "find",
-    "fingerprint",
-    "gallery",
     "read",
-    "replacing",
-    "to_json",
 ]
 
 SCHEMA = 1
@@ -76,65 +64,28 @@ WEIGHTS, PREDICTIONS, GALLERY = "weights.safetensors", "predictions.safetensors"
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a network takes and what its outputs mean: with it, a network is built without its data.
-
-    Attributes:
-        info: of the data it was trained on.
-        dtype: of the samples before :func:`longcut.data.as_input`, such as ``"uint8"``.
-        encoding: how rows of files became numbers (see :class:`longcut.sources.Source`); None where there were none.
-
-    >>> Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0])).dtype
-    'float32'
-    """
-
-    info: Info
-    dtype: str
-    encoding: dict[str, Any] | None = None
-
-    @classmethod
-    def of(cls, data: Dataset) -> Self:
-        """Those of a network that is trained on ``data``."""
-        encoding = None if data.source is None else dict(data.source.encoding)
-        return cls(data.info, str(data.x.dtype).removeprefix("torch."), encoding)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of :meth:`to_json`."""
-        stored = json.loads(text)
-        info: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in stored["info"].items()
-        }
-        return cls(Info(**info), stored["dtype"], stored["encoding"])
-
-    def to_json(self) -> str:
-        """As a run folder stores it."""
-        return to_json(dataclasses.asdict(self))
-
-
-@dataclass(frozen=True)
 class Run:
     """A run folder that was read.
 
     Attributes:
         folder: where it lies.
-        record: what ``run.json`` holds; numbers that are not defined are None.
+        record: what ``run.json`` holds.
     """
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
 
     @property
     def done(self) -> bool:
         """Whether the run was finished, so that scores, weights and predictions are there."""
-        return self.record["status"] == "done"
+        return self.record.done
 
     def history(self) -> list[dict[str, Any]]:
         """One row per epoch so far; numbers that are not defined are None."""
         path = self.folder / HISTORY
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a running writer may be within a line
-        return [{key: _renamed(value) for key, value in row.items()} for row in rows]
+        return [{key: renamed_metrics(value) for key, value in row.items()} for row in rows]
 
     def weights(self) -> dict[str, Tensor]:
         """The state dict of the network that is used."""
@@ -151,14 +102,14 @@ class Run:
         return self._tensors(PREDICTIONS)[0]
 
     def gallery(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors as in :func:`gallery`, and ``dataset, kind, class_names, attribute_names, aligned``."""
+        """Tensors as in :mod:`longcut.gallery`, and ``dataset, kind, class_names, attribute_names, aligned``."""
         tensors, metadata = self._tensors(GALLERY)
         return tensors, json.loads(metadata["about"])
 
-    def scores(self) -> dict[str, Any]:
-        """Of the test set: :class:`longcut.evaluate.Scores` as plain containers; None where a number is not defined."""
+    def scores(self) -> Scores:
+        """Of the test set."""
         self._require_done()
-        return self.record["scores"]["test"]
+        return self.record.scores.test
 
     def _require_done(self) -> None:
         if not self.done:
@@ -178,31 +129,23 @@ def read(folder: Path | str) -> Run:
     Raises:
         UserError: when there is none, it is damaged, or a newer longcut wrote it.
     """
-    folder = Path(folder)
+    path = Path(folder) / RECORD
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        schema = int(record["schema"])
+        stored = json.loads(path.read_text("utf-8"))
+        schema = int(stored["schema"])
+        record = Record.from_dict(stored) if schema <= SCHEMA else None
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{folder} is no run folder: it has no {RECORD}; name a folder that a run was written to."
         ) from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{folder / RECORD} is damaged; delete the folder and run again.") from None
-    if schema > SCHEMA:
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{path} is damaged; delete the folder and run again.") from None
+    if record is None:
         raise UserError(
             f"{folder} was written by a newer longcut (run schema {schema}, this one knows {SCHEMA}); "
             "upgrade with pip install --upgrade longcut."
         )
-    for part in filter(None, record.get("scores", {}).values()):
-        part |= {key: _renamed(part[key]) for key in ("values", "intervals") if key in part}
-    return Run(folder, record)
-
-
-def _renamed(metrics: Any) -> Any:
-    """``balanced`` of a run that was made when it still meant the mean of the group means, under its name now."""
-    if not isinstance(metrics, dict) or "balanced" not in metrics or "group_mean" in metrics:
-        return metrics
-    return {"group_mean" if name == "balanced" else name: value for name, value in metrics.items()}
+    return Run(path.parent, record)
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:
@@ -220,7 +163,7 @@ def find(paths: Iterable[Path | str]) -> list[Path]:
     return list(found)
 
 
-def check(folder: Path | str, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+def check(folder: Path | str, plan: Plan) -> Record | None:
     """The record of this plan's run in ``folder``, or None where it can begin; nothing is touched.
 
     Raises:
@@ -232,14 +175,8 @@ def check(folder: Path | str, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor a run; choose a new or empty folder.")
     record = read(folder).record
-    there, here = _flat(record["plan"]), _flat(json.loads(to_json(plan)))
-    for name, value in dataclasses.asdict(Training()).items():
-        if name in here:  # a run that was made before a setting existed had its default
-            there.setdefault(name, value)
-    differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    if differ:
-        what = ", ".join(f"{name} {there.get(name, 'unset')} instead of {here.get(name, 'unset')}" for name in differ)
-        raise UserError(f"{folder} holds another run ({what}); choose another folder, or delete that one.")
+    if said := ", ".join(_differences(record.plan, plan)):
+        raise UserError(f"{folder} holds another run ({said}); choose another folder, or delete that one.")
     return record
 
 
@@ -262,41 +199,29 @@ def is_blank(folder: Path) -> bool:
     return folder.is_dir() and all(path.name == LOCK or path.match(".*.tmp") for path in folder.iterdir())
 
 
-def _flat(plan: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {key: value for key, value in plan.items() if isinstance(value, Mapping)}
-    flat = {key: value for key, value in plan.items() if key not in nested}
-    return flat | {key: value for part in nested.values() for key, value in part.items()}
+def _differences(there: Plan, here: Plan) -> list[str]:
+    """What sets a stored plan apart from another one, in words."""
+    one, other = _flat(there), _flat(here)
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    said = [f"{name} {one.get(name, 'unset')} instead of {other.get(name, 'unset')}" for name in names]
+    for name in {**there.files, **here.files}:
+        if name not in here.files:
+            said.append(f"made with {name}, which is not loaded")
+        elif name not in there.files:
+            said.append(f"made without {name}")
+        elif there.files[name] != here.files[name]:
+            said.append(f"made before {name} was changed")
+    return said
+
+
+def _flat(plan: Plan) -> dict[str, Any]:
+    """All settings by name, as JSON has them."""
+    plain = json.loads(to_json(plan.to_dict() | {"files": {}}))
+    parts = [plain.pop(name) for name in ("options", "training", "files")]
+    return {name: value for part in (plain, *parts) for name, value in part.items()}
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
-
-
-def to_json(value: Any, **options: Any) -> str:
-    """Strict JSON: numbers that are not finite become ``null``.
-
-    >>> to_json({"worst_group": float("nan"), "n": 3})
-    '{"worst_group": null, "n": 3}'
-    """
-    return json.dumps(_finite(value), allow_nan=False, ensure_ascii=False, **options)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; it takes the place of ``path`` when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Writer:
@@ -307,7 +232,7 @@ class Writer:
 
     Args:
         folder: new, empty, or with an unfinished or finished run of the same plan.
-        plan: what identifies the run, as plain containers.
+        plan: what identifies the run.
 
     Attributes:
         record: the stored record where the run is already there, else None.
@@ -316,9 +241,9 @@ class Writer:
         UserError: on entering, when the folder holds something else, cannot be written, or has another writer.
     """
 
-    def __init__(self, folder: Path | str, plan: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path | str, plan: Plan) -> None:
         self.folder, self.plan = Path(folder), plan
-        self.record: dict[str, Any] | None = None
+        self.record: Record | None = None
         self._lock: filelock.BaseFileLock | None = None
         self._made: list[Path] = []  # folders made on entering, deepest first
         self._latest: tuple[int, dict[str, Any]] | None = None  # last epoch done, while it is not saved
@@ -327,7 +252,7 @@ class Writer:
     @property
     def done(self) -> bool:
         """Whether the folder already holds the finished run."""
-        return self.record is not None and self.record["status"] == "done"
+        return self.record is not None and self.record.done
 
     def __enter__(self) -> Self:
         import filelock
@@ -384,9 +309,8 @@ class Writer:
             UserError: when the data is not what the run was begun with.
         """
         if self.record is None:
-            self.record = {"schema": SCHEMA, "status": "running", "plan": self.plan, "fingerprint": fingerprint}
-            self._write_record(environment=environment())
-        elif self.record["fingerprint"] != fingerprint:
+            self._write_record(Record(SCHEMA, "running", self.plan, fingerprint, environment()))
+        elif self.record.fingerprint != fingerprint:
             raise UserError(
                 f"the data has changed since the run in {self.folder} was begun; "
                 "bring the old data back, or choose another folder."
@@ -417,11 +341,11 @@ class Writer:
         gallery: Mapping[str, Tensor],
         about: Mapping[str, Any],
         identification: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Record:
         """Write everything, the record last, and return the record.
 
         Args:
-            results: further fields of the record, such as scores.
+            results: fields of the record that come with the end, by name.
             inputs: what the network takes.
             weights, predictions, gallery: tensors by name.
             about: stands beside the gallery.
@@ -433,10 +357,11 @@ class Writer:
         self._write(WEIGHTS, save(_contiguous(weights)))
         self._write(PREDICTIONS, save(_contiguous(predictions)))
         self._write(GALLERY, save(_contiguous(gallery), {"about": to_json(about)}))
+        assert self.record is not None  # the run was started
         if identification is not None:
-            said = {"fingerprint": (self.record or {})["fingerprint"]}
+            said = {"fingerprint": self.record.fingerprint}
             self._write(identify.NAME, save(_contiguous(identification), said))
-        self._write_record(status="done", environment=environment(), **results)
+        self._write_record(replace(self.record, status="done", environment=environment(), **results))
         self._latest = None
         (self.folder / RESUME).unlink(missing_ok=True)
         return read(self.folder).record
@@ -445,9 +370,9 @@ class Writer:
         with replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
 
-    def _write_record(self, **fields: Any) -> None:
-        self.record = {**(self.record or {}), **fields}
-        self._write(RECORD, (to_json(self.record, indent=1) + "\n").encode())
+    def _write_record(self, record: Record) -> None:
+        self.record = record
+        self._write(RECORD, (to_json(record.to_dict(), indent=1) + "\n").encode())
 
     def _save(self) -> None:
         if self._latest is not None:
@@ -468,86 +393,3 @@ def _copied(state: Any) -> Any:
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
-# --- what is recorded -------------------------------------------------------------------------------------------------
-
-
-def environment() -> dict[str, str]:
-    """The versions that a number may depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "longcut": longcut.__version__,
-        "platform": f"{sys.platform}-{platform.machine()}",
-    }
-
-
-def fingerprint(splits: Splits) -> str:
-    """SHA-256 over the columns and storage of all three sets; storage that sets share is read once."""
-    sets = [data for data in (splits.train, splits.valid, splits.test) if data is not None]
-    every = [column for data in sets for column in (data.index, data.label, data.attribute, data.memberships)]
-    columns = [column for column in every if column is not None]
-    storage = {data.x.data_ptr(): data.x for data in sets}
-    digest = hashlib.sha256()
-    for column in (*columns, *storage.values()):
-        digest.update(f"{tuple(column.shape)} {column.dtype}".encode())
-        for block in column.split(4096):  # memory-mapped storage may be larger than memory
-            digest.update(block.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Pictures and small tensors by which a report shows what a method saw and did.
-
-    Returns:
-        For images, uint8 ``(k, 3, H, W)``: ``sample_x`` with ``sample_label``, ``sample_attribute`` and
-        ``sample_conflicting``, a few of every class. If the method mixes: ``pair_anchor_x, pair_partner_x,
-        pair_mixed_x, pair_share`` and labels and attributes of both. If it has a bias model: ``embedding (m, d)`` of
-        up to 600 training samples, a third of them conflicting if there are so many, with ``embedding_label``,
-        ``embedding_attribute`` and ``embedding_conflicting``. Attributes are left out where they are not known.
-    """
-    draw = generator(len(train), 41)
-    known = train.attribute is not None and bool(train.info.aligned) and train.info.task == "classification"
-    conflicting = train.conflicting if known else torch.zeros(len(train), dtype=torch.bool)
-    order = torch.randperm(len(train), generator=draw)
-    tensors: dict[str, Tensor] = {}
-    if train.info.kind == "image":
-        rows = torch.cat([_of_every_class(train, order[conflicting[order] == flag], 20) for flag in (False, True)])
-        tensors["sample_x"] = _pixels(train, rows)
-        tensors |= _columns("sample", train, rows) | {"sample_conflicting": conflicting[rows]}
-        pairs = method.pairs(train, 24)
-        if pairs is not None:
-            anchor, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
-            own, other = _pixels(train, anchor), _pixels(train, partner)
-            part = share.view(-1, 1, 1, 1).cpu()
-            mixed = pairs.get("mixed", part * own + (1 - part) * other)
-            tensors |= {"pair_anchor_x": own, "pair_partner_x": other, "pair_mixed_x": mixed.round().to(torch.uint8)}
-            tensors |= _columns("pair_anchor", train, anchor) | _columns("pair_partner", train, partner)
-            tensors["pair_share"] = share
-    few = order[conflicting[order]][:200]
-    rows = torch.cat([few, order[~conflicting[order]][: 600 - len(few)]])
-    with torch.no_grad():
-        parts = [method.embedding(train.gather(chunk, device)) for chunk in rows.split(100)]
-    found = [part.float() for part in parts if part is not None]
-    if found:
-        tensors |= {"embedding": torch.cat(found), "embedding_conflicting": conflicting[rows]}
-        tensors |= _columns("embedding", train, rows)
-    return tensors
-
-
-def _of_every_class(train: Dataset, rows: Tensor, n: int) -> Tensor:
-    """Up to ``n`` of the rows, taking turns among the classes."""
-    if train.info.task == "regression":
-        return rows[:n]
-    return in_turns(train.label, rows[train.label[rows].argsort(stable=True)])[:n]
-
-
-def _pixels(train: Dataset, rows: Tensor) -> Tensor:
-    x = (train.gather(rows).clamp(0, 1) * 255).round().to(torch.uint8)
-    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]
-
-
-def _columns(prefix: str, train: Dataset, rows: Tensor) -> dict[str, Tensor]:
-    columns = {f"{prefix}_label": train.label[rows]}
-    return columns if train.attribute is None else columns | {f"{prefix}_attribute": train.attribute[rows]}

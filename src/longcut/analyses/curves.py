@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean, stdev
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longcut.datasets import DATASETS, parse
 from longcut.errors import UserError, unknown
 from longcut.methods import METHODS
+from longcut.numbers import spread
+from longcut.record import Plan, Record
 from longcut.runs import Run
 from longcut.spec import options_of
-from longcut.training import Training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,12 +60,12 @@ def curve(found: Iterable[Run], over: str) -> pd.DataFrame:
         for level in sorted(levels.runs, key=lambda value: (value is not None, value)):
             records = levels.runs[level]
             values = {
-                "average": [_number(record["scores"]["test"]["values"]["average"]) for record in records],
-                "best_average": [_number((record["best"] or {}).get("average")) for record in records],
+                "average": [record.scores.test.values["average"] for record in records],
+                "best_average": [record.best.average for record in records],
             }
             row = {"method": name, over: level, "runs": len(records)}
             for metric, seeds in values.items():
-                row |= {metric: fmean(seeds), f"{metric}_sd": stdev(seeds) if len(seeds) > 1 else math.nan}
+                row |= dict(zip((metric, f"{metric}_sd"), map(_number, spread(seeds)), strict=True))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -97,11 +97,11 @@ def partner_share(found: Iterable[Run]) -> pd.DataFrame:
 
     rows = [
         {
-            "method": run.record["plan"]["label"],
-            "seed": run.record["plan"]["seed"],
+            "method": run.record.label,
+            "seed": run.record.plan.seed,
             "epoch": row["epoch"],
             "share": _number(row["conflicting_partners"]),
-            "base": _number(run.record.get("conflicting_share")),
+            "base": _number(run.record.conflicting_share),
         }
         for run in found
         for row in run.history()
@@ -119,31 +119,31 @@ class _Line:
 
     label: str
     settings: dict[Setting, Any]  # without that one
-    runs: dict[Any, list[Mapping[str, Any]]]  # records by its value
+    runs: dict[Any, list[Record]]  # records by its value
 
 
-def _table(found: Iterable[Run]) -> list[tuple[dict[Setting, Any], Mapping[str, Any]]]:
+def _table(found: Iterable[Run]) -> list[tuple[dict[Setting, Any], Record]]:
     """Settings and record of each finished run, each once."""
-    table: dict[Any, tuple[dict[Setting, Any], Mapping[str, Any]]] = {}
+    table: dict[Any, tuple[dict[Setting, Any], Record]] = {}
     for run in found:
         if run.done:
-            plan = run.record["plan"]
+            plan = run.record.plan
             settings = _settings(plan)
-            table.setdefault((frozenset(settings.items()), plan["seed"], plan["data_seed"]), (settings, run.record))
+            table.setdefault((frozenset(settings.items()), plan.seed, plan.data_seed), (settings, run.record))
     return list(table.values())
 
 
-def _settings(plan: Mapping[str, Any]) -> dict[Setting, Any]:
+def _settings(plan: Plan) -> dict[Setting, Any]:
     """Everything that decides a run's numbers but the seeds; what was not said has its default."""
     try:
-        data, own = parse(plan["data"])
+        data, own = parse(plan.data)
         own = _defaults(DATASETS[data].function) | own
     except UserError:  # data of a name that is not known here
-        data, own = plan["data"], {}
-    method = METHODS.get(plan["method"])
-    options = (_defaults(method.__init__) if method else {}) | plan["options"]
-    training = dataclasses.asdict(Training()) | plan["training"]  # a run that is older than a setting had its default
-    rest = {key: plan[key] for key in ("method", "net", "select")} | {"data": data} | training
+        data, own = plan.data, {}
+    method = METHODS.get(plan.method)
+    options = (_defaults(method.__init__) if method else {}) | dict(plan.options)
+    rest = {"method": plan.method, "net": plan.net, "select": plan.select, "data": data, **plan.files}
+    rest |= dataclasses.asdict(plan.training) | dict(plan.unknown)
     parts = {"data": own, "method": options if method else {}, "run": rest if method else rest | options}
     return {(owner, name): value for owner, part in parts.items() for name, value in part.items()}
 
@@ -152,12 +152,12 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {option.name: option.default for option in options_of(function)}
 
 
-def _lines(table: Sequence[tuple[dict[Setting, Any], Mapping[str, Any]]], owner: str, name: str) -> list[_Line]:
+def _lines(table: Sequence[tuple[dict[Setting, Any], Record]], owner: str, name: str) -> list[_Line]:
     lines: dict[Any, _Line] = {}
     for settings, record in table:
         if (owner, name) in settings:
             rest = {key: value for key, value in settings.items() if key != (owner, name)}
-            head = record["plan"]["label"].partition(":")[0]
+            head = record.label.partition(":")[0]
             line = lines.setdefault(frozenset(rest.items()), _Line(head, rest, defaultdict(list)))
             line.runs[settings[owner, name]].append(record)
     return list(lines.values())

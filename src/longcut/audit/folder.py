@@ -27,7 +27,8 @@ from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
 from longcut.errors import UserError
-from longcut.runs import environment, fingerprint, replacing, to_json
+from longcut.files import replacing, to_json
+from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -45,7 +45,7 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
     n = len(correct)
     counts = view.random(5).multinomial(n, np.full(n, 1 / n), size=DRAWS)
     low, high = np.quantile(gap(correct, sides, counts), [0.025, 0.975])
-    label = run.record["plan"]["label"]
+    label = run.record.label
     verdict = "alarm" if low > max(baseline, 0.1) else "notice" if low > 0.1 else "clear"
     rows = (("agrees", ~sides.contradicts), ("contradicts", sides.contradicts))
     table = tuple(

@@ -75,7 +75,7 @@ _TEXT_TRAINING = {"epochs": 10, "batch": 32, "pool": 4, "lr": 0.001, "net": "aut
 
 # Corruptions are seen in detail alone, so the biased model looks at whole images, for four epochs; and as it is wrong
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
-_CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "raw": 0.0}}
+_CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "unmixed": 0.0}}
 
 _KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),

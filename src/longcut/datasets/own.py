@@ -14,7 +14,9 @@ from pydantic import Field
 from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, load, parse, resolve
 from longcut.errors import UserError, unknown
-from longcut.runs import Inputs, Run, to_json
+from longcut.files import to_json
+from longcut.record import Inputs
+from longcut.runs import Run
 from longcut.sources import Progress
 from longcut.sources.options import (
     Attribute,
@@ -204,8 +206,8 @@ def inputs_of(run: Run) -> Inputs:
     Raises:
         UserError: when the run is not finished.
     """
-    plan = run.record["plan"]
-    return run.inputs() or Inputs.of(load(plan["data"], plan["data_seed"]).train)
+    plan = run.record.plan
+    return run.inputs() or Inputs.of(load(plan.data, plan.data_seed).train)
 
 
 def reread(
@@ -229,7 +231,7 @@ def reread(
     """
     inputs, train, labelled = inputs_of(run), None, True
     if str(data).partition(":")[0] in DATASETS:
-        splits = load(str(data), run.record["plan"]["data_seed"])
+        splits = load(str(data), run.record.plan.data_seed)
         samples, train = splits.test, splits.train
         if samples.source is not None and to_json(samples.source.encoding) != to_json(inputs.encoding):
             raise UserError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from longcut import runs
 from longcut.errors import UserError
+from longcut.files import replacing
 from longcut.report.base import Page, Panel
 
 __all__ = ["Page", "Panel", "write"]
@@ -44,7 +45,7 @@ def write(paths: Sequence[Path | str], out: Path | str, *, title: str = "") -> P
     text = page(audits, found, title)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with runs.replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(text, "utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report to {path} ({error.strerror}); choose another place.") from error

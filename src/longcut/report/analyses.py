@@ -14,9 +14,10 @@ from markupsafe import Markup
 from longcut.analyses import curve, partner_share, varied
 from longcut.datasets import DATASETS
 from longcut.methods import METHODS
+from longcut.numbers import number
 from longcut.report import embed, figures, tables
 from longcut.report.base import Page
-from longcut.report.figures import Style, number
+from longcut.report.figures import Style
 from longcut.report.template import fragment
 from longcut.spec import options_of
 
@@ -37,22 +38,21 @@ def knowledge(study: Study, page: Page) -> Markup | None:
     rows = [
         {"name": contender.name, "cells": [_known(contender, part) for part in ("probe", "head")]}
         for contender in study.contenders
-        if all(run.record.get("bias") for run in contender.runs)
+        if all(run.record.bias for run in contender.runs)
     ]
     if not rows:
         return None
     sizes: dict[int, int] = {}
-    for group in study.runs[0].scores()["groups"]:
-        if group["attribute"] is not None:
-            sizes[group["attribute"]] = sizes.get(group["attribute"], 0) + group["n"]
+    for group in study.runs[0].scores().groups:
+        if group.attribute is not None:
+            sizes[group.attribute] = sizes.get(group.attribute, 0) + group.n
     total = sum(sizes.values())
     guess = number(max(sizes.values()) / total) if total else ""
     return fragment("analyses", "knowledge", rows, guess, study.cue or "attribute")
 
 
 def _known(contender: Contender, part: str) -> dict[str, Any]:
-    values = [run.record["bias"][part] for run in contender.runs]
-    return tables.cell([math.nan if value is None else value for value in values], percent=True)
+    return tables.cell([(run.record.bias or {})[part] for run in contender.runs], percent=True)
 
 
 def minority(study: Study, page: Page) -> Markup | None:
@@ -60,9 +60,9 @@ def minority(study: Study, page: Page) -> Markup | None:
     counts, shares = ("conflicting", "aligned"), ("precision", "recall")
     rows = []
     for contender in study.contenders:
-        found = [run.record["identification"] for run in contender.runs if "identification" in run.record]
+        found = [run.record.identification for run in contender.runs if run.record.identification]
         if len(found) == len(contender.runs):
-            columns = {key: [math.nan if one[key] is None else one[key] for one in found] for key in (*counts, *shares)}
+            columns = {key: [one[key] for one in found] for key in (*counts, *shares)}
             cells = [tables.cell(columns[key], percent=key in shares) for key in columns]
             rows.append({"name": contender.name, "cells": cells})
     return fragment("analyses", "minority", rows, study.shortcut) if rows else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from markupsafe import Markup
 
 from longcut.datasets import title_of
+from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import Style
@@ -263,8 +264,8 @@ def _curves(curves: Mapping[str, Any], ids: Iterator[str]) -> dict[str, Any] | N
         return None
     chance = curves.get("chance")
     figure = figures.curve(lines, LOOKS, "", unit="updates", chance=math.nan if chance is None else chance)
-    ends = ", ".join(f"{name} {figures.number(values[0][-1])} %" for name, (_, values) in lines.items())
-    guess = "" if chance is None else f"; chance is {figures.number(chance)} %"
+    ends = ", ".join(f"{name} {number(values[0][-1])} %" for name, (_, values) in lines.items())
+    guess = "" if chance is None else f"; chance is {number(chance)} %"
     alt = f"Accuracy of an ordinary model on held-out samples; it ends with {ends}{guess}."
     legend = embed.legend(list(LOOKS), list(LOOKS.values()), ids, line=True)
     return {"svg": embed.svg(figure, alt, next(ids)), "legend": legend}

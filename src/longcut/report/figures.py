@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from longcut.analyses import tsne
 from longcut.datasets.planted import COLORS
 from longcut.evaluate import METRICS
+from longcut.numbers import number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,6 @@ __all__ = [
     "looks_of",
     "metric_title",
     "named_color",
-    "number",
     "points",
     "styles",
     "sweep",
@@ -296,17 +296,6 @@ def metric_title(metric: str) -> str:
     if metric in ("ece", "auroc"):
         return metric.upper()
     return metric.replace("_", " ").capitalize() if metric in METRICS else metric
-
-
-def number(value: float, percent: bool = True) -> str:
-    """A value as it is printed: percent with one decimal, an error with three digits, a dash for ``nan``.
-
-    >>> number(0.7123), number(float("nan")), number(0.01234, percent=False)
-    ('71.2', '–', '0.0123')
-    """
-    if not np.isfinite(value):
-        return "–"
-    return f"{100 * value:.1f}" if percent else f"{value:.3g}"
 
 
 # --- style ------------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
-from longcut.report.figures import metric_title, number
+from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
 from longcut.report.template import fragment
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from longcut.compare import plan, slug
 from longcut.errors import UserError
+from longcut.files import to_json
 from longcut.methods import METHODS
+from longcut.plans import plan, slug
+from longcut.record import Plan
 from longcut.report.base import Page
 from longcut.report.study import Contender, Study, differences
 from longcut.report.template import fragment
-from longcut.runs import to_json
+from longcut.spec import write
 
 __all__ = ["command", "settings"]
 
@@ -38,17 +39,17 @@ def _settings(study: Study) -> dict[str, Any]:
     methods = [
         {
             "name": contender.name,
-            "paper": METHODS[contender.plan["method"]].paper if contender.plan["method"] in METHODS else "",
+            "paper": METHODS[contender.plan.method].paper if contender.plan.method in METHODS else "",
             "settings": settings,
-            "seeds": ", ".join(str(run.record["plan"]["seed"]) for run in contender.runs),
-            "seconds": f"{np.mean([run.record['seconds'] for run in contender.runs]):.3g}",
-            "parameters": f"{contender.runs[0].record['parameters']:,}",
+            "seeds": ", ".join(str(run.record.plan.seed) for run in contender.runs),
+            "seconds": f"{np.mean([run.record.seconds for run in contender.runs]):.3g}",
+            "parameters": f"{contender.runs[0].record.parameters:,}",
         }
         for contender, settings in zip(study.contenders, own, strict=True)
     ]
     runs = study.runs
-    environments = {tuple(sorted(run.record["environment"].items())): None for run in runs}
-    prints = {(run.record["plan"]["data_seed"], run.record["fingerprint"]): None for run in runs}
+    environments = {tuple(sorted(run.record.environment.items())): None for run in runs}
+    prints = {(run.record.plan.data_seed, run.record.fingerprint): None for run in runs}
     return {
         "common": common,
         "methods": methods,
@@ -66,7 +67,7 @@ def _command(study: Study) -> str:
         if again is None:
             continue
         spec, flags = again
-        seeds = [run.record["plan"]["seed"] for run in contender.runs]
+        seeds = [run.record.plan.seed for run in contender.runs]
         if seeds == list(range(len(seeds))):
             together.setdefault((len(seeds), *flags), []).append(spec)
         else:
@@ -82,23 +83,21 @@ def _command(study: Study) -> str:
 
 def _again(contender: Contender) -> tuple[str, list[str]] | None:
     """The method and further flags to type that plan exactly these runs; None where nothing does."""
-    plans = [run.record["plan"] for run in contender.runs]
+    plans = [run.record.plan for run in contender.runs]
     first = plans[0]
-    for spec in (first["label"], first["method"]):
+    for spec in (first.label, first.method):
         try:
-            own = plan(first["data"], spec, select=first["select"]).to_dict()
+            own = plan(first.data, spec, select=first.select)
             settings = differences([first, own])[1][0]
-            flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+            flags = [word for key, value in settings.items() for word in ("--set", write("", {key: value})[1:])]
             typed = {key: str(value) for key, value in settings.items()}
-            made = [
-                plan(first["data"], spec, settings=typed, seed=p["seed"], select=p["select"]).to_dict() for p in plans
-            ]
+            made = [plan(first.data, spec, settings=typed, seed=p.seed, select=p.select) for p in plans]
         except UserError:
             continue
         if [_unnamed(p) for p in made] == [_unnamed(p) for p in plans]:
-            return spec, flags + (["--select", first["select"]] if first["select"] != "last" else [])
+            return spec, flags + (["--select", first.select] if first.select != "last" else [])
     return None
 
 
-def _unnamed(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(to_json({key: value for key, value in plan.items() if key != "label"}))
+def _unnamed(plan: Plan) -> dict[str, Any]:
+    return json.loads(to_json(plan.to_dict() | {"label": ""}))

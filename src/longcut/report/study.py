@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from scipy.special import stdtrit
 
 from longcut.methods import METHODS
-from longcut.report.figures import named_color, number
+from longcut.numbers import number
+from longcut.report.figures import named_color
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from longcut.record import Plan
     from longcut.runs import Run
 
 __all__ = ["Contender", "Study", "differences", "gallery", "name_of", "studies"]
@@ -39,32 +40,31 @@ class Contender:
     runs: tuple[Run, ...]
 
     @property
-    def plan(self) -> dict[str, Any]:
-        return self.runs[0].record["plan"]
+    def plan(self) -> Plan:
+        return self.runs[0].record.plan
 
     @property
     def is_baseline(self) -> bool:
-        return self.plan["method"] == "erm"
+        return self.plan.method == "erm"
 
     @property
     def knows_shortcut(self) -> bool:
         """Whether the attribute may have been used: by the method, by one of its variants, or to select."""
-        method = METHODS.get(self.plan["method"])
-        variant = any(word in f"{option}" for option in self.plan["options"].items() for word in ("attribute", "group"))
-        seen = self.plan["select"] not in ("last", *(f"best:{metric}" for metric in BLIND))
+        method = METHODS.get(self.plan.method)
+        variant = any(word in f"{option}" for option in self.plan.options.items() for word in ("attribute", "group"))
+        seen = self.plan.select not in ("last", *(f"best:{metric}" for metric in BLIND))
         return method is None or bool(method.needs) or variant or seen
 
     def values(self, metric: str) -> list[float]:
         """The metric on the test set at the selected epoch, one value for each seed; ``nan`` where undefined."""
-        return [_value(run.scores()["values"].get(metric)) for run in self.runs]
+        return [_value(run.scores().values.get(metric)) for run in self.runs]
 
     def mean(self, metric: str) -> float:
         return fmean(self.values(metric))
 
     def interval(self, metric: str) -> tuple[float, float]:
         """95 % bootstrap interval of the first run, over test samples."""
-        low, high = self.runs[0].scores()["intervals"].get(metric) or (None, None)
-        return _value(low), _value(high)
+        return self.runs[0].scores().intervals.get(metric, (math.nan, math.nan))
 
     def margin(self, metric: str) -> tuple[float, int]:
         """Standard error of the mean and its degrees of freedom: over seeds, or for one run over test samples."""
@@ -147,8 +147,8 @@ class Study:
         else:
             text = f"{first.name} is right on {_percent(first.mean('average'))} of the test samples"
             if metric == "worst_group":
-                groups = first.runs[0].scores()["groups"]
-                unit = "class" if all(group["attribute"] is None for group in groups) else "group"
+                groups = first.runs[0].scores().groups
+                unit = "class" if all(group.attribute is None for group in groups) else "group"
                 text += f" and on {_percent(first.mean(metric))} of its worst {unit}"
         return f"{text}{self._rival(first, others, metric)}."
 
@@ -173,7 +173,7 @@ def studies(runs: Iterable[Run]) -> list[Study]:
     """The finished runs, sorted by data set, method and setting; a run that is there twice counts once."""
     by_data: dict[str, list[Run]] = {}
     for run in runs:
-        by_data.setdefault(run.record["plan"]["data"], []).append(run)
+        by_data.setdefault(run.record.plan.data, []).append(run)
     return [_study(data, members) for data, members in by_data.items() if any(run.done for run in members)]
 
 
@@ -194,14 +194,11 @@ def _study(data: str, members: Sequence[Run]) -> Study:
     done = [run for run in members if run.done]
     settings: dict[str, dict[tuple[int, int], Run]] = {}
     for run in done:
-        plan = run.record["plan"]
-        setting = json.dumps(
-            {key: value for key, value in plan.items() if key not in ("seed", "data_seed")}, sort_keys=True
-        )
-        settings.setdefault(setting, {}).setdefault((plan["seed"], plan["data_seed"]), run)
+        plan = run.record.plan
+        settings.setdefault(plan.setting, {}).setdefault((plan.seed, plan.data_seed), run)
     groups = [tuple(seeds[key] for key in sorted(seeds)) for seeds in settings.values()]
     contenders = [Contender(name, group) for name, group in zip(_names(groups), groups, strict=True)]
-    percent = done[0].record["task"] == "classification"
+    percent = done[0].record.task == "classification"
     first = next((c for c in contenders if c.is_baseline), contenders[0])
     metric = _judged_by(first, percent) or "average"
 
@@ -210,7 +207,7 @@ def _study(data: str, members: Sequence[Run]) -> Study:
         return not contender.is_baseline, math.isnan(value), -value if percent else value
 
     counted = sum(map(len, groups))
-    prints = {(run.record["plan"]["data_seed"], run.record["fingerprint"]) for run in done}
+    prints = {(run.record.plan.data_seed, run.record.fingerprint) for run in done}
     notes = []
     if len(members) > len(done):
         notes.append(f"{_runs(len(members) - len(done))} not finished and left out.")
@@ -223,7 +220,7 @@ def _study(data: str, members: Sequence[Run]) -> Study:
 
 def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Each setting's label, followed by what sets it apart from others of that label."""
-    plans = [group[0].record["plan"] for group in groups]
+    plans = [group[0].record.plan for group in groups]
     labels = [_label(plan) for plan in plans]
     names = []
     for label, plan in zip(labels, plans, strict=True):
@@ -234,26 +231,30 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
     return names
 
 
-def _label(plan: Mapping[str, Any]) -> str:
+def _label(plan: Plan) -> str:
     """The plan's label, its method written as its authors do.
 
-    >>> _label({"method": "selecmix", "label": "selecmix@paper"})
+    >>> from longcut.plans import plan
+    >>> _label(plan("colored-digits", "selecmix@paper"))
     'SelecMix@paper'
     """
-    name, label = plan["method"], plan["label"]
+    name, label = plan.method, plan.label
     plain = name in METHODS and re.split("[@:]", label)[0] == name
     return METHODS[name].__name__ + label[len(name) :] if plain else label
 
 
-def differences(plans: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def differences(plans: Sequence[Plan]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Settings that all plans share, and those of each plan that not all share; without labels and seeds.
 
-    >>> plan = {"method": "erm", "options": {}, "training": {"lr": 0.1, "epochs": 5}, "net": "mlp", "select": "last"}
-    >>> differences([plan, {**plan, "net": "conv"}])[1]
+    >>> from longcut.plans import plan
+    >>> differences([plan("colored-digits", settings={"net": net}) for net in ("mlp", "conv")])[1]
     [{'net': 'mlp'}, {'net': 'conv'}]
     """
     flat = [
-        {key: plan[key] for key in ("method", "net", "select")} | plan["options"] | plan["training"] for plan in plans
+        {"method": one.method, "net": one.net, "select": one.select, **one.options, **one.files}
+        | asdict(one.training)
+        | dict(one.unknown)
+        for one in plans
     ]
     absent = object()
     shared = {

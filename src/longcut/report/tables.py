@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +14,16 @@ from longcut.datasets import title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.fit import rule_in_words
+from longcut.numbers import number, spread
 from longcut.report.base import Page
-from longcut.report.figures import metric_title, number
+from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
 from longcut.report.template import fragment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from longcut.evaluate import Group
     from longcut.runs import Run
 
 __all__ = ["against", "cell", "confusions", "groups", "methods", "opening"]
@@ -42,7 +43,7 @@ def opening(study: Study, page: Page) -> Markup:
 def _facts(study: Study) -> list[str]:
     seeds = sorted({len(contender.runs) for contender in study.contenders})
     how_many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
-    tested = study.runs[0].scores()["n"]
+    tested = study.runs[0].scores().n
     return [
         f"{len(study.contenders)} method{'s' * (len(study.contenders) > 1)}",
         f"{how_many} seed{'s' * (how_many != '1')}{' each' * (len(study.contenders) > 1)}",
@@ -62,15 +63,14 @@ def methods(study: Study, page: Page) -> Markup:
 
 def _method(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
     """One line of the table of methods."""
-    best = [run.record["best"] or {} for run in contender.runs]
-    oracle = [math.nan if b.get("average") is None else b["average"] for b in best]
+    oracle = [run.record.best.average for run in contender.runs]
     return {
         "name": contender.name,
         "color": color,
         "seeds": len(contender.runs),
-        "rule": rule_in_words(contender.plan["select"]),
-        "epoch": _range([run.record["epoch"] for run in contender.runs]),
-        "last": max(run.record["epoch"] for run in contender.runs),
+        "rule": rule_in_words(contender.plan.select),
+        "epoch": _range([run.record.epoch for run in contender.runs]),
+        "last": max(run.record.epoch for run in contender.runs),
         "cells": [cell(contender.values(metric), percent, contender.interval(metric)) for metric in columns],
         "oracle": cell(oracle, percent),
     }
@@ -80,13 +80,13 @@ def cell(
     values: Sequence[float], percent: bool, interval: tuple[float, float] = (math.nan, math.nan)
 ) -> dict[str, Any]:
     """Mean and spread as text; with a single seed the interval over test samples stands for the spread."""
-    mean = sum(values) / len(values)
-    spread = ""
-    if len(values) > 1 and math.isfinite(mean):
-        spread = f"± {number(stdev(values), percent)}"
+    mean, deviation = spread(values)
+    beside = ""
+    if deviation is not None:
+        beside = f"± {number(deviation, percent)}"
     elif all(map(math.isfinite, interval)):
-        spread = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
-    return {"mean": number(mean, percent), "spread": spread, "sort": f"{mean:.6g}" if math.isfinite(mean) else ""}
+        beside = f"[{number(interval[0], percent)}, {number(interval[1], percent)}]"
+    return {"mean": number(mean, percent), "spread": beside, "sort": "" if mean is None else f"{mean:.6g}"}
 
 
 def _range(numbers: Sequence[int]) -> str:
@@ -118,9 +118,9 @@ def against(study: Study, page: Page) -> Markup | None:
 
 def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[str, Any] | None:
     """The difference over the test sets that both were judged on; None where there are none that both kept."""
-    prints = [{run.record["fingerprint"] for run in side.runs if run.inputs()} for side in (a, b)]
+    prints = [{run.record.fingerprint for run in side.runs if run.inputs()} for side in (a, b)]
     both = prints[0] & prints[1]
-    first, second = ([run for run in side.runs if run.record["fingerprint"] in both] for side in (a, b))
+    first, second = ([run for run in side.runs if run.record.fingerprint in both] for side in (a, b))
     if not first:
         return None
     try:
@@ -138,7 +138,7 @@ def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[
 def groups(study: Study, page: Page) -> Markup | None:
     """Each group of the test set by each method, the worst of the first method on top; None for a single group."""
     cells = [[_by_group(run) for run in contender.runs] for contender in study.contenders]
-    first = {key: group for key, group in cells[0][0].items() if group["n"]}
+    first = {key: group for key, group in cells[0][0].items() if group.n}
     if len(first) < 2:
         return None
     about = gallery(study.runs[0])[1]
@@ -151,7 +151,7 @@ def groups(study: Study, page: Page) -> Markup | None:
                 "label": name_of(about.get("class_names", ()), label) if study.percent else None,
                 "attribute": None if attribute is None else name_of(values, attribute),
                 "conflicting": _contradicts(about, label, attribute) if study.percent else None,
-                "n": group["n"],
+                "n": group.n,
                 "cells": row,
             }
         )
@@ -165,18 +165,17 @@ def groups(study: Study, page: Page) -> Markup | None:
     return fragment("study", "groups", study, names, rows, bool(about.get("membership_names")))
 
 
-def _by_group(run: Run) -> dict[tuple[int, int | None], dict[str, Any]]:
-    return {(group["label"], group["attribute"]): group for group in run.scores()["groups"]}
+def _by_group(run: Run) -> dict[tuple[int, int | None], Group]:
+    return {(group.label, group.attribute): group for group in run.scores().groups}
 
 
-def _group_cell(found: Sequence[dict[str, Any] | None], percent: bool) -> dict[str, Any]:
+def _group_cell(found: Sequence[Group | None], percent: bool) -> dict[str, Any]:
     """The value of one group over the seeds of one method; a seed without the group does not count."""
-    known = [group for group in found if group and group["value"] is not None]
+    known = [group for group in found if group and math.isfinite(group.value)]
     if not known:
         return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
-    low, high = known[0].get("low"), known[0].get("high")
-    interval = (math.nan, math.nan) if low is None or high is None else (low, high)
-    return {**cell([group["value"] for group in known], percent, interval), "worst": False}
+    interval = known[0].low, known[0].high
+    return {**cell([group.value for group in known], percent, interval), "worst": False}
 
 
 def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bool | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import re
+import sys
 from collections import Counter
-from collections.abc import Mapping
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -17,15 +18,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longcut import reproduce
-from longcut.compare import Plan, plan
+from longcut import datasets
 from longcut.data import Info
 from longcut.datasets import DATASETS
 from longcut.datasets.waterbirds import COUNTS
 from longcut.errors import UserError
-from longcut.evaluate import METRICS
+from longcut.evaluate import METRICS, Group, Scores
 from longcut.methods import METHODS, build
-from longcut.reproduce import Cell, cells, draw, markdown, notes, recipes, require_weights, run, table
+from longcut.papers import (
+    ANNOTATIONS,
+    ORIGINS,
+    PROTOCOLS,
+    READS,
+    Cell,
+    cells,
+    draw,
+    markdown,
+    notes,
+    recipes,
+    require_weights,
+    run,
+    table,
+)
+from longcut.plans import plan
+from longcut.record import Best, Judged, Plan, Record
 
 TABLES = [f"selecmix/table{number}" for number in range(1, 6)]
 SUBPOPULATION = [
@@ -34,6 +50,7 @@ SUBPOPULATION = [
     *(f"umix/{name}" for name in ("camelyon17", "table")),
     *(f"worst-group/{name}" for name in ("colored-mnist", "multinli-dev", "waterbirds")),
 ]
+CELLS, RUN = (sys.modules[f"longcut.papers.{name}"] for name in ("cells", "run"))
 RESULTS = Path(__file__).parents[1] / "results" / "runs.json"
 
 
@@ -243,11 +260,11 @@ def test_nothing_that_is_published_is_left_out(recipe: str, values: int):
 @pytest.mark.parametrize("recipe", SUBPOPULATION)
 def test_every_row_says_whose_numbers_and_by_what_means(recipe: str):
     for cell in every(recipe):
-        assert cell.protocol in reproduce.PROTOCOLS
-        assert cell.annotation in reproduce.ANNOTATIONS
-        assert cell.origin in reproduce.ORIGINS
+        assert cell.protocol in PROTOCOLS
+        assert cell.annotation in ANNOTATIONS
+        assert cell.origin in ORIGINS
         kind, _, name = cell.reads.rpartition(" ")
-        assert kind in (*reproduce.READS, "valid") or name in METRICS
+        assert kind in (*READS, "valid") or name in METRICS
         assert all(one.label.startswith(f"{recipe.partition('/')[0]}-") for one in cell.plans)
         selects = {one.select for one in cell.plans}
         assert selects <= (
@@ -447,11 +464,11 @@ def test_names_that_leave_nothing(tmp_path: Path):
 
 def test_missing_data_is_said_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LONGCUT_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(reproduce, "compare", lambda *_, **__: pytest.fail("a run was begun"))
+    monkeypatch.setattr(RUN, "compare", lambda *_, **__: pytest.fail("a run was begun"))
     with pytest.raises(UserError, match="bffhq") as caught:
         run("selecmix/table1", ["bffhq", "Vanilla"], seeds=1, out=tmp_path / "runs")
     assert "--only" not in str(caught.value)
-    load = reproduce.datasets.load
+    load = datasets.load
     monkeypatch.setattr("longcut.datasets.load", lambda spec, *rest: spec if "mnist" in spec else load(spec, *rest))
     with pytest.raises(UserError, match=r"; or go on without it: --only colored-mnist\.$") as caught:
         run("selecmix/table1", ["bffhq", "colored-mnist", "0.5%"], seeds=1, out=tmp_path / "runs")
@@ -505,7 +522,7 @@ PAPER: dict[str, Any] = {
 
 @pytest.fixture
 def paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reproduce, "_files", lambda: {"paper": PAPER})
+    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": PAPER})
 
 
 @pytest.mark.usefixtures("paper")
@@ -547,9 +564,13 @@ def test_ours_stands_beside_theirs(tmp_path: Path):
     assert (one[0]["lasts"], one[0]["last_sd"]) == (few["lasts"][:1], None), "what is done is not done again"
 
 
-def record(last: float, best: float, **more: Any) -> Mapping[str, Any]:
-    scores = {"test": {"values": {"average": last}}}
-    return {"scores": scores, "best": {"average": best, "epoch": 3}, "seconds": 1.0, **more}
+def record(last: float, best: float, **more: Any) -> Record:
+    return made_of(Scores({"average": last}, {}, [], 10), best=Best(3, best), **more)
+
+
+def made_of(test: Scores, valid: Scores | None = None, **more: Any) -> Record:
+    plain = plan("colored-digits", "erm")
+    return Record(1, "done", plain, "f", {}, seconds=1.0, scores=Judged(test, valid), **more)
 
 
 @pytest.mark.parametrize(
@@ -570,19 +591,21 @@ def record(last: float, best: float, **more: Any) -> Mapping[str, Any]:
 def test_verdicts(lasts: list[float], bests: list[float], spans: bool, near: bool, tmp_path: Path):
     (cell,) = cells("paper/one", ["told", "many"], seeds=len(lasts))
     records = [record(last, best) for last, best in zip(lasts, bests, strict=True)]
-    result = reproduce._result(cell, records, tmp_path)
+    result = RUN._result(cell, records, tmp_path)
     assert (result["spans"], result["near"]) == (spans, near)
     (unpublished,) = cells("paper/one", ["mixed (control)"], seeds=len(lasts))
-    result = reproduce._result(unpublished, records, tmp_path)
+    result = RUN._result(unpublished, records, tmp_path)
     assert (result["published"], result["spans"], result["near"]) == (None, None, None)
     assert table([result])[1][0][2:3] + table([result])[1][0][5:7] == ("–", "–", "–")
 
 
-@pytest.mark.parametrize(("found", "known"), [({"probe": 0.9, "head": None}, 90), ({"probe": 0.9, "head": 0.6}, 60)])
+@pytest.mark.parametrize(
+    ("found", "known"), [({"probe": 0.9, "head": math.nan}, 90), ({"probe": 0.9, "head": 0.6}, 60)]
+)
 @pytest.mark.usefixtures("paper")
 def test_a_table_of_bias_models_reads_the_head_or_the_probe(found: dict, known: float, tmp_path: Path):
     (cell,) = cells("paper/knows", ["mixed"], seeds=1)
-    result = reproduce._result(cell, [record(0.1, 0.2, bias=found)], tmp_path)
+    result = RUN._result(cell, [record(0.1, 0.2, bias=found)], tmp_path)
     assert (result["last"], result["best"], result["bests"]) == (known, None, [])
     assert (result["spans"], result["near"]) == (known == 60, known == 60)
     assert table([result])[1][0][4] == "–"
@@ -591,12 +614,12 @@ def test_a_table_of_bias_models_reads_the_head_or_the_probe(found: dict, known: 
     assert "oracle" not in sentence
 
 
-@pytest.mark.parametrize("more", [{}, {"bias": {"probe": None, "head": None}}])
+@pytest.mark.parametrize("more", [{}, {"bias": {"probe": math.nan, "head": math.nan}}])
 @pytest.mark.usefixtures("paper")
 def test_a_run_without_a_bias_model_has_no_number_for_it(more: dict, tmp_path: Path):
     (cell,) = cells("paper/knows", ["mixed"], seeds=1)
     with pytest.raises(UserError, match="a run of mixed on digits many holds no accuracy for the attribute; if"):
-        reproduce._result(cell, [record(0.1, 0.2, **more)], tmp_path)
+        RUN._result(cell, [record(0.1, 0.2, **more)], tmp_path)
 
 
 @pytest.mark.usefixtures("paper")
@@ -611,7 +634,7 @@ def test_pictures_of_runs(tmp_path: Path):
 
 def made(recipe: str, row: str, column: str, last: float, tmp_path: Path) -> dict[str, Any]:
     (cell,) = cells(recipe, [row, column], seeds=1)
-    return reproduce._result(cell, [record(last, last)], tmp_path)
+    return RUN._result(cell, [record(last, last)], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -723,7 +746,7 @@ GROUPS: dict[str, Any] = {
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reproduce, "_files", lambda: {"paper": GROUPS})
+    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": GROUPS})
 
 
 @pytest.mark.usefixtures("groups")
@@ -770,14 +793,11 @@ def test_several_numbers_of_one_run(tmp_path: Path):
 
 @pytest.mark.usefixtures("groups")
 def test_a_table_of_worst_groups_defines_what_it_prints(tmp_path: Path):
-    values = {"train_weighted": 0.5, "average": 0.25}
-    made = {"valid": {"values": {"average": 0.3}}, "test": {"values": values, "groups": []}}
-    made["test"]["groups"] = [{"label": 3, "attribute": 3, "value": 0.52}]
-    one = {"scores": made, "seconds": 1.0, "best": {"average": 1.0, "epoch": 1}}
-    one["identification"] = {"conflicting": 9, "precision": 0.125}
+    test = Scores({"train_weighted": 0.5, "average": 0.25}, {}, [Group(3, 3, 9, 0.52, 0.5, 0.6)], 10)
+    found = {"conflicting": 9, "precision": 0.125}
+    one = made_of(test, Scores({"average": 0.3}, {}, [], 10), best=Best(1, 1.0), identification=found)
     results = [
-        reproduce._result(cell, [one] * len(cell.plans), tmp_path, [one] * len(cell.against))
-        for cell in cells("paper/one")
+        RUN._result(cell, [one] * len(cell.plans), tmp_path, [one] * len(cell.against)) for cell in cells("paper/one")
     ]
     head, lines = table(results)
     assert head == ("row", "data", "metric", "protocol", "published", "ours", "near", "epochs", "seeds")
@@ -801,8 +821,8 @@ def test_a_table_of_worst_groups_defines_what_it_prints(tmp_path: Path):
         f"train_weighted: {METRICS['train_weighted'].definition}.",
         f"valid average: {METRICS['average'].definition}, of the validation set.",
         f"worst_class: {METRICS['worst_class'].definition}.",
-        f"paper: {reproduce.PROTOCOLS['paper']}.",
-        f"val-sel: {reproduce.ANNOTATIONS['val-sel']}.",
+        f"paper: {PROTOCOLS['paper']}.",
+        f"val-sel: {ANNOTATIONS['val-sel']}.",
         "† second hand: read where others quote it.",
         "‡ second hand, and from memory: not checked against anything printed.",
         "a word on the table",
@@ -815,7 +835,7 @@ def test_a_table_of_worst_groups_defines_what_it_prints(tmp_path: Path):
 
 @pytest.mark.usefixtures("groups")
 def test_numbers_that_are_not_there(tmp_path: Path):
-    empty = {"scores": {"test": {"values": {}, "groups": []}, "valid": None}, "seconds": 1.0}
+    empty = made_of(Scores({}, {}, [], 10))
     for column, what in (
         ("adjusted", "train_weighted"),
         ("watched", "average"),
@@ -824,10 +844,10 @@ def test_numbers_that_are_not_there(tmp_path: Path):
     ):
         (cell,) = cells("paper/one", ["twice", column], seeds=1)
         with pytest.raises(UserError, match=f"a run of twice on digits {column} holds no {what}; if it is older"):
-            reproduce._result(cell, [empty], tmp_path)
+            RUN._result(cell, [empty], tmp_path)
     (cell,) = cells("paper/one", ["twice", "difference"], seeds=1)
-    nothing = {"scores": {"test": {"values": {"average": 0.0}, "groups": []}}, "seconds": 1.0}
-    assert str(reproduce._result(cell, [nothing], tmp_path, [nothing])["last"]) == "nan"
+    nothing = record(0.0, 0.0)
+    assert RUN._result(cell, [nothing], tmp_path, [nothing])["last"] is None
 
 
 def waterbirds(folder: Path) -> Path:
@@ -847,11 +867,11 @@ def test_table_4_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """As declared, but for the images, the net, and fewer epochs of the second stage."""
     (tmp_path / "birds").mkdir()
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
-    content = copy.deepcopy(reproduce._files()["jm1"])
+    content = copy.deepcopy(CELLS._files()["jm1"])
     birds = waterbirds(tmp_path / "birds")
     for column in content["data"]["waterbirds (raw)"].values():
         column["spec"] = f"waterbirds:size=16,counts=any,folder={birds}"
-    monkeypatch.setattr(reproduce, "_files", lambda: {"jm1": content})
+    monkeypatch.setattr(CELLS, "_files", lambda: {"jm1": content})
     small = {"net": "conv:width=2", "epochs": 2}
     results = run("jm1/table4", ["JM1-avg T=20", "JTT T=20"], seeds=1, out=tmp_path / "runs", settings=small)
     ours = {r["column"]: r["last"] for r in results if r["row"] == "JM1-avg T=20"}

@@ -1,0 +1,163 @@
+"""One run: train as planned, judge, and write the run folder; judge a finished run on other data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longcut import identify, runs
+from longcut.analyses import bias_accuracy
+from longcut.context import Epoch, calling
+from longcut.data import Dataset, Splits
+from longcut.datasets import load
+from longcut.errors import UserError
+from longcut.evaluate import Scores, sample_values, scores
+from longcut.fit import Fitted, fit
+from longcut.gallery import gallery
+from longcut.identify import Identification
+from longcut.methods import Method, build
+from longcut.predict import predict
+from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["execute", "rescore"]
+
+
+def execute(
+    plan: Plan,
+    folder: Path | str | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+    device: torch.device | str = "cpu",
+    on_helper: Callable[[int, int], None] | None = None,
+) -> Record:
+    """Train as planned and judge; resume what was begun in ``folder``, and do nothing where it is already done.
+
+    Args:
+        plan: what to do.
+        folder: run folder to write; None leaves no files.
+        progress: called after every epoch.
+        device: where to compute.
+        on_helper: called after every epoch of a helper, with the epochs done and to do.
+
+    Returns:
+        The record, as :func:`longcut.runs.read` finds it in the folder.
+
+    Raises:
+        UserError: when the folder holds something else, or data, method and settings do not fit together.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return execute(plan, Path(temporary, "run"), progress, device, on_helper)
+    with runs.Writer(folder, plan) as run:
+        if run.done and run.record is not None:
+            return run.record
+
+        def on_epoch(epoch: Epoch) -> None:
+            run.on_epoch(epoch)
+            if progress:
+                progress(epoch)
+
+        splits = load(plan.data, plan.data_seed)
+        method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed)
+        state = run.start(fingerprint(splits))
+        fitted = fit(
+            method,
+            splits,
+            plan.training,
+            seed=plan.seed,
+            device=device,
+            select=plan.select,
+            observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
+            state=state,
+        )
+        return _finish(run, fitted, splits, device)
+
+
+def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.device | str) -> Record:
+    method, info, test = fitted.method, splits.info, splits.test
+    outputs = predict(method, test, device)
+    valid = None
+    if splits.valid is not None:
+        valid = _scores(predict(method, splits.valid, device), splits.valid, splits.train)
+    pick = max if info.task == "classification" else min
+    best = pick((row for row in fitted.history if "test" in row), key=lambda row: row["test"]["average"])
+    found = method.identification()
+    columns = {name: getattr(test, name) for name in ("label", "attribute", "memberships", "index")}
+    return run.finish(
+        {
+            "epoch": fitted.epoch,
+            "seconds": sum(row["seconds"] for row in fitted.history),
+            "parameters": sum(parameter.numel() for parameter in method.net.parameters()),
+            "task": info.task,
+            "scores": Judged(_scores(outputs, test, splits.train), valid),
+            "best": Best(best["epoch"], best["test"]["average"]),
+            **_about_attribute(method, splits, run.plan.seed, device),
+            **_about_minority(found, splits.train),
+        },
+        inputs=Inputs.of(splits.train),
+        weights=method.net.state_dict(),
+        predictions={"outputs": outputs, **{name: column for name, column in columns.items() if column is not None}},
+        gallery=gallery(method, splits.train, device),
+        about={
+            "dataset": info.name,
+            "kind": info.kind,
+            "class_names": info.class_names,
+            "attribute_names": info.attribute_names,
+            "membership_names": info.membership_names if test.memberships is not None else (),
+            "aligned": info.aligned,
+        },
+        identification=None if found is None else identify.columns(found, splits.train),
+    )
+
+
+def _about_minority(found: Identification | None, train: Dataset) -> dict[str, Any]:
+    """Where a method took somebody for the minority and the attribute is known: how well it chose."""
+    if found is None or found.chosen is None or train.attribute is None or not train.info.aligned:
+        return {}
+    return {"identification": identify.quality(found.chosen.cpu()[train.index], train.conflicting)}
+
+
+def _about_attribute(method: Method, splits: Splits, seed: int, device: torch.device | str) -> dict[str, Any]:
+    """Where the attribute is known: how many training samples contradict, and what a biased model knows of it."""
+    train, test, found = splits.train, splits.test, {}
+    if train.attribute is None:
+        return {}
+    if train.info.aligned and train.info.task == "classification":
+        found["conflicting_share"] = float(train.conflicting.double().mean())
+    if test.attribute is not None:
+        bias = bias_accuracy(method, train, test, seed=seed, device=device)
+        found |= {"bias": bias} if any(value is not None for value in bias.values()) else {}
+    return found
+
+
+def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu") -> Scores:
+    """The scores of a finished run's network on other data.
+
+    Args:
+        run: finished.
+        data: files with labels, read as those the network was trained on; or the spec of a data set, whose test set is
+            taken, made with the data seed of the run.
+        device: where to compute.
+
+    Raises:
+        UserError: when the run is not finished, the data has no labels, or it is unlike what the network was trained
+            on.
+    """
+    from longcut.datasets.own import inputs_of, reread
+
+    samples, train, labelled = reread(run, data, attribute=True)
+    if not labelled:
+        raise UserError(f"{data} has no labels to judge by; add them, or see what it says: longcut predict.")
+    plan, info = run.record.plan, inputs_of(run).info
+    method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
+    method.net.load_state_dict(run.weights())
+    return _scores(predict(method, samples, device), samples, train)
+
+
+def _scores(outputs: Tensor, data: Dataset, train: Dataset | None) -> Scores:
+    return scores(sample_values(outputs, data), data, train, outputs=outputs)

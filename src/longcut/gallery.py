@@ -1,0 +1,71 @@
+"""What a run folder keeps for its report: pictures and small tensors that show what a method saw and did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from longcut.data import Dataset, generator, in_turns
+
+if TYPE_CHECKING:
+    from longcut.methods.base import Method
+
+__all__ = ["gallery"]
+
+
+def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Pictures and small tensors by which a report shows what a method saw and did.
+
+    Returns:
+        For images, uint8 ``(k, 3, H, W)``: ``sample_x`` with ``sample_label``, ``sample_attribute`` and
+        ``sample_conflicting``, a few of every class. If the method mixes: ``pair_anchor_x, pair_partner_x,
+        pair_mixed_x, pair_share`` and labels and attributes of both. If it has a bias model: ``embedding (m, d)`` of
+        up to 600 training samples, a third of them conflicting if there are so many, with ``embedding_label``,
+        ``embedding_attribute`` and ``embedding_conflicting``. Attributes are left out where they are not known.
+    """
+    draw = generator(len(train), 41)
+    known = train.attribute is not None and bool(train.info.aligned) and train.info.task == "classification"
+    conflicting = train.conflicting if known else torch.zeros(len(train), dtype=torch.bool)
+    order = torch.randperm(len(train), generator=draw)
+    tensors: dict[str, Tensor] = {}
+    if train.info.kind == "image":
+        rows = torch.cat([_of_every_class(train, order[conflicting[order] == flag], 20) for flag in (False, True)])
+        tensors["sample_x"] = _pixels(train, rows)
+        tensors |= _columns("sample", train, rows) | {"sample_conflicting": conflicting[rows]}
+        pairs = method.pairs(train, 24)
+        if pairs is not None:
+            anchor, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
+            own, other = _pixels(train, anchor), _pixels(train, partner)
+            part = share.view(-1, 1, 1, 1).cpu()
+            mixed = pairs.get("mixed", part * own + (1 - part) * other)
+            tensors |= {"pair_anchor_x": own, "pair_partner_x": other, "pair_mixed_x": mixed.round().to(torch.uint8)}
+            tensors |= _columns("pair_anchor", train, anchor) | _columns("pair_partner", train, partner)
+            tensors["pair_share"] = share
+    few = order[conflicting[order]][:200]
+    rows = torch.cat([few, order[~conflicting[order]][: 600 - len(few)]])
+    with torch.no_grad():
+        parts = [method.embedding(train.gather(chunk, device)) for chunk in rows.split(100)]
+    found = [part.float() for part in parts if part is not None]
+    if found:
+        tensors |= {"embedding": torch.cat(found), "embedding_conflicting": conflicting[rows]}
+        tensors |= _columns("embedding", train, rows)
+    return tensors
+
+
+def _of_every_class(train: Dataset, rows: Tensor, n: int) -> Tensor:
+    """Up to ``n`` of the rows, taking turns among the classes."""
+    if train.info.task == "regression":
+        return rows[:n]
+    return in_turns(train.label, rows[train.label[rows].argsort(stable=True)])[:n]
+
+
+def _pixels(train: Dataset, rows: Tensor) -> Tensor:
+    x = (train.gather(rows).clamp(0, 1) * 255).round().to(torch.uint8)
+    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]
+
+
+def _columns(prefix: str, train: Dataset, rows: Tensor) -> dict[str, Tensor]:
+    columns = {f"{prefix}_label": train.label[rows]}
+    return columns if train.attribute is None else columns | {f"{prefix}_attribute": train.attribute[rows]}

@@ -1,0 +1,46 @@
+"""The one rule for numbers over seeds: mean and sample standard deviation, and how they are written."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable
+
+__all__ = ["number", "spread", "with_spread"]
+
+
+def spread(values: Iterable[float | None]) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation.
+
+    Both are None where there is no value or one of them is not defined (``nan`` or None); a single value has no
+    deviation.
+
+    >>> spread([0.2, 0.4]), spread([0.5]), spread([0.5, float("nan")])
+    ((0.30000000000000004, 0.14142135623730953), (0.5, None), (None, None))
+    """
+    given = [math.nan if value is None else float(value) for value in values]
+    if not given or any(map(math.isnan, given)):
+        return None, None
+    return statistics.fmean(given), statistics.stdev(given) if len(given) > 1 else None
+
+
+def number(value: float | None, percent: bool = True) -> str:
+    """A value as it is written: a share in percent with one decimal, an error with three digits, a dash for ``nan``.
+
+    >>> number(0.7123), number(float("nan")), number(0.01234, percent=False)
+    ('71.2', '–', '0.0123')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f}" if percent else f"{value:.3g}"
+
+
+def with_spread(
+    mean: float | None, deviation: float | None, write: Callable[[float | None], str] = number, between: str = " ± "
+) -> str:
+    """A mean with its deviation where there is one.
+
+    >>> with_spread(0.9333, 0.004), with_spread(0.9333, None), with_spread(None, None)
+    ('93.3 ± 0.4', '93.3', '–')
+    """
+    return write(mean) if deviation is None else f"{write(mean)}{between}{write(deviation)}"

@@ -1,0 +1,146 @@
+"""Plans: what is to be run, checked, and the names of the folders it goes to.
+
+A method is written ``name``, ``name@recipe`` or ``name:key=value,key=value``, as data sets and nets are; the keys are
+options of the method, settings of the training loop, or ``net``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from longcut.datasets import DATASETS, parse, spec_of
+from longcut.errors import unknown
+from longcut.fit import parse_selection
+from longcut.methods import METHODS, get
+from longcut.record import Plan
+from longcut.registry import loaded_files
+from longcut.spec import options_of, read, validate
+from longcut.training import Training
+
+__all__ = ["folder_name", "parse_method", "plan", "slug"]
+
+LONGEST = 120  # bytes of a folder's name, which file systems limit to 255
+
+
+def plan(
+    data: str,
+    method: str = "erm",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    data_seed: int | None = None,
+    select: str = "last",
+    label: str | None = None,
+) -> Plan:
+    """A checked plan, with everything that was not said filled in.
+
+    Each source overrides those before it: the general defaults, what suits the data set, what belongs to the method,
+    the recipe, ``settings``, and the options within ``method``. A recipe is whole: with one, the options that suit the
+    method on the data set are left out.
+
+    Args:
+        data: spec of the data set, such as ``"colored-digits:ratio=0.02"``.
+        method: such as ``"selecmix"``, ``"selecmix@paper"`` or ``"selecmix:mode=positive,epochs=5"``.
+        settings: options of the method, settings of the training loop, or ``net``, by name; text is converted.
+        seed: of the run.
+        data_seed: of the data; by default that of the run, so that runs with several seeds also differ in what was
+            drawn when the data was made (split, colours), and their spread speaks of both.
+        select: which epoch counts: ``"last"``, ``"best:METRIC"``, ``"oracle"`` or ``"oracle:METRIC"``.
+        label: name in tables; by default ``method`` as given.
+
+    Raises:
+        UserError: for any name that is unknown, or value that is not allowed.
+
+    >>> plan("colored-digits", "erm", settings={"epochs": "3"}).training.epochs
+    3
+    """
+    data_name, data_options = parse(data)
+    name, recipe, own = parse_method(method)
+    cls = get(name)
+    parse_selection(select)
+    options, training = {option.name for option in options_of(cls.__init__)}, _training_fields()
+    given = {**(settings or {}), **own}
+    for key in given:
+        if key not in {*options, *training, "net"}:
+            raise unknown(f"setting of {name}", key, {*options, *training, "net"})
+    published = _recipe(name, recipe)
+    suited = {} if recipe else dict(DATASETS[data_name].options.get(name, {}))
+    loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
+    loop |= published.pop("net") | {key: value for key, value in given.items() if key not in options}
+    chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
+    checked = validate(f"method '{name}'", cls.__init__, chosen)
+    return Plan(
+        data=spec_of(data_name, data_options),
+        data_seed=seed if data_seed is None else data_seed,
+        method=name,
+        label=label or method.strip(),
+        options={
+            o.name: checked[o.name] for o in options_of(cls.__init__) if checked.get(o.name, o.default) != o.default
+        },
+        net=loop.pop("net"),
+        training=Training(**validate("training", Training, loop)),
+        seed=seed,
+        select=select,
+        files={Path(path).name: digest[:16] for path, digest in loaded_files().items()},
+    )
+
+
+def _training_fields() -> set[str]:
+    return {field.name for field in dataclasses.fields(Training)}
+
+
+def _recipe(method: str, recipe: str | None) -> dict[str, dict[str, Any]]:
+    if recipe is None:
+        return {"options": {}, "training": {}, "net": {}}
+    recipes = METHODS[method].recipes
+    if recipe not in recipes:
+        raise unknown(f"recipe of {method}", recipe, recipes)
+    found = recipes[recipe]
+    return {
+        "options": dict(found.options),
+        "training": dict(found.training),
+        "net": {"net": found.net} if found.net else {},
+    }
+
+
+def parse_method(spec: str) -> tuple[str, str | None, dict[str, str]]:
+    """Name, recipe and settings of a method spec, not yet checked against the method.
+
+    Raises:
+        UserError: when it is not written ``name@recipe:key=value,key=value``.
+
+    >>> parse_method("selecmix@paper:mode=positive,net=mlp:hidden=8")
+    ('selecmix', 'paper', {'mode': 'positive', 'net': 'mlp:hidden=8'})
+    """
+    head, given = read(spec, "method")
+    name, _, recipe = head.partition("@")
+    return name, recipe or None, given
+
+
+def folder_name(plan: Plan) -> str:
+    """Label and seed; a label that says more than method and recipe is replaced by the method and a short hash.
+
+    >>> folder_name(plan("colored-digits", "lff@paper", seed=1))
+    'lff@paper-s1'
+    """
+    plain = re.fullmatch(r"[\w@.-]+", plan.label)
+    tag = "" if plain else "-" + hashlib.sha256(plan.label.encode()).hexdigest()[:6]
+    return f"{plan.label if plain else plan.method}{tag}-s{plan.seed}"
+
+
+def slug(data: str) -> str:
+    """A data set's spec as the name of a folder; of a long one, the end and a short hash.
+
+    >>> slug("colored-digits:ratio=0.02")
+    'colored-digits-ratio=0.02'
+    """
+    name = re.sub(r"[^\w.=,-]+", "-", data).encode()
+    if len(name) <= LONGEST:
+        return name.decode()
+    end = name[-LONGEST:].decode(errors="ignore").lstrip("-.")
+    return f"{end}-{hashlib.sha256(data.encode()).hexdigest()[:8]}"

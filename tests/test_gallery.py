@@ -1,0 +1,84 @@
+"""What a run folder keeps for its report."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from longcut.data import Dataset
+from longcut.gallery import gallery
+from longcut.methods.erm import ERM
+from longcut.nets import build
+
+
+def images(attribute: bool = True, channels: int = 3, classes: int = 4, n: int = 200) -> Dataset:
+    x = (torch.arange(n * channels * 4) % 251).to(torch.uint8).view(n, channels, 2, 2)
+    label = torch.arange(n) % classes
+    color = torch.where(torch.arange(n) // classes % 10 == 0, (label + 1) % classes, label)
+    return Dataset.of(x, label, color if attribute else None, aligned=tuple(range(classes)) if attribute else ())
+
+
+class Shown(ERM):
+    """Mixes sample 0 with 1 (keeping a quarter) and 2 with 3; its bias model sees the mean of the image."""
+
+    def pairs(self, train, n):
+        return {
+            "anchor": torch.tensor([0, 2]),
+            "partner": torch.tensor([1, 3]),
+            "share": torch.tensor([0.25, 1.0]),
+        }
+
+    def embedding(self, x):
+        return x.flatten(1).mean(1, keepdim=True)
+
+
+def shown(data: Dataset, cls: type[ERM] = Shown) -> dict[str, torch.Tensor]:
+    return gallery(cls(lambda: build("mlp:hidden=4", data.info), data.info), data)
+
+
+def test_the_gallery_shows_some_of_every_class():
+    data = images()
+    found = shown(data)
+    assert found["sample_x"].dtype == torch.uint8
+    assert found["sample_x"].shape == (40, 3, 2, 2)
+    assert found["sample_conflicting"].sum() == 20
+    assert torch.equal(found["sample_conflicting"], found["sample_label"] != found["sample_attribute"])
+    assert found["sample_label"].bincount().tolist() == [10] * 4
+    stored = {tuple(x.flatten().tolist()): y for x, y in zip(data.x, data.label.tolist(), strict=True)}
+    assert [stored[tuple(x.flatten().tolist())] for x in found["sample_x"]] == found["sample_label"].tolist()
+    assert torch.equal(shown(data)["sample_x"], found["sample_x"]), "nothing is left to chance"
+
+
+def test_the_gallery_shows_pairs():
+    data = images()
+    found = shown(data)
+    a, b = data.x[0].float(), data.x[1].float()
+    assert torch.equal(found["pair_mixed_x"][0], (0.25 * a + 0.75 * b).round().to(torch.uint8))
+    assert torch.equal(found["pair_mixed_x"][1], data.x[2])
+    assert torch.equal(found["pair_anchor_x"], data.x[[0, 2]])
+    assert torch.equal(found["pair_partner_x"], data.x[[1, 3]])
+    assert found["pair_share"].tolist() == [0.25, 1.0]
+    for who, rows in (("anchor", [0, 2]), ("partner", [1, 3])):
+        assert torch.equal(found[f"pair_{who}_label"], data.label[rows])
+        assert data.attribute is not None
+        assert torch.equal(found[f"pair_{who}_attribute"], data.attribute[rows])
+
+
+@pytest.mark.parametrize(("n", "rows", "conflicting"), [(200, 200, 20), (5000, 600, 200)])
+def test_the_gallery_embeds_more_of_the_conflicting(n: int, rows: int, conflicting: int):
+    found = shown(images(n=n))
+    assert found["embedding"].shape == (rows, 1)
+    assert int(found["embedding_conflicting"].sum()) == conflicting
+    assert torch.equal(found["embedding_conflicting"], found["embedding_label"] != found["embedding_attribute"])
+
+
+def test_the_gallery_without_attribute_or_pairs_or_images():
+    bare = shown(images(attribute=False, channels=1), ERM)
+    assert bare.keys() == {"sample_x", "sample_label", "sample_conflicting"}
+    assert bare["sample_x"].shape == (20, 3, 2, 2), "grey images are shown in three equal channels"
+    assert not bare["sample_conflicting"].any()
+    table = Dataset.of(torch.randn(30, 5), torch.arange(30) % 3)
+    assert shown(table, ERM) == {}
+    assert shown(table).keys() == {"embedding", "embedding_label", "embedding_conflicting"}
+    regression = Dataset.of(torch.rand(30, 3, 2, 2), torch.rand(30))
+    assert shown(regression)["sample_x"].dtype == torch.uint8
