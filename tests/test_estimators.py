@@ -280,7 +280,7 @@ def test_a_fitted_estimator_can_be_pickled_and_copied(method, options):
         np.testing.assert_array_equal(again.predict_proba(x), expected)
         assert again.get_params() == model.get_params()
         assert type(again.method_) is type(model.method_)
-    assert not hasattr(model.method_, "context")
+    assert model.method_._context is None
     fresh: Any = clone(model)
     with pytest.raises(NotFittedError):
         fresh.predict(x)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longcut import identify
 from longcut.context import Context, calling
-from longcut.data import Batch, Dataset, Splits, generator
+from longcut.data import Batch, Dataset, Splits, generator, require_index
 from longcut.errors import UserError
 from longcut.execute import execute
 from longcut.fit import Training, fit
@@ -137,7 +137,7 @@ def test_a_record_is_that_of_a_loop(how: str):
             expected[:, epoch, i] = torch.tensor([right, math.log1p(math.exp(-margin)), margin])
 
     def seen(context: Context, batch: Batch, outputs: Tensor, losses: Tensor) -> None:
-        note(batch.identity, outputs, context.epoch)
+        note(require_index(batch), outputs, context.epoch)
 
     def trained(method: Method) -> None:
         outputs = torch.cat([method(data.x[i : i + 1]).detach() for i in range(70)])

@@ -51,8 +51,9 @@ def calling(**functions: Callable[..., None]) -> Observer:
     """
     observer = Observer()
     for name, function in functions.items():
-        if not hasattr(Observer, name):
-            raise unknown("part of an observer", name, (part for part in vars(Observer) if part.startswith("on_")))
+        parts = [part for part in vars(Observer) if part.startswith("on_")]
+        if name not in parts:
+            raise unknown("part of an observer", name, parts)
         setattr(observer, name, function)
     return observer
 

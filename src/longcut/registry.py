@@ -63,7 +63,9 @@ class Registry(Mapping[str, T]):
         new = {**self.found(module), **{name: self.made(name, row) for name, row in rows.items()}}
         for name in new:
             if name in self.own or self.added.get(name, (where,))[0] != where:
-                raise UserError(f"{where} adds a {self.kind} '{name}', but there is one of that name; give it another.")
+                raise UserError(
+                    f"{where} adds the {self.kind} '{name}', but there is one of that name; give it another."
+                )
         self._forget(where)
         self.added |= {name: (where, thing) for name, thing in new.items()}
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
-from typer.main import get_click_param
-from typer.models import ParamMeta
 
 from longcut.cli import show
 
 if TYPE_CHECKING:
     from longcut.data import Splits
+    from longcut.spec import Option
 
 __all__ = ["Data", "OwnDataCommand", "decode", "load", "spec_given", "typed"]
 
@@ -31,17 +30,21 @@ def _flags() -> list[Any]:
     """A flag for each option of somebody's own data; only a command that has them asks, for they are slow to import."""
     from longcut.sources.options import metavar, own_options
 
-    flags = []
-    for option in own_options():
+    def flag(option: Option) -> inspect.Parameter:
         choices = f": {option.allowed}" if option.choices else ""
-        info = typer.Option(
-            f"--{option.name}", help=f"{option.help}{choices}", metavar=metavar(option), rich_help_panel="Your own data"
+        about = f"{option.help}{choices}"
+        info = typer.Option(help=about, metavar=metavar(option), rich_help_panel="Your own data")
+        kind = int if int in (option.type, *get_args(option.type)) else str
+        return inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
         )
-        number = int in (option.type, *get_args(option.type))
-        meta = ParamMeta(name=option.name, default=info, annotation=(int if number else str) | None)
-        info.default = None
-        flags.append(get_click_param(meta)[0])
-    return flags
+
+    def own(**_: Any) -> None: ...
+
+    own.__signature__ = inspect.Signature([flag(option) for option in own_options()])  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(own)
+    return list(typer.main.get_command(app).params)
 
 
 class OwnDataCommand(TyperCommand):

@@ -88,17 +88,22 @@ def print_audit(record: Mapping[str, Any]) -> None:
 
 def print_comparison(records: list[Record]) -> None:
     """Finished runs in a table for each data set and selection rule, and what the numbers are."""
+    from longcut import tables
     from longcut.fit import rule_in_words
     from longcut.numbers import number, spread, with_spread
-    from longcut.tables import COLUMNS, table
 
-    titles = {name: name.replace("_", " ") for name in COLUMNS} | {"average": "test", "best_average": "best epoch"}
+    titles = {name: name.replace("_", " ") for name in tables.COLUMNS} | {
+        "average": "test",
+        "best_average": "best epoch",
+    }
     headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in table(records):
+    for row in tables.table(records):
         headed.setdefault((row["data"], row["selection"]), []).append(row)
     printed: dict[str, None] = {}
     for (data, selection), rows in headed.items():
-        names = [name for name in COLUMNS if name != "train_weighted" or any(row[name][0] is not None for row in rows)]
+        names = [
+            name for name in tables.COLUMNS if name != "train_weighted" or any(row[name][0] is not None for row in rows)
+        ]
         heads = (titles[name].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80 characters
         shown = table("method", "runs", *heads)
         shown.columns[0].overflow = "fold"  # a long label is broken into lines, a number is not
@@ -113,7 +118,7 @@ def print_comparison(records: list[Record]) -> None:
         printed |= dict.fromkeys(names)
     print("Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen:")
     for name in printed:
-        print(f"  {titles[name]}: {COLUMNS[name]}")
+        print(f"  {titles[name]}: {tables.COLUMNS[name]}")
     for label, found in _minorities(records).items():
         mean = {key: spread(one[key] for one in found)[0] for key in found[0]}
         known = ((key, mean[key]) for key in ("precision", "recall"))

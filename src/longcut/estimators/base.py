@@ -177,7 +177,7 @@ class Debiased(BaseEstimator):
         method = build(self.method, data.info, net=net, options=self.options, seed=seed)
         first = data.take(torch.arange(1))  # the loop wants something to judge on; one row costs nothing
         fitted = fit(method, Splits(data, None, first), training, seed=seed, device=self.device)
-        del method.context  # else every fitted estimator would hold its training set
+        method.context = None  # else every fitted estimator would hold its training set
         self.method_ = fitted.method
         self.history_ = [{key: value for key, value in row.items() if key != "test"} for row in fitted.history]
         self._built = {"method": self.method, "info": data.info, "net": net, "options": dict(self.options or {})}

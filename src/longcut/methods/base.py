@@ -112,8 +112,6 @@ class Method(nn.Module):
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
-    context: Context  # of the moment: set by the loop, and by a method for the one beside it
-
     def __init__(self, make_net: MakeNet, info: Info) -> None:
         super().__init__()
         if "attribute" in self.needs:
@@ -122,6 +120,22 @@ class Method(nn.Module):
         self.make_net = make_net
         self.net: Net = make_net()
         self.per_sample_loss = per_sample_loss(info)
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """What holds at the moment: set by the loop, and by a method for the one beside it.
+
+        Raises:
+            UserError: where nobody set it.
+        """
+        if self._context is None:
+            raise UserError(f"{self.name} is in no loop yet; begin with method.on_epoch(Context(generator, data)).")
+        return self._context
+
+    @context.setter
+    def context(self, context: Context | None) -> None:
+        self._context = context
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``(n, C)`` of the network that will be used."""

@@ -102,7 +102,8 @@ class UMIX(MixingMethod, TwoPhase):
         self.eta, self.sigma, self.mixed_at = eta, sigma, None if level == "input" else level
         self.start, self.window, self.count = start, window, count
         ratio = mixing.beta(alpha, scope="batch")
-        self.rules = mixing.Mix(mixing.anyone(), ratio, mixing.BLENDS[blend], mixing.proportional)
+        self.shown = mixing.BLENDS[blend]
+        self.rules = mixing.Mix(mixing.anyone(), ratio, self.shown, mixing.proportional)
         self.register_buffer("weight", torch.ones(info.n_stored))
 
     weight: Tensor

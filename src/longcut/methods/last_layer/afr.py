@@ -35,15 +35,16 @@ def afr_weights(losses: Tensor, label: Tensor, gamma: float, balanced: bool = Fa
     """
     log_weight = -gamma * torch.exp(-losses)  # not its exponential, which a large gamma rounds to 0
     if balanced:
-        log_weight = log_weight - torch.bincount(label)[label].log()
+        log_weight = log_weight - torch.bincount(label)[label].to(losses).log()
     return log_weight.softmax(0)
 
 
 def safe_sharpness(logits: Tensor, losses: Tensor, label: Tensor, most: float = 10.0, balanced: bool = False) -> float:
-    """The largest gamma, up to ``most``, with which the layer's errors weigh at most as much as what it gets right.
+    """The largest gamma, up to ``most``, with which the layer's errors have at most a third of the weight.
 
     That holds for each class that it predicts. Where errors outweigh the rest, as a few wrong labels do beside
-    thousands of samples that the layer is sure of, the best it can do is to turn these predictions round.
+    thousands of samples that the layer is sure of, the best it can do is to turn these predictions round; at half of
+    the weight, that is a matter of chance.
 
     Args:
         logits: of the layer as it is ``(n, C)``.
@@ -53,8 +54,9 @@ def safe_sharpness(logits: Tensor, losses: Tensor, label: Tensor, most: float = 
         balanced: as there.
 
     >>> logits, label = torch.tensor([[9.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
-    >>> safe_sharpness(logits, cross_entropy(logits, label), label)  # e^1.0990 is 3, and their p differs by 0.9998
-    1.0988...
+    >>> gamma = safe_sharpness(logits, cross_entropy(logits, label), label)
+    >>> round(gamma, 2)  # the error may weigh 3/2, and p differs by nearly 1: log(3/2) = 0.41
+    0.41
     """
     guess = logits.argmax(1)
     wrong = (guess != label).float()
@@ -64,7 +66,7 @@ def safe_sharpness(logits: Tensor, losses: Tensor, label: Tensor, most: float = 
         total, errors = (
             weight.new_zeros(logits.shape[1]).index_add_(0, guess, part) for part in (weight, wrong * weight)
         )
-        return bool((2 * errors > total).any())
+        return bool((3 * errors > total).any())
 
     low, high = 0.0, most
     if turns(0.0) or not turns(most):
@@ -110,7 +112,7 @@ class AFR(Method):
             Field(
                 ge=0,
                 description="gamma: how much more a sample counts if the net is unsure; by default as much as leaves "
-                "what it gets right half of the weight, at most 10",
+                "its errors a third of the weight, at most 10",
             ),
         ] = None,
         pull: Annotated[

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from longcut.context import Context
-from longcut.data import Batch, Dataset, generator
+from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.methods.base import Method
-from longcut.mixing import Mix, Mixed, Partners, proportional, target_loss
+from longcut.mixing import Blend, Mix, Mixed, Partners, Seeing, proportional, target_loss
 
 __all__ = ["MixingMethod"]
 
@@ -32,6 +32,7 @@ class MixingMethod(Method):
 
     drawn: ClassVar[Literal["pool", "batch", "activations"]] = "pool"
     mixed_at: str | None = None  # "input", "early", "output" or "random"; None: as early as the net allows
+    shown: Blend  # of the constructor's option
     mix: Mix  # of this epoch
 
     def make_mix(self) -> Mix:
@@ -42,6 +43,17 @@ class MixingMethod(Method):
         """The rules are made anew, so that they can be frozen."""
         super().on_epoch(context)
         self.mix = self.make_mix()
+
+    def check(self, splits: Splits) -> None:
+        """Refuse a blend that cannot be made at a level where this method mixes."""
+        self.context = Context(generator(0), splits.train)
+        self.eval()
+        two = splits.train.batch(torch.zeros(2, dtype=torch.long), next(self.parameters()).device)
+        for level in self.net.levels if self.mixed_at == "random" else [self.level()]:
+            with torch.no_grad():
+                x = self.mixable(two.x, level)
+                if not isinstance(self.shown, Seeing):
+                    self.shown(x, x, torch.full((2,), 0.5, device=x.device), self.generator)
 
     def draw(self, pool: Batch, level: int) -> Partners:
         """Partners for all of a pool, which is also where they are sought."""
@@ -60,7 +72,7 @@ class MixingMethod(Method):
         levels, wanted = self.net.levels, self.mixed_at
         if wanted == "random":
             return levels[int(torch.randint(len(levels), (), generator=self.generator, device=self.generator.device))]
-        if wanted in ("input", "early") and levels == (len(self.net.stages),):
+        if wanted in ("input", "early") and self.net.stages and levels == (len(self.net.stages),):
             raise UserError(f"{self.name}: this net can be mixed at its output alone, not at level={wanted}.")
         return levels[{None: 0, "input": 0, "early": min(1, len(levels) - 1), "output": -1}[wanted]]
 

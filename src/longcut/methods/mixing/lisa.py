@@ -50,7 +50,8 @@ class LISA(MixingMethod):
         super().__init__(make_net, info)
         a, b = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
         pair = {"A": a, "B": b, "both": mixing.either(a, b)}[mode]
-        self.rules = mixing.Mix(pair, mixing.beta(alpha), mixing.BLENDS[blend], mixing.proportional)
+        self.shown = mixing.BLENDS[blend]
+        self.rules = mixing.Mix(pair, mixing.beta(alpha), self.shown, mixing.proportional)
         self.mode: Literal["A", "B", "both"] = mode
         self.balanced = balanced
 

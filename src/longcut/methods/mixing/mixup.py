@@ -67,8 +67,8 @@ class Mixup(MixingMethod):
         self.mixed_weight = mixed_weight
         self.base = None if base == "erm" else beside(LfF, self, scale=lff_scale)
         label = mixing.own if partner == "same-label" else mixing.proportional
-        rules = mixing.PAIRS[partner](), mixing.beta(alpha, scope=scope), mixing.BLENDS[blend], label
-        self.rules = mixing.Mix(*rules)
+        self.shown = mixing.BLENDS[blend]
+        self.rules = mixing.Mix(mixing.PAIRS[partner](), mixing.beta(alpha, scope=scope), self.shown, label)
 
     def make_mix(self) -> mixing.Mix:
         """The same in every epoch."""
