@@ -373,7 +373,7 @@ def test_published_settings_are_whole():
         ("jm1/table1", "JTT", "multinli", ("adamw", 5, 32, 1e-5, 0.1), {"helper_optimizer": "sgd", "upweight": 4}),
         ("jm1/table1", "JM1", "multinli", ("adamw", 4, 32, 1e-5, 0.1), {"level": "output", "law": "uniform"}),
         ("umix/table", "UMIX", "waterbirds", ("sgd", 300, 64, 1e-5, 1.0), {"start": 50, "window": 50, "eta": 80.0}),
-        ("umix/table", "UMIX", "celeba", ("sgd", 20, 128, 1e-4, 1e-4), {"alpha": 1.5, "mix": "cut", "eta": 50.0}),
+        ("umix/table", "UMIX", "celeba", ("sgd", 20, 128, 1e-4, 1e-4), {"alpha": 1.5, "blend": "cut", "eta": 50.0}),
         ("umix/table", "UMIX", "civilcomments", ("adamw", 5, 128, 5e-5, 1e-4), {"sigma": 1.0, "window": 4}),
         ("umix/table", "LISA", "waterbirds", ("sgd", 300, 64, 1e-3, 1e-4), {"balanced": True}),
         ("subpopbench/waterbirds", "ERM", "waterbirds", ("sgd", 113, 108, 1e-3, 1e-4), {}),

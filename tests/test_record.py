@@ -16,7 +16,9 @@ import torch
 from longcut.data import Dataset, Splits
 from longcut.evaluate import Group, Scores
 from longcut.files import to_json
+from longcut.methods import METHODS
 from longcut.record import RENAMED, Best, Judged, Plan, Record, fingerprint, renamed_options
+from longcut.spec import options_of
 from longcut.training import Training
 
 PLAN = Plan("toy", 0, "erm", "erm", {}, "mlp", Training(epochs=3, lr=0.5), 0, "last")
@@ -82,9 +84,25 @@ def test_options_are_read_under_the_names_they_have_now():
     old = {"raw": 0.5, "raw_forward": True, "q": 0.7}
     assert renamed_options("selecmix", old) == {"unmixed": 0.5, "unmixed_forward": True, "q": 0.7}
     assert renamed_options("lff", old) == old
+    for mix, now in (("input", {}), ("cut", {"blend": "cut"}), ("output", {"level": "output"})):
+        assert renamed_options("umix", {"mix": mix}) == now
     plain = stored(replace(DONE, plan=replace(PLAN, method="selecmix", options=old)))
     assert Record.from_dict(plain).plan.options == renamed_options("selecmix", old)
-    assert all(new not in names for names in RENAMED.values() for new in names.values())
+    for method, names in RENAMED.items():
+        options = {option.name for option in options_of(METHODS[method].__init__)}
+        new: set[str] = set()
+        for now in names.values():
+            new |= {now} if isinstance(now, str) else {key for values in now.values() for key in values}
+        assert new <= options
+        assert not names.keys() & options
+
+
+def test_an_option_that_had_another_default_keeps_it():
+    plain = stored(replace(DONE, plan=replace(PLAN, method="afr")))
+    assert Record.from_dict(plain).plan.options == {"sharpness": 10.0}
+    assert Record.from_dict(plain | {"schema": 2}).plan.options == {}
+    plain["plan"]["options"] = {"sharpness": 1.0}
+    assert Record.from_dict(plain).plan.options == {"sharpness": 1.0}
 
 
 def test_a_method_that_is_not_known_any_more_is_read():

@@ -33,7 +33,13 @@ __all__ = [
     "renamed_options",
 ]
 
-RENAMED = {"selecmix": {"raw": "unmixed", "raw_forward": "unmixed_forward"}}  # options by method: old name to new
+# Options of runs of the first schema: by method, an old name and the new one, or what each of its values is now; and
+# what an option was where nobody said, if its default is another one now.
+RENAMED: dict[str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    "selecmix": {"raw": "unmixed", "raw_forward": "unmixed_forward"},
+    "umix": {"mix": {"input": {}, "cut": {"blend": "cut"}, "output": {"level": "output"}}},
+}
+DEFAULTS = {"afr": {"sharpness": 10.0}}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Plan:
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`, also for a plan whose method, options or settings are not known any more.
 
-        A setting that is newer than the run has its default, and renamed options have their new names.
+        A setting that is newer than the run has its default.
         """
         known = {one.name for one in dataclasses.fields(Training)}
         training = {key: value for key, value in stored["training"].items() if key in known}
@@ -91,7 +97,7 @@ class Plan:
             data_seed=stored["data_seed"],
             method=stored["method"],
             label=stored["label"],
-            options=renamed_options(stored["method"], stored["options"]),
+            options=dict(stored["options"]),
             net=stored["net"],
             training=Training(**training),
             seed=stored["seed"],
@@ -176,12 +182,16 @@ class Record:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`, with ``None`` for ``nan``.
+        """The inverse of :meth:`to_dict`, with ``None`` for ``nan``; of the first schema, with the options of today.
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError: when something is missing or not what it should be.
         """
-        parts: dict[str, Any] = {"plan": Plan.from_dict(stored["plan"])}
+        plan = Plan.from_dict(stored["plan"])
+        if stored["schema"] == 1:
+            options = {**DEFAULTS.get(plan.method, {}), **renamed_options(plan.method, plan.options)}
+            plan = dataclasses.replace(plan, options=options)
+        parts: dict[str, Any] = {"plan": plan}
         if stored["status"] == "done":
             test, valid = stored["scores"]["test"], stored["scores"]["valid"]
             parts["scores"] = Judged(_scores(test), None if valid is None else _scores(valid))
@@ -218,9 +228,16 @@ def renamed_metrics(metrics: Any) -> Any:
 
 
 def renamed_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's options under the names they have now."""
-    names = RENAMED.get(method, {})
-    return {names.get(name, name): value for name, value in options.items()}
+    """A method's options under the names they have now.
+
+    >>> renamed_options("umix", {"mix": "cut", "eta": 3.0})
+    {'blend': 'cut', 'eta': 3.0}
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        new = RENAMED.get(method, {}).get(name, name)
+        found |= {new: value} if isinstance(new, str) else new[value]
+    return found
 
 
 @dataclass(frozen=True)

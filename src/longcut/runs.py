@@ -53,7 +53,7 @@ __all__ = [
     "read",
 ]
 
-SCHEMA = 1
+SCHEMA = 2  # since options have other names, see longcut.record
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
 
 RECORD, HISTORY, INPUTS, RESUME, LOCK = "run.json", "history.jsonl", "inputs.json", "resume.pt", ".lock"
@@ -361,7 +361,7 @@ class Writer:
         if identification is not None:
             said = {"fingerprint": self.record.fingerprint}
             self._write(identify.NAME, save(_contiguous(identification), said))
-        self._write_record(replace(self.record, status="done", environment=environment(), **results))
+        self._write_record(replace(self.record, schema=SCHEMA, status="done", environment=environment(), **results))
         self._latest = None
         (self.folder / RESUME).unlink(missing_ok=True)
         return read(self.folder).record
