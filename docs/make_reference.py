@@ -24,7 +24,7 @@ from longcut import cli
 from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
-from longcut.methods import METHODS, get
+from longcut.methods import METHODS
 from longcut.nets import NETS
 from longcut.papers import cells, recipes
 from longcut.plans import plan
@@ -107,7 +107,7 @@ def described(function: Callable[..., Any]) -> str:
 
 
 def method(name: str) -> str:
-    cls = get(name)
+    cls = METHODS.find(name)
     lines = [about(cls), f"*{cls.paper}.*"]
     lines += ["It needs the attribute of every training sample."] * ("attribute" in cls.needs)
     lines += ["It does regression, too."] * ("regression" in cls.tasks)
@@ -116,7 +116,7 @@ def method(name: str) -> str:
 
 def difference(method: str, recipe: str, data: str) -> str:
     """Settings of a method by default and by recipe, where they differ, on a data set."""
-    defaults = {o.name: o.default for o in options_of(get(method).__init__)}
+    defaults = {o.name: o.default for o in options_of(METHODS.find(method).__init__)}
     plans = plan(data, method), plan(data, f"{method}@{recipe}")
     ours, theirs = ({**defaults, **p.options, **dataclasses.asdict(p.training), "net": p.net} for p in plans)
     rows = ((code(key), code(ours[key]), code(theirs[key])) for key in ours if ours[key] != theirs[key])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,21 +28,30 @@ def real_data() -> Path:
     return Path(os.environ["LONGCUT_DATA"]).resolve(strict=True)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_loaded() -> Iterator[None]:
+    """What a test loads is forgotten behind it."""
+    registry = sys.modules.get("longcut.registry")
+    before = set(registry._MODULES) if registry else set()
+    yield
+    registry = sys.modules.get("longcut.registry")
+    for where in set(registry._MODULES) - before if registry else ():
+        for table in registry._TABLES:
+            table._forget(where)
+        registry._MODULES.pop(where)
+        registry._FILES.pop(where, None)
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Iterator[Path]:
     """A file with a method, loaded until the end of the test."""
     from blobs import MINE
     from joblib.externals.loky import get_reusable_executor
 
-    from longcut import registry
+    from longcut.registry import load_file
 
-    path, before = tmp_path / "my_method.py", registry.loaded_files()
+    path = tmp_path / "my_method.py"
     path.write_text(MINE)
-    registry.load_file(path)
+    load_file(path)
     yield path
-    for table in registry._TABLES:
-        table._forget(str(path))
-    registry._MODULES.pop(str(path), None)
-    registry._FILES.clear()
-    registry._FILES.update(before)
     get_reusable_executor().shutdown()  # its processes have loaded the file, too

@@ -181,5 +181,5 @@ def test_a_share_out_of_range_is_refused(share: float, tmp_path: Path):
 def test_a_check_of_a_taken_name_is_refused(tmp_path: Path):
     path = tmp_path / "my_check.py"
     path.write_text("from longcut.audit import Check\nCHECKS = {'cues': Check(print)}")
-    with pytest.raises(UserError, match=r"adds a.? audit check 'cues', but there is one of that name"):
+    with pytest.raises(UserError, match=r"adds the audit check 'cues', but there is one of that name"):
         registry.load_file(path)

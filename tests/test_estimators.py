@@ -435,7 +435,7 @@ def test_folds_do_not_outnumber_the_smallest_class():
         ({"batch_size": 0}, "batch=0 is not allowed"),
         ({"hidden": (5,), "net": "conv"}, r"hidden=\(5,\) and net='conv' both say what the net is; give one of them"),
         ({"hidden": 100}, r"hidden=100 is not a tuple of widths; give one per hidden layer, such as \(100,\)"),
-        ({"hidden": (0,)}, "hidden=0 is not widths"),
+        ({"hidden": (0,)}, "hidden=0 is not allowed"),
         ({"net": "conv"}, r"net 'conv' needs images \(C, H, W\), but X has shape \(3,\)"),
     ],
 )

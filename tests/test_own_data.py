@@ -348,7 +348,7 @@ def test_a_run_that_was_stopped_goes_on(monkeypatch: pytest.MonkeyPatch):
         yield stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("longcut.cli._bar", stopping)
+        patch.setattr("longcut.cli.show.bar", stopping)
         result = call("train", *words, "--out", "run")
     assert result.exit_code == 130
     assert [row["epoch"] for row in runs.read("run").history()] == [1, 2]

@@ -16,9 +16,9 @@ from typing import Any
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
 from longcut.fit import parse_selection
-from longcut.methods import METHODS, get
+from longcut.methods import METHODS
 from longcut.record import Plan
-from longcut.registry import loaded_files
+from longcut.registry import files_adding
 from longcut.spec import options_of, read, validate
 from longcut.training import Training
 
@@ -61,8 +61,7 @@ def plan(
     """
     data_name, data_options = parse(data)
     name, recipe, own = parse_method(method)
-    cls = get(name)
-    parse_selection(select)
+    cls = METHODS.find(name)
     options, training = {option.name for option in options_of(cls.__init__)}, _training_fields()
     given = {**(settings or {}), **own}
     for key in given:
@@ -74,6 +73,9 @@ def plan(
     loop |= published.pop("net") | {key: value for key, value in given.items() if key not in options}
     chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
     checked = validate(f"method '{name}'", cls.__init__, chosen)
+    net = loop.pop("net")
+    named = [name, data_name, parse_selection(select)[1], net, *map(str, checked.values())]
+    files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(
         data=spec_of(data_name, data_options),
         data_seed=seed if data_seed is None else data_seed,
@@ -82,11 +84,11 @@ def plan(
         options={
             o.name: checked[o.name] for o in options_of(cls.__init__) if checked.get(o.name, o.default) != o.default
         },
-        net=loop.pop("net"),
+        net=net,
         training=Training(**validate("training", Training, loop)),
         seed=seed,
         select=select,
-        files={Path(path).name: digest[:16] for path, digest in loaded_files().items()},
+        files={Path(path).name: digest[:16] for path, digest in files.items()},
     )
 
 

@@ -56,7 +56,8 @@ class Plan:
         training: settings of the loop.
         seed: of initial weights, order and mixing.
         select: which epoch counts (see :func:`longcut.fit.fit`).
-        files: name of each loaded file to the first 16 digits of its SHA-256 (see :mod:`longcut.registry`).
+        files: name of each loaded file that the plan needs, to the first 16 digits of its SHA-256 (see
+            :mod:`longcut.registry`).
         unknown: settings of the loop that another longcut had and this one does not.
     """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["Registry", "load_file", "loaded_files"]
+__all__ = ["Registry", "files_adding", "load_file", "loaded_files"]
 
 T = TypeVar("T")
 _TABLES: list[Registry[Any]] = []
@@ -157,3 +157,10 @@ def load_file(path: Path | str) -> None:
 def loaded_files() -> dict[str, str]:
     """Path and SHA-256 of the files that were loaded, in their order."""
     return dict(_FILES)
+
+
+def files_adding(names: Iterable[str]) -> dict[str, str]:
+    """Of the loaded files, those that add something by one of these names: path to SHA-256."""
+    wanted = set(names)
+    used = {where for table in _TABLES for name, (where, _) in table.added.items() if name in wanted}
+    return {path: digest for path, digest in _FILES.items() if path in used}

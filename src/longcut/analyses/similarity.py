@@ -124,7 +124,7 @@ def similarity_traces(
 
     def look(epoch: int) -> None:
         rows.append({"epoch": epoch, **_look(bias, seen, device)})
-        if progress and epoch:
+        if progress:
             progress(epoch, epochs)
 
     watch = calling(on_start=lambda *_: look(0), on_epoch=lambda epoch: look(epoch.epoch))

@@ -56,10 +56,6 @@ HOMES = (
 METHODS: Registry[type[Method]] = Registry("method", "METHODS", {cls.name: cls for cls in map(_ours, HOMES)}, _in)
 
 
-def get(name: str) -> type[Method]:
-    return METHODS.find(name)
-
-
 def build(
     method: str | type[Method], info: Info, *, net: str = "mlp", options: Mapping[str, Any] | None = None, seed: int = 0
 ) -> Method:

@@ -14,7 +14,7 @@ from longcut.context import Context
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.methods.base import Method
-from longcut.mixing import Blend, Mix, Mixed, Partners, Seeing, proportional, target_loss
+from longcut.mixing import Blend, Mix, Mixed, Partners, Seeing, linear, proportional, target_loss
 
 __all__ = ["MixingMethod"]
 
@@ -32,7 +32,7 @@ class MixingMethod(Method):
 
     drawn: ClassVar[Literal["pool", "batch", "activations"]] = "pool"
     mixed_at: str | None = None  # "input", "early", "output" or "random"; None: as early as the net allows
-    shown: Blend  # of the constructor's option
+    shown: Blend = staticmethod(linear)  # the constructor's option
     mix: Mix  # of this epoch
 
     def make_mix(self) -> Mix:
