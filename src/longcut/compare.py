@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from longcut import runs
 from longcut.context import Epoch
-from longcut.data import Dataset
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
-from longcut.execute import execute
+from longcut.execute import execute, tested
 from longcut.files import replacing, to_json
 from longcut.plans import folder_name, slug
 from longcut.record import Plan, Record
@@ -188,7 +187,7 @@ def difference(
         )
     sets = []
     for print_, first in sides[0].items():
-        test, plan = _tested(first[0]), first[0].record.plan
+        test, plan = tested(first[0]), first[0].record.plan
         train = load(plan.data, plan.data_seed).train if metric == "train_weighted" else None
         rows = [[sample_values(run.predictions()["outputs"], test) for run in side[print_]] for side in sides]
         sets.append((*rows, test, train))
@@ -200,16 +199,3 @@ def _by_data(members: Sequence[runs.Run]) -> dict[str, list[runs.Run]]:
     for run in members:
         by_data.setdefault(run.record.fingerprint, []).append(run)
     return by_data
-
-
-def _tested(run: runs.Run) -> Dataset:
-    """The test set of a run without its inputs, from what the run keeps."""
-    import torch
-
-    from longcut.datasets.own import inputs_of
-
-    kept = run.predictions()
-    label, attribute, memberships = (kept.get(name) for name in ("label", "attribute", "memberships"))
-    assert label is not None
-    order = torch.arange(len(label))
-    return Dataset(torch.empty(0, 0), order, label, attribute, inputs_of(run).info, memberships=memberships)

@@ -25,6 +25,7 @@ from longcut.methods import build
 from longcut.nets import Net, blank
 from longcut.predict import predict as outputs_of
 from longcut.record import Inputs, renamed_options
+from longcut.registry import require_files
 from longcut.runs import Run
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def load_net(run: Run) -> tuple[Net, Inputs]:
     """
     inputs = inputs_of(run)
     plan = run.record.plan
+    require_files(plan.files, f"the run in {run.folder}")
     return _rebuilt(plan.method, plan.options, plan.net, inputs, run.weights()), inputs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,20 @@ from longcut.context import Epoch, calling
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
 from longcut.errors import UserError
-from longcut.evaluate import Scores, sample_values, scores
+from longcut.evaluate import METRICS, Scores, sample_values, scores
 from longcut.fit import Fitted, fit
 from longcut.gallery import gallery
 from longcut.identify import Identification
 from longcut.methods import Method, build
 from longcut.predict import predict
 from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint
+from longcut.registry import require_files
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["execute", "rescore"]
+__all__ = ["execute", "rescore", "tested", "with_added"]
 
 
 def execute(
@@ -154,6 +156,7 @@ def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu")
     if not labelled:
         raise UserError(f"{data} has no labels to judge by; add them, or see what it says: longcut predict.")
     plan, info = run.record.plan, inputs_of(run).info
+    require_files(plan.files, f"the run in {run.folder}")
     method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
     method.net.load_state_dict(run.weights())
     return _scores(predict(method, samples, device), samples, train)
@@ -161,3 +164,31 @@ def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu")
 
 def _scores(outputs: Tensor, data: Dataset, train: Dataset | None) -> Scores:
     return scores(sample_values(outputs, data), data, train, outputs=outputs)
+
+
+def tested(run: runs.Run) -> Dataset:
+    """The test set of a run without its inputs, from what the run keeps."""
+    import torch
+
+    from longcut.datasets.own import inputs_of
+
+    kept = run.predictions()
+    label, attribute, memberships = (kept.get(name) for name in ("label", "attribute", "memberships"))
+    assert label is not None
+    order = torch.arange(len(label))
+    return Dataset(torch.empty(0, 0), order, label, attribute, inputs_of(run).info, memberships=memberships)
+
+
+def with_added(run: runs.Run) -> Scores:
+    """The stored scores of a finished run, and those by metrics that were added since, from the predictions it kept.
+
+    Raises:
+        UserError: when the run is not finished, or a metric fails.
+    """
+    stored = run.scores()
+    added = [name for name in METRICS if name not in stored.values]
+    if not added:
+        return stored
+    found = _scores(run.predictions()["outputs"], tested(run), None)
+    values, intervals = ({name: of[name] for name in added} for of in (found.values, found.intervals))
+    return replace(stored, values=stored.values | values, intervals=stored.intervals | intervals)

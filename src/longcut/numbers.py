@@ -15,8 +15,8 @@ def spread(values: Iterable[float | None]) -> tuple[float | None, float | None]:
     Both are None where there is no value or one of them is not defined (``nan`` or None); a single value has no
     deviation.
 
-    >>> spread([0.2, 0.4]), spread([0.5]), spread([0.5, float("nan")])
-    ((0.30000000000000004, 0.14142135623730953), (0.5, None), (None, None))
+    >>> spread([1, 3]), spread([0.5]), spread([0.5, float("nan")])
+    ((2.0, 1.4142135623730951), (0.5, None), (None, None))
     """
     given = [math.nan if value is None else float(value) for value in values]
     if not given or any(map(math.isnan, given)):

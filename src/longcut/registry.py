@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["Registry", "files_adding", "load_file", "loaded_files"]
+__all__ = ["Registry", "files_adding", "load_file", "loaded_files", "require_files"]
 
 T = TypeVar("T")
 _TABLES: list[Registry[Any]] = []
@@ -164,3 +164,21 @@ def files_adding(names: Iterable[str]) -> dict[str, str]:
     wanted = set(names)
     used = {where for table in _TABLES for name, (where, _) in table.added.items() if name in wanted}
     return {path: digest for path, digest in _FILES.items() if path in used}
+
+
+def require_files(files: Mapping[str, str], who: str) -> None:
+    """Refuse what was made with a file that is not loaded; warn where the file has changed.
+
+    Args:
+        files: name to the first digits of its SHA-256.
+        who: was made with them.
+
+    Raises:
+        UserError: saying which to load.
+    """
+    loaded = {Path(path).name: digest for path, digest in _FILES.items()}
+    for name, digest in files.items():
+        if name not in loaded:
+            raise UserError(f"{who} was made with {name}, which is not loaded; add --load {name}.")
+        if not loaded[name].startswith(digest):
+            warnings.warn(f"{name} has changed since {who} was made.", stacklevel=2)

@@ -25,11 +25,11 @@ def evaluate(
 ) -> None:
     """Show the scores of a run with their intervals, on its own test set or on other data."""
     from longcut.evaluate import METRICS
-    from longcut.execute import rescore
+    from longcut.execute import rescore, with_added
     from longcut.runs import read
 
     stored = read(run)
-    scores = rescore(stored, data, device_of(device)) if data else stored.scores()
+    scores = rescore(stored, data, device_of(device)) if data else with_added(stored)
     if as_json:
         return show.print_json(scores.to_dict())
     table = show.table("metric", "value", "95 % interval", "what it is")
