@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from longcut import registry
 
 torch.set_num_threads(1)  # the same bits on every machine, and test processes do not fight for cores
 
@@ -31,11 +32,9 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_stays_loaded() -> Iterator[None]:
     """What a test loads is forgotten behind it."""
-    registry = sys.modules.get("longcut.registry")
-    before = set(registry._MODULES) if registry else set()
+    before = set(registry._MODULES)
     yield
-    registry = sys.modules.get("longcut.registry")
-    for where in set(registry._MODULES) - before if registry else ():
+    for where in set(registry._MODULES) - before:
         for table in registry._TABLES:
             table._forget(where)
         registry._MODULES.pop(where)
@@ -48,10 +47,8 @@ def mine(tmp_path: Path) -> Iterator[Path]:
     from blobs import MINE
     from joblib.externals.loky import get_reusable_executor
 
-    from longcut.registry import load_file
-
     path = tmp_path / "my_method.py"
     path.write_text(MINE)
-    load_file(path)
+    registry.load_file(path)
     yield path
     get_reusable_executor().shutdown()  # its processes have loaded the file, too

@@ -193,11 +193,7 @@ def test_a_package_adds_by_its_entry_point(monkeypatch: pytest.MonkeyPatch, tmp_
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[longcut]\nmore = more_nets\nbroken = broken\n")
     code = "import json; from longcut.nets import NETS; print(json.dumps(['from-a-package' in NETS, 'mlp' in NETS]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**_environment(), "PYTHONPATH": str(tmp_path)},
-    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert json.loads(done.stdout) == [True, True]
     assert "the additions of broken are left out (not today)" in done.stderr
