@@ -32,13 +32,17 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_stays_loaded() -> Iterator[None]:
     """What a test loads is forgotten behind it."""
-    before = set(registry._MODULES)
     yield
-    for where in set(registry._MODULES) - before:
+    forget_files()
+
+
+def forget_files() -> None:
+    """As in a process in which nothing was loaded."""
+    for where in [*registry._FILES]:
         for table in registry._TABLES:
             table._forget(where)
         registry._MODULES.pop(where)
-        registry._FILES.pop(where, None)
+        registry._FILES.pop(where)
 
 
 @pytest.fixture

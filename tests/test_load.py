@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import forget_files
+from typer.testing import CliRunner
 
 from longcut import UserError, registry, runs
+from longcut.cli import app
 
 ALL = '''
 from typing import Annotated
@@ -84,9 +88,11 @@ PANELS = {"note": Panel("study", "A note of mine", lambda study, page: "written 
 
 
 def longcut(*words: Any, code: int = 0) -> str:
-    done = subprocess.run([sys.executable, "-m", "longcut", *map(str, words)], capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
+    """What a command prints, in a process of its own as far as loaded files go."""
+    forget_files()
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
 
 
 def printed(*words: Any) -> Any:
@@ -109,7 +115,7 @@ def test_a_file_adds_all_seven_kinds(mine_all: Path):
     assert "few-digits" in printed("datasets", "--load", mine_all)
     specs = "focal:power=1,mixup:partner=same,mixup:blend=brighter"
     given = ("few-digits:ratio=0.2", "--load", mine_all, "--net", "flat:bias=false", *FAST)
-    rows = printed("compare", *given, "--methods", specs, "--seeds", 1, "--jobs", 2, "--select", "best:brier")
+    rows = printed("compare", *given, "--methods", specs, "--seeds", 1, "--select", "best:brier")
     assert [row["method"] for row in rows] == ["focal", "mixup", "mixup"]
     (place,) = Path("runs").iterdir()
     scores = runs.read(next(place.glob("focal*"))).scores()
@@ -139,7 +145,11 @@ def test_a_run_that_needs_a_file_says_which_and_one_that_does_not_needs_none(min
     mine_all.write_text(ALL.replace("power: Annotated", "power : Annotated"))
     said = longcut("train", "colored-digits", "-m", "focal", *FAST, "--out", "focal", "--load", mine_all, code=2)
     assert "all.py" in said and "changed" in said
-    longcut("predict", "focal", "colored-digits", "--load", mine_all)  # with a warning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = CliRunner().invoke(app, ["predict", "focal", "colored-digits", "--load", str(mine_all)])
+    assert result.exit_code == 0
+    assert "longcut: all.py has changed since the run in focal was made." in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from longcut.execute import execute
 from longcut.plans import plan
 
+pytestmark = pytest.mark.slow
 SEEDS = (0, 1, 2)
 
 
@@ -26,22 +27,16 @@ def erm() -> float:
     ("method", "margin"),
     [
         ("selecmix", 0.1),
-        *(
-            pytest.param(method, margin, marks=pytest.mark.slow)
-            for method, margin in (
-                ("lff", 0.03),
-                ("resample:by=group", 0.05),
-                ("lisa", 0.05),
-                ("selecmix:pairs=attribute", 0.1),
-            )
-        ),
+        ("lff", 0.03),
+        ("resample:by=group", 0.05),
+        ("lisa", 0.05),
+        ("selecmix:pairs=attribute", 0.1),
     ],
 )
 def test_beats_ordinary_training_where_samples_contradict_the_shortcut(erm, method, margin):
     assert mean_accuracy("colored-digits", method, "conflicting") > erm + margin
 
 
-@pytest.mark.slow
 def test_mixing_is_worth_more_than_resampling_the_same_pairs():
     mixed = mean_accuracy("colored-digits", "selecmix", "conflicting")
     assert mixed > mean_accuracy("colored-digits", "selecmix:blend=keep-both", "conflicting")

@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from longcut import runs
 from longcut.execute import execute
 from longcut.files import to_json
 from longcut.plans import plan
 
+pytestmark = pytest.mark.slow
 EPOCHS = 24
 SETTINGS = {"epochs": EPOCHS, "average": 0.9, "schedule": "cosine", "net": "mlp:hidden=32-8"}
 # saves after every epoch, so that a run of seconds has something to go on from
