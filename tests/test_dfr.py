@@ -19,6 +19,7 @@ from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import build
+from longcut.methods.last_layer import dfr
 from longcut.methods.last_layer.dfr import DFR, features_of, lasso
 from longcut.nets import Net
 
@@ -112,6 +113,23 @@ def test_the_scaler_may_be_that_of_the_training_set():
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], known, atol=1e-3)
     other = fitted(raw(train.info, penalties="0.3"), train, valid)
     assert not torch.allclose(direction(method), direction(other), rtol=0.01)
+
+
+@pytest.mark.parametrize(("fit_on", "sizes"), [("valid", [160, 4 * 10]), ("train", [200])])
+def test_while_the_penalty_is_chosen_features_are_scaled_by_what_is_fitted(fit_on, sizes, monkeypatch):
+    """As released: the half that judges has no part in it; the training variant, judged elsewhere, has one scaler."""
+    seen: list[np.ndarray] = []
+
+    class Watched(dfr._Scaler):
+        def __init__(self, data: Dataset) -> None:
+            super().__init__(data)
+            seen.append(data.x[data.index].double().numpy())
+            np.testing.assert_allclose(self.scaler.mean_, seen[-1].mean(0))
+
+    monkeypatch.setattr(dfr, "_Scaler", Watched)
+    train, valid = gaussian([80, 40, 40, 40]), gaussian([60, 60, 20, 20], seed=1)
+    fitted(raw(train.info, fit_on=fit_on), train, valid)
+    assert [len(x) for x in seen] == sizes
 
 
 def test_balanced_groups_take_the_shortcuts_weight_away():

@@ -148,8 +148,10 @@ class DFR(Method):
         if self.fit_on == "train" and valid is not None:
             part, judge = held, features_of(self.net, valid)
         part = undersample(part, by, self.generator)
-        layers = [lasso(scaler(part), part.label.numpy(), c) for c in self.penalties]
-        accuracy = [_worst(layer, scaler(judge), judge, by) for layer in layers]
+        # what judges has no part in the fit, so it has none in the scaler: judged on other data, the usual one will do
+        tuning = scaler if self.fit_on == "train" and valid is not None else _Scaler(part)
+        layers = [lasso(tuning(part), part.label.numpy(), c) for c in self.penalties]
+        accuracy = [_worst(layer, tuning(judge), judge, by) for layer in layers]
         self.penalty = self.penalties[int(np.argmax(accuracy))]
         drawn = (undersample(held, by, self.generator) for _ in range(self.subsamples))
         layers = [lasso(scaler(part), part.label.numpy(), self.penalty) for part in drawn]
@@ -166,7 +168,7 @@ class _Scaler:
     def __init__(self, data: Dataset) -> None:
         from sklearn.preprocessing import StandardScaler
 
-        self.scaler = StandardScaler().fit(data.x.double().numpy())
+        self.scaler = StandardScaler().fit(data.x[data.index].double().numpy())
 
     def __call__(self, data: Dataset) -> np.ndarray:
         """``(n, d)``."""
