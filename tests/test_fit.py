@@ -18,11 +18,12 @@ from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.evaluate.table import made
-from longcut.fit import Training, fit, parse_selection, rule_in_words, steps_per_epoch
+from longcut.fit import Training, fit, steps_per_epoch
 from longcut.methods import build
 from longcut.methods.base import Method
 from longcut.methods.erm import ERM
 from longcut.nets import Net
+from longcut.selection import parse_selection, rule_in_words
 from longcut.spec import validate
 
 

@@ -25,7 +25,7 @@ ROWS = [
     {"mixing", "losses", "contrast", "penalties", "nets", "augment"},
     {"predict", "bias", "context", "identify"},
     {"methods"},
-    {"fit", "evaluate"},
+    {"fit", "evaluate", "selection"},
     {"record", "gallery", "runs"},
     {"datasets", "analyses", "audit", "estimators", "plans"},
     {"execute", "compare", "tables"},

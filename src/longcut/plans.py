@@ -15,10 +15,10 @@ from typing import Any
 
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
-from longcut.fit import parse_selection
 from longcut.methods import METHODS
 from longcut.record import Plan
 from longcut.registry import files_adding
+from longcut.selection import parse_selection
 from longcut.spec import options_of, read, validate
 from longcut.training import Training
 

@@ -89,8 +89,8 @@ def print_audit(record: Mapping[str, Any]) -> None:
 def print_comparison(records: list[Record]) -> None:
     """Finished runs in a table for each data set and selection rule, and what the numbers are."""
     from longcut import tables
-    from longcut.fit import rule_in_words
     from longcut.numbers import number, spread, with_spread
+    from longcut.selection import rule_in_words
 
     titles = {name: name.replace("_", " ") for name in tables.COLUMNS} | {
         "average": "test",

@@ -49,12 +49,9 @@ class Entry:
         return getattr(import_module(module), name)
 
 
-class _Datasets(Registry[Entry]):
-    """The table of data sets, in which a plain function stands for an entry without recommendations."""
-
-    def __getitem__(self, name: str) -> Entry:
-        found = super().__getitem__(name)
-        return Entry(found) if callable(found) else found
+def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
+    """The row of what somebody gives: an entry, or a function, which comes without recommendations."""
+    return given if isinstance(given, Entry) else Entry(given)
 
 
 OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
@@ -102,7 +99,7 @@ _KNOWN = {
         for name in OWN
     },
 }
-DATASETS = _Datasets("data set", "DATASETS", _KNOWN)
+DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 
 
 def load(spec: str, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Splits:

@@ -13,12 +13,12 @@ from longcut.compare import difference
 from longcut.datasets import title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
-from longcut.fit import rule_in_words
 from longcut.numbers import number, spread
 from longcut.report.base import Page
 from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
 from longcut.report.template import fragment
+from longcut.selection import rule_in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

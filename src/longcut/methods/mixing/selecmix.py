@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
@@ -20,26 +19,16 @@ from torch import Tensor
 from longcut import mixing
 from longcut.context import Context
 from longcut.data import Batch, Dataset, Info, require_index, subsample
-from longcut.errors import UserError
 from longcut.losses import cross_entropy
-from longcut.methods.base import FitHelper, MakeNet, Method, beside, optimizer, require_attribute
-from longcut.methods.biased.dfa import DFA
-from longcut.methods.biased.end import EnD
-from longcut.methods.biased.lff import LfF
-from longcut.methods.biased.rebias import ReBias
+from longcut.methods.base import FitHelper, MakeNet, optimizer, require_attribute
 from longcut.methods.mixing import bank, likeness
 from longcut.methods.mixing.base import MixingMethod
+from longcut.methods.mixing.bases import Base, build_base
 from longcut.methods.mixing.likeness import PASSES, BiasAlone, biased_model
 from longcut.methods.mixing.published import RECIPES
 from longcut.methods.shared import Blend, Scale
 from longcut.training import Training
 
-BASES: dict[str, Callable[..., Method]] = {"lff": LfF, "dfa": DFA, "end": EnD, "rebias": ReBias}
-
-Base = Annotated[
-    Literal["erm", "lff", "dfa", "end", "rebias"],
-    Field(description="erm: train on mixtures alone; else beside that method on the samples as they are"),
-]
 Mode = Annotated[
     Literal["A", "B", "both"],
     Field(description="A: same label, other cue; B: other label, same cue; both: one of them, by a coin per pool"),
@@ -67,7 +56,6 @@ class SelecMix(MixingMethod):
     paper = "Hwang et al., SelecMix: Debiased learning by contradicting-pair sampling, NeurIPS 2022"
     training_defaults = {"average": 0.999, "weight_decay": 2e-3}
     variants = (
-        {"base": "lff"},
         {"base": "lff", "lff_scale": "code"},
         {"base": "dfa"},
         {"base": "end", "pairs": "attribute", "partner": "first"},
@@ -142,21 +130,12 @@ class SelecMix(MixingMethod):
             # a shortcut is what is learned first: the count says when to stop learning
             self.register_buffer("updates", torch.zeros((), dtype=torch.long))
             self.remembered = 0
-        self.base = self._build_base(base, q, lff_scale)
+        self.base = build_base(self, base, q=q, scale=lff_scale)
         self.how_much, self.shown = (mixing.uniform(0, share_a), mixing.uniform(0, share_b)), mixing.BLENDS[blend]
         # of a mixture the label is the partner's; the control shows one of the two whole, under its own label
         self.label = mixing.proportional if blend == "keep-both" else mixing.of_partner
 
     updates: Tensor
-
-    def _build_base(self, name: str, q: float, scale: str) -> Method | None:
-        """The method beside which mixtures are trained on; the net that is used is its net."""
-        if name == "dfa" and self.info.kind == "tokens":
-            raise UserError(
-                f"selecmix with base=dfa mixes inputs, but {self.info.name} holds token ids; use base=lff or base=erm."
-            )
-        options = {"q": q, "scale": scale} if name in ("lff", "dfa") else {}
-        return None if name == "erm" else beside(BASES[name], self, **options)
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """The training set as it is; refused when its known attribute leaves nobody to mix with.
