@@ -21,13 +21,16 @@ import typer
 from typer.testing import CliRunner
 
 from longcut import cli
+from longcut.audit import CHECKS
 from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
 from longcut.methods import METHODS
+from longcut.mixing import BLENDS, PAIRS
 from longcut.nets import NETS
 from longcut.papers import cells, recipes
 from longcut.plans import plan
+from longcut.report.panels import PANELS
 from longcut.spec import options_of
 from longcut.tables import COLUMNS
 
@@ -219,6 +222,10 @@ PARTS: dict[str, Callable[..., str]] = {
     "training": lambda: options(Training),
     "metrics": lambda: words({name: metric.definition for name, metric in METRICS.items()}, "metric"),
     "columns": lambda: words(COLUMNS, "column"),
+    "pair rules": lambda: words({name: about(rule) for name, rule in PAIRS.items()}, "pair rule"),
+    "blends": lambda: words({name: about(blend) for name, blend in BLENDS.items()}, "blend"),
+    "checks": lambda: words({name: about(check.function) for name, check in CHECKS.items()}, "check"),
+    "panels": lambda: words({name: f"{p.about}: {about(p.function)}" for name, p in PANELS.items()}, "panel"),
     "tables": tables,
     "rows": rows_of,
 }

@@ -124,7 +124,7 @@ def test_while_the_penalty_is_chosen_features_are_scaled_by_what_is_fitted(fit_o
         def __init__(self, data: Dataset) -> None:
             super().__init__(data)
             seen.append(data.x[data.index].double().numpy())
-            np.testing.assert_allclose(self.scaler.mean_, seen[-1].mean(0))
+            np.testing.assert_allclose(np.asarray(self.scaler.mean_), seen[-1].mean(0))
 
     monkeypatch.setattr(dfr, "_Scaler", Watched)
     train, valid = gaussian([80, 40, 40, 40]), gaussian([60, 60, 20, 20], seed=1)

@@ -100,8 +100,13 @@ def understood(*_: Any, **__: Any) -> None:
 
 
 @pytest.mark.parametrize("words", words_of("longcut"), ids=shlex.join)
-def test_commands_exist_with_these_options_methods_and_data(words: list[str], monkeypatch: pytest.MonkeyPatch):
-    """Each is run up to where it would train, read or write; files it names need not be there."""
+def test_commands_exist_with_these_options_methods_and_data(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Each is run up to where it would train, read or write; files it names need not be there, but those it loads."""
+    monkeypatch.chdir(tmp_path)
+    if "--load" in words:
+        exec(blocks_of((ROOT / "docs" / "extend.md").read_text("utf-8"))[0].code, {})
     monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
     works = ("execute.execute", "compare.compare", "compare.seeds_of", "papers.run", "runs.read", "report.write")
     works += ("datasets.load",)
