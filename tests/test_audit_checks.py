@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +117,11 @@ CHECKS = {
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Iterator[Path]:
+def loaded(tmp_path: Path) -> Path:
     path = tmp_path / "my_check.py"
     path.write_text(FILE)
     registry.load_file(path)
-    yield path
-    CHECKS._forget(str(path))
-    registry._FILES.pop(str(path))
-    registry._MODULES.pop(str(path))
+    return path
 
 
 def test_a_check_from_another_file_takes_part(loaded: Path, stubs: dict[str, Any], tmp_path: Path):

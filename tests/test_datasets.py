@@ -109,13 +109,10 @@ DATASETS = {"spots": spots, "more-spots": Entry(spots, {"epochs": 4})}
 """
     )
     load_file(file)
-    try:
-        assert load("spots:n=5", seed=2) == load("more-spots:n=5", seed=2) == (5, 2)
-        assert DATASETS["spots"].training == {} and DATASETS["more-spots"].training == {"epochs": 4}
-        with pytest.raises(UserError, match=r"spots: n=0 is not allowed; give a whole number at least 1"):
-            parse("spots:n=0")
-    finally:
-        DATASETS._forget(str(file))
+    assert load("spots:n=5", seed=2) == load("more-spots:n=5", seed=2) == (5, 2)
+    assert DATASETS["spots"].training == {} and DATASETS["more-spots"].training == {"epochs": 4}
+    with pytest.raises(UserError, match=r"spots: n=0 is not allowed; give a whole number at least 1"):
+        parse("spots:n=0")
 
 
 def test_what_can_be_said_about_own_data_is_declared_once():

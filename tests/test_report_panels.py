@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +140,10 @@ PANELS = {
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Iterator[None]:
+def loaded(tmp_path: Path) -> None:
     path = tmp_path / "my_panel.py"
     path.write_text(FILE)
     registry.load_file(path)
-    yield
-    PANELS._forget(str(path))
-    registry._FILES.pop(str(path))
-    registry._MODULES.pop(str(path))
 
 
 def test_a_panel_from_another_file_stands_on_the_page(loaded: None, tmp_path: Path):

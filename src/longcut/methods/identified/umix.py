@@ -138,4 +138,5 @@ class UMIX(MixingMethod, TwoPhase):
         mixed, partners, level = self.mixture(batch)
         assert partners.index is not None  # as of the batch
         target = dataclasses.replace(mixed.target, weight_a=weight, weight_b=self.weight[partners.index])
-        return self.mixed_losses(dataclasses.replace(mixed, target=target), level).mean(), {}
+        losses = self.mixed_losses(dataclasses.replace(mixed, target=target), level)
+        return losses.mean(), self.partner_logs(partners)

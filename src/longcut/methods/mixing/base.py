@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from longcut.context import Context
 from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.methods.base import Method
-from longcut.mixing import Blend, Mix, Mixed, Partners, Seeing, linear, proportional, target_loss
+from longcut.mixing import Blend, Mix, Mixed, Partners, anyone, linear, proportional, target_loss, uniform
 
 __all__ = ["MixingMethod"]
 
@@ -49,11 +49,12 @@ class MixingMethod(Method):
         self.context = Context(generator(0), splits.train)
         self.eval()
         two = splits.train.batch(torch.zeros(2, dtype=torch.long), next(self.parameters()).device)
+        half, mix = torch.full((2,), 0.5, device=two.x.device), Mix(anyone(), uniform(), self.shown, proportional)
         for level in self.net.levels if self.mixed_at == "random" else [self.level()]:
             with torch.no_grad():
-                x = self.mixable(two.x, level)
-                if not isinstance(self.shown, Seeing):
-                    self.shown(x, x, torch.full((2,), 0.5, device=x.device), self.generator)
+                own = dataclasses.replace(two, x=self.mixable(two.x, level))
+                partners = Partners(own.x, own.label, half, half > 0)
+                mix.blend_with(own, partners, self.generator, partial(self.outputs, level=level))
 
     def draw(self, pool: Batch, level: int) -> Partners:
         """Partners for all of a pool, which is also where they are sought."""
@@ -131,9 +132,10 @@ class MixingMethod(Method):
         for partners, anchors in zip(kinds, torch.arange(min(n, len(pool))).chunk(len(kinds)), strict=True):
             some, own = partners[anchors], pool[anchors]
             mixed, share = self.blended(own, some)
-            keep = some.found
-            there = position[some.index[keep].cpu()] if some.index is not None else torch.arange(0)
-            columns.append((rows[anchors][keep.cpu()], there, share[keep].cpu(), 255 * mixed[keep].cpu()))
+            keep = some.found.cpu()
+            partner = position[cast(Tensor, some.index).cpu()]
+            found = (column[keep] for column in (rows[anchors], partner, share.cpu(), 255 * mixed.cpu()))
+            columns.append(tuple(found))
         names = ("anchor", "partner", "share", "mixed")
         return dict(zip(names, map(torch.cat, zip(*columns, strict=True)), strict=True))
 
