@@ -45,7 +45,7 @@ def plan(
 
     Args:
         data: spec of the data set, such as ``"colored-digits:ratio=0.02"``.
-        method: such as ``"selecmix"``, ``"selecmix@paper"`` or ``"selecmix:mode=positive,epochs=5"``.
+        method: such as ``"selecmix"``, ``"selecmix@paper"`` or ``"selecmix:mode=A,epochs=5"``.
         settings: options of the method, settings of the training loop, or ``net``, by name; text is converted.
         seed: of the run.
         data_seed: of the data; by default that of the run, so that runs with several seeds also differ in what was
@@ -116,7 +116,7 @@ def parse_method(spec: str) -> tuple[str, str | None, dict[str, str]]:
     Raises:
         UserError: when it is not written ``name@recipe:key=value,key=value``.
 
-    >>> parse_method("selecmix@paper:mode=positive,net=mlp:hidden=8")
+    >>> parse_method("selecmix@paper:mode=A,net=mlp:hidden=8")
     ('selecmix', 'paper', {'mode': 'positive', 'net': 'mlp:hidden=8'})
     """
     head, given = read(spec, "method")

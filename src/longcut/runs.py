@@ -1,4 +1,6 @@
-"""The run folder: the only file that knows its file names and its schema version.
+"""The run folder: how it is read and written, its schema version and the names of its files.
+
+The record of whom a net got wrong is named in :mod:`longcut.identify`, for methods read it, too.
 
 ========================= ==========================================================================================
 ``run.json``              plan, status, data fingerprint, environment, scores; JSON has no nan, so it is ``null`` there

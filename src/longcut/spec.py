@@ -82,8 +82,8 @@ def split(text: str) -> list[str]:
 
     A piece with a ``=`` and no ``:`` before it goes on with the options of the spec before it.
 
-    >>> split("erm,selecmix:mode=positive,blend=keep-both,lff")
-    ['erm', 'selecmix:mode=positive,blend=keep-both', 'lff']
+    >>> split("erm,selecmix:mode=A,blend=keep-both,lff")
+    ['erm', 'selecmix:mode=A,blend=keep-both', 'lff']
     """
     specs: list[str] = []
     for piece in map(str.strip, text.split(",")):
