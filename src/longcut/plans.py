@@ -117,7 +117,7 @@ def parse_method(spec: str) -> tuple[str, str | None, dict[str, str]]:
         UserError: when it is not written ``name@recipe:key=value,key=value``.
 
     >>> parse_method("selecmix@paper:mode=A,net=mlp:hidden=8")
-    ('selecmix', 'paper', {'mode': 'positive', 'net': 'mlp:hidden=8'})
+    ('selecmix', 'paper', {'mode': 'A', 'net': 'mlp:hidden=8'})
     """
     head, given = read(spec, "method")
     name, _, recipe = head.partition("@")
