@@ -26,7 +26,7 @@ from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.datasets import DATASETS, load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
-from longcut.methods import METHODS, build
+from longcut.methods import HOMES, METHODS, build
 from longcut.mixing import blends, labels, pairs, ratios
 from longcut.spec import Option, options_of
 
@@ -318,8 +318,10 @@ PAIR_RULES = {
 
 def test_every_public_pair_rule_is_under_the_contract():
     public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "require_contradiction"}
-    assert public == {name.split(",")[0].split(" ")[0] for name in PAIR_RULES}
-    assert all(f"{name}()".replace("-", "_").removesuffix("()") in public for name in mixing.PAIRS.own)
+    tried = {name.split(",")[0].split(" ")[0] for name in PAIR_RULES}
+    assert public == tried, "write what is in __all__ into PAIR_RULES, made as it is to be tried"
+    for name, rule in mixing.PAIRS.own.items():
+        assert rule is getattr(mixing, name.replace("-", "_")), f"'{name}' is the function of that name"
 
 
 @pytest.mark.parametrize("rule", PAIR_RULES.values(), ids=PAIR_RULES)
@@ -378,6 +380,21 @@ def test_every_blend_keeps_the_anchor_at_one_and_says_what_it_made(blend, n):
     ones, none = torch.ones_like(own), torch.zeros_like(own)
     shown, realised = blend(ones, none, share, generator(5))  # the mean of the anchor's part is its share
     torch.testing.assert_close(shown.mean((1, 2, 3)), realised)
+
+
+@pytest.mark.parametrize("blend", mixing.BLENDS.own.values(), ids=mixing.BLENDS.own)
+@pytest.mark.parametrize("shape", [(4, 5), (4, 7, 6), (4, 1, 1, 1)])
+def test_every_blend_takes_tables_texts_and_single_pixels_or_says_why_not(blend, shape):
+    own, partner = torch.rand(2, *shape, generator=generator(2))
+    try:
+        mixed, realised = blend(own, partner, torch.rand(4, generator=generator(4)), generator(5))
+    except UserError:
+        return
+    assert mixed.shape == shape and realised.shape == (4,)
+
+
+def test_no_two_methods_of_ours_have_one_name():
+    assert len(METHODS.own) == len(HOMES)
 
 
 @pytest.mark.parametrize("rule", LABELS.values(), ids=LABELS)
@@ -452,6 +469,16 @@ def test_every_penalty_is_one_number_whatever_the_order_of_the_batch(penalty):
 
 # --- data sets --------------------------------------------------------------------------------------------------------
 
+ELSEWHERE = (
+    "colored-mnist-png",
+    "waterbirds",
+    "celeba",
+    "multinli",
+    "multinli-dev",
+    "civilcomments",
+    "camelyon17",
+    "hub",
+)  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder
     *test_archives.SPECS,  # small archives in every published layout
@@ -460,6 +487,8 @@ LOADABLE = [
     pytest.param("colored-mnist:recipe=lff", marks=pytest.mark.data),
     pytest.param("corrupted-cifar10", marks=pytest.mark.data),
 ]
+NAMED = {str(one.values[0] if hasattr(one, "values") else one).partition(":")[0] for one in LOADABLE}
+LOADABLE += [name for name in DATASETS.own if name not in {*NAMED, *ELSEWHERE, "folder", "table", "arrays"}]
 
 
 @pytest.fixture(scope="module")

@@ -172,6 +172,53 @@ def test_a_file_that_cannot_be_loaded_leaves_nothing(content: str, message: str,
     assert str(path) not in registry.loaded_files()
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "NETS = {'mine': 3}",
+            r"'mine' is a int, but a row is a function \(info, outputs, \*, options\) that returns a Net",
+        ),
+        ("PAIRS = {'mine': 3}", r"a row is a function without arguments that returns a pair rule"),
+        ("BLENDS = {'mine': 3}", r"a row is a function, or a Seeing"),
+        ("METHODS = {'mine': 3}", r"a row is a class of longcut.Method with a name"),
+        ("DATASETS = {'mine': 'a:b'}", r"'mine' is a str, but a row is an Entry, or a function"),
+        ("METRICS = {'mine': 3}", r"metric 'mine' is no function"),
+        ("CHECKS = {'mine': print}", r"a row is a Check"),
+        ("PANELS = {'mine': print}", r"a row is a Panel"),
+        ("METRICS = [1]", r"METRICS in .*bad.py is a list; give a dict of rows by name"),
+        (
+            "from longcut import Method\nclass A(Method): name = 'a'\nclass B(Method): name = 'a'",
+            r"two methods in .* are called 'a'; give one another name",
+        ),
+    ],
+)
+def test_a_row_that_is_not_what_its_table_holds_is_refused(row: str, message: str, tmp_path: Path):
+    from longcut import audit, datasets, evaluate, methods, mixing, nets
+    from longcut.report import panels
+
+    path = tmp_path / "bad.py"
+    path.write_text(row)
+    with pytest.raises(UserError, match=message):
+        registry.load_file(path)
+    tables = (
+        audit.CHECKS,
+        datasets.DATASETS,
+        evaluate.METRICS,
+        methods.METHODS,
+        mixing.PAIRS,
+        nets.NETS,
+        panels.PANELS,
+    )
+    assert not any(table.added for table in tables)
+
+
+def test_a_method_without_a_paper_is_listed(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text("from longcut import Method\n\n\nclass Plain(Method):\n    name = 'plain'\n")
+    assert printed("methods", "plain", "--load", path)["paper"] == ""
+
+
 @pytest.mark.parametrize(("name", "message"), [("gone.py", "No such file"), ("table.csv", r"give a Python file")])
 def test_what_is_no_python_file_is_refused(name: str, message: str, tmp_path: Path):
     if name == "table.csv":

@@ -11,6 +11,7 @@ import hashlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["Registry", "files_adding", "load_file", "loaded_files", "require_files"]
+__all__ = ["Registry", "files_adding", "load_file", "loaded_files", "require_files", "required"]
 
 T = TypeVar("T")
 _TABLES: list[Registry[Any]] = []
@@ -54,12 +55,17 @@ class Registry(Mapping[str, T]):
         self.added: dict[str, tuple[str, T]] = {}  # name to (from where, what)
         _TABLES.append(self)
         for where, module in _MODULES.items():
-            self._absorb(where, module)
+            if where in _FILES:
+                self._absorb(where, module)
+            else:
+                _try(where, partial(self._absorb, where, module))
 
     def _absorb(self, where: str, module: ModuleType) -> None:
         """Take over what a module adds, in place of what it added before."""
-        given = vars(module).get(self.constant)
-        rows = given if isinstance(given, Mapping) and given is not self else {}
+        rows = vars(module).get(self.constant, {})
+        if not isinstance(rows, Mapping):
+            raise UserError(f"{self.constant} in {where} is a {type(rows).__name__}; give a dict of rows by name.")
+        rows = {} if rows is self else rows  # which the module imported
         new = {**self.found(module), **{name: self.made(name, row) for name, row in rows.items()}}
         for name in new:
             if name in self.own or self.added.get(name, (where,))[0] != where:
@@ -97,10 +103,39 @@ class Registry(Mapping[str, T]):
         return self[name]
 
 
+def required(allowed: Callable[[Any], bool], what: str) -> Callable[[str, Any], Any]:
+    """How a table takes over rows as they are, if they are what it needs (see ``made``).
+
+    >>> required(callable, "a function")("mine", max)
+    <built-in function max>
+    """
+
+    def made(name: str, given: Any) -> Any:
+        if not allowed(given):
+            raise UserError(f"'{name}' is a {type(given).__name__}, but a row is {what}; give one.")
+        return given
+
+    return made
+
+
 def _absorb_all(where: str, module: ModuleType) -> None:
-    for table in _TABLES:
-        table._absorb(where, module)
+    """Into every table, or into none."""
+    try:
+        for table in _TABLES:
+            table._absorb(where, module)
+    except BaseException:
+        for table in _TABLES:
+            table._forget(where)
+        raise
     _MODULES[where] = module
+
+
+def _try(where: str, what: Callable[[], None]) -> None:
+    """Somebody else's package must not take ours with it."""
+    try:
+        what()
+    except Exception as error:
+        warnings.warn(f"the additions of {where} are left out ({error}).", stacklevel=3)
 
 
 _asked = False
@@ -113,10 +148,7 @@ def _load_packages() -> None:
         return
     _asked = True
     for point in entry_points(group="longcut"):
-        try:
-            _absorb_all(point.value, point.load())
-        except Exception as error:  # somebody else's code: it must not take ours with it
-            warnings.warn(f"the additions of {point.value} are left out ({error}).", stacklevel=2)
+        _try(point.value, lambda point=point: _absorb_all(point.value, point.load()))
 
 
 def load_file(path: Path | str) -> None:
@@ -143,8 +175,6 @@ def load_file(path: Path | str) -> None:
         exec(compile(content, str(path), "exec"), module.__dict__)
         _absorb_all(str(path), module)
     except BaseException as error:
-        for table in _TABLES:
-            table._forget(str(path))
         sys.modules.pop(name)
         if before is not None:
             sys.modules[name] = before

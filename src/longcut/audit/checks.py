@@ -10,7 +10,7 @@ from longcut.audit.learned import learned, loss
 from longcut.audit.noise import noise
 from longcut.audit.order import order
 from longcut.audit.words import words
-from longcut.registry import Registry
+from longcut.registry import Registry, required
 
 __all__ = ["CHECKS"]
 
@@ -26,5 +26,6 @@ CHECKS: Registry[Check] = Registry(
         "order": Check(order),
         "noise": Check(noise),
     },
+    made=required(lambda row: isinstance(row, Check), "a Check"),
 )
 """By name, in the order of the page: those that look for a shortcut share the level, the others describe."""

@@ -51,6 +51,8 @@ class Entry:
 
 def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
     """The row of what somebody gives: an entry, or a function, which comes without recommendations."""
+    if not (isinstance(given, Entry) or callable(given)):
+        raise UserError(f"'{name}' is a {type(given).__name__}, but a row is an Entry, or a function; give one.")
     return given if isinstance(given, Entry) else Entry(given)
 
 

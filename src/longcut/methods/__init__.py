@@ -11,8 +11,9 @@ import torch
 
 from longcut import nets
 from longcut.data import Info, generator
+from longcut.errors import UserError
 from longcut.methods.base import Method
-from longcut.registry import Registry
+from longcut.registry import Registry, required
 from longcut.spec import validate
 
 __all__ = ["METHODS", "Method", "build"]
@@ -20,8 +21,15 @@ __all__ = ["METHODS", "Method", "build"]
 
 def _in(module: ModuleType) -> dict[str, type[Method]]:
     """The methods that a module defines itself."""
-    classes = (thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, Method))
-    return {cls.name: cls for cls in classes if cls.__module__ == module.__name__ and "name" in vars(cls)}
+    found: dict[str, type[Method]] = {}
+    for cls in filter(_is_method, vars(module).values()):
+        if cls.__module__ == module.__name__ and found.setdefault(cls.name, cls) is not cls:
+            raise UserError(f"two methods in {module.__name__} are called '{cls.name}'; give one another name.")
+    return found
+
+
+def _is_method(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Method) and "name" in vars(thing)
 
 
 def _ours(home: str) -> type[Method]:
@@ -53,7 +61,13 @@ HOMES = (
     "last_layer.dfr:DFR",
     "last_layer.afr:AFR",
 )
-METHODS: Registry[type[Method]] = Registry("method", "METHODS", {cls.name: cls for cls in map(_ours, HOMES)}, _in)
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    "METHODS",
+    {cls.name: cls for cls in map(_ours, HOMES)},
+    _in,
+    required(_is_method, "a class of longcut.Method with a name"),
+)
 
 
 def build(

@@ -104,7 +104,7 @@ class Method(nn.Module):
     """
 
     name: ClassVar[str]
-    paper: ClassVar[str]
+    paper: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "tokens"})

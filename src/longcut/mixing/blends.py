@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from longcut.errors import UserError
-from longcut.mixing.types import Blend
-from longcut.registry import Registry
+from longcut.mixing.types import Blend, Seeing
+from longcut.registry import Registry, required
 
 __all__ = ["BLENDS", "cut", "keep_both", "linear"]
 
@@ -53,5 +53,10 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
     return share.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
-BLENDS: Registry[Blend] = Registry("blend", "BLENDS", {"linear": linear, "cut": cut, "keep-both": keep_both})
+BLENDS: Registry[Blend] = Registry(
+    "blend",
+    "BLENDS",
+    {"linear": linear, "cut": cut, "keep-both": keep_both},
+    made=required(lambda row: callable(row) or isinstance(row, Seeing), "a function, or a Seeing"),
+)
 """Blends by name; ``keep-both`` is the control, which does not blend."""

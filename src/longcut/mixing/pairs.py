@@ -11,7 +11,7 @@ from torch import Tensor
 from longcut.data import Batch, require_index
 from longcut.errors import UserError
 from longcut.mixing.types import PairRule, Pairs, Pool, Similarity
-from longcut.registry import Registry
+from longcut.registry import Registry, required
 
 __all__ = [
     "PAIRS",
@@ -298,6 +298,9 @@ def coin(generator: torch.Generator | None, probability: float = 0.5) -> bool:
 
 
 PAIRS: Registry[Callable[[], PairRule]] = Registry(
-    "pair rule", "PAIRS", {"anyone": anyone, "same-label": same_label, "same-attribute": same_attribute}
+    "pair rule",
+    "PAIRS",
+    {"anyone": anyone, "same-label": same_label, "same-attribute": same_attribute},
+    made=required(callable, "a function without arguments that returns a pair rule"),
 )
 """Rules that need nothing to be made, by name."""

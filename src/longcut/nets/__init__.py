@@ -11,7 +11,7 @@ from longcut.nets.pretrained import hf
 from longcut.nets.small import auto, conv, linear, mlp, stack, tiny
 from longcut.nets.text import tokens, transformer
 from longcut.nets.vision import densenet121, resnet18, resnet50
-from longcut.registry import Registry
+from longcut.registry import Registry, required
 from longcut.spec import options_of, read, validate, write
 
 __all__ = ["NETS", "Net", "Shrink", "blank", "build"]
@@ -33,6 +33,7 @@ NETS: Registry[Callable[..., Net]] = Registry(
         "tokens": tokens,
         "transformer": transformer,
     },
+    made=required(callable, "a function (info, outputs, *, options) that returns a Net"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longcut.registry import Registry
+from longcut.registry import Registry, required
 from longcut.report import analyses, audit, pictures, samples, settings, tables
 from longcut.report.base import Panel
 
@@ -39,5 +39,6 @@ PANELS: Registry[Panel] = Registry(
         "settings": Panel("study", "", settings.settings, 900),
         "command": Panel("study", "Make it again", settings.command, 1000),
     },
+    made=required(lambda row: isinstance(row, Panel), "a Panel"),
 )
 """By name."""
