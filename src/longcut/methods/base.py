@@ -183,8 +183,11 @@ class Method(nn.Module):
         return train
 
     def on_epoch(self, context: Context) -> None:
-        """At the start of each epoch, with what holds in it; whoever overrides this calls it."""
+        """At the start of each epoch, with what holds in it, also for a method beside; who overrides this calls it."""
         self.context = context
+        for part in self.children():
+            if isinstance(part, Method):
+                part.on_epoch(context)
 
     def epoch_data(self, train: Dataset) -> Dataset:
         """At the start of each epoch, after ``on_epoch``: the samples it walks; balanced sampling is drawn here."""

@@ -27,10 +27,8 @@ class EIIL(Inferred):
     name = "eiil"
     paper = "Creager et al., Environment inference for invariant learning, ICML 2021"
     variants = (
-        {"cross": True, "balanced": False},
-        {"env_lr": 0.001, "env_steps": 50},
-        {"helper_epochs": 1, "helper_lr": 1e-3},
-        {"helper_weight_decay": 0.5, "helper_lr": 1e-3},
+        {"cross": True, "balanced": False, "env_lr": 0.001, "env_steps": 50},
+        {"helper_epochs": 1, "helper_lr": 1e-3, "helper_weight_decay": 0.5},
     )
     recipes = {
         "paper": Recipe("the released search: ten times the steps, each a tenth", {"env_steps": 10_000, "env_lr": 1e-3})

@@ -26,13 +26,7 @@ class UMIX(MixingMethod, TwoPhase):
     name = "umix"
     paper = "Han et al., UMIX: Improving importance weighting for subpopulation shift via uncertainty-aware mixup, 2022"
     drawn = "activations"
-    variants = (
-        {"blend": "cut"},
-        {"blend": "keep-both"},
-        {"level": "output", "sigma": 1.0},
-        {"count": "paper"},
-        {"start": 1, "helper_epochs": 8},
-    )
+    variants = {"blend": "cut"}, {"level": "output", "sigma": 1.0}, {"count": "paper"}, {"start": 1, "helper_epochs": 8}
     recipes = {
         "waterbirds": Recipe(
             "the released script; its helper runs 300 epochs, of which those up to the hundredth are read",
@@ -103,7 +97,7 @@ class UMIX(MixingMethod, TwoPhase):
         self.start, self.window, self.count = start, window, count
         ratio = mixing.beta(alpha, scope="batch")
         self.shown = mixing.BLENDS[blend]
-        self.rules = mixing.Mix(mixing.anyone(), ratio, self.shown, mixing.proportional)
+        self.mix = mixing.Mix(mixing.anyone(), ratio, self.shown, mixing.proportional)
         self.register_buffer("weight", torch.ones(info.n_stored))
 
     weight: Tensor
@@ -125,10 +119,6 @@ class UMIX(MixingMethod, TwoPhase):
             )
         self.weight = self.eta * trajectory.uncertainty(self.start, stop, over=window).to(self.weight) + 1
         return train
-
-    def make_mix(self) -> mixing.Mix:
-        """The same in every epoch; the weights are put in behind it."""
-        return self.rules
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted two-term loss of a mixed batch, or the weighted loss of one that is not."""

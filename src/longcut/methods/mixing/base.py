@@ -22,8 +22,9 @@ __all__ = ["MixingMethod"]
 class MixingMethod(Method):
     """Trains on the samples that its ``Mix`` makes.
 
-    A subclass says which one it uses (``make_mix``) and, where that is not the pool itself, where partners come from
-    (``draw``). Its ``blend`` option takes any blend by name; ``keep-both`` is its control.
+    A subclass says which one it uses, in its constructor or anew for each epoch (``make_mix``), and, where that is not
+    the pool itself, where partners come from (``draw``). Its ``blend`` option, which it keeps as ``shown``, takes any
+    blend by name; ``keep-both`` is its control.
 
     Class attributes:
         drawn: where partners are sought: in the ``"pool"`` of several minibatches, in the minibatch (``"batch"``), or
@@ -33,14 +34,14 @@ class MixingMethod(Method):
     drawn: ClassVar[Literal["pool", "batch", "activations"]] = "pool"
     mixed_at: str | None = None  # "input", "early", "output" or "random"; None: as early as the net allows
     shown: Blend = staticmethod(linear)  # the constructor's option
-    mix: Mix  # of this epoch
+    mix: Mix  # of the moment
 
     def make_mix(self) -> Mix:
-        """The rules of this epoch (``self.context`` knows which)."""
-        raise NotImplementedError
+        """The rules of this epoch (``self.context`` knows which); by default those of the constructor."""
+        return self.mix
 
     def on_epoch(self, context: Context) -> None:
-        """The rules are made anew, so that they can be frozen."""
+        """The rules may be made anew, so that they can be frozen."""
         super().on_epoch(context)
         self.mix = self.make_mix()
 

@@ -51,7 +51,7 @@ class LISA(MixingMethod):
         a, b = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
         pair = {"A": a, "B": b, "both": mixing.either(a, b)}[mode]
         self.shown = mixing.BLENDS[blend]
-        self.rules = mixing.Mix(pair, mixing.beta(alpha), self.shown, mixing.proportional)
+        self.mix = mixing.Mix(pair, mixing.beta(alpha), self.shown, mixing.proportional)
         self.mode: Literal["A", "B", "both"] = mode
         self.balanced = balanced
 
@@ -63,7 +63,3 @@ class LISA(MixingMethod):
     def epoch_data(self, train: Dataset) -> Dataset:
         """The training set, or as many samples drawn equally from every group."""
         return balance(train, "group", self.generator) if self.balanced else train
-
-    def make_mix(self) -> mixing.Mix:
-        """The same in every epoch; pairs are made within the pool."""
-        return self.rules

@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut import mixing
-from longcut.context import Context
 from longcut.data import Batch, Info
 from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Recipe, beside
@@ -27,14 +26,6 @@ class Mixup(MixingMethod):
     name = "mixup"
     paper = "Zhang et al., mixup: Beyond empirical risk minimization, ICLR 2018; Yun et al., CutMix, ICCV 2019"
     tasks = frozenset({"classification", "regression"})
-    variants = (
-        {"blend": "cut"},
-        {"blend": "keep-both"},
-        {"partner": "same-label"},
-        {"base": "lff"},
-        {"base": "lff", "mixed_weight": 0.1},
-        {"base": "lff", "lff_scale": "code"},
-    )
     drawn = "batch"
     recipes = {
         "paper-lff": Recipe(
@@ -42,6 +33,7 @@ class Mixup(MixingMethod):
             {"base": "lff", "mixed_weight": 0.1, "lff_scale": "code"},
         )
     }
+    variants = {"blend": "cut"}, {"blend": "keep-both"}, {"partner": "same-label"}, recipes["paper-lff"].options
 
     def __init__(
         self,
@@ -68,16 +60,7 @@ class Mixup(MixingMethod):
         self.base = None if base == "erm" else beside(LfF, self, scale=lff_scale)
         label = mixing.own if partner == "same-label" else mixing.proportional
         self.shown = mixing.BLENDS[blend]
-        self.rules = mixing.Mix(mixing.PAIRS[partner](), mixing.beta(alpha, scope=scope), self.shown, label)
-
-    def make_mix(self) -> mixing.Mix:
-        """The same in every epoch."""
-        return self.rules
-
-    def on_epoch(self, context: Context) -> None:
-        super().on_epoch(context)
-        if self.base is not None:
-            self.base.on_epoch(context)
+        self.mix = mixing.Mix(mixing.PAIRS[partner](), mixing.beta(alpha, scope=scope), self.shown, label)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Mean over the batch of the two-term loss of the mixed samples, and the base's loss beside it."""

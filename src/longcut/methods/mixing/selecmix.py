@@ -154,8 +154,6 @@ class SelecMix(MixingMethod):
         super().on_epoch(context)
         frozen = self.by_attribute or self.pretrain or (self.auxiliary_steps and context.epoch >= PASSES)
         self.updates_left = 0.0 if frozen else (self.auxiliary_steps or math.inf) - int(self.updates)
-        if self.base is not None:
-            self.base.on_epoch(context)
 
     def make_mix(self) -> mixing.Mix:
         """Those of this epoch, of both modes: they differ in whom and how much alone."""
