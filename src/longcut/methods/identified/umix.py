@@ -26,7 +26,12 @@ class UMIX(MixingMethod, TwoPhase):
     name = "umix"
     paper = "Han et al., UMIX: Improving importance weighting for subpopulation shift via uncertainty-aware mixup, 2022"
     drawn = "activations"
-    variants = {"blend": "cut"}, {"level": "output", "sigma": 1.0}, {"count": "paper"}, {"start": 1, "helper_epochs": 8}
+    variants = (
+        {"blend": "cut"},
+        {"level": "output", "sigma": 1.0},
+        {"count": "paper", "blend": "keep-both"},
+        {"start": 1, "helper_epochs": 8},
+    )
     recipes = {
         "waterbirds": Recipe(
             "the released script; its helper runs 300 epochs, of which those up to the hundredth are read",
