@@ -23,6 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import longcut
+from longcut.context import Context
+from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.estimators import (
     DebiasedClassifier,
@@ -269,6 +271,7 @@ def test_target_statistics_are_weighted():
         *((name, None) for name in longcut.METHODS if name not in ("hex", "dfr")),
         ("dfr", {"fit_on": "train"}),
         ("selecmix", {"base": "lff"}),
+        ("mixup", {"base": "lff"}),
     ],
 )
 def test_a_fitted_estimator_can_be_pickled_and_copied(method, options):
@@ -280,7 +283,8 @@ def test_a_fitted_estimator_can_be_pickled_and_copied(method, options):
         np.testing.assert_array_equal(again.predict_proba(x), expected)
         assert again.get_params() == model.get_params()
         assert type(again.method_) is type(model.method_)
-    assert model.method_._context is None
+    kept = [value for part in model.method_.modules() for value in vars(part).values()]
+    assert not [value for value in kept if isinstance(value, Dataset | Context)], "it holds its training set"
     fresh: Any = clone(model)
     with pytest.raises(NotFittedError):
         fresh.predict(x)

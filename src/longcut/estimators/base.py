@@ -177,10 +177,9 @@ class Debiased(BaseEstimator):
         method = build(self.method, data.info, net=net, options=self.options, seed=seed)
         first = data.take(torch.arange(1))  # the loop wants something to judge on; one row costs nothing
         fitted = fit(method, Splits(data, None, first), training, seed=seed, device=self.device)
-        method.context = None  # else every fitted estimator would hold its training set
-        self.method_ = fitted.method
         self.history_ = [{key: value for key, value in row.items() if key != "test"} for row in fitted.history]
         self._built = {"method": self.method, "info": data.info, "net": net, "options": dict(self.options or {})}
+        self.method_ = _built_again(self._built, fitted.method.state_dict()).to(self.device)
 
     def _net(self) -> str:
         if self.net is not None and self.hidden is not None:
@@ -227,7 +226,12 @@ class Debiased(BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "method_" in state:
-            method = build(**state["_built"])
-            method.load_state_dict(state["method_"])
-            state = {**state, "method_": method.eval()}
+            state = {**state, "method_": _built_again(state["_built"], state["method_"])}
         super().__setstate__(state)
+
+
+def _built_again(how: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Method:
+    """A trained method without what it gathered while it was trained, such as its training set."""
+    method = build(**how)
+    method.load_state_dict(weights)
+    return method.eval()

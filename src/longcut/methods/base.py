@@ -134,7 +134,7 @@ class Method(nn.Module):
         return self._context
 
     @context.setter
-    def context(self, context: Context | None) -> None:
+    def context(self, context: Context) -> None:
         self._context = context
 
     def forward(self, x: Tensor) -> Tensor:
