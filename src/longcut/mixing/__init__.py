@@ -1,6 +1,6 @@
 """Who is mixed with whom, how much, how, and what the label becomes. Needs torch and nothing else."""
 
-from longcut.mixing.blends import BLENDS, cut, keep_both, linear
+from longcut.mixing.blends import BLENDS, cut, keep_both, linear, resize
 from longcut.mixing.labels import of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix
 from longcut.mixing.pairs import (
@@ -65,6 +65,7 @@ __all__ = [
     "own",
     "proportional",
     "require_contradiction",
+    "resize",
     "same_attribute",
     "same_label",
     "sometimes",

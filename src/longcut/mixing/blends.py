@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from longcut.errors import UserError
+from longcut.mixing import regions
 from longcut.mixing.types import Blend, Seeing
 from longcut.registry import Registry, required
 
-__all__ = ["BLENDS", "cut", "keep_both", "linear"]
+__all__ = ["BLENDS", "cut", "keep_both", "linear", "resize"]
 
 
 def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -20,23 +21,19 @@ def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generat
 def cut(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """CutMix (Yun et al., ICCV 2019): a box of the partner pasted at the same place, clipped at the border.
 
-    The box has area fraction ``1 - share`` before clipping, its own place for each sample, corners at
-    ``centre ∓ side // 2``; the share returned is what is left of the anchor, in pixels.
+    The box has area fraction ``1 - share`` before clipping and its own place for each sample
+    (:func:`~longcut.mixing.regions.box`); the share returned is what is left of the anchor, in pixels.
     """
-    if own.ndim != 4:
-        raise UserError(f"blend 'cut' needs images (n, C, H, W), but these inputs have shape {tuple(own.shape)}.")
-    n, _, h, w = own.shape
-    device, side = own.device, (1 - share).sqrt()
+    height, width = _sides("cut", own)
+    corners = regions.box(share, height, width, generator)
+    return regions.paste(own, partner, corners), corners.share(height, width)
 
-    def inside(length: int) -> Tensor:
-        half = (length * side).int() // 2
-        centre = torch.randint(length, (n,), generator=generator, device=device)
-        at = torch.arange(length, device=device)
-        return (at >= (centre - half)[:, None]) & (at < (centre + half)[:, None])
 
-    box = inside(h)[:, :, None] & inside(w)[:, None, :]
-    realised = 1 - box.float().mean((1, 2))
-    return torch.where(box[:, None], partner, own), realised
+def resize(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """ResizeMix (Qin et al., 2020): the whole partner, its nearest pixels, in a box like that of ``cut``."""
+    height, width = _sides("resize", own)
+    corners = regions.box(share, height, width, generator)
+    return regions.paste_resized(own, partner, corners), corners.share(height, width)
 
 
 def keep_both(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -53,10 +50,18 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
     return share.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
+def _sides(blend: str, images: Tensor) -> tuple[int, int]:
+    if images.ndim != 4:
+        raise UserError(
+            f"blend '{blend}' needs images (n, C, H, W), but these inputs have shape {tuple(images.shape)}."
+        )
+    return images.shape[2], images.shape[3]
+
+
 BLENDS: Registry[Blend] = Registry(
     "blend",
     "BLENDS",
-    {"linear": linear, "cut": cut, "keep-both": keep_both},
+    {"linear": linear, "cut": cut, "keep-both": keep_both, "resize": resize},
     made=required(lambda row: callable(row) or isinstance(row, Seeing), "a function, or a Seeing"),
 )
 """Blends by name; ``keep-both`` is the control, which does not blend."""
