@@ -12,6 +12,7 @@ from longcut.data.batch import Batch, Info, Rows, as_input, require_index
 from longcut.data.core import Dataset, Splits, usual_attribute
 from longcut.data.sample import (
     balance,
+    favour_rare,
     generator,
     in_turns,
     label_noise,
@@ -31,6 +32,7 @@ __all__ = [
     "Splits",
     "as_input",
     "balance",
+    "favour_rare",
     "generator",
     "in_turns",
     "label_noise",

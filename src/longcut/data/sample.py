@@ -18,6 +18,7 @@ from longcut.errors import UserError
 
 __all__ = [
     "balance",
+    "favour_rare",
     "generator",
     "in_turns",
     "label_noise",
@@ -148,6 +149,26 @@ def balance(data: Dataset, by: Literal["class", "group"] | Tensor, generator: to
         order = members[_permutation(len(members), generator)]
         rows.append(order.repeat(-(-count // len(members)))[:count])
     return data.take(torch.cat(rows))
+
+
+def favour_rare(data: Dataset, power: float, generator: torch.Generator) -> Dataset:
+    """As many samples, each drawn with repetition in proportion to ``size of its class ** -power``.
+
+    Power 0 draws all samples alike, 1 all classes alike; above 1 the rare ones become the frequent ones.
+
+    Args:
+        data: what to draw from, with classes.
+        power: see above.
+        generator: of the draw.
+
+    >>> data = Dataset.of(torch.rand(300, 2), [0] * 290 + [1] * 10)
+    >>> favour_rare(data, 1.0, generator(0)).label.float().mean().round(decimals=1)
+    tensor(0.5000)
+    """
+    label = _groups(data, "class")
+    weight = torch.bincount(label).double()[label] ** -power
+    rows = torch.multinomial(weight.to(generator.device), len(data), replacement=True, generator=generator)
+    return data.take(rows.cpu())
 
 
 def undersample(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:

@@ -100,6 +100,10 @@ _KNOWN = {
         name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
         for name in OWN
     },
+    "cifar10": Entry(
+        "longcut.datasets.cifar10:cifar10",
+        {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"},
+    ),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 

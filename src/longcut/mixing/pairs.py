@@ -17,6 +17,7 @@ __all__ = [
     "PAIRS",
     "across",
     "anyone",
+    "by_class",
     "choose",
     "coin",
     "contradicting",
@@ -242,6 +243,34 @@ def weighted(log_weight: Callable[[Batch, Pool], Tensor]) -> PairRule:
         noise = torch.rand(score.shape, generator=generator, device=score.device)
         gumbel = -(-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()  # the largest sum is such a draw
         return choose(score + gumbel, score > -torch.inf, generator)
+
+    return rule
+
+
+def by_class(log_law: Tensor) -> PairRule:
+    """The partner's class is drawn by the class of the anchor, and then anyone in it, out of pools of any size.
+
+    Classes of which the pool has none are left out of the law.
+
+    Args:
+        log_law: ``(C, C)``, in the row of the anchor's class the logarithm of each class's weight, up to a number per
+            row; −∞ is never drawn.
+
+    >>> others = torch.zeros(3, 3).fill_diagonal_(-torch.inf)
+    >>> batch = Batch(torch.zeros(3, 1), torch.tensor([0, 1, 1]))
+    >>> batch.label[by_class(others)(batch, batch, None).partner]
+    tensor([1, 0, 0])
+    """
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        device = batch.label.device
+        there = torch.bincount(pool.label, minlength=len(log_law)).to(device) > 0
+        score = log_law.to(device)[batch.label].masked_fill(~there, -torch.inf)
+        possible = (score > -torch.inf).any(1)
+        law = score.masked_fill(~possible[:, None], 0).softmax(1)
+        wanted = torch.multinomial(law, 1, generator=generator)[:, 0]
+        pairs = keyed(lambda _: wanted, lambda pool: pool.label)(batch, pool, generator)
+        return Pairs(pairs.partner, pairs.found & possible)
 
     return rule
 

@@ -1,0 +1,181 @@
+"""Background transplants: what is not salient in the partner goes where the anchor keeps its object.
+
+A box, or all that surrounds the object, of the partner takes the place of background of the anchor, so that the
+anchor's label still holds. What is salient is said by :func:`~longcut.mixing.saliency.spectral_residual`, in 256 steps.
+
+Source: Guo, slides on mixup, 2022 (unpublished): "non-salient to corresponding" and "non-salient to non-salient".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from longcut.errors import UserError
+from longcut.mixing.pairs import choose
+from longcut.mixing.saliency import spectral_residual
+
+__all__ = ["background_around", "background_box", "background_moved", "box_sums"]
+
+GUARD = 0.2
+STEPS = 255  # of saliency: whole numbers, whose sums are exact and whose ties are ties
+Counted = Literal["area", "mass"]
+
+
+def background_box(
+    own: Tensor,
+    partner: Tensor,
+    share: Tensor,
+    generator: torch.Generator | None,
+    *,
+    guard: float = GUARD,
+    counted: Counted = "area",
+) -> tuple[Tensor, Tensor]:
+    """The partner's least salient box, pasted at the same place, where that hides little of what the anchor shows.
+
+    Of the boxes with area ``1 - share`` that hold at most ``guard`` of the anchor's saliency it is that with the least
+    of the partner's (ties by lot); where there is none, the anchor stays whole.
+
+    Args:
+        own, partner: images ``(n, C, H, W)``.
+        share: ``(n,)``, in [0, 1].
+        generator: of the ties.
+        guard: how much of its saliency an anchor may lose, in [0, 1]; 1 is all.
+        counted: the share returned is the anchor's of the ``"area"``, or of the saliency ``"mass"`` that is left:
+            ``Σ_kept S / (Σ_kept S + Σ_pasted S')``.
+    """
+    ours, theirs, sides = *_saliencies("background-box", own, partner), _sides(share, own)
+    hidden, fits = box_sums(ours, *sides)
+    spared = hidden <= guard * ours.sum((1, 2))[:, None, None]
+    at = _least(box_sums(theirs, *sides)[0], fits & spared, generator)
+    return _mixed(own, partner, ~_mask(*at, *sides, own), ours, theirs, counted)
+
+
+def background_moved(
+    own: Tensor,
+    partner: Tensor,
+    share: Tensor,
+    generator: torch.Generator | None,
+    *,
+    guard: float = GUARD,
+    counted: Counted = "area",
+) -> tuple[Tensor, Tensor]:
+    """The partner's least salient box with area ``1 - share``, pasted onto the anchor's.
+
+    Where that would hide more than ``guard`` of the anchor's saliency, the anchor stays whole. Arguments as of
+    :func:`background_box`.
+    """
+    ours, theirs, sides = *_saliencies("background-moved", own, partner), _sides(share, own)
+    hidden, fits = box_sums(ours, *sides)
+    spared = hidden <= guard * ours.sum((1, 2))[:, None, None]
+    (top, left, found), start = _least(hidden, fits & spared, generator), _least(*box_sums(theirs, *sides), generator)
+    everything = _moved(torch.cat([partner, theirs[:, None]], 1), start[0] - top, start[1] - left)
+    kept = ~_mask(top, left, found, *sides, own)
+    return _mixed(own, everything[:, :-1], kept, ours, everything[:, -1], counted)
+
+
+def background_around(
+    own: Tensor,
+    partner: Tensor,
+    share: Tensor,
+    generator: torch.Generator | None,
+    *,
+    guard: float = GUARD,
+    counted: Counted = "area",
+) -> tuple[Tensor, Tensor]:
+    """The anchor's salient pixels before the partner, with a soft edge of two pixels.
+
+    The most salient ``share`` of the anchor's pixels stays (ties by lot), or more, until all but ``guard`` of its
+    saliency does. Arguments as of :func:`background_box`.
+    """
+    ours, theirs = _saliencies("background-around", own, partner)
+    n, height, width = ours.shape
+    noise = torch.rand(ours.shape, generator=generator, device=own.device, dtype=torch.float64)
+    order = (ours + noise).flatten(1).argsort(1, descending=True)
+    salient = ours.flatten(1).gather(1, order)
+    before = salient.cumsum(1) - salient
+    stays = torch.arange(height * width, device=own.device) < share[:, None] * height * width
+    stays = stays | (before < (1 - guard) * salient.sum(1, keepdim=True))
+    kept = torch.zeros(n, height * width, device=own.device).scatter_(1, order, stays.float())
+    return _mixed(own, partner, _soft(kept.view(n, 1, height, width)), ours, theirs, counted)
+
+
+def box_sums(weight: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of a map over every box of a size of each sample's own, and which of the boxes lie inside.
+
+    Args:
+        weight: ``(n, H, W)``.
+        height, width: of the boxes, in pixels ``(n,)``.
+
+    Returns:
+        At the place of a box's first row and column its sum ``(n, H, W)``, and whether it is whole ``(n, H, W)``.
+
+    >>> sums, whole = box_sums(torch.ones(1, 2, 3), torch.tensor([1]), torch.tensor([2]))
+    >>> sums[whole]
+    tensor([2., 2., 2., 2.])
+    """
+    n, tall, wide = weight.shape
+    integral = F.pad(weight.cumsum(1).cumsum(2), (1, 0, 1, 0))
+    y, x = (torch.arange(length, device=weight.device) for length in (tall, wide))
+    bottom, right = y + height[:, None], x + width[:, None]
+    rows = integral.gather(1, bottom.clamp(max=tall)[:, :, None].expand(-1, -1, wide + 1)) - integral[:, :-1]
+    sums = rows.gather(2, right.clamp(max=wide)[:, None, :].expand(-1, tall, -1)) - rows[:, :, :-1]
+    return sums, (bottom <= tall)[:, :, None] & (right <= wide)[:, None, :]
+
+
+def _saliencies(blend: str, own: Tensor, partner: Tensor) -> list[Tensor]:
+    if own.ndim != 4:
+        raise UserError(f"blend '{blend}' needs images (n, C, H, W), but these inputs have shape {tuple(own.shape)}.")
+    return [(STEPS * spectral_residual(x.detach())).round().double() for x in (own, partner)]
+
+
+def _sides(share: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Of boxes with area ``1 - share``, in pixels."""
+    side = (1 - share).sqrt()
+    return (images.shape[2] * side).round().long(), (images.shape[3] * side).round().long()
+
+
+def _least(sums: Tensor, allowed: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+    """First row, first column and whether there is one, of an allowed box with the least sum."""
+    pairs = choose(-sums.flatten(1), allowed.flatten(1), generator)
+    return pairs.partner // sums.shape[2], pairs.partner % sums.shape[2], pairs.found
+
+
+def _mask(top: Tensor, left: Tensor, found: Tensor, height: Tensor, width: Tensor, images: Tensor) -> Tensor:
+    """Where the box is ``(n, 1, H, W)``; nowhere, where there is none."""
+    inside = []
+    for start, size, length in ((top, height * found, images.shape[2]), (left, width, images.shape[3])):
+        at = torch.arange(length, device=images.device) - start[:, None]
+        inside.append((at >= 0) & (at < size[:, None]))
+    return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+
+
+def _moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Each image read ``down`` rows and ``right`` columns further on; what lies outside is not to be looked at."""
+    n, _, height, width = images.shape
+    rows = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)
+    at = torch.arange(n, device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _soft(mask: Tensor) -> Tensor:
+    """Two passes of [1 2 1] / 4 along both sides, which at the border repeat its pixels; ones stay ones."""
+    kernel = torch.tensor([1.0, 2.0, 1.0], device=mask.device)
+    kernel = (kernel[:, None] * kernel / 16)[None, None]
+    for _ in range(2):
+        mask = F.conv2d(F.pad(mask, (1, 1, 1, 1), mode="replicate"), kernel)
+    return mask
+
+
+def _mixed(
+    own: Tensor, partner: Tensor, kept: Tensor, ours: Tensor, theirs: Tensor, counted: Counted
+) -> tuple[Tensor, Tensor]:
+    kept = kept.to(own.dtype)
+    area, mask = kept.mean((1, 2, 3)), kept[:, 0].double()
+    left, pasted = (mask * ours).sum((1, 2)), ((1 - mask) * theirs).sum((1, 2))
+    share = torch.where(left + pasted > 0, left / (left + pasted), area) if counted == "mass" else area
+    return torch.lerp(partner, own, kept), share.to(area.dtype)
