@@ -60,6 +60,8 @@ HOMES = (
     "identified.xrm:XRM",
     "last_layer.dfr:DFR",
     "last_layer.afr:AFR",
+    "mixing.cutmix:CutMix",
+    "mixing.saliencymix:SaliencyMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",
