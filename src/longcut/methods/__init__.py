@@ -62,6 +62,8 @@ HOMES = (
     "last_layer.afr:AFR",
     "mixing.cmo:CMO",
     "mixing.similar_mix:SimilarMix",
+    "mixing.cutmix:CutMix",
+    "mixing.saliencymix:SaliencyMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

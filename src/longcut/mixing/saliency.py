@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
 
-__all__ = ["fine_grained", "gradient", "spectral_residual"]
+__all__ = ["fine_grained", "float_bytes", "gradient", "spectral_residual"]
 
 SURROUNDS = (12, 24, 28, 48, 56, 112)  # half sides, in pixels
 CACHED = 2**18  # pixels of the maps that a processor's cache holds at once
@@ -52,12 +52,40 @@ def _fine_grained(x: Tensor) -> Tensor:
     grey = _brightness(x)
     if 255 * grey[0:1].numel() >= 2**24:  # sums of whole numbers stay exact
         grey = grey.double()
+    grey = _smoothed(_smoothed(grey).add_(0.5).floor_()).add_(0.5).floor_()
+    return _scaled(*_contrasts(grey, grey)).clamp_(max=255).div_(255)
+
+
+def float_bytes(x: Tensor) -> Tensor:
+    """What the released program of SaliencyMix takes for saliency, by handing the detector normalised floats.
+
+    The fine-grained detector then reads as a pixel's own brightness a byte of its row: the first quarter of the row's
+    floats, byte by byte, most of which are digits far behind the point. Only the surround is the image's. So the map
+    is noise. Images are normalised with the mean and deviation of CIFAR-10, as in that program, and red and blue
+    are swapped.
+
+    Which digits those are depends on the order of additions in the build of OpenCV; where sums are exact, maps are too.
+
+    Args:
+        x: ``(n, C, H, W)``, floats in [0, 1] or 8-bit integers.
+
+    Returns:
+        ``(n, H, W)`` floats in [0, 1].
+
+    Raises:
+        UserError: for images that are not in [0, 1].
+    """
+    x = _images("float_bytes", x)
+    x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    if x.shape[1] == 3:
+        red, green, blue = x.unbind(1)
+        red, green, blue = (red - 0.4914) / 0.2471, (green - 0.4824) / 0.2435, (blue - 0.4467) / 0.2616
+        grey = 0.114 * red + 0.587 * green + 0.299 * blue
+    else:
+        grey = (x.mean(1) - 0.5) / 0.25
     grey = _smoothed(_smoothed(grey))
-    below, above = _contrasts(grey)
-    # OpenCV divides in single and multiplies in double precision, which decides about whole numbers
-    scaled = ((side / side.amax((1, 2), keepdim=True).clamp(min=1)).float() for side in (below, above))
-    off, on = (side.double().mul_(255).floor_() for side in scaled)
-    return on.add_(off).clamp_(max=255).float().div_(255)
+    read = grey.contiguous().view(torch.uint8)[:, :, : x.shape[3]].float()
+    return _scaled(*_contrasts(read, grey)).fmod_(256).div_(255)
 
 
 def _images(detector: str, x: Tensor) -> Tensor:
@@ -84,7 +112,7 @@ def _brightness(x: Tensor) -> Tensor:
 
 
 def _smoothed(grey: Tensor) -> Tensor:
-    """Each pixel's mean with its neighbours, weights 1 2 1 both ways, mirrored at the border; half is rounded up."""
+    """Each pixel's mean with its neighbours, weights 1 2 1 both ways, mirrored at the border."""
     for dim in (1, 2):
         last = grey.shape[dim] - 1
         total = 2 * grey
@@ -93,13 +121,17 @@ def _smoothed(grey: Tensor) -> Tensor:
         total.select(dim, 0).add_(grey.select(dim, min(1, last)))
         total.select(dim, last).add_(grey.select(dim, max(last - 1, 0)))
         grey = total
-    return grey.add_(8).mul_(1 / 16).floor_()
+    return grey.mul_(1 / 16)
 
 
-def _contrasts(grey: Tensor) -> tuple[Tensor, Tensor]:
-    """How far pixels lie below and above the means of their surrounds: sums of whole numbers, and twice that."""
+def _contrasts(grey: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+    """How far pixels lie below and above the means of their surrounds: sums of whole numbers, and twice that.
+
+    What a pixel is in its own eyes may be another thing than what it is to those around it (:func:`float_bytes`); then
+    differences can exceed 255, and wrap.
+    """
     n, height, width = grey.shape
-    integral = F.pad(grey.cumsum(1).cumsum_(2), (1, 0, 1, 0))
+    integral = F.pad(around.cumsum(1).cumsum_(2), (1, 0, 1, 0))
     total, absolute = torch.zeros_like(grey), torch.zeros_like(grey)
     rows, window = grey.new_empty(n, height, width + 1), torch.empty_like(grey)
     sides = Counter((min(half, height), min(half, width)) for half in SURROUNDS)  # larger ones cover all as well
@@ -109,9 +141,19 @@ def _contrasts(grey: Tensor) -> tuple[Tensor, Tensor]:
         area = _side(height, half_height, grey)[:, None] * _side(width, half_width, grey)
         # mean of the others - own = (sum - own) / (area - 1) - own, and its whole part, exactly
         contrast = window.addcmul_(grey, area, value=-1).div_((area - 1).clamp_(min=1), rounding_mode="trunc")
+        if around is not grey:
+            contrast.fmod_(256)
         total.add_(contrast, alpha=times)
         absolute.add_(contrast.abs_(), alpha=times)
     return absolute + total, absolute.sub_(total)
+
+
+def _scaled(below: Tensor, above: Tensor) -> Tensor:
+    """Both, each as whole numbers up to 255 by its own largest, added ``(n, H, W)``."""
+    # OpenCV divides in single and multiplies in double precision, which decides about whole numbers
+    parts = ((side / side.amax((1, 2), keepdim=True).clamp(min=1)).float() for side in (below, above))
+    off, on = (part.double().mul_(255).floor_() for part in parts)
+    return on.add_(off).float()
 
 
 def _difference(sums: Tensor, half: int, dim: int, out: Tensor) -> None:
