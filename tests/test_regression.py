@@ -152,6 +152,27 @@ def test_targets_that_are_not_finite_are_refused():
         Dataset.of(torch.rand(3, 2), [0.5, float("nan"), 1.5], name="prices")
 
 
+# --- selection --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "pick"), [("rmse", min), ("worst_group_rmse", min), ("worst_fifth_rmse", min), ("r2", max)]
+)
+def test_the_epoch_that_is_best_by_a_metric_of_numbers(metric, pick):
+    """A learning rate this large makes the best epoch another one than the last."""
+    splits = splits_of(factor=20.0)
+    fitted = trained(splits, dataclasses.replace(QUICK, epochs=8, lr=0.5), select=f"best:{metric}")
+    values = [row["valid"][metric] for row in fitted.history]
+    assert fitted.epoch == values.index(pick(values)) + 1
+    assert fitted.epoch not in (1, 8), "there is something to choose"
+
+
+def test_a_constant_validation_target_has_no_r2_to_select_by():
+    flat = dataclasses.replace(of_targets(), label=torch.full((70, 1), 3.0))
+    with pytest.raises(UserError, match="cannot select by r2: it is not defined on the valid set of numbers"):
+        trained(Splits(of_targets(), flat, flat), select="best:r2")
+
+
 # --- the loss ---------------------------------------------------------------------------------------------------------
 
 
