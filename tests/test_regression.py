@@ -7,13 +7,17 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import context
 from test_contract import tiny_images
 
+from longcut.cli import app
 from longcut.context import Context
 from longcut.data import Dataset, Info, Splits, generator
+from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.files import to_json
 from longcut.fit import fit
@@ -121,7 +125,7 @@ def test_without_standardizing_the_loss_is_that_of_the_numbers_themselves():
     before = method(splits.train.gather(torch.arange(70))).detach()
     fitted = fit(method, splits, training)
     assert fitted.history[0]["loss"] == pytest.approx(float((before - splits.train.label).square().mean()), rel=1e-5)
-    assert fitted.method.net.scale.tolist() == [1.0]
+    assert torch.equal(fitted.method.net.standardized(splits.test.label), splits.test.label)
 
 
 def test_a_helper_is_standardised_too():
@@ -261,3 +265,49 @@ def test_an_interrupted_run_from_before_goes_on_as_it_was():
             del part[name]
     resumed = trained(splits, dataclasses.replace(how, standardize=True), state=old, select="best:average")
     assert torch.equal(outputs(whole, splits.test), outputs(resumed, splits.test))
+
+
+# --- a numeric attribute ----------------------------------------------------------------------------------------------
+
+
+def frame(n: int = 120) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    age = draw.uniform(20, 80, n)
+    return pd.DataFrame({"a": draw.normal(size=n), "age": age, "price": age / 9 + draw.normal(size=n)})
+
+
+@pytest.mark.parametrize("kind", ["table", "arrays"])
+def test_a_numeric_attribute_in_ranges_from_files_to_the_worst_group(kind, tmp_path):
+    rows = frame()
+    path = tmp_path / ("prices.csv" if kind == "table" else "prices.npz")
+    if kind == "table":
+        rows.to_csv(path, index=False)
+    else:
+        np.savez(path, x=rows[["a"]].to_numpy(), label=rows["price"].to_numpy(), age=rows["age"].to_numpy())
+    label = "label=price," if kind == "table" else ""
+    splits = load(f"{kind}:path={path},{label}attribute=age,attribute_bins=3")
+    assert splits.info.n_attributes == 3
+    ages = rows["age"].to_numpy()[splits.train.index.numpy()]
+    by_range = [ages[splits.train.attribute.numpy() == one] for one in range(3)]  # type: ignore[union-attr]
+    assert by_range[0].max() <= by_range[1].min() and by_range[1].max() <= by_range[2].min()
+    assert all("–" in name for name in splits.info.attribute_names)
+    test = trained(splits).history[-1]["test"]
+    assert test["worst_group_rmse"] > test["rmse"] > 0
+    again = load(f"{kind}:path={path},{label}attribute=age,attribute_bins=2")
+    assert again.info.n_attributes == 2
+
+
+def test_ranges_without_an_attribute_are_refused():
+    with pytest.raises(UserError, match=r"attribute_bins=3 cuts an attribute, but none is named; name one"):
+        Dataset.from_table(frame(), label="price", attribute_bins=3)
+
+
+def test_ranges_are_a_flag_of_the_command_line(tmp_path, capsys):
+    frame().to_csv(tmp_path / "prices.csv", index=False)
+    given = ["--label", "price", "--attribute", "age", "--attribute-bins", "3", "--epochs", "1", "-m", "erm", "--json"]
+    with pytest.raises(SystemExit) as done:
+        app(["train", str(tmp_path / "prices.csv"), *given, "--out", str(tmp_path / "run")])
+    assert done.value.code == 0
+    record = json.loads(capsys.readouterr().out)
+    assert "attribute_bins=3" in record["plan"]["data"]
+    assert len(record["scores"]["test"]["groups"]) == 3
