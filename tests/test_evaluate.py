@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fairlearn.metrics import MetricFrame
@@ -11,11 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, mean_squared_error, recall_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
 from longcut.evaluate import METRICS, Metric, lower_is_better, metrics, paired, paired_sets, sample_values, scores
+from longcut.evaluate.outputs import Outputs
 from longcut.evaluate.table import made
 from longcut.registry import load_file
 
@@ -48,7 +59,14 @@ ORACLES = {
     "class_difference": "scikit-learn's recall_score over itertools.combinations",
     "ece": "scikit-learn's calibration_curve",
     "auroc": "scikit-learn's roc_auc_score, Hanley and McNeil's interval, a loop over pairs",
+    "rmse": "scikit-learn's mean_squared_error",
+    "mae": "scikit-learn's mean_absolute_error",
+    "mape": "scikit-learn's mean_absolute_percentage_error",
+    "r2": "scikit-learn's r2_score",
+    "worst_group_rmse": "scikit-learn's mean_squared_error in a loop over groups",
+    "worst_fifth_rmse": "pandas' qcut and scikit-learn's mean_squared_error",
 }
+OF_NUMBERS = ("rmse", "mae", "mape", "r2", "worst_group_rmse", "worst_fifth_rmse")
 
 
 def test_every_metric_has_a_definition_and_an_oracle():
@@ -75,6 +93,7 @@ def test_every_metric_by_hand():
             "class_difference": 4 / 6 - 1 / 4,
             "ece": math.nan,
             "auroc": math.nan,
+            **dict.fromkeys(OF_NUMBERS, math.nan),
         },
         nan_ok=True,
     )
@@ -83,7 +102,7 @@ def test_every_metric_by_hand():
 
 def test_what_is_not_known_is_nan():
     found = metrics(torch.tensor(RIGHT), dataset(LABEL))
-    unknown = ["aligned", "conflicting", "train_weighted", "ece", "auroc"]
+    unknown = ["aligned", "conflicting", "train_weighted", "ece", "auroc", *OF_NUMBERS]
     assert [name for name, value in found.items() if math.isnan(value)] == unknown
     assert found["worst_group"] == pytest.approx(1 / 4), "without an attribute, groups are classes"
     no_shortcut = metrics(torch.tensor(RIGHT), dataset(LABEL, ATTRIBUTE))
@@ -162,6 +181,90 @@ def test_regression_by_hand_and_against_scikit_learn():
     assert [(group.label, group.attribute, group.n) for group in alone.groups] == [(0, None, 4)]
 
 
+def numbers(width: int, n: int = 83) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Outputs, targets with ties, and an attribute; the outputs are worse where the target is large."""
+    draw = generator(width)
+    target = (2 * torch.randn(n, width, generator=draw)).round() + 0.5
+    noise = torch.randn(n, width, generator=draw) * (1 + target.abs())
+    return target + 0.3 * noise, target, torch.arange(n) % 3
+
+
+def root(target, output) -> float:
+    return math.sqrt(mean_squared_error(target, output))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_errors_of_numbers_are_scikit_learns(width: int):
+    output, target, attribute = numbers(width)
+    found = judged(output, target, attribute=attribute)
+    fifths = [pd.qcut(column, 5, labels=False, duplicates="drop") for column in target.double().numpy().T]
+    worst_fifth = [
+        max(root(target[chosen, k], output[chosen, k]) for chosen in (fifth == one for one in np.unique(fifth)))
+        for k, fifth in enumerate(fifths)
+    ]
+    groups = [attribute == one for one in range(3)]
+    expected = {
+        "rmse": root(target, output),
+        "mae": mean_absolute_error(target, output),
+        "mape": 100 * mean_absolute_percentage_error(target, output),
+        "r2": r2_score(target, output),
+        "worst_group_rmse": max(root(target[group], output[group]) for group in groups),
+        "worst_fifth_rmse": np.mean(worst_fifth),
+    }
+    assert {name: found[name] for name in OF_NUMBERS} == pytest.approx(expected, rel=1e-5)
+    assert len(np.unique(fifths[0])) >= 4, "there are fifths to choose from"
+    assert judged(output, target)["worst_group_rmse"] == pytest.approx(found["rmse"]), "without groups, all are one"
+
+
+def test_targets_of_zero_have_no_percentage():
+    output, target = torch.tensor([[1.0], [3.0], [2.0]]), torch.tensor([[0.0], [2.0], [-4.0]])
+    assert judged(output, target)["mape"] == pytest.approx(100 * (1 / 2 + 6 / 4) / 2)
+    assert math.isnan(judged(output, torch.zeros(3, 1))["mape"])
+
+
+@pytest.mark.parametrize("level", [0.1, -7e8])
+def test_a_constant_target_has_errors_and_no_r2(level: float):
+    target = torch.full((7, 1), level)
+    output = target + torch.linspace(-1, 1, 7)[:, None] * 128
+    found = judged(output, target)
+    assert math.isnan(found["r2"])
+    assert found["rmse"] == pytest.approx(found["worst_fifth_rmse"], rel=1e-5)
+    assert found["rmse"] == pytest.approx(root(target, output), rel=1e-5)
+
+
+def test_intervals_of_numbers_are_those_of_drawn_samples():
+    """Each draw of the bootstrap is what scikit-learn says of the samples, as often as they were drawn."""
+    output, target, attribute = numbers(2)
+    data = dataset(target, attribute)
+    times = torch.randint(0, 4, (5, len(data)), generator=generator(5)).double()
+    outputs = Outputs(output, data)
+    for name, oracle in (("mae", mean_absolute_error), ("r2", r2_score)):
+        expected = [oracle(target, output, sample_weight=weight) for weight in times]
+        assert getattr(outputs, name)(times).tolist() == pytest.approx(expected, rel=1e-5)
+    repeated = [torch.arange(len(data)).repeat_interleave(weight.long()) for weight in times]
+    fifth = outputs._fifth
+    expected = [
+        np.mean([max(root(target[r, k][fifth[r, k] == f], output[r, k][fifth[r, k] == f]) for f in fifth[r, k].unique())
+                 for k in range(2)])
+        for r in repeated
+    ]  # fmt: skip
+    assert outputs.worst_fifth_rmse(times).tolist() == pytest.approx(expected, rel=1e-5)
+    found = scores(sample_values(output, data), data, outputs=output)
+    for name in OF_NUMBERS:
+        low, high = found.intervals[name]
+        assert low < found.values[name] < high, name
+
+
+def test_two_models_differ_in_their_root_mean_squared_error():
+    output, target, attribute = numbers(1)
+    data = dataset(target, attribute)
+    better, worse = sample_values(target + 0.5 * (output - target), data), sample_values(output, data)
+    found = paired(better, worse, data, "rmse", draws=200)
+    assert found.value == pytest.approx(-root(target, output) / 2, rel=1e-5)
+    assert found.high < 0
+    assert paired(better, worse, data, "worst_group_rmse", draws=50).value < 0
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_the_interval_of_an_accuracy_is_that_of_a_binomial(share: float):
     """The bootstrap of a mean of zeros and ones is Binomial(n, mean) / n, whose quantiles are known."""
@@ -180,11 +283,11 @@ def test_scores_are_metrics_with_repeatable_intervals():
     values = torch.tensor(RIGHT)
     outputs = torch.randn(10, 2, generator=generator(3))
     found = scores(values, TEST, TEST, outputs=outputs)
-    assert found.values == metrics(values, TEST, TEST, outputs=outputs)
+    assert found.values == pytest.approx(metrics(values, TEST, TEST, outputs=outputs), rel=0, abs=0, nan_ok=True)
     assert found.values.keys() == found.intervals.keys() == METRICS.keys()
     for name, (low, high) in found.intervals.items():
-        assert low <= found.values[name] <= high
-    assert scores(values, TEST, TEST, outputs=outputs) == found
+        assert low <= found.values[name] <= high or name in OF_NUMBERS
+    assert str(scores(values, TEST, TEST, outputs=outputs)) == str(found), "as text, where nan is nan"
     assert scores(values, TEST, TEST, outputs=outputs, seed=1).intervals != found.intervals
     plain = found.to_dict()
     assert plain["groups"][3] == {**vars(found.groups[3])}
@@ -235,8 +338,9 @@ def test_equal_classes_differ_by_nothing():
 
 
 def test_which_metrics_are_better_low():
-    assert [name for name in METRICS if lower_is_better(name, "classification")] == ["class_difference", "ece"]
-    assert [name for name in METRICS if not lower_is_better(name, "regression")] == ["auroc"], "which it does not have"
+    low = [name for name in METRICS if lower_is_better(name, "classification")]
+    assert low == ["class_difference", "ece", *(name for name in OF_NUMBERS if name != "r2")]
+    assert [name for name in METRICS if not lower_is_better(name, "regression")] == ["auroc", "r2"]
 
 
 # --- groups that overlap ----------------------------------------------------------------------------------------------
@@ -490,9 +594,9 @@ def test_a_file_adds_a_function_to_the_table(tmp_path, monkeypatch):
 
 
 def test_a_metric_of_a_users_own_function_says_itself_what_is_better_in_a_regression(monkeypatch):
-    monkeypatch.setattr(METRICS, "added", {"r2": ("here", made("r2", lambda outputs, data: 1.0))})
-    assert not lower_is_better("r2", "regression")
-    assert METRICS["r2"].definition == "a metric without a description"
+    monkeypatch.setattr(METRICS, "added", {"fit": ("here", made("fit", lambda outputs, data: 1.0))})
+    assert not lower_is_better("fit", "regression")
+    assert METRICS["fit"].definition == "a metric without a description"
 
 
 # --- two methods ------------------------------------------------------------------------------------------------------
@@ -508,7 +612,7 @@ def rights(accuracy, seed: int, seeds: int = 1, shared: float = 0.7) -> torch.Te
     return (level < torch.tensor(accuracy)[BIRDS.group]).float()
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if name not in ("ece", "auroc")])
+@pytest.mark.parametrize("metric", [name for name in METRICS if name not in ("ece", "auroc", *OF_NUMBERS)])
 def test_a_method_does_not_differ_from_itself(metric: str):
     values = rights((0.9, 0.8, 0.7, 0.9), 0, seeds=2)
     found = paired(values, values, BIRDS, metric, BIRDS, draws=50)

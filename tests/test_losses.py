@@ -8,7 +8,8 @@ from torch import Tensor
 
 from longcut.data import generator
 from longcut.errors import UserError
-from longcut.losses import cross_entropy, gce, relative_difficulty
+from longcut.losses import LOSSES, cross_entropy, gce, regression_loss, relative_difficulty
+from longcut.spec import options_of
 
 
 def batch(n: int = 7, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -106,3 +107,69 @@ def test_relative_difficulty():
     share = relative_difficulty(biased, debiased)
     torch.testing.assert_close(share, torch.tensor([0.75, 0.25, 0.0, 0.0, 1.0]))
     assert not share.requires_grad
+
+
+# --- losses of a regression -------------------------------------------------------------------------------------------
+
+
+def numbers(n: int = 9, width: int = 3) -> tuple[Tensor, Tensor]:
+    output, label = torch.randn(2, n, width, generator=generator(1), dtype=torch.float64)
+    return 2 * output, label
+
+
+def pinball(output: float, label: float, level: float) -> float:
+    return level * (label - output) if label > output else (1 - level) * (output - label)
+
+
+def huber(output: float, label: float, delta: float) -> float:
+    far = abs(output - label)
+    return far**2 / 2 if far <= delta else delta * far - delta**2 / 2
+
+
+LOOPS = {
+    "squared": lambda output, label: (output - label) ** 2,
+    "absolute": lambda output, label: abs(output - label),
+    "huber": lambda output, label: huber(output, label, 1.0),
+    "huber:delta=0.3": lambda output, label: huber(output, label, 0.3),
+    "quantile": lambda output, label: pinball(output, label, 0.5),
+    "quantile:level=0.9": lambda output, label: pinball(output, label, 0.9),
+}
+
+
+@pytest.mark.parametrize("spec", LOOPS)
+def test_a_loss_of_numbers_is_the_loop(spec):
+    output, label = numbers()
+    rows = zip(output.tolist(), label.tolist(), strict=True)
+    expected = [sum(map(LOOPS[spec], *row)) / len(row[0]) for row in rows]
+    torch.testing.assert_close(regression_loss(spec)(output, label), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(regression_loss(spec)(label, label), torch.zeros(9, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [("squared", 25.6), ("absolute", 3.0), ("quantile:level=0.7", 4.0), ("quantile:level=0.3", 2.0)],
+)
+def test_what_is_least_is_the_mean_the_median_or_a_quantile(spec, expected):
+    label = torch.tensor([1.0, 2.0, 3.0, 4.0, 118.0])[:, None]
+    guesses = torch.linspace(0, 120, 1201)
+    total = torch.stack([regression_loss(spec)(guess.expand(5, 1), label).sum() for guess in guesses])
+    assert float(guesses[total.argmin()]) == pytest.approx(expected, abs=0.01)
+
+
+def test_every_loss_by_name_says_what_its_options_are():
+    assert set(LOSSES.own) == {spec.partition(":")[0] for spec in LOOPS}
+    assert all(option.help for loss in LOSSES.own.values() for option in options_of(loss))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("hubert", "unknown loss 'hubert': did you mean 'huber'"),
+        ("huber:delta=0", "loss 'huber': delta=0 is not allowed; give a number above 0"),
+        ("quantile:level=1", "loss 'quantile': level=1 is not allowed; give a number above 0 and below 1"),
+        ("absolute:delta=1", "unknown option of loss 'absolute' 'delta'"),
+    ],
+)
+def test_a_loss_that_is_not_allowed(spec, message):
+    with pytest.raises(UserError, match=message):
+        regression_loss(spec)

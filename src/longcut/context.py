@@ -12,6 +12,7 @@ from torch import Tensor
 from longcut.augment import Augment, unchanged
 from longcut.data import Batch, Dataset
 from longcut.errors import unknown
+from longcut.losses import squared_error
 
 if TYPE_CHECKING:
     from longcut.methods.base import Method
@@ -86,6 +87,7 @@ class Context:
         epoch: number of the epoch, from 0.
         epochs: number of all.
         observers: who is shown outputs.
+        loss: of each sample of a regression, from outputs and targets in standardised units.
     """
 
     generator: torch.Generator
@@ -94,6 +96,7 @@ class Context:
     epoch: int = 0
     epochs: int = 1
     observers: Sequence[Observer] = ()
+    loss: Callable[[Tensor, Tensor], Tensor] = squared_error
 
     def saw(self, batch: Batch, outputs: Tensor, losses: Tensor) -> None:
         """Show observers what the net said of a minibatch of samples as they are."""

@@ -21,7 +21,9 @@ from longcut.context import Context, Epoch, Observer
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
+from longcut.losses import regression_loss
 from longcut.methods.base import FitHelper, Method, require_attribute
+from longcut.nets import Net
 from longcut.predict import predict
 from longcut.selection import parse_selection
 from longcut.training import Training
@@ -81,6 +83,10 @@ def fit(
             f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
             "use augment=none."
         )
+    if training.loss != "squared" and splits.info.task == "classification":
+        raise UserError(
+            f"loss={training.loss} is of targets that are numbers, but {splits.info.name} has classes; leave it out."
+        )
     lower = bool(watch) and lower_is_better(metric, splits.info.task)
     method.to(device)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
@@ -91,7 +97,7 @@ def fit(
             method.context = loop.context(splits.train, generator(seed, 0, 2, device=device))
             train = method.prepare(splits.train, _helper(training, seed, 1000, device, observers))
             history: list[dict[str, Any]] = []
-            loop.start()
+            loop.start(train)
         else:
             train, history, best = loop.restore(state, splits.train)
         for epoch in range(len(history), training.epochs):
@@ -129,15 +135,19 @@ class _Loop:
     ) -> None:
         self.method, self.training, self.device = method, training, device
         self.observers = [*method.observers(), *observers]
+        self.loss = regression_loss(training.loss)
 
     def context(self, data: Dataset, generator: torch.Generator, epoch: int = 0) -> Context:
         """What the method is told."""
         augment = AUGMENTS[self.training.augment]
-        return Context(generator, data, augment, epoch, self.training.epochs, self.observers)
+        return Context(generator, data, augment, epoch, self.training.epochs, self.observers, self.loss)
 
-    def start(self, resumed: bool = False) -> None:
+    def start(self, train: Dataset, resumed: bool = False) -> None:
         """Once the method is prepared: ``prepare`` may have replaced parameters."""
         if not resumed:
+            for net in self.method.modules():
+                if isinstance(net, Net) and self.training.standardize:
+                    net.standardize(train.label)
             for observer in self.observers:
                 observer.on_start(self.method, self.training.epochs)
         self.optimizers = self.method.optimizers(self.training)
@@ -228,12 +238,12 @@ class _Loop:
     def restore(self, state: dict[str, Any], given: Dataset) -> tuple[Dataset, list[dict], dict]:
         """The reverse of ``state``: (training set, history, best so far)."""
         self.method.load_state_dict(state["method"])
-        self.start(resumed=True)
+        train = given if state["train"] is None else dataclasses.replace(given, **state["train"])
+        self.start(train, resumed=True)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        train = given if state["train"] is None else dataclasses.replace(given, **state["train"])
         return train, list(state["history"]), state["best"]
 
 
@@ -306,7 +316,7 @@ def _helper(
         nonlocal calls
         calls += 1
         loop = _Loop(method.to(device), dataclasses.replace(training, **overrides), device, observers)
-        loop.start()
+        loop.start(train)
         for epoch in range(loop.training.epochs):
             loop.epoch(train, epoch, _derived(seed, first + calls))
             for observer in told:

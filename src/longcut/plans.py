@@ -15,6 +15,7 @@ from typing import Any
 
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
+from longcut.losses import regression_loss
 from longcut.methods import METHODS
 from longcut.record import Plan
 from longcut.registry import files_adding
@@ -62,11 +63,11 @@ def plan(
     data_name, data_options = parse(data)
     name, recipe, own = parse_method(method)
     cls = METHODS.find(name)
-    options, training = {option.name for option in options_of(cls.__init__)}, _training_fields()
+    options, known = {option.name for option in options_of(cls.__init__)}, _training_fields()
     given = {**(settings or {}), **own}
     for key in given:
-        if key not in {*options, *training, "net"}:
-            raise unknown(f"setting of {name}", key, {*options, *training, "net"})
+        if key not in {*options, *known, "net"}:
+            raise unknown(f"setting of {name}", key, {*options, *known, "net"})
     published = _recipe(name, recipe)
     suited = {} if recipe else dict(DATASETS[data_name].options.get(name, {}))
     loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
@@ -74,7 +75,10 @@ def plan(
     chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
     checked = validate(f"method '{name}'", cls.__init__, chosen)
     net = loop.pop("net")
-    named = [name, data_name, parse_selection(select)[1], net, *map(str, checked.values())]
+    training = Training(**validate("training", Training, loop))
+    regression_loss(training.loss)
+    parts = (net, training.loss, *map(str, checked.values()))
+    named = [name, data_name, parse_selection(select)[1], *parts]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(
         data=spec_of(data_name, data_options),
@@ -85,7 +89,7 @@ def plan(
             o.name: checked[o.name] for o in options_of(cls.__init__) if checked.get(o.name, o.default) != o.default
         },
         net=net,
-        training=Training(**validate("training", Training, loop)),
+        training=training,
         seed=seed,
         select=select,
         files={Path(path).name: digest[:16] for path, digest in files.items()},

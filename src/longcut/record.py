@@ -192,6 +192,8 @@ class Record:
         if stored["schema"] == 1:
             options = {**DEFAULTS.get(plan.method, {}), **renamed_options(plan.method, plan.options)}
             plan = dataclasses.replace(plan, options=options)
+        if stored.get("task") == "regression" and "standardize" not in stored["plan"]["training"]:
+            plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, standardize=False))
         parts: dict[str, Any] = {"plan": plan}
         if stored["status"] == "done":
             test, valid = stored["scores"]["test"], stored["scores"]["valid"]

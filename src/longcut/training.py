@@ -56,4 +56,18 @@ class Training:
         float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")
     ] = 0.0
     drop_last: Annotated[bool, Field(description="leave out a last pool that is not full")] = False
+    loss: Annotated[
+        str,
+        Field(
+            examples=["squared, huber:delta=1, absolute or quantile:level=0.5"],
+            description="regression: of a sample; huber:delta=1, absolute or quantile:level=0.5 in place of squared; "
+            "delta is in deviations of the target",
+        ),
+    ] = "squared"
+    standardize: Annotated[
+        bool,
+        Field(
+            description="regression: the net learns targets of mean 0 and deviation 1; its outputs stay in their units"
+        ),
+    ] = True
     every: Annotated[int, Field(ge=1, description="epochs between evaluations")] = 1

@@ -1,4 +1,4 @@
-"""What outputs are judged by: whether each sample is right, calibration, and the ROC curves."""
+"""What outputs are judged by: whether each sample is right, calibration, ROC curves, and errors of numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from longcut.data import Dataset
 __all__ = ["Outputs", "sample_values"]
 
 BINS = 10
+FIFTHS = (0.2, 0.4, 0.6, 0.8)
 ROUNDING = 1e-12  # by which equal odds may differ, for each unit of the largest logit
 
 
@@ -28,7 +29,7 @@ def sample_values(outputs: Tensor, data: Dataset) -> Tensor:
 
 
 class Outputs:
-    """The outputs of a model for a data set, with calibration and ROC curves for weights of the samples.
+    """The outputs of a model for a data set: calibration, ROC curves and errors of numbers, for weights of the samples.
 
     A weight says how often a sample stands in a resample.
 
@@ -72,6 +73,28 @@ class Outputs:
         classes = range(odds.shape[1]) if odds.shape[1] > 2 else (1,)
         return [_curve(odds[:, c], self.data.label == c, margin) for c in classes]
 
+    @property
+    def are_numbers(self) -> bool:
+        """Whether they are numbers, and there is one."""
+        return self.data.info.task == "regression" and len(self.data) > 0
+
+    @cached_property
+    def _target(self) -> Tensor:
+        """``(n, width)`` in float64."""
+        return self.data.label.double()
+
+    @cached_property
+    def _distance(self) -> Tensor:
+        """From the target, of each sample and each of its numbers ``(n, width)``, in float64."""
+        return (self.outputs.double() - self._target).abs()
+
+    @cached_property
+    def _fifth(self) -> Tensor:
+        """Which fifth of the targets a sample's is in, for each of its numbers ``(n, width)``; equal ones share it."""
+        edges = [column.quantile(column.new_tensor(FIFTHS)) for column in self._target.T]
+        found = [torch.bucketize(column.contiguous(), edge) for column, edge in zip(self._target.T, edges, strict=True)]
+        return torch.stack(found, 1)
+
     def ece(self, weight: Tensor) -> Tensor:
         """Expected calibration error for each row of weights ``(k, n)``."""
         return (weight @ self._gap).abs().sum(1) / weight.sum(1)
@@ -86,6 +109,34 @@ class Outputs:
             wins = (positive * (negatives[:, below] + negatives[:, not_above])).sum(1, dtype=torch.float64) / 2
             total += wins / (positive.sum(1).double() * negatives[:, -1].double())
         return total / len(self._curves)
+
+    def mae(self, weight: Tensor) -> Tensor:
+        """Mean absolute error for each row of weights ``(k, n)``."""
+        return (weight @ self._distance.mean(1)) / weight.sum(1)
+
+    def mape(self, weight: Tensor) -> Tensor:
+        """Mean absolute error in per cent of the target, where that is not 0, for each row of weights ``(k, n)``."""
+        known = self._target != 0
+        share = torch.where(known, self._distance / self._target.abs(), 0)
+        return 100 * (weight @ share.sum(1)) / (weight @ known.sum(1).double())
+
+    def r2(self, weight: Tensor) -> Tensor:
+        """Mean R² of the numbers for each row of weights ``(k, n)``; ``nan`` where one is the same in all samples."""
+        around = self._target - self._target.median(0).values  # a number of the data, so that constants become 0
+        square = weight @ around.square()
+        variation = square - (weight @ around).square() / weight.sum(1, keepdim=True)
+        left = (weight @ self._distance.square()) / torch.where(variation > ROUNDING * square, variation, torch.nan)
+        return (1 - left).mean(1)
+
+    def worst_fifth_rmse(self, weight: Tensor) -> Tensor:
+        """Root mean squared error in the worst fifth, mean over the numbers, for each row of weights ``(k, n)``."""
+        worst = []
+        for square, fifth in zip(self._distance.square().T, self._fifth.T, strict=True):
+            member = torch.nn.functional.one_hot(fifth, len(FIFTHS) + 1).double()
+            count = weight @ member
+            mean = (weight @ (member * square[:, None])) / count
+            worst.append(torch.where(count > 0, mean, 0).amax(1).sqrt())
+        return torch.stack(worst).mean(0)
 
 
 def _curve(odds: Tensor, own: Tensor, margin: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -88,6 +88,20 @@ def _of_logits(name: str, draws: Draws) -> Tensor:
     return getattr(draws.outputs, name)(draws.weight) if known else draws.nan
 
 
+def _of_numbers(name: str, draws: Draws) -> Tensor:
+    known = draws.outputs is not None and draws.outputs.are_numbers
+    return getattr(draws.outputs, name)(draws.weight) if known else draws.nan
+
+
+def _rooted(mean: Callable[[Draws], Tensor], draws: Draws) -> Tensor:
+    """The root of a mean squared error; classes have none."""
+    return draws.nan if draws.cells.label is not None else mean(draws).sqrt()
+
+
+def _average(draws: Draws) -> Tensor:
+    return draws.total.sum(-1) / draws.n.sum(-1)
+
+
 def made(name: str, given: Metric | OwnMetric) -> Metric:
     """The row of what somebody gives: a row, or a function of outputs ``(n, C)`` and the data set they belong to.
 
@@ -138,7 +152,7 @@ METRICS: Registry[Metric] = Registry(
     "metric",
     "METRICS",
     {
-        "average": Metric("mean over all samples", lambda draws: draws.total.sum(-1) / draws.n.sum(-1)),
+        "average": Metric("mean over all samples", _average),
         "aligned": Metric("mean over the samples that agree with the shortcut", lambda draws: _where(draws, False)),
         "conflicting": Metric("mean over the samples that contradict the shortcut", lambda draws: _where(draws, True)),
         "worst_group": Metric(
@@ -178,6 +192,41 @@ METRICS: Registry[Metric] = Registry(
             "area under the ROC curve: how often a sample of a class gets a higher probability of it than a sample of "
             "another class, ties (up to rounding) counting half, mean over the classes",
             partial(_of_logits, "auroc"),
+            outputs=True,
+        ),
+        "rmse": Metric(
+            "regression: root mean squared error, of all numbers of a target together; lower is better",
+            partial(_rooted, _average),
+            lower=True,
+        ),
+        "mae": Metric(
+            "regression: mean absolute error, over all numbers of a target; lower is better",
+            partial(_of_numbers, "mae"),
+            lower=True,
+            outputs=True,
+        ),
+        "mape": Metric(
+            "regression: mean absolute error in per cent of the target, numbers that are 0 left out; lower is better",
+            partial(_of_numbers, "mape"),
+            lower=True,
+            outputs=True,
+        ),
+        "r2": Metric(
+            "regression: share of the target's variance that is explained (R²), below 0 where the mean would do "
+            "better; of several numbers the plain mean, and not defined where one is always the same",
+            partial(_of_numbers, "r2"),
+            outputs=True,
+        ),
+        "worst_group_rmse": Metric(
+            "regression: root mean squared error in the group where it is largest; lower is better",
+            partial(_rooted, _worst),
+            lower=True,
+        ),
+        "worst_fifth_rmse": Metric(
+            "regression: root mean squared error in that fifth of the samples, by rising target (equal ones stay "
+            "together), where it is largest; of several numbers the mean; lower is better",
+            partial(_of_numbers, "worst_fifth_rmse"),
+            lower=True,
             outputs=True,
         ),
     },

@@ -29,7 +29,6 @@ __all__ = [
     "adam",
     "beside",
     "optimizer",
-    "per_sample_loss",
     "require_attribute",
 ]
 
@@ -44,11 +43,6 @@ class FitHelper(Protocol):
     ) -> Method:
         """Train ``method`` on ``train`` (keywords override the run's training settings) and return it."""
         ...
-
-
-def per_sample_loss(info: Info) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy for classes, squared error for regression."""
-    return cross_entropy if info.task == "classification" else squared_error
 
 
 def require_attribute(who: str, data: str, known: bool) -> None:
@@ -119,7 +113,6 @@ class Method(nn.Module):
         self.info = info
         self.make_net = make_net
         self.net: Net = make_net()
-        self.per_sample_loss = per_sample_loss(info)
         self._context: Context | None = None
 
     @property
@@ -162,7 +155,14 @@ class Method(nn.Module):
             return self(mixed)
         for stage in self.net.stages[level:]:
             mixed = stage(mixed)
-        return self.net.head(mixed)
+        return self.net.answer(mixed)
+
+    def per_sample_loss(self, outputs: Tensor, label: Tensor) -> Tensor:
+        """Of each sample ``(n,)``: the cross-entropy, or of targets the run's loss, in the units the head learns."""
+        if self.info.task == "classification":
+            return cross_entropy(outputs, label)
+        loss = squared_error if self._context is None else self._context.loss
+        return loss(self.net.standardized(outputs), self.net.standardized(label))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole idea of the paper: a scalar for a minibatch, and numbers worth logging.

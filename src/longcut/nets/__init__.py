@@ -42,7 +42,8 @@ def build(spec: str, info: Info, outputs: int | None = None) -> Net:
 
     Args:
         spec: a name, or a name with options: ``"mlp:hidden=100-100-16,scale=0.5"``.
-        info: gives the shape of the input and, if ``outputs`` is None, the number of classes.
+        info: gives the shape of the input and, if ``outputs`` is None, the number of classes, or of a regression the
+            targets, which the net then predicts in their own units.
         outputs: how many numbers come out.
 
     Raises:
@@ -55,7 +56,8 @@ def build(spec: str, info: Info, outputs: int | None = None) -> Net:
     """
     name, given = read(spec, "net")
     net = NETS.find(name)
-    return net(info, info.n_classes if outputs is None else outputs, **validate(f"net '{name}'", net, given))
+    made = net(info, info.n_classes if outputs is None else outputs, **validate(f"net '{name}'", net, given))
+    return made.of_targets() if info.task == "regression" and outputs is None else made
 
 
 def blank(spec: str) -> str:

@@ -8,8 +8,9 @@ options are keyword-only arguments, ``Annotated`` with a ``pydantic.Field`` that
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any, Self
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -22,7 +23,13 @@ Dropout = Annotated[float, Field(ge=0, lt=1, description="probability that a uni
 
 
 class Net(nn.Module):
-    """``head(features(x))``.
+    """``head(features(x))``, and for a regression ``head(features(x)) * scale + shift``.
+
+    So the head of a regression learns targets of mean 0 and deviation 1, and the outputs have the target's own units.
+
+    Attributes:
+        shift, scale: of the targets ``(outputs,)``, 0 and 1 until they are known (:meth:`standardize`); None where
+            there are no targets. They are buffers, and a state dict without them leaves 0 and 1.
 
     Args:
         stages: applied one after the other; what the last one gives, ``(n, width)``, are the features.
@@ -43,6 +50,11 @@ class Net(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.head = head
         self.levels = self._levels() if levels is None else tuple(levels)
+        self.register_buffer("shift", None)
+        self.register_buffer("scale", None)
+
+    shift: Tensor | None
+    scale: Tensor | None
 
     def _levels(self) -> tuple[int, ...]:
         trained = [i for i, stage in enumerate(self.stages, 1) if any(True for _ in stage.parameters())]
@@ -60,9 +72,48 @@ class Net(nn.Module):
             x = stage(x)
         return x
 
+    def answer(self, features: Tensor) -> Tensor:
+        """Features ``(n, width)`` to outputs ``(n, outputs)``; of a regression, in the target's units."""
+        outputs = self.head(features)
+        return outputs if self.scale is None else outputs * self.scale + self.shift
+
     def forward(self, x: Tensor) -> Tensor:
         """Inputs ``(n, ...)`` to outputs ``(n, outputs)``."""
-        return self.head(self.features(x))
+        return self.answer(self.features(x))
+
+    def of_targets(self) -> Self:
+        """This net, as one that predicts targets in their own units: with ``shift`` 0 and ``scale`` 1."""
+        self.shift, self.scale = torch.zeros(self.head.out_features), torch.ones(self.head.out_features)
+        return self
+
+    def standardize(self, targets: Tensor) -> None:
+        """From now on the head is to learn targets ``(n, outputs)`` less their mean, in deviations from it.
+
+        A number that is the same in all of them has a ``scale`` of 1. A net that has no targets stays as it is.
+
+        >>> net = Net([nn.Flatten()], nn.Linear(3, 1)).of_targets()
+        >>> net.standardize(torch.tensor([[10.0], [14.0]]))
+        >>> net.standardized(torch.tensor([[10.0], [16.0]]))
+        tensor([[-1.],
+                [ 2.]])
+        """
+        if self.shift is None or self.scale is None:
+            return
+        deviation, mean = torch.std_mean(targets.double(), dim=0, correction=0)
+        self.shift.copy_(mean)
+        self.scale.copy_(torch.where(deviation.float() > 0, deviation, 1))
+
+    def standardized(self, values: Tensor) -> Tensor:
+        """Outputs or targets ``(n, outputs)`` as the head learns them; as they are where there are no targets."""
+        if self.shift is None or self.scale is None:
+            return values
+        return (values - self.shift.to(values.device)) / self.scale.to(values.device)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name, value in (("shift", 0.0), ("scale", 1.0)):
+            if (own := getattr(self, name)) is not None:  # a net that was saved before it had them
+                state_dict.setdefault(prefix + name, torch.full_like(own, value))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 # --- what a net takes -------------------------------------------------------------------------------------------------
