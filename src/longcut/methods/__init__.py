@@ -62,6 +62,7 @@ HOMES = (
     "last_layer.afr:AFR",
     "mixing.cmo:CMO",
     "mixing.similar_mix:SimilarMix",
+    "mixing.transplant:Transplant",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",
