@@ -33,6 +33,7 @@ from longcut.spec import Option, options_of
 TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="cosine")
 LOOP = {field.name for field in dataclasses.fields(Training)}
 HELPER = {"helper_epochs": 1, "helper_lr": 1e-4}  # one that still errs
+CHOOSING_CLASSES = ("similar-mix", "transplant")  # of two classes the other one is no choice
 
 
 class Case(NamedTuple):
@@ -56,6 +57,14 @@ def cases() -> Iterator[Case]:
             yield from (Case(method, dict(options), "images") for options in ({}, *method.variants))
         if "regression" in method.tasks:
             yield Case(method, {}, "targets" if "table" in method.kinds else "target images")
+
+
+def three_classes(n: int, seed: int) -> Dataset:
+    """Labels as brightness in one of three columns; half of the samples have label 0."""
+    label = (torch.arange(n) % 4 - 1).clamp_min(0)
+    x = torch.randint(0, 90, (n, 3, 8, 9), generator=generator(seed, 3), dtype=torch.uint8)
+    x[torch.arange(n), :, 2:6, 3 * label + 1] += 80
+    return Dataset.of(x, label, label, name="three classes", aligned=(0, 1, 2))
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
@@ -92,6 +101,7 @@ def tiny_target_images(n: int, seed: int) -> Dataset:
 @pytest.fixture(scope="module")
 def data() -> dict[str, Splits]:
     made = {"images": tiny_images, "targets": tiny_targets, "target images": tiny_target_images}
+    made = {"images": tiny_images, "targets": tiny_targets, "three": three_classes}
     return {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
 
 
@@ -236,7 +246,8 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
         if not (option.name == "identify" and name in ("umix", "eiil", "afr"))  # names a folder, see test_identify.py
     ],
 )
-def test_each_hyperparameter_matters(method, option, splits):
+def test_each_hyperparameter_matters(method, option, data):
+    splits = data["three" if method.name in CHOOSING_CLASSES else "images"]
     for context in contexts(method, option):
         beside = {key: value for key, value in context.items() if key != option.name}
         reference = weights(fitted(method, beside, splits).method)
@@ -320,6 +331,7 @@ PAIR_RULES = {
     "sometimes": mixing.sometimes(mixing.same_label(), 0.5),
     "weighted": mixing.weighted(alike),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
+    "by_class": mixing.by_class(torch.zeros(2, 2).fill_diagonal_(-torch.inf)),
 }
 
 

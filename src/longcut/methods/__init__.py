@@ -64,6 +64,7 @@ HOMES = (
     "mixing.similar_mix:SimilarMix",
     "mixing.cutmix:CutMix",
     "mixing.saliencymix:SaliencyMix",
+    "mixing.transplant:Transplant",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -1,6 +1,15 @@
 """Who is mixed with whom, how much, how, and what the label becomes. Needs torch and nothing else."""
 
-from longcut.mixing.blends import BLENDS, cut, keep_both, linear, resize
+from longcut.mixing.blends import (
+    BLENDS,
+    background_around,
+    background_box,
+    background_moved,
+    cut,
+    keep_both,
+    linear,
+    resize,
+)
 from longcut.mixing.labels import of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix
 from longcut.mixing.pairs import (
@@ -51,6 +60,9 @@ __all__ = [
     "Target",
     "across",
     "anyone",
+    "background_around",
+    "background_box",
+    "background_moved",
     "beta",
     "by_class",
     "choose",

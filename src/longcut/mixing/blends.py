@@ -9,10 +9,21 @@ from torch import Tensor
 
 from longcut.mixing import regions
 from longcut.mixing.salient import salient
+from longcut.mixing.transplant import background_around, background_box, background_moved
 from longcut.mixing.types import Blend, Seeing
 from longcut.registry import Registry, required
 
-__all__ = ["BLENDS", "cut", "keep_both", "linear", "resize", "saliency"]
+__all__ = [
+    "BLENDS",
+    "background_around",
+    "background_box",
+    "background_moved",
+    "cut",
+    "keep_both",
+    "linear",
+    "resize",
+    "saliency",
+]
 
 
 def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -75,7 +86,16 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
 BLENDS: Registry[Blend] = Registry(
     "blend",
     "BLENDS",
-    {"linear": linear, "cut": cut, "keep-both": keep_both, "resize": resize, "saliency": saliency},
+    {
+        "linear": linear,
+        "cut": cut,
+        "keep-both": keep_both,
+        "resize": resize,
+        "saliency": saliency,
+        "background-box": background_box,
+        "background-moved": background_moved,
+        "background-around": background_around,
+    },
     made=required(lambda row: callable(row) or isinstance(row, Seeing), "a function, or a Seeing"),
 )
 """Blends by name; ``keep-both`` is the control, which does not blend."""

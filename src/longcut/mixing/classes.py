@@ -44,7 +44,7 @@ def prototypes(z: Tensor, label: Tensor, n_classes: int) -> Tensor:
 
 
 def simplex(similarity: Tensor, temperature: float) -> Tensor:
-    """Logarithms of weights ``exp(similarity / temperature)`` of the other classes, for :func:`~longcut.mixing.by_class`.
+    """Logarithms of weights ``exp(similarity / temperature)`` of the other classes, as ``by_class`` takes them.
 
     Args:
         similarity: ``(C, C)``, of each row's class with every other; the diagonal is not looked at.

@@ -72,9 +72,8 @@ def background_moved(
     hidden, fits = box_sums(ours, *sides)
     spared = hidden <= guard * ours.sum((1, 2))[:, None, None]
     (top, left, found), start = _least(hidden, fits & spared, generator), _least(*box_sums(theirs, *sides), generator)
-    everything = _moved(torch.cat([partner, theirs[:, None]], 1), start[0] - top, start[1] - left)
-    kept = ~_mask(top, left, found, *sides, own)
-    return _mixed(own, everything[:, :-1], kept, ours, everything[:, -1], counted)
+    partner, theirs = (_moved(x, start[0] - top, start[1] - left) for x in (partner, theirs[:, None]))
+    return _mixed(own, partner, ~_mask(top, left, found, *sides, own), ours, theirs[:, 0], counted)
 
 
 def background_around(
@@ -117,7 +116,7 @@ def box_sums(weight: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Ten
     >>> sums[whole]
     tensor([2., 2., 2., 2.])
     """
-    n, tall, wide = weight.shape
+    tall, wide = weight.shape[1:]
     integral = F.pad(weight.cumsum(1).cumsum(2), (1, 0, 1, 0))
     y, x = (torch.arange(length, device=weight.device) for length in (tall, wide))
     bottom, right = y + height[:, None], x + width[:, None]

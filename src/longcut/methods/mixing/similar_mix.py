@@ -22,7 +22,7 @@ class SimilarMix(TailMixing):
     """
 
     name = "similar-mix"
-    paper = "Guo, slides on mixup, 2022 (unpublished); cf. Gao et al., Enhancing minority classes by mixing, NeurIPS 2023"
+    paper = "Guo, slides, 2022, unpublished; see Gao et al., Enhancing minority classes by mixing, NeurIPS 2023"
     variants = (
         {"law": "softmax", "temperature": 0.1, "rare": 0.0},
         {"alike": "prototypes", "ratio": 2.0, "blend": "cut"},

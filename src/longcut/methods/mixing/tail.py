@@ -26,16 +26,17 @@ LOOK = 100  # training samples of each class that are looked at once per epoch
 
 Rare = Annotated[
     float,
-    Field(ge=0, description="anchors are drawn by the size of their class to the power -rare; 0: as they come, 1: all "
-          "classes alike"),
-]  # fmt: skip
+    Field(ge=0, description="anchors of a class of n weigh n ** -rare; 0: as they come, 1: all classes alike"),
+]
 Alike = Annotated[
     Literal["confusion", "prototypes"],
     Field(description="classes are alike when the net in training takes one for the other, or in its mean features"),
 ]
 Ratio = Annotated[
     float,
-    Field(gt=0, description="the next similar class weighs so many times as much; above 1 the least similar weighs most"),
+    Field(
+        gt=0, description="weight of the next similar class against the one before; above 1 the least similar has most"
+    ),
 ]
 Decay = Annotated[float, Field(ge=0, lt=1, description="weight of earlier epochs in how alike classes are")]
 

@@ -32,7 +32,7 @@ class Transplant(TailMixing):
     """
 
     name = "transplant"
-    paper = "Guo, slides on mixup, 2022 (unpublished); cf. Gao et al., Enhancing minority classes by mixing, NeurIPS 2023"
+    paper = "Guo, slides, 2022, unpublished; see Gao et al., Enhancing minority classes by mixing, NeurIPS 2023"
     kinds = frozenset({"image"})
     variants = (
         {"blend": "background-moved", "label": "mass", "source": "similar"},
