@@ -60,6 +60,7 @@ HOMES = (
     "identified.xrm:XRM",
     "last_layer.dfr:DFR",
     "last_layer.afr:AFR",
+    "mixing.cmixup:CMixup",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

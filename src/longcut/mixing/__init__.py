@@ -1,6 +1,7 @@
 """Who is mixed with whom, how much, how, and what the label becomes. Needs torch and nothing else."""
 
 from longcut.mixing.blends import BLENDS, cut, keep_both, linear
+from longcut.mixing.kernel import effective_number, gaussian, sigma_for, squared_distance
 from longcut.mixing.labels import of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix
 from longcut.mixing.pairs import (
@@ -12,6 +13,8 @@ from longcut.mixing.pairs import (
     contradicting,
     either,
     keyed,
+    nearest,
+    others,
     require_contradiction,
     same_attribute,
     same_label,
@@ -55,17 +58,23 @@ __all__ = [
     "coin",
     "contradicting",
     "cut",
+    "effective_number",
     "either",
+    "gaussian",
     "keep_both",
     "keyed",
     "linear",
+    "nearest",
     "of_partner",
+    "others",
     "own",
     "proportional",
     "require_contradiction",
     "same_attribute",
     "same_label",
+    "sigma_for",
     "sometimes",
+    "squared_distance",
     "target_loss",
     "uniform",
     "weighted",
