@@ -174,7 +174,8 @@ class _Loop:
         first_bad = torch.full((), -1.0, device=self.device)
         sums: dict[str, Tensor] = {}
         done = 0
-        for batch in self._minibatches(train, generator(seed, epoch, 0)):
+        order = generator(seed, epoch if training.reshuffle else 0, 0)
+        for batch in self._minibatches(train, order):
             if training.schedule != "constant":
                 factor = _factor(training, (epoch * steps + done) / (training.epochs * steps))
                 for optimizer, rates in zip(self.optimizers, self.base_lr, strict=True):

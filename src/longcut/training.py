@@ -56,6 +56,7 @@ class Training:
         float, Field(ge=0, lt=1, description="decay per update of the averaged weights, smaller at first; 0: none")
     ] = 0.0
     drop_last: Annotated[bool, Field(description="leave out a last pool that is not full")] = False
+    reshuffle: Annotated[bool, Field(description="a new order of the samples in each epoch; else one for all")] = True
     loss: Annotated[
         str,
         Field(

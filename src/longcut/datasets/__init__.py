@@ -71,6 +71,9 @@ _CIFAR_TRAINING = {
 _PHOTO_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
 _GROUPS_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "resnet18:stem=imagenet,width=16"}
 _TEXT_TRAINING = {"epochs": 10, "batch": 32, "pool": 4, "lr": 0.001, "net": "auto"}
+_REGRESSION_TRAINING = {"epochs": 200, "batch": 64, "pool": 1, "lr": 0.01, "net": "mlp:hidden=128-128"}
+_REGRESSION_TRAINING |= {"schedule": "cosine"}
+_SERIES_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "highway", "schedule": "cosine"}
 
 # Corruptions are seen in detail alone, so the biased model looks at whole images, for four epochs; and as it is wrong
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
@@ -104,6 +107,12 @@ _KNOWN = {
         "longcut.datasets.cifar10:cifar10",
         {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"},
     ),
+    "airfoil": Entry("longcut.datasets.regression:airfoil", _REGRESSION_TRAINING),
+    "no2": Entry("longcut.datasets.regression:no2", _REGRESSION_TRAINING),
+    "exchange-rate": Entry("longcut.datasets.regression:exchange_rate", _SERIES_TRAINING),
+    "crime": Entry("longcut.datasets.regression:crime", _REGRESSION_TRAINING),
+    "skillcraft": Entry("longcut.datasets.regression:skillcraft", _REGRESSION_TRAINING),
+    "rcf-mnist": Entry("longcut.datasets.rcf_mnist:rcf_mnist", {**_PHOTO_TRAINING, "augment": "none"}),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 

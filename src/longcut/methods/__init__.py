@@ -65,6 +65,7 @@ HOMES = (
     "mixing.cutmix:CutMix",
     "mixing.saliencymix:SaliencyMix",
     "mixing.transplant:Transplant",
+    "mixing.cmixup:CMixup",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -12,6 +12,7 @@ from longcut.data import Info
 from longcut.errors import UserError
 from longcut.identify import Identification, Recorder, Trajectory
 from longcut.methods.base import MakeNet, Method
+from longcut.methods.mixing.regression import recipes
 
 
 class ERM(Method):
@@ -20,6 +21,7 @@ class ERM(Method):
     name = "erm"
     paper = "Vapnik, Principles of risk minimization, NeurIPS 1991"
     tasks = frozenset({"classification", "regression"})
+    recipes = recipes("erm")
 
     def __init__(
         self,

@@ -10,6 +10,8 @@ from longcut.mixing.blends import (
     linear,
     resize,
 )
+from longcut.mixing.blends import BLENDS, cut, keep_both, linear
+from longcut.mixing.kernel import effective_number, gaussian, sigma_for, squared_distance
 from longcut.mixing.labels import of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix
 from longcut.mixing.pairs import (
@@ -22,6 +24,8 @@ from longcut.mixing.pairs import (
     contradicting,
     either,
     keyed,
+    nearest,
+    others,
     require_contradiction,
     same_attribute,
     same_label,
@@ -69,18 +73,24 @@ __all__ = [
     "coin",
     "contradicting",
     "cut",
+    "effective_number",
     "either",
+    "gaussian",
     "keep_both",
     "keyed",
     "linear",
+    "nearest",
     "of_partner",
+    "others",
     "own",
     "proportional",
     "require_contradiction",
     "resize",
     "same_attribute",
     "same_label",
+    "sigma_for",
     "sometimes",
+    "squared_distance",
     "target_loss",
     "uniform",
     "weighted",

@@ -23,6 +23,8 @@ __all__ = [
     "contradicting",
     "either",
     "keyed",
+    "nearest",
+    "others",
     "require_contradiction",
     "same_attribute",
     "same_label",
@@ -273,6 +275,43 @@ def by_class(log_law: Tensor) -> PairRule:
         return Pairs(pairs.partner, pairs.found & possible)
 
     return rule
+
+
+def nearest(k: int, distance: Similarity) -> PairRule:
+    """Any of the k nearest with the same chance: the control of a kernel, for it tells near from far and no more.
+
+    Args:
+        k: how many; whoever is as near as the k-th counts, too.
+        distance: ``(batch, pool) -> (n, p)``, larger is farther; who is infinitely far is nobody's partner.
+
+    Raises:
+        UserError: when k is below 1.
+
+    >>> rule = nearest(1, lambda batch, pool: (batch.label[:, None] - pool.label).abs())
+    >>> batch = Batch(torch.zeros(2, 1), torch.tensor([0.0, 5.0]))
+    >>> rule(batch, Batch(torch.zeros(3, 1), torch.tensor([4.0, 9.0, 1.0])), None).partner
+    tensor([2, 0])
+    """
+    return weighted(lambda batch, pool: near_weights(distance(batch, pool), k))
+
+
+def near_weights(distance: Tensor, k: int) -> Tensor:
+    """The law of :func:`nearest` in logarithms ``(n, p)``: 0 for the k nearest of each row, −∞ for the others."""
+    if k < 1:
+        raise UserError(f"nearest: k is {k}; a sample needs at least 1 neighbour to be mixed with.")
+    if not distance.shape[1]:
+        return distance
+    last = distance.kthvalue(min(k, distance.shape[1]), 1, keepdim=True).values
+    return torch.zeros_like(distance).masked_fill((distance > last) | distance.isinf(), -torch.inf)
+
+
+def others(distance: Similarity) -> Similarity:
+    """A distance by which nobody is their own partner: from a sample to itself, or a repeat of it, it is infinite."""
+
+    def apart(batch: Batch, pool: Pool) -> Tensor:
+        return distance(batch, pool).masked_fill(_same_sample(batch, pool), torch.inf)
+
+    return apart
 
 
 def either(first: PairRule, second: PairRule) -> PairRule:

@@ -8,6 +8,7 @@ from longcut.data import Info
 from longcut.nets.layers import Shrink
 from longcut.nets.net import Net
 from longcut.nets.pretrained import hf
+from longcut.nets.series import highway, lstnet
 from longcut.nets.small import auto, conv, linear, mlp, stack, tiny
 from longcut.nets.text import tokens, transformer
 from longcut.nets.vision import densenet121, resnet18, resnet50
@@ -32,6 +33,8 @@ NETS: Registry[Callable[..., Net]] = Registry(
         "tiny": tiny,
         "tokens": tokens,
         "transformer": transformer,
+        "highway": highway,
+        "lstnet": lstnet,
     },
     made=required(callable, "a function (info, outputs, *, options) that returns a Net"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import nn
@@ -49,13 +49,17 @@ def mlp(
         ),
     ] = 1.0,
     dropout: Dropout = 0.0,
+    activation: Annotated[
+        Literal["relu", "leaky"], Field(description="after each hidden layer; leaky: a tenth of what is below 0")
+    ] = "relu",
 ) -> Net:
     """Fully connected layers with ReLU after each hidden one; the default widths are those of DFA and SelecMix."""
     need_numbers(info, "mlp")
     widths = [math.prod(info.shape), *map(int, hidden.split("-"))]
     stages: list[nn.Module] = [Scale(scale)]
     for width_in, width in pairwise(widths):
-        stages.append(nn.Sequential(nn.Linear(width_in, width), nn.ReLU(), *[nn.Dropout(dropout)] * (dropout > 0)))
+        bend = nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.1)
+        stages.append(nn.Sequential(nn.Linear(width_in, width), bend, *[nn.Dropout(dropout)] * (dropout > 0)))
     return Net(stages, nn.Linear(widths[-1], outputs))
 
 

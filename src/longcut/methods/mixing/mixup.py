@@ -13,6 +13,7 @@ from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Recipe, beside
 from longcut.methods.biased.lff import LfF
 from longcut.methods.mixing.base import MixingMethod
+from longcut.methods.mixing.regression import recipes
 from longcut.methods.shared import Blend, Scale, Scope
 from longcut.spec import OneOf
 
@@ -31,7 +32,8 @@ class Mixup(MixingMethod):
         "paper-lff": Recipe(
             "L+mixup of SelecMix's Table 4: LfF as released plus 0.1 times the mixed loss, as in its other L rows",
             {"base": "lff", "mixed_weight": 0.1, "lff_scale": "code"},
-        )
+        ),
+        **recipes("mixup"),
     }
     variants = {"blend": "cut"}, {"blend": "keep-both"}, {"partner": "same-label"}, recipes["paper-lff"].options
 
