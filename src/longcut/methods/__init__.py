@@ -60,6 +60,11 @@ HOMES = (
     "identified.xrm:XRM",
     "last_layer.dfr:DFR",
     "last_layer.afr:AFR",
+    "mixing.recursivemix:RecursiveMix",
+    "mixing.manifold:ManifoldMixup",
+    "mixing.class_mixup:ClassMixup",
+    "mixing.patchmix:PatchMix",
+    "mixing.metamix:MetaMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Corners", "box", "paste", "paste_resized"]
+__all__ = ["Corners", "all_or_nothing", "box", "paste", "paste_resized"]
 
 
 class Corners(NamedTuple):
@@ -110,3 +110,18 @@ def paste_resized(
         source = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None].expand(-1, own.shape[1], -1)
         shown = partner.flatten(2).gather(2, source).view_as(partner)
     return torch.where(corners.mask(height, width), shown, own)
+
+
+def all_or_nothing(corners: Corners, height: int, width: int, generator: torch.Generator | None = None) -> Corners:
+    """The control of a box: the whole image with a probability of the box's area, else none of it.
+
+    On average both images weigh what they weigh with the box, but nothing is mixed.
+
+    Args:
+        corners: of the boxes.
+        height, width: of the images.
+        generator: source of randomness.
+    """
+    share = corners.share(height, width)
+    whole = (torch.rand(share.shape, generator=generator, device=share.device) >= share).long()
+    return Corners(0 * whole, height * whole, 0 * whole, width * whole)
