@@ -220,7 +220,12 @@ def test_odd_batches_a_missing_class_a_missing_group_a_single_sample(case, data)
 
 def altered(option: Option) -> list[Any]:
     """Other allowed values of an option, some of which must make a difference."""
-    own = {"candidates": [1.0], "penalties": ["0.05"], "identify": ["oracle"]}  # few samples; a list; no folder
+    own = {
+        "candidates": [1.0],
+        "penalties": ["0.05"],
+        "identify": ["oracle"],
+        "ways": [1],
+    }  # few samples; a list; no folder; two classes
     if option.name in own:
         return own[option.name]
     if option.choices:
@@ -294,7 +299,7 @@ def test_no_partner_in_the_whole_training_set_is_refused(name, mode, splits):
 def test_every_recipe_builds_and_says_why(name, splits):
     for recipe in METHODS[name].recipes.values():
         assert len(recipe.why) > 10
-        made(METHODS[name], dict(recipe.options), splits)
+        made(METHODS[name], {"net": "conv:width=2", **recipe.options}, splits)
         Training(**recipe.training)
 
 

@@ -10,6 +10,7 @@ Balancing, subsampling and label noise are operations ``Dataset -> Dataset``.
 
 from longcut.data.batch import Batch, Info, Rows, as_input, require_index
 from longcut.data.core import Dataset, Splits, usual_attribute
+from longcut.data.episodes import Episodes, episodes
 from longcut.data.sample import (
     balance,
     favour_rare,
@@ -27,11 +28,13 @@ from longcut.data.sample import (
 __all__ = [
     "Batch",
     "Dataset",
+    "Episodes",
     "Info",
     "Rows",
     "Splits",
     "as_input",
     "balance",
+    "episodes",
     "favour_rare",
     "generator",
     "in_turns",

@@ -66,6 +66,11 @@ HOMES = (
     "mixing.saliencymix:SaliencyMix",
     "mixing.transplant:Transplant",
     "mixing.cmixup:CMixup",
+    "mixing.recursivemix:RecursiveMix",
+    "mixing.manifold:ManifoldMixup",
+    "mixing.class_mixup:ClassMixup",
+    "mixing.patchmix:PatchMix",
+    "mixing.metamix:MetaMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

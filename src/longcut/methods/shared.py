@@ -46,6 +46,11 @@ HelperOptimizer = Annotated[
     Field(description="optimizer of the helper; by default the run's"),
 ]
 
+Ways = Annotated[int, Field(ge=1, description="classes in an episode; of data with fewer, all")]
+Shots = Annotated[int, Field(ge=1, description="samples of each way that an episode learns from")]
+Queries = Annotated[int, Field(ge=1, description="other samples of each way that it is asked")]
+Episodic = Annotated[int, Field(ge=1, description="episodes in each step")]
+
 
 def helper_settings(epochs: int, lr: float | None, weight_decay: float | None, optimizer: str | None) -> dict[str, Any]:
     """Training settings of a helper: its own where given, else the run's; constant, and without averaged weights.

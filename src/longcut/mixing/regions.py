@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from longcut.errors import UserError
 
-__all__ = ["Corners", "box", "half_side", "image_sides", "paste", "paste_moved", "paste_resized"]
+__all__ = ["Corners", "all_or_nothing", "box", "half_side", "image_sides", "paste", "paste_moved", "paste_resized"]
 
 
 class Corners(NamedTuple):
@@ -154,3 +154,18 @@ def paste_resized(
     else:
         shown = _at(partner, y * height // h, x * width // w)
     return torch.where(corners.mask(height, width), shown, own)
+
+
+def all_or_nothing(corners: Corners, height: int, width: int, generator: torch.Generator | None = None) -> Corners:
+    """The control of a box: the whole image with a probability of the box's area, else none of it.
+
+    On average both images weigh what they weigh with the box, but nothing is mixed.
+
+    Args:
+        corners: of the boxes.
+        height, width: of the images.
+        generator: source of randomness.
+    """
+    share = corners.share(height, width)
+    whole = (torch.rand(share.shape, generator=generator, device=share.device) >= share).long()
+    return Corners(0 * whole, height * whole, 0 * whole, width * whole)
