@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from longcut import augment
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
 from longcut.methods import METHODS
@@ -74,7 +75,10 @@ def plan(
     chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
     checked = validate(f"method '{name}'", cls.__init__, chosen)
     net = loop.pop("net")
-    named = [name, data_name, parse_selection(select)[1], net, *map(str, checked.values())]
+    training = Training(**validate("training", Training, loop))
+    training = dataclasses.replace(training, augment=augment.written(training.augment))
+    changes = augment.names(training.augment)
+    named = [name, data_name, parse_selection(select)[1], net, *map(str, checked.values()), *changes]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(
         data=spec_of(data_name, data_options),
@@ -85,7 +89,7 @@ def plan(
             o.name: checked[o.name] for o in options_of(cls.__init__) if checked.get(o.name, o.default) != o.default
         },
         net=net,
-        training=Training(**validate("training", Training, loop)),
+        training=training,
         seed=seed,
         select=select,
         files={Path(path).name: digest[:16] for path, digest in files.items()},
