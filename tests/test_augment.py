@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, cast
+import re
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from longcut import augment
+from longcut.cli.settings import settings_of
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.fit import fit
 from longcut.methods import build
 from longcut.methods.base import Method
+from longcut.plans import plan
+from longcut.registry import load_file
+from longcut.spec import options_of
 from longcut.training import Training
 
 
@@ -122,15 +127,132 @@ def test_the_boxes_are_drawn_as_torchvision_draws_them(size):
         assert abs(ours.std() / theirs.std() - 1) < 0.06
 
 
+# --- every row of the table -------------------------------------------------------------------------------------------
+
+# what leaves images as they are, and what changes images of any size
+OFF = {
+    "none": "none",
+    "crop": "crop:pad=0",
+    "affine": "affine:rotate=0,shift=0,zoom=0,shear=0",
+    "elastic": "elastic:strength=0",
+    "lens": "lens:strength=0",
+    "blur": "blur:sigma=0",
+    "motion-blur": "motion-blur:length=0",
+    "noise": "noise:strength=0",
+    "salt-pepper": "salt-pepper:share=0",
+    "pca-color": "pca-color:strength=0",
+    "color-cast": "color-cast:strength=0",
+    "vignette": "vignette:strength=0",
+    "cutout": "cutout:side=1",
+    "occlusion": "occlusion:share=0",
+}
+SMALL = {"cutout": "cutout:side=4", "salt-pepper": "salt-pepper:share=1"}
+
+
 @pytest.mark.parametrize("name", augment.AUGMENTS)
 def test_the_generator_decides_and_the_input_stays(name):
     x = images(8)
     before = x.clone()
-    rule = augment.AUGMENTS[name]
+    rule = augment.build(SMALL.get(name, name))
     assert torch.equal(rule(x, generator(3)), rule(x, generator(3)))
     assert torch.equal(x, before)
     assert torch.equal(rule(x, generator(3)), rule(x, generator(4))) == (name == "none")
     assert rule(x, generator(3)).is_contiguous()
+
+
+@pytest.mark.parametrize("name", augment.AUGMENTS)
+def test_each_image_is_changed_in_its_own_way(name):
+    changed = augment.build(SMALL.get(name, name))(images(1).expand(16, -1, -1, -1), generator(3))
+    alike = (changed == changed[:1]).flatten(1).all(1)
+    assert alike.all() if name == "none" else not alike.all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 1, 7), (3, 1, 9, 1), (2, 4, 5, 8)], ids=str)
+@pytest.mark.parametrize("name", augment.AUGMENTS)
+def test_any_size_is_changed_and_what_is_an_image_stays_one(name, shape):
+    for x in (torch.rand(shape, generator=generator(1)), torch.zeros(shape), torch.ones(shape)):
+        for dtype in (torch.float32, torch.float64):
+            changed = augment.AUGMENTS[name](x.to(dtype), generator(2))
+            assert changed.shape == shape and changed.dtype == dtype
+            assert (changed >= 0).all() and (changed <= 1).all()
+    standardised = augment.AUGMENTS[name](3 * torch.randn(shape, generator=generator(1)), generator(2))
+    assert standardised.isfinite().all()
+
+
+@pytest.mark.parametrize("name", sorted(OFF))
+def test_without_strength_nothing_changes(name):
+    assert augment.names(OFF[name]) == [name]
+    x = torch.rand(4, 3, 32, 20, generator=generator(1))
+    torch.testing.assert_close(augment.build(OFF[name])(x, generator(2)), x, rtol=0, atol=1e-5)
+
+
+def test_what_has_a_strength_is_tried_without():
+    assert {name for name, rule in augment.AUGMENTS.items() if options_of(rule)} == {*OFF} - {"none"}
+
+
+def test_images_that_are_standardised_are_not_cut_to_0_and_1():
+    x = torch.tensor([-1.0, 0.5]).view(2, 1, 1, 1).expand(2, 1, 40, 40)
+    changed = augment.noise(x, generator(0), strength=1.0)
+    assert changed[0].min() < -1 and changed[1].min() == 0
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+
+def test_names_joined_by_plus_follow_each_other():
+    x, draws = images(8), generator(5)
+    expected = augment.crop(augment.noise(augment.flip(x, draws), draws, strength=0.5), draws, pad=2)
+    assert torch.equal(augment.build("flip+noise:strength=0.5+crop:pad=2")(x, generator(5)), expected)
+    assert torch.equal(augment.build("flip+crop")(x, generator(5)), augment.crop_flip(x, generator(5)))
+
+
+def test_there_is_one_way_to_write_it():
+    spec = " crop-flip + cutout:fill=mean, side=8+blur:sigma=1e+0"
+    assert augment.written(spec) == "crop-flip+cutout:side=8+blur:sigma=1.0"
+    assert [augment.written(name) for name in augment.AUGMENTS] == list(augment.AUGMENTS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("crop-flop", "unknown augmentation 'crop-flop': did you mean 'crop-flip'"),
+        ("crop-flip+", "unknown augmentation ''"),
+        ("cutout:size=3", "unknown option of augmentation 'cutout' 'size': did you mean 'side'"),
+        ("flip:side=3", "unknown option of augmentation 'flip' 'side': Known: none"),
+        ("cutout:side=-1", "augmentation 'cutout': side=-1 is not allowed; give a whole number at least 0"),
+        ("flip+lens:strength=0.5", "augmentation 'lens': strength=0.5 is not allowed; give a number from 0 to 0.3"),
+        ("cutout:16", "'16' in augmentation 'cutout:16' is not key=value; write cutout:key=value,key=value"),
+        ("cutout:fill=red", "augmentation 'cutout': fill=red is not allowed; give mean or zero"),
+    ],
+)
+def test_what_is_not_there_is_said_before_training(spec, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        plan("colored-digits", settings={"augment": spec})
+    data = Dataset.of(images(8), torch.arange(8) % 2)
+    with pytest.raises(UserError, match=re.escape(said)):
+        fit(build("erm", data.info), Splits(data, None, data), Training(epochs=1, augment=spec))
+
+
+def test_a_plan_takes_it_from_set_and_from_within_a_method():
+    wanted = "crop-flip+cutout:side=8,fill=zero"
+    assert settings_of([f"augment={wanted}"], None, None) == {"augment": wanted}
+    assert plan("colored-digits", settings={"augment": wanted}).training.augment == wanted
+    assert plan("colored-digits", "erm:augment=crop-flip+cutout:side=8%2Cfill=zero").training.augment == wanted
+    assert plan("colored-digits", "erm:augment=crop-flip").training.augment == "crop-flip"
+
+
+def test_a_file_adds_to_the_table_and_the_plan_remembers_it(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def dark(x, generator):\n    return x / 2\n\n\nAUGMENTS = {'dark': dark}\n")
+    load_file(file)
+    assert torch.equal(augment.build("dark+dark")(torch.ones(1, 1, 2, 2), None), torch.full((1, 1, 2, 2), 0.25))
+    assert set(plan("colored-digits", settings={"augment": "flip+dark"}).files) == {"mine.py"}
+    file.write_text("AUGMENTS = {'darker': 2}\n")
+    with pytest.raises(UserError, match=r"'darker' is a int, but a row is a function \(x, generator"):
+        load_file(file)
+
+
+# --- in training ------------------------------------------------------------------------------------------------------
 
 
 class Watcher(Method):
@@ -151,9 +273,9 @@ def test_fit_changes_the_pools_of_training_and_nothing_that_is_judged():
     x = (255 * images(16)).byte()
     data = Dataset.of(x, torch.arange(16) % 2)
     splits = Splits(data, None, data)
-    for name, alike in (("none", True), ("crop-flip", False), ("resized-crop-flip", False)):
+    for name, alike in (("none", True), ("crop-flip", False), ("flip+noise", False)):
         method: Any = build(Watcher, splits.info, net="mlp:hidden=4")
-        fit(method, splits, Training(epochs=1, batch=16, augment=cast(Any, name)))
+        fit(method, splits, Training(epochs=1, batch=16, augment=name))
         shown = {tuple(image.flatten().tolist()) for image in method.shown}
         stored = {tuple(image.flatten().tolist()) for image in data.gather(torch.arange(16))}
         assert (shown == stored) == alike

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from longcut.augment import AUGMENTS
+from longcut import augment
 from longcut.context import Context, Epoch, Observer
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
@@ -134,13 +134,13 @@ class _Loop:
         self, method: Method, training: Training, device: torch.device | str, observers: Sequence[Observer]
     ) -> None:
         self.method, self.training, self.device = method, training, device
+        self.augment = augment.build(training.augment)
         self.observers = [*method.observers(), *observers]
         self.loss = regression_loss(training.loss)
 
     def context(self, data: Dataset, generator: torch.Generator, epoch: int = 0) -> Context:
         """What the method is told."""
-        augment = AUGMENTS[self.training.augment]
-        return Context(generator, data, augment, epoch, self.training.epochs, self.observers, self.loss)
+        return Context(generator, data, self.augment, epoch, self.training.epochs, self.observers, self.loss)
 
     def start(self, train: Dataset, resumed: bool = False) -> None:
         """Once the method is prepared: ``prepare`` may have replaced parameters."""

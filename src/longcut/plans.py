@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from longcut import augment
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
 from longcut.losses import regression_loss
@@ -76,8 +77,9 @@ def plan(
     checked = validate(f"method '{name}'", cls.__init__, chosen)
     net = loop.pop("net")
     training = Training(**validate("training", Training, loop))
+    training = dataclasses.replace(training, augment=augment.written(training.augment))
     regression_loss(training.loss)
-    parts = (net, training.loss, *map(str, checked.values()))
+    parts = (net, training.loss, *map(str, checked.values()), *augment.names(training.augment))
     named = [name, data_name, parse_selection(select)[1], *parts]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(

@@ -46,10 +46,11 @@ class Training:
     ] = "0.5-0.75"
     gamma: Annotated[float, Field(gt=0, le=1, description="factor of the learning rate at each milestone")] = 0.1
     augment: Annotated[
-        Literal["none", "crop-flip", "resized-crop-flip"],
+        str,
         Field(
-            description="training images, mirrored or not; crop-flip: cropped at random from a border of four black "
-            "pixels; resized-crop-flip: 70 to 100 % of the area, stretched to the whole"
+            examples=["crop-flip+cutout:side=16"],
+            description="how training images are changed: names of augmentations, joined by '+' where several follow "
+            "each other, each with its options or without",
         ),
     ] = "none"
     average: Annotated[

@@ -10,7 +10,6 @@ from longcut.mixing.blends import (
     linear,
     resize,
 )
-from longcut.mixing.blends import BLENDS, cut, keep_both, linear
 from longcut.mixing.kernel import effective_number, gaussian, sigma_for, squared_distance
 from longcut.mixing.labels import of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix

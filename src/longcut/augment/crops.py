@@ -1,26 +1,21 @@
-"""Random changes of a batch of images that leave the label alone, drawn from a generator of the caller's.
-
-Augmentation libraries draw from torch's global random state, which a run must leave alone to be resumable to the bit;
-these few lines do not.
-"""
+"""Mirrored, and cut to a part: what nearly everybody does to photos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["AUGMENTS", "Augment", "crop_flip", "flip", "resized_crop_flip", "unchanged"]
+__all__ = ["crop", "crop_flip", "flip", "resized_crop_flip", "unchanged"]
 
-Augment = Callable[[Tensor, torch.Generator | None], Tensor]
-PAD = 4
 AREA, ASPECT, TRIES = (0.7, 1.0), (3 / 4, 4 / 3), 10
 
 
 def unchanged(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """``x``."""
+    """As it is."""
     return x
 
 
@@ -28,6 +23,31 @@ def flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Each image ``(n, C, H, W)`` mirrored left to right with probability one half."""
     mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
+def crop(
+    x: Tensor,
+    generator: torch.Generator | None,
+    *,
+    pad: Annotated[int, Field(ge=0, le=1000, description="largest move to each side, in pixels")] = 4,
+) -> Tensor:
+    """Each image moved by some pixels up or down and to a side, black where nothing is.
+
+    Args:
+        x: ``(n, C, H, W)``.
+        generator: source of randomness.
+        pad: how far at most.
+
+    >>> crop(torch.ones(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    n, _, height, width = x.shape
+    x = F.pad(x, (pad, pad, pad, pad))
+    top, left = torch.randint(2 * pad + 1, (2, n, 1), generator=generator, device=x.device)
+    rows = top + torch.arange(height, device=x.device)
+    columns = left + torch.arange(width, device=x.device)
+    at = torch.arange(n, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
 def crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -43,13 +63,7 @@ def crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
     >>> crop_flip(torch.ones(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3, 8, 8])
     """
-    n, _, height, width = x.shape
-    x = F.pad(flip(x, generator), (PAD, PAD, PAD, PAD))
-    top, left = torch.randint(2 * PAD + 1, (2, n, 1), generator=generator, device=x.device)
-    rows = top + torch.arange(height, device=x.device)
-    columns = left + torch.arange(width, device=x.device)
-    at = torch.arange(n, device=x.device)[:, None, None]
-    return x.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    return crop(flip(x, generator), generator)
 
 
 def resized_crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -92,6 +106,3 @@ def _places(size: Tensor, place: Tensor, whole: int) -> Tensor:
     pixel = (torch.arange(whole, device=size.device) + 0.5) * (size / whole) - 0.5
     pixel = first + torch.minimum(pixel.clamp_min(0), size - 1)
     return (2 * pixel + 1) / whole - 1
-
-
-AUGMENTS: dict[str, Augment] = {"none": unchanged, "crop-flip": crop_flip, "resized-crop-flip": resized_crop_flip}
