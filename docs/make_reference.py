@@ -221,7 +221,9 @@ PARTS: dict[str, Callable[..., str]] = {
     "audit": audit,
     "training": lambda: options(Training),
     "metrics": lambda: words({name: metric.definition for name, metric in METRICS.items()}, "metric"),
-    "columns": lambda: words({n: told for scale in SCALES.values() for n, (_, told) in scale.columns.items()}, "column"),
+    "columns": lambda: words(
+        {n: told for scale in SCALES.values() for n, (_, told) in scale.columns.items()}, "column"
+    ),
     "pair rules": lambda: words({name: about(rule) for name, rule in PAIRS.items()}, "pair rule"),
     "blends": lambda: words({name: about(blend) for name, blend in BLENDS.items()}, "blend"),
     "checks": lambda: words({name: about(check.function) for name, check in CHECKS.items()}, "check"),

@@ -1,4 +1,4 @@
-"""What the scores of a task are called, which are shown, and how they are written: shares of classes, errors of numbers.
+"""What the scores of a task are called, which are shown, and how they are written: accuracies, or errors of numbers.
 
 Everything that prints a score (terminal, report) reads it from here, and nothing else asks for the task.
 """
@@ -15,7 +15,7 @@ from longcut.numbers import number
 if TYPE_CHECKING:
     from longcut.evaluate import Scores
 
-__all__ = ["SCALES", "Scale"]
+__all__ = ["SCALES", "Scale", "scale_of"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ SCALES: Mapping[str, Scale] = {
     ),
     "regression": Scale(
         noun="error",
-        caption="Errors in the units of the target, lower is better; of R², a share of the variance, higher is",
+        caption="Error in the units of the target (lower is better)",
         unit="errors in the units of the target",
         percent=False,
         mean="rmse",
@@ -168,3 +168,12 @@ SCALES: Mapping[str, Scale] = {
     ),
 }
 """By task."""
+
+
+def scale_of(task: str) -> Scale:
+    """The scores of a task; a run that does not say which has classes.
+
+    >>> scale_of("regression").noun, scale_of("").noun
+    ('error', 'accuracy')
+    """
+    return SCALES.get(task, SCALES["classification"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from longcut.numbers import spread
 from longcut.record import Record
-from longcut.scales import SCALES
+from longcut.scales import scale_of
 
 __all__ = ["summary", "table"]
 
@@ -37,7 +37,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 def _shown(record: Record) -> dict[str, float]:
     """The columns of the table."""
-    scale = SCALES[record.task]
+    scale = scale_of(record.task)
     scores = {name: scale.score(record.scores.test, name) for name in scale.columns}
     return scores | {scale.best: scale.of_mean(record.best.average)}
 
@@ -56,6 +56,6 @@ def table(records: Iterable[Record]) -> list[dict[str, Any]]:
     return [
         dict(zip(keys, key, strict=True))
         | {"runs": len(lines)}
-        | {name: spread(line[name] for line in lines) for name in SCALES[key[-1]].columns}
+        | {name: spread(line[name] for line in lines) for name in scale_of(key[-1]).columns}
         for key, lines in groups.items()
     ]

@@ -27,14 +27,14 @@ def evaluate(
     from longcut.evaluate import METRICS
     from longcut.execute import rescore, with_added
     from longcut.runs import read
-    from longcut.scales import SCALES
+    from longcut.scales import scale_of
 
     stored = read(run)
     scores = rescore(stored, data, device_of(device)) if data else with_added(stored)
     if as_json:
         return show.print_json(scores.to_dict())
     table = show.table("metric", "value", "95 % interval", "what it is")
-    hidden = SCALES[stored.record.task].hidden
+    hidden = scale_of(stored.record.task).hidden
     for name, value in ((name, value) for name, value in scores.values.items() if name not in hidden):
         low, high = scores.intervals[name]
         interval = "–" if math.isnan(low) else f"{low:.4g} … {high:.4g}"
@@ -51,7 +51,7 @@ def difference(
     other: Annotated[Path, typer.Argument(help="the same of another method, judged on the same test sets")],
     metric: Annotated[
         str | None,
-        typer.Option(help="any that is a mean over samples or groups (default: worst_group; of errors worst_group_rmse)"),
+        typer.Option(help="any but those of outputs, such as ece (default: worst_group, of errors worst_group_rmse)"),
     ] = None,
     draws: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 2000,
     load_: Load = None,
@@ -60,10 +60,10 @@ def difference(
     """Is one method better than another? Paired bootstrap over the test samples, seeds averaged."""
     from longcut.compare import difference, seeds_of
     from longcut.evaluate import METRICS
-    from longcut.scales import SCALES
+    from longcut.scales import scale_of
 
     sides = seeds_of(run), seeds_of(other)
-    scale = SCALES[sides[0][0].record.task]
+    scale = scale_of(sides[0][0].record.task)
     metric = metric or scale.judged[0]
     found = difference(*sides, metric, draws=draws)
     rows = [

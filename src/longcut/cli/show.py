@@ -89,7 +89,7 @@ def print_comparison(records: list[Record]) -> None:
     """Finished runs in a table for each data set and selection rule, and what the numbers are."""
     from longcut import tables
     from longcut.numbers import spread, with_spread
-    from longcut.scales import SCALES
+    from longcut.scales import scale_of
     from longcut.selection import rule_in_words
 
     headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -98,9 +98,11 @@ def print_comparison(records: list[Record]) -> None:
     printed: dict[str, dict[str, None]] = {}
     for (data, selection), rows in headed.items():
         task = rows[0]["task"]
-        scale = SCALES[task]
+        scale = scale_of(task)
         names = [
-            name for name in scale.columns if name not in scale.optional or any(row[name][0] is not None for row in rows)
+            name
+            for name in scale.columns
+            if name not in scale.optional or any(row[name][0] is not None for row in rows)
         ]
         heads = (scale.columns[name][0].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80
         shown = table("method", "runs", *heads)
@@ -114,7 +116,7 @@ def print_comparison(records: list[Record]) -> None:
         show(shown)
         printed.setdefault(task, {}).update(dict.fromkeys(names))
     for task, names in printed.items():
-        scale = SCALES[task]
+        scale = scale_of(task)
         print(f"Mean ± standard deviation over seeds, {scale.unit}, on the test set at the epoch chosen:")
         for name in names:
             print(f"  {': '.join(scale.columns[name])}")
