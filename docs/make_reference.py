@@ -31,8 +31,8 @@ from longcut.nets import NETS
 from longcut.papers import cells, recipes
 from longcut.plans import plan
 from longcut.report.panels import PANELS
+from longcut.scales import SCALES
 from longcut.spec import options_of
-from longcut.tables import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"(<!-- generated: (?P<part>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -221,7 +221,9 @@ PARTS: dict[str, Callable[..., str]] = {
     "audit": audit,
     "training": lambda: options(Training),
     "metrics": lambda: words({name: metric.definition for name, metric in METRICS.items()}, "metric"),
-    "columns": lambda: words(COLUMNS, "column"),
+    "columns": lambda: words(
+        {n: told for scale in SCALES.values() for n, (_, told) in scale.columns.items()}, "column"
+    ),
     "pair rules": lambda: words({name: about(rule) for name, rule in PAIRS.items()}, "pair rule"),
     "blends": lambda: words({name: about(blend) for name, blend in BLENDS.items()}, "blend"),
     "checks": lambda: words({name: about(check.function) for name, check in CHECKS.items()}, "check"),

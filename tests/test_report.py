@@ -323,7 +323,7 @@ def test_groups_with_one_seed_and_without_an_attribute(tmp_path: Path):
 def test_groups_of_errors(tmp_path: Path):
     cells = [cell_of(0, 0, 0.5), cell_of(0, 1, 2.5), cell_of(0, 2, math.nan)]
     make_run(tmp_path / "a", plan_of(), {"average": 1.5}, groups=cells, task="regression")
-    assert "Colour Samples ERM blue 10 2.5 [2.49, 2.51] red 10 0.5 [0.49, 0.51] 2 10 –" in report(tmp_path).text
+    assert "Colour Samples ERM blue 10 1.58 [1.58, 1.58] red 10 0.707 [0.7, 0.714] 2 10 –" in report(tmp_path).text
 
 
 def predictions_of(label: list[int], taken_for: list[int], attribute: list[int] | None) -> dict[str, Tensor]:
@@ -467,8 +467,10 @@ def test_regression(tmp_path: Path):
             plan = plan_of(method, seed)
             make_run(tmp_path / f"{method}{seed}", plan, values, gallery=gallery, task="regression", attributes=())
     text = report(tmp_path).text
-    assert "ERM has a mean squared error of 1.55; Mixup gets 1.3, no clear difference." in text
-    assert "1.55 ± 0.0707" in text
+    told = "ERM has a root mean squared error of 1.24; Mixup gets 1.14, no clear difference."
+    assert told in text
+    assert f"1.24 ± {(1.6**0.5 - 1.5**0.5) / 2**0.5:.3g}" in text, "the mean of the seeds' roots"
+    assert "Lowest RMSE (oracle)" in text
     assert "lower is better" in text
     assert "ccuracy" not in text
 

@@ -7,21 +7,19 @@ from typing import Any
 
 from longcut.numbers import spread
 from longcut.record import Record
+from longcut.scales import scale_of
 
-__all__ = ["COLUMNS", "summary", "table"]
+__all__ = ["summary", "table"]
 
-COLUMNS = {
-    "average": "accuracy on the test set, of the selected epoch",
-    "best_average": "accuracy on the test set, of the epoch where it is highest; an oracle picks it",
-    "aligned": "accuracy where the sample agrees with the shortcut",
-    "conflicting": "accuracy where the sample contradicts the shortcut",
-    "worst_group": "accuracy of the worst group, a (label, attribute) cell, or a class without an attribute",
-    "train_weighted": "mean of the groups' accuracies, weighted by their share of the training set (adjusted average)",
-}
+KEPT = ("average", "aligned", "conflicting", "worst_group", "train_weighted")  # whatever the task
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """One line of ``summary.json``; accuracies are fractions, and ``nan`` where they are not defined."""
+    """One line of ``summary.json``; accuracies are fractions, and ``nan`` where they are not defined.
+
+    Of a regression, ``average`` and the like are mean squared errors; its line also has the errors in the units of the
+    target, and R².
+    """
     plan, values = record.plan, record.scores.test.values
     return {
         "method": plan.method,
@@ -31,23 +29,33 @@ def summary(record: Record) -> dict[str, Any]:
         "epochs": plan.training.epochs,
         "seconds": record.seconds,
         "selection": plan.select,
-        **{name: values[name] for name in ("average", "aligned", "conflicting", "worst_group", "train_weighted")},
+        **{name: values[name] for name in KEPT},
         "best_average": record.best.average,
+        **_shown(record),
     }
+
+
+def _shown(record: Record) -> dict[str, float]:
+    """The columns of the table."""
+    scale = scale_of(record.task)
+    scores = {name: scale.score(record.scores.test, name) for name in scale.columns}
+    return scores | {scale.best: scale.of_mean(record.best.average)}
 
 
 def table(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Mean and standard deviation over seeds, for each data set, label and selection rule.
 
     Returns:
-        Rows with ``data``, ``label``, ``selection``, ``task``, ``runs`` (how many) and, for each of ``COLUMNS``, a
-        pair as :func:`longcut.numbers.spread` gives it.
+        Rows with ``data``, ``label``, ``selection``, ``task``, ``runs`` (how many) and, for each column of the task's
+        :class:`~longcut.scales.Scale`, a pair as :func:`longcut.numbers.spread` gives it.
     """
-    import pandas as pd
-
-    lines = [summary(one) | {"data": one.plan.data, "label": one.label, "task": one.task} for one in records]
-    keys = ["data", "label", "selection", "task"]
-    groups = pd.DataFrame(lines, columns=[*keys, *COLUMNS]).groupby(keys, sort=False)
-    rows = groups[list(COLUMNS)].agg(spread)
-    rows.insert(0, "runs", groups.size())
-    return rows.reset_index().to_dict("records")
+    keys = ("data", "label", "selection", "task")
+    groups: dict[tuple[str, ...], list[dict[str, float]]] = {}
+    for one in records:
+        groups.setdefault((one.plan.data, one.label, one.plan.select, one.task), []).append(_shown(one))
+    return [
+        dict(zip(keys, key, strict=True))
+        | {"runs": len(lines)}
+        | {name: spread(line[name] for line in lines) for name in scale_of(key[-1]).columns}
+        for key, lines in groups.items()
+    ]

@@ -14,6 +14,7 @@ from longcut.methods import METHODS
 from longcut.numbers import spread
 from longcut.record import Plan, Record
 from longcut.runs import Run
+from longcut.scales import scale_of
 from longcut.spec import options_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Setting = tuple[str, str]  # what it belongs to ("data", "method" or "run"), and
 
 
 def curve(found: Iterable[Run], over: str) -> pd.DataFrame:
-    """Test accuracy over an option of the data (such as label noise) or of the method (such as pretraining).
+    """Test accuracy, or error, over an option of the data (such as label noise) or of the method (such as pretraining).
 
     Runs that are alike in all but this option and their seeds make one line. An option that was not given counts with
     its default. Left out are runs that are not finished, whose data and method have no such option, or that are there
@@ -39,7 +40,8 @@ def curve(found: Iterable[Run], over: str) -> pd.DataFrame:
         A row for each line and value of the option, sorted by value within a line: ``method``, ``<over>``, ``runs``
         (how many), and mean and sample standard deviation (``nan`` for a single run) over these of ``average`` (at the
         selected epoch, which is the last unless the runs say otherwise) and ``best_average`` (at the epoch where it is
-        highest, picked on the test set): ``average, average_sd, best_average, best_average_sd``.
+        highest, picked on the test set): ``average, average_sd, best_average, best_average_sd``. Of a regression:
+        ``rmse, rmse_sd, best_rmse, best_rmse_sd``, the root mean squared error and where it is lowest.
 
     Raises:
         UserError: when no finished run has that option.
@@ -59,9 +61,10 @@ def curve(found: Iterable[Run], over: str) -> pd.DataFrame:
     for name, levels in zip(_names(lines), lines, strict=True):
         for level in sorted(levels.runs, key=lambda value: (value is not None, value)):
             records = levels.runs[level]
+            scale = scale_of(records[0].task)
             values = {
-                "average": [record.scores.test.values["average"] for record in records],
-                "best_average": [record.best.average for record in records],
+                scale.mean: [scale.score(record.scores.test, scale.mean) for record in records],
+                scale.best: [scale.of_mean(record.best.average) for record in records],
             }
             row = {"method": name, over: level, "runs": len(records)}
             for metric, seeds in values.items():

@@ -27,13 +27,15 @@ def evaluate(
     from longcut.evaluate import METRICS
     from longcut.execute import rescore, with_added
     from longcut.runs import read
+    from longcut.scales import scale_of
 
     stored = read(run)
     scores = rescore(stored, data, device_of(device)) if data else with_added(stored)
     if as_json:
         return show.print_json(scores.to_dict())
     table = show.table("metric", "value", "95 % interval", "what it is")
-    for name, value in scores.values.items():
+    hidden = scale_of(stored.record.task).hidden
+    for name, value in ((name, value) for name, value in scores.values.items() if name not in hidden):
         low, high = scores.intervals[name]
         interval = "–" if math.isnan(low) else f"{low:.4g} … {high:.4g}"
         what = METRICS[name].definition if name in METRICS else "added by a file or package that is not loaded"
@@ -47,7 +49,10 @@ def difference(
         Path, typer.Argument(help="run folder, folder of one method's runs, or run folders without -sSEED: all seeds")
     ],
     other: Annotated[Path, typer.Argument(help="the same of another method, judged on the same test sets")],
-    metric: Annotated[str, typer.Option(help="any metric but ece and auroc")] = "worst_group",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="any but those of outputs, such as ece (default: worst_group, of errors worst_group_rmse)"),
+    ] = None,
     draws: Annotated[int, typer.Option(min=100, help="bootstrap resamples")] = 2000,
     load_: Load = None,
     as_json: Json = False,
@@ -55,14 +60,17 @@ def difference(
     """Is one method better than another? Paired bootstrap over the test samples, seeds averaged."""
     from longcut.compare import difference, seeds_of
     from longcut.evaluate import METRICS
+    from longcut.scales import scale_of
 
     sides = seeds_of(run), seeds_of(other)
+    scale = scale_of(sides[0][0].record.task)
+    metric = metric or scale.judged[0]
     found = difference(*sides, metric, draws=draws)
     rows = [
         {
             "method": side[0].record.label,
             "runs": len(side),
-            "value": sum(one.scores().values[metric] for one in side) / len(side),
+            "value": sum(scale.of(one.scores().values, metric) for one in side) / len(side),
         }
         for side in sides
     ]
@@ -70,7 +78,7 @@ def difference(
         return show.print_json(
             {"definition": METRICS[metric].definition, "methods": rows, "difference": found.to_dict()}
         )
-    factor, form = (100, ".1f") if sides[0][0].record.task == "classification" else (1, ".4g")
+    factor, form = (100, ".1f") if scale.percent else (1, ".4g")
     table = show.table("method", "runs", metric.replace("_", " "))
     for row in rows:
         table.add_row(row["method"], str(row["runs"]), format(factor * row["value"], form))
@@ -101,10 +109,17 @@ def predict(
     with show.bar("files") as progress:
         frame = predict(read(run), data, device=device_of(device), progress=progress)
     path = write_predictions(frame, out)
-    right = sum(frame["right"]) / len(frame) if "right" in frame else None
+    found: dict[str, float | None] = {"right": None}
+    told = ""
+    if "right" in frame:
+        found["right"] = sum(frame["right"]) / len(frame)
+        told = f", {found['right']:.1%} of them right,"
+    elif "label" in frame:
+        found["rmse"] = float((frame["prediction"] - frame["label"]).pow(2).mean() ** 0.5)
+        told = f", off by {found['rmse']:.3g} (root mean squared error),"
     if as_json:
-        return show.print_json({"predictions": str(path), "samples": len(frame), "right": right})
-    print(f"{len(frame)} predictions{'' if right is None else f', {right:.1%} of them right,'} are in {path}")
+        return show.print_json({"predictions": str(path), "samples": len(frame), **found})
+    print(f"{len(frame)} predictions{told} are in {path}")
 
 
 @app.command()

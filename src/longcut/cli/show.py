@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,36 +88,38 @@ def print_audit(record: Mapping[str, Any]) -> None:
 def print_comparison(records: list[Record]) -> None:
     """Finished runs in a table for each data set and selection rule, and what the numbers are."""
     from longcut import tables
-    from longcut.numbers import number, spread, with_spread
+    from longcut.numbers import spread, with_spread
+    from longcut.scales import scale_of
     from longcut.selection import rule_in_words
 
-    titles = {name: name.replace("_", " ") for name in tables.COLUMNS} | {
-        "average": "test",
-        "best_average": "best epoch",
-    }
     headed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in tables.table(records):
         headed.setdefault((row["data"], row["selection"]), []).append(row)
-    printed: dict[str, None] = {}
+    printed: dict[str, dict[str, None]] = {}
     for (data, selection), rows in headed.items():
+        task = rows[0]["task"]
+        scale = scale_of(task)
         names = [
-            name for name in tables.COLUMNS if name != "train_weighted" or any(row[name][0] is not None for row in rows)
+            name
+            for name in scale.columns
+            if name not in scale.optional or any(row[name][0] is not None for row in rows)
         ]
-        heads = (titles[name].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80 characters
+        heads = (scale.columns[name][0].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80
         shown = table("method", "runs", *heads)
         shown.columns[0].overflow = "fold"  # a long label is broken into lines, a number is not
         for column in shown.columns[1:]:
             column.no_wrap = True
         for row in rows:
-            write = partial(number, percent=row["task"] == "classification")
-            cells = [with_spread(*row[name], write=write, between="±") for name in names]  # no blanks: 80 characters
+            cells = [with_spread(*row[name], write=scale.write, between="±") for name in names]  # no blanks: fits 80
             shown.add_row(row["label"], str(row["runs"]), *cells)
         print(f"{data}, epoch chosen by: {rule_in_words(selection)}")
         show(shown)
-        printed |= dict.fromkeys(names)
-    print("Mean ± standard deviation over seeds, in % for accuracies, on the test set at the epoch chosen:")
-    for name in printed:
-        print(f"  {titles[name]}: {tables.COLUMNS[name]}")
+        printed.setdefault(task, {}).update(dict.fromkeys(names))
+    for task, names in printed.items():
+        scale = scale_of(task)
+        print(f"Mean ± standard deviation over seeds, {scale.unit}, on the test set at the epoch chosen:")
+        for name in names:
+            print(f"  {': '.join(scale.columns[name])}")
     for label, found in _minorities(records).items():
         mean = {key: spread(one[key] for one in found)[0] for key in found[0]}
         known = ((key, mean[key]) for key in ("precision", "recall"))

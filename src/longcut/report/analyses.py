@@ -17,8 +17,9 @@ from longcut.methods import METHODS
 from longcut.numbers import number
 from longcut.report import embed, figures, tables
 from longcut.report.base import Page
-from longcut.report.figures import Style
+from longcut.report.figures import Style, metric_title
 from longcut.report.template import fragment
+from longcut.scales import Scale
 from longcut.spec import options_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from longcut.runs import Run
 
 __all__ = ["data_sweeps", "knowledge", "method_sweeps", "minority", "partners"]
-
-METRICS = {"average": "Average", "best_average": "Best average (oracle)"}
 
 
 # --- biased models ----------------------------------------------------------------------------------------------------
@@ -99,7 +98,7 @@ def partners(study: Study, page: Page) -> Markup | None:
 def method_sweeps(study: Study, page: Page) -> Markup | None:
     """Curves over each numeric option in which methods of this study differ and in nothing else; None without one."""
     known = {o.name: o.help for method in METHODS.values() for o in options_of(method.__init__)}
-    found = [_sweep(study.runs, over, known[over], study.percent, {}, page.ids) for over in varied(study.runs)]
+    found = [_sweep(study.runs, over, known[over], study.scale, {}, page.ids) for over in varied(study.runs)]
     return fragment("analyses", "method_sweeps", found) if found else None
 
 
@@ -115,13 +114,13 @@ def data_sweeps(found: Sequence[Study], page: Page) -> Markup | None:
             known = {o.name: o.help for o in options_of(DATASETS[data].function)}
             for over in varied(runs):
                 if over in known:
-                    sweep = _sweep(runs, over, known[over], alike[0].percent, page.looks, page.ids)
+                    sweep = _sweep(runs, over, known[over], alike[0].scale, page.looks, page.ids)
                     panels.append(sweep | {"data": data})
     return fragment("analyses", "data_sweeps", panels) if panels else None
 
 
 def _sweep(
-    runs: Sequence[Run], over: str, about: str, percent: bool, looks: Mapping[str, Style], ids: Iterator[str]
+    runs: Sequence[Run], over: str, about: str, scale: Scale, looks: Mapping[str, Style], ids: Iterator[str]
 ) -> dict[str, Any]:
     table = curve(runs, over)
     table["method"] = table["method"].map(_written)
@@ -129,18 +128,18 @@ def _sweep(
     if not all(name in looks for name in names):
         looks = figures.styles(names, next((name for name in names if name == "ERM"), None))
     pictures = []
-    for metric, title in METRICS.items():
+    for metric, title in {scale.mean: metric_title(scale.mean), scale.best: scale.best_title}.items():
         lines = {str(name): _line(rows, over, metric) for name, rows in table.groupby("method", sort=False)}
         said = "; ".join(
-            f"{name}: " + ", ".join(f"{number(y, percent)} at {x:g}" for x, y in zip(at, means, strict=True))
+            f"{name}: " + ", ".join(f"{scale.write(y)} at {x:g}" for x, y in zip(at, means, strict=True))
             for name, (at, means, _) in lines.items()
         )
         alt = f"{title} on the test set over {over}: {said}."
-        pictures.append(embed.svg(figures.sweep(lines, looks, title, percent=percent, unit=over), alt, next(ids)))
+        pictures.append(embed.svg(figures.sweep(lines, looks, title, percent=scale.percent, unit=over), alt, next(ids)))
     return {
         "over": over,
         "about": about,
-        "percent": percent,
+        "noun": scale.noun,
         "pictures": pictures,
         "several": bool((table["runs"] > 1).any()),
         "legend": embed.legend(names, [looks[name] for name in names], ids, line=True),

@@ -290,11 +290,15 @@ def flatten(embedding: NDArray[Any]) -> NDArray[Any] | None:
 def metric_title(metric: str) -> str:
     """A metric's name as people write it.
 
-    >>> metric_title("worst_group")
-    'Worst group'
+    >>> metric_title("worst_group"), metric_title("worst_group_rmse")
+    ('Worst group', 'Worst group RMSE')
     """
-    if metric in ("ece", "auroc"):
+    if metric in ("ece", "auroc", "rmse", "mae"):
         return metric.upper()
+    if metric in ("mape", "r2"):
+        return {"mape": "MAPE (%)", "r2": "R²"}[metric]
+    if metric in ("worst_group_rmse", "worst_fifth_rmse"):
+        return f"{metric_title(metric.removesuffix('_rmse'))} RMSE"
     return metric.replace("_", " ").capitalize() if metric in METRICS else metric
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import metric_title
@@ -20,23 +19,23 @@ if TYPE_CHECKING:
 
 __all__ = ["bars", "maps", "mixtures", "samples", "training"]
 
-SHOWN = ("conflicting", "worst_group", "average", "aligned")
 SAMPLES, PAIRS, PICTURED = 20, 6, 3  # pictures of a kind, and methods with pictures; studies share them
 
 
 def bars(study: Study, page: Page) -> Markup | None:
     """Bars of the metrics that matter most; None where none of them is defined."""
-    drawn = [_bars(study, metric, page) for metric in study.metrics(SHOWN)]
+    drawn = [_bars(study, metric, page) for metric in study.metrics(study.scale.bars)]
     return fragment("study", "bars", study, drawn) if drawn else None
 
 
 def _bars(study: Study, metric: str, page: Page) -> Markup:
     values = {contender.name: contender.values(metric) for contender in study.contenders}
     intervals = {contender.name: contender.interval_of_mean(metric) for contender in study.contenders}
-    unit = " %" if study.percent else ""
-    means = ", ".join(f"{c.name} {number(c.mean(metric), study.percent)}{unit}" for c in study.contenders)
+    scale = study.scale
+    unit = " %" if scale.percent else ""
+    means = ", ".join(f"{c.name} {scale.write(c.mean(metric))}{unit}" for c in study.contenders)
     return embed.svg(
-        figures.accuracy({metric: values}, page.looks, intervals={metric: intervals}, percent=study.percent),
+        figures.accuracy({metric: values}, page.looks, intervals={metric: intervals}, percent=scale.percent),
         f"{metric_title(metric)} on the test set, mean over seeds: {means}.",
         next(page.ids),
     )
@@ -54,16 +53,17 @@ def training(study: Study, page: Page) -> Markup | None:
 
 def _curves(study: Study, page: Page) -> Iterator[Markup]:
     """Test metrics over the epochs, where at least one method was watched more than once."""
-    for metric in study.metrics(("average", "aligned", "conflicting")):
+    scale = study.scale
+    for metric in study.metrics(scale.curves):
         lines = {contender.name: contender.curve(metric) for contender in study.contenders}
         lines = {name: line for name, line in lines.items() if line[0]}
         if any(len(epochs) > 1 for epochs, _ in lines.values()):
             ends = ", ".join(
-                f"{name} {number(float(np.mean([seed[-1] for seed in seeds])), study.percent)} at epoch {epochs[-1]}"
+                f"{name} {scale.write(float(np.mean([seed[-1] for seed in seeds])))} at epoch {epochs[-1]}"
                 for name, (epochs, seeds) in lines.items()
             )
             title = metric_title(metric)
-            figure = figures.curve(lines, page.looks, title, percent=study.percent)
+            figure = figures.curve(lines, page.looks, title, percent=scale.percent)
             yield embed.svg(figure, f"{title} on the test set over the epochs; it ends with {ends}.", next(page.ids))
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from scipy.special import stdtrit
 
 from longcut.methods import METHODS
-from longcut.numbers import number
 from longcut.report.figures import named_color
+from longcut.scales import SCALES, Scale, scale_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["Contender", "Study", "differences", "gallery", "name_of", "studies"]
 
 
-BLIND = ("average", "worst_class", "balanced", "class_difference", "ece", "auroc")  # to the attribute
+BLIND = (  # to the attribute
+    *("average", "worst_class", "balanced", "class_difference", "ece", "auroc"),
+    *("rmse", "mae", "mape", "r2", "worst_fifth_rmse"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Contender:
         return self.runs[0].record.plan
 
     @property
+    def scale(self) -> Scale:
+        return scale_of(self.runs[0].record.task)
+
+    @property
     def is_baseline(self) -> bool:
         return self.plan.method == "erm"
 
@@ -57,14 +64,14 @@ class Contender:
 
     def values(self, metric: str) -> list[float]:
         """The metric on the test set at the selected epoch, one value for each seed; ``nan`` where undefined."""
-        return [_value(run.scores().values.get(metric)) for run in self.runs]
+        return [self.scale.score(run.scores(), metric) for run in self.runs]
 
     def mean(self, metric: str) -> float:
         return fmean(self.values(metric))
 
     def interval(self, metric: str) -> tuple[float, float]:
         """95 % bootstrap interval of the first run, over test samples."""
-        return self.runs[0].scores().intervals.get(metric, (math.nan, math.nan))
+        return self.scale.interval(self.runs[0].scores(), metric)
 
     def margin(self, metric: str) -> tuple[float, int]:
         """Standard error of the mean and its degrees of freedom: over seeds, or for one run over test samples."""
@@ -86,7 +93,8 @@ class Contender:
 
     def curve(self, metric: str) -> tuple[list[int], list[list[float]]]:
         """Epochs at which every run has the metric on the test set, and its values by seed and epoch."""
-        rows = [{row["epoch"]: _value(row.get("test", {}).get(metric)) for row in run.history()} for run in self.runs]
+        scale = self.scale
+        rows = [{row["epoch"]: scale.of(row.get("test", {}), metric) for row in run.history()} for run in self.runs]
         common = sorted(set.intersection(*(set(row) for row in rows)))
         epochs = [epoch for epoch in common if all(math.isfinite(row[epoch]) for row in rows)]
         epochs = epochs[:: max(1, len(epochs) // 150)]
@@ -100,14 +108,14 @@ class Study:
     Attributes:
         data: spec of the data set.
         contenders: the baseline first, then the best first.
-        percent: the scores are accuracies; otherwise errors, and lower is better.
+        scale: what its scores are.
         cue: what the shortcut is, such as ``"colour"``; empty when it has no name.
         notes: what a reader must know about the choice of runs.
     """
 
     data: str
     contenders: tuple[Contender, ...]
-    percent: bool = True
+    scale: Scale = SCALES["classification"]
     cue: str = ""
     notes: tuple[str, ...] = ()
 
@@ -137,11 +145,13 @@ class Study:
     def sentence(self) -> str:
         """What was found, in one sentence that claims no more than the numbers do."""
         first, *others = self.contenders
-        metric = _judged_by(first, self.percent)
+        metric = _judged_by(first)
         if not metric:
             return f"{first.name} on {self.data}: nothing could be measured."
-        if not self.percent:
-            text = f"{first.name} has a mean squared error of {number(first.mean(metric), percent=False)}"
+        if not self.scale.percent:
+            text = f"{first.name} has a root mean squared error of {self.scale.write(first.mean('rmse'))}"
+            if metric != "rmse":
+                text += f", and of {self.scale.write(first.mean(metric))} in its worst group"
         elif metric == "conflicting":
             text = _shortcut(first, self.cue)
         else:
@@ -162,8 +172,8 @@ class Study:
             traits.append(f"the best of the other {len(others)}")
         if metric == "conflicting" and not best.knows_shortcut:
             traits.append(f"never told the {self.shortcut}")
-        value = _percent(best.mean(metric)) if self.percent else number(best.mean(metric), percent=False)
-        where = "" if metric == "average" else " there"
+        value = (_percent if self.scale.percent else self.scale.write)(best.mean(metric))
+        where = "" if metric == self.scale.mean else " there"
         clear = _clear(best.mean(metric) - first.mean(metric), best.margin(metric), first.margin(metric))
         who = f"{best.name}, {' and '.join(traits)}," if traits else best.name
         return f"; {who} gets {value}{where}{'' if clear else ', no clear difference'}"
@@ -198,13 +208,13 @@ def _study(data: str, members: Sequence[Run]) -> Study:
         settings.setdefault(plan.setting, {}).setdefault((plan.seed, plan.data_seed), run)
     groups = [tuple(seeds[key] for key in sorted(seeds)) for seeds in settings.values()]
     contenders = [Contender(name, group) for name, group in zip(_names(groups), groups, strict=True)]
-    percent = done[0].record.task == "classification"
+    scale = scale_of(done[0].record.task)
     first = next((c for c in contenders if c.is_baseline), contenders[0])
-    metric = _judged_by(first, percent) or "average"
+    metric = _judged_by(first) or scale.mean
 
     def place(contender: Contender) -> tuple[bool, bool, float]:
         value = contender.mean(metric)
-        return not contender.is_baseline, math.isnan(value), -value if percent else value
+        return not contender.is_baseline, math.isnan(value), -value if scale.percent else value
 
     counted = sum(map(len, groups))
     prints = {(run.record.plan.data_seed, run.record.fingerprint) for run in done}
@@ -215,7 +225,7 @@ def _study(data: str, members: Sequence[Run]) -> Study:
         notes.append(f"{_runs(len(done) - counted)} there more than once and counted once.")
     if len(prints) > len({seed for seed, _ in prints}):
         notes.append("These runs did not all see the same data (their fingerprints differ): do not compare them.")
-    return Study(data, tuple(sorted(contenders, key=place)), percent, _cue(done[0]), tuple(notes))
+    return Study(data, tuple(sorted(contenders, key=place)), scale, _cue(done[0]), tuple(notes))
 
 
 def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -276,11 +286,11 @@ def _cue(run: Run) -> str:
     return "colour" if names and all(named_color(name) for name in names) else ""
 
 
-def _judged_by(contender: Contender, percent: bool) -> str:
+def _judged_by(contender: Contender) -> str:
     """The hardest metric it has."""
-    if percent and all(math.isfinite(contender.mean(metric)) for metric in ("aligned", "conflicting")):
-        return "conflicting"
-    hardest = ("worst_group", "average") if percent else ("average",)
+    hardest = contender.scale.judged
+    if all(math.isfinite(contender.mean(metric)) for metric in ("aligned", "conflicting")):
+        hardest = ("conflicting",)
     return next((metric for metric in hardest if math.isfinite(contender.mean(metric))), "")
 
 
@@ -315,7 +325,3 @@ def _percent(share: float) -> str:
     """
     extreme = f"{100 * share:.0f}" in ("0", "100") and 0 < share < 1
     return f"{min(max(100 * share, 0.1), 99.9):.1f}\u202f%" if extreme else f"{100 * share:.0f}\u202f%"
-
-
-def _value(number: float | None) -> float:
-    return math.nan if number is None else float(number)

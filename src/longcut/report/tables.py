@@ -18,6 +18,7 @@ from longcut.report.base import Page
 from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
 from longcut.report.template import fragment
+from longcut.scales import Scale
 from longcut.selection import rule_in_words
 
 if TYPE_CHECKING:
@@ -56,14 +57,15 @@ def _facts(study: Study) -> list[str]:
 
 def methods(study: Study, page: Page) -> Markup:
     """A line for each method with its metrics, and what the metrics are."""
-    columns = study.metrics(METRICS)
-    rows = [_method(c, columns, page.looks[c.name].color, study.percent) for c in study.contenders]
+    columns = study.metrics(metric for metric in METRICS if metric not in study.scale.hidden)
+    rows = [_method(c, columns, page.looks[c.name].color) for c in study.contenders]
     return fragment("study", "methods", study, rows, columns)
 
 
-def _method(contender: Contender, columns: Sequence[str], color: str, percent: bool) -> dict[str, Any]:
+def _method(contender: Contender, columns: Sequence[str], color: str) -> dict[str, Any]:
     """One line of the table of methods."""
-    oracle = [run.record.best.average for run in contender.runs]
+    percent = contender.scale.percent
+    oracle = [contender.scale.of_mean(run.record.best.average) for run in contender.runs]
     return {
         "name": contender.name,
         "color": color,
@@ -103,13 +105,13 @@ def _range(numbers: Sequence[int]) -> str:
 
 def against(study: Study, page: Page) -> Markup | None:
     """How much higher each method is than the baseline, by the paired bootstrap; None where nothing can be paired."""
-    metrics = study.metrics(("worst_group", "average"))
+    metrics = study.metrics(study.scale.judged)
     first, *others = study.contenders
     if not first.is_baseline:
         return None
     rows = []
     for other in others:
-        cells = [_difference(other, first, metric, study.percent) for metric in metrics]
+        cells = [_difference(other, first, metric, study.scale.percent) for metric in metrics]
         if any(cells):
             rows.append({"name": other.name, "cells": cells})
     titles = [metric_title(name) for name in metrics]
@@ -138,24 +140,24 @@ def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[
 def groups(study: Study, page: Page) -> Markup | None:
     """Each group of the test set by each method, the worst of the first method on top; None for a single group."""
     cells = [[_by_group(run) for run in contender.runs] for contender in study.contenders]
-    first = {key: group for key, group in cells[0][0].items() if group.n}
+    first, scale = {key: group for key, group in cells[0][0].items() if group.n}, study.scale
     if len(first) < 2:
         return None
     about = gallery(study.runs[0])[1]
     values = about.get("membership_names") or about.get("attribute_names", ())  # groups that overlap have their own
     rows = []
     for (label, attribute), group in first.items():
-        row = [_group_cell([run.get((label, attribute)) for run in runs], study.percent) for runs in cells]
+        row = [_group_cell([run.get((label, attribute)) for run in runs], scale) for runs in cells]
         rows.append(
             {
-                "label": name_of(about.get("class_names", ()), label) if study.percent else None,
+                "label": name_of(about.get("class_names", ()), label) if scale.percent else None,
                 "attribute": None if attribute is None else name_of(values, attribute),
-                "conflicting": _contradicts(about, label, attribute) if study.percent else None,
+                "conflicting": _contradicts(about, label, attribute) if scale.percent else None,
                 "n": group.n,
                 "cells": row,
             }
         )
-    sign = 1 if study.percent else -1
+    sign = 1 if scale.percent else -1
     for column in range(len(cells)):
         known = [row["cells"][column] for row in rows if row["cells"][column]["sort"]]
         for cell in known:
@@ -169,13 +171,13 @@ def _by_group(run: Run) -> dict[tuple[int, int | None], Group]:
     return {(group.label, group.attribute): group for group in run.scores().groups}
 
 
-def _group_cell(found: Sequence[Group | None], percent: bool) -> dict[str, Any]:
+def _group_cell(found: Sequence[Group | None], scale: Scale) -> dict[str, Any]:
     """The value of one group over the seeds of one method; a seed without the group does not count."""
     known = [group for group in found if group and math.isfinite(group.value)]
     if not known:
         return {"mean": number(math.nan), "spread": "", "sort": "", "worst": False}
-    interval = known[0].low, known[0].high
-    return {**cell([group.value for group in known], percent, interval), "worst": False}
+    interval = scale.of_mean(known[0].low), scale.of_mean(known[0].high)
+    return {**cell([scale.of_mean(group.value) for group in known], scale.percent, interval), "worst": False}
 
 
 def _contradicts(about: dict[str, Any], label: int, attribute: int | None) -> bool | None:
@@ -194,7 +196,7 @@ def confusions(study: Study, page: Page) -> Markup | None:
 
 
 def _confusions(study: Study, methods: int) -> Iterator[dict[str, Any]]:
-    for contender in study.contenders[:methods] if study.percent else ():
+    for contender in study.contenders[:methods] if study.scale.percent else ():
         parts: dict[str, NDArray[np.int64]] = {}
         about = gallery(contender.runs[0])[1]
         for run in contender.runs:
