@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from test_corrupted_cifar10 import files  # noqa: F401 (a fixture)
+from test_corrupted_cifar10 import files, write  # noqa: F401 (a fixture)
 
-from longcut.datasets import corrupted_cifar10, load
+from longcut.datasets import cifar10, corrupted_cifar10, load
 from longcut.datasets.cifar10 import long_tail
 from longcut.datasets.corrupted_cifar10 import read_batches
 from longcut.errors import UserError
@@ -84,6 +85,30 @@ def test_a_tail_without_images_is_refused(made):
     with pytest.raises(UserError, match="with 5 images of the largest class, imbalance=6 leaves the smallest without"):
         load("cifar10:per_class=5,valid=4,imbalance=6")
     assert load("cifar10:per_class=5,valid=4,imbalance=5").train.label.bincount()[9] == 1
+
+
+def test_a_hundred_classes(tmp_path, monkeypatch):
+    """Two pickles with fine labels, of which the coarse ones are not read."""
+    (folder := tmp_path / "cifar-100-python").mkdir()
+    draw, sums, made = np.random.default_rng(0), {}, {}
+    for name, n in (("train", 500), ("test", 100)):
+        pixels, fine = draw.integers(0, 256, (n, 3072), dtype=np.uint8), (np.arange(n) % 100).tolist()
+        made[name] = pixels, fine
+        sums[name] = write(folder, name, {b"data": pixels, b"fine_labels": fine, b"coarse_labels": [0] * n})
+    monkeypatch.setattr(cifar10, "CHECKSUMS", sums)
+    monkeypatch.setenv("LONGCUT_DATA", str(tmp_path))
+    splits = load("cifar100:valid=1,imbalance=4", seed=1)
+    assert splits.valid is not None and splits.info.n_classes == 100
+    assert splits.train.label.bincount().tolist() == long_tail(4, 4, 100)
+    assert len(splits.valid) == len(splits.test) == 100
+    number = splits.train.index
+    assert torch.equal(splits.train.label, torch.tensor(made["train"][1])[number])
+    assert torch.equal(splits.train.x[number[0]].flatten(), torch.from_numpy(made["train"][0][number[0]]))
+    with pytest.raises(UserError, match="cifar100: each class has 5 images, so per_class=0 and valid=5 are too many"):
+        load("cifar100:valid=5")
+    (folder / "test").write_bytes(b"cut short")
+    with pytest.raises(UserError, match=r"test is damaged: its md5 .* unpack it again from .*cifar-100-python"):
+        load("cifar100")
 
 
 @pytest.mark.data

@@ -79,6 +79,7 @@ _SERIES_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
 _CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "unmixed": 0.0}}
 
+_OBJECTS_TRAINING = {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
 _KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
     "colored-mnist-png": Entry("longcut.datasets.colored_mnist:colored_mnist_png", _MNIST_TRAINING),
@@ -103,10 +104,8 @@ _KNOWN = {
         name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
         for name in OWN
     },
-    "cifar10": Entry(
-        "longcut.datasets.cifar10:cifar10",
-        {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"},
-    ),
+    "cifar10": Entry("longcut.datasets.cifar10:cifar10", _OBJECTS_TRAINING),
+    "cifar100": Entry("longcut.datasets.cifar10:cifar100", _OBJECTS_TRAINING),
     "airfoil": Entry("longcut.datasets.regression:airfoil", _REGRESSION_TRAINING),
     "no2": Entry("longcut.datasets.regression:no2", _REGRESSION_TRAINING),
     "exchange-rate": Entry("longcut.datasets.regression:exchange_rate", _SERIES_TRAINING),

@@ -29,7 +29,7 @@ from longcut.errors import UserError
 from longcut.sources import Progress
 from longcut.sources.cache import cached, key_of, write_header
 
-__all__ = ["CLASSES", "LISTS", "corrupted_cifar10", "corrupted_cifar10_png", "read_batches"]
+__all__ = ["CLASSES", "LISTS", "corrupted_cifar10", "corrupted_cifar10_png", "read_batch", "read_batches"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -232,29 +232,44 @@ def read_batches(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises:
         UserError: when a file is missing, does not have the published md5 checksum, or holds no batch.
     """
-    images, labels = zip(*(_batch(folder / name) for name in CHECKSUMS), strict=True)
+    images, labels = zip(*(read_batch(folder / name, SOURCE, CHECKSUMS[name]) for name in CHECKSUMS), strict=True)
     return np.concatenate(images), np.stack(labels)
 
 
-def _batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_batch(
+    path: Path, source: str, checksum: str, labels: bytes = b"labels"
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """One pickle of CIFAR-10 or CIFAR-100: images ``(n, 3, 32, 32)``, and the labels under that key ``(n,)``.
+
+    Args:
+        path: of the file.
+        source: where it comes from, for the sentences.
+        checksum: its published md5.
+        labels: their key in the pickle.
+
+    Raises:
+        UserError: when the file is missing, does not have that checksum, or holds no batch.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); it comes from {SOURCE}: unpack it there, "
+            f"{path} cannot be read ({error.strerror}); it comes from {source}: unpack it there, "
             "or name its folder with folder=… or LONGCUT_DATA."
         ) from error
-    found, expected = hashlib.md5(content, usedforsecurity=False).hexdigest(), CHECKSUMS[path.name]
-    if found != expected:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != checksum:
         raise UserError(
-            f"{path} is damaged: its md5 checksum is {found}, expected {expected}; unpack it again from {SOURCE}."
+            f"{path} is damaged: its md5 checksum is {found}, expected {checksum}; unpack it again from {source}."
         )
     try:
         batch = _PlainUnpickler(io.BytesIO(content), encoding="bytes").load()
         images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-        return images, np.array(batch[b"labels"], np.int64)
+        return images, np.array(batch[labels], np.int64)
     except Exception as error:  # a pickle can be wrong in any way, and that is what is to be told
-        raise UserError(f"{path} is no batch of CIFAR-10 ({error}); unpack it again from {SOURCE}.") from error
+        raise UserError(
+            f"{path} is no batch of CIFAR ({error}); unpack it again from {source}."
+        ) from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
