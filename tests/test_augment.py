@@ -150,7 +150,7 @@ SMALL = {"cutout": "cutout:side=4", "salt-pepper": "salt-pepper:share=1"}
 
 
 @pytest.mark.parametrize("name", augment.AUGMENTS)
-def test_the_generator_decides_and_the_input_stays(name):
+def test_the_generator_decides_and_the_input_stays(name: str):
     x = images(8)
     before = x.clone()
     rule = augment.build(SMALL.get(name, name))
@@ -161,7 +161,7 @@ def test_the_generator_decides_and_the_input_stays(name):
 
 
 @pytest.mark.parametrize("name", augment.AUGMENTS)
-def test_each_image_is_changed_in_its_own_way(name):
+def test_each_image_is_changed_in_its_own_way(name: str):
     changed = augment.build(SMALL.get(name, name))(images(1).expand(16, -1, -1, -1), generator(3))
     alike = (changed == changed[:1]).flatten(1).all(1)
     assert alike.all() if name == "none" else not alike.all()
