@@ -190,6 +190,14 @@ def test_what_has_a_strength_is_tried_without():
     assert {name for name, rule in augment.AUGMENTS.items() if options_of(rule)} == {*OFF} - {"none"}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", augment.AUGMENTS)
+def test_on_a_device_images_stay_there_and_the_generator_decides(name: str):
+    x, rule = images(8).cuda(), augment.build(SMALL.get(name, name))
+    first, second = (rule(x, generator(3, device="cuda")) for _ in range(2))
+    assert first.device == x.device and torch.equal(first, second)
+
+
 def test_images_that_are_standardised_are_not_cut_to_0_and_1():
     x = torch.tensor([-1.0, 0.5]).view(2, 1, 1, 1).expand(2, 1, 40, 40)
     changed = augment.noise(x, generator(0), strength=1.0)

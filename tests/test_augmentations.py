@@ -388,6 +388,11 @@ def test_an_occlusion_is_one_box_of_noise_up_to_its_share():
     assert rows[0] > 0.1 and rows[-1] > 0.1  # up to the border on both ends
 
 
+def test_an_occlusion_of_a_dark_image_is_not_dark():
+    noise = augment.occlusion(torch.full((20, 1, 20, 20), 0.1), generator(0))
+    assert noise.min() < 0.01 and noise.max() > 0.99
+
+
 def test_every_place_of_an_occlusion_is_as_likely():
     x = torch.zeros(20_000, 1, 1, 5)
     covered = (augment.occlusion(x, generator(0), share=0.4) != 0)[:, 0, 0]
