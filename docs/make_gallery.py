@@ -23,6 +23,7 @@ from longcut import Splits, Training, augment, fit, nets
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
 from longcut.methods import METHODS, build
+from longcut.methods.base import Method
 from longcut.methods.mixing.base import MixingMethod
 from longcut.mixing import BLENDS, Mix, Partners, anyone, proportional, uniform
 
@@ -131,7 +132,7 @@ def methods(data: Dataset) -> dict[str, tuple[str, Shown]]:
     own, whole = data.gather(torch.arange(len(data))), torch.eye(len(LABELS))[data.label]
     shown = {}
     for name, cls in METHODS.items():
-        if not issubclass(cls, MixingMethod) or "classification" not in cls.tasks:
+        if cls.pairs is Method.pairs or "classification" not in cls.tasks:
             continue
         try:
             method: Any = build(cls, data.info, net=NET, options=KNOWN.get(name, {}))
@@ -141,9 +142,11 @@ def methods(data: Dataset) -> dict[str, tuple[str, Shown]]:
             continue
         pairs: Mapping[str, Tensor] = method.pairs(data, len(data))
         at, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
-        label = method.mix.label(data.label[at], data.label[partner], share).soft(len(LABELS))
+        rule = method.mix.label if isinstance(method, MixingMethod) else proportional
+        label = rule(data.label[at], data.label[partner], share).soft(len(LABELS))
+        mixed = pairs["mixed"] / 255 if "mixed" in pairs else torch.lerp(own[partner], own[at], share.view(-1, 1, 1, 1))
         nobody = Shown(own, torch.ones_like(own), own, torch.ones(len(own)), whole)  # who has no partner stays
-        found = (own[at], own[partner], pairs["mixed"] / 255, share, label)
+        found = (own[at], own[partner], mixed, share, label)
         placed = (column.index_put((at,), new) for column, new in zip(nobody, found, strict=True))
         shown[name] = f"{first_line(cls)} *{cls.paper}.*", Shown(*placed)
     return shown
