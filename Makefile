@@ -3,6 +3,7 @@ BIN := .venv/bin
 DEV := .venv/.dev-installed
 DOCS := .venv/.docs-installed
 STORY := docs/_story/.made
+GALLERY := docs/_gallery/.made
 
 # One torch thread per test process: the same bits everywhere, and the processes do not fight for cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
@@ -26,11 +27,11 @@ check: $(DEV)
 reference: $(DEV)  ## the parts of README and docs that are made from the code
 	$(BIN)/python docs/make_reference.py
 
-docs: $(DOCS) $(STORY)  ## docs/_build/index.html
+docs: $(DOCS) $(STORY) $(GALLERY)  ## docs/_build/index.html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
 
 clean:  ## remove what is made again; runs/ and .venv/ stay
-	rm -rf build dist docs/_build docs/_story .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build docs/_gallery docs/_story .pytest_cache .ruff_cache .hypothesis
 	find src tests docs -name __pycache__ -type d -exec rm -rf {} +
 
 # torch comes first: what is built against it must find the pinned one.
@@ -49,4 +50,10 @@ $(DOCS): $(DEV)
 $(STORY): docs/birds.md docs/draw_birds.py docs/make_story.py $(shell find src -type f -not -name '*.pyc') | $(DOCS)
 	rm -rf $(@D)
 	$(BIN)/python docs/make_story.py $(@D)
+	touch $@
+
+# what augmentations, blends and methods make of photographs
+$(GALLERY): docs/make_gallery.py $(shell find src -type f -not -name '*.pyc') | $(DOCS)
+	rm -rf $(@D)
+	$(BIN)/python docs/make_gallery.py $(@D)
 	touch $@

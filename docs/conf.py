@@ -8,7 +8,7 @@ release = __version__
 extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_story"]
+exclude_patterns = ["_build", "_gallery", "_story"]
 nitpicky = True
 
 html_theme = "furo"

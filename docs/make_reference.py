@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from longcut import cli
 from longcut.audit import CHECKS
+from longcut.augment import AUGMENTS
 from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
@@ -213,6 +214,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "methods": methods,
     "method": method,
     "difference": difference,
+    "augmentation": lambda name: described(AUGMENTS[name]),
     "nets": nets,
     "net": lambda name: described(NETS[name]),
     "data sets": data_sets,
@@ -245,6 +247,7 @@ def made(part: str) -> str:
 EVERY: dict[str, tuple[str, Iterable[str]]] = {
     "method": ("##", METHODS),
     "net": ("###", NETS),
+    "augmentation": ("###", AUGMENTS),
     "data": ("###", DATASETS),
     "help": ("##", GROUP.commands),
     "rows": ("##", dict.fromkeys(name.partition("/")[0] for name in recipes())),

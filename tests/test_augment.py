@@ -150,7 +150,7 @@ SMALL = {"cutout": "cutout:side=4", "salt-pepper": "salt-pepper:share=1"}
 
 
 @pytest.mark.parametrize("name", augment.AUGMENTS)
-def test_the_generator_decides_and_the_input_stays(name):
+def test_the_generator_decides_and_the_input_stays(name: str):
     x = images(8)
     before = x.clone()
     rule = augment.build(SMALL.get(name, name))
@@ -161,7 +161,7 @@ def test_the_generator_decides_and_the_input_stays(name):
 
 
 @pytest.mark.parametrize("name", augment.AUGMENTS)
-def test_each_image_is_changed_in_its_own_way(name):
+def test_each_image_is_changed_in_its_own_way(name: str):
     changed = augment.build(SMALL.get(name, name))(images(1).expand(16, -1, -1, -1), generator(3))
     alike = (changed == changed[:1]).flatten(1).all(1)
     assert alike.all() if name == "none" else not alike.all()
@@ -188,6 +188,14 @@ def test_without_strength_nothing_changes(name):
 
 def test_what_has_a_strength_is_tried_without():
     assert {name for name, rule in augment.AUGMENTS.items() if options_of(rule)} == {*OFF} - {"none"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", augment.AUGMENTS)
+def test_on_a_device_images_stay_there_and_the_generator_decides(name: str):
+    x, rule = images(8).cuda(), augment.build(SMALL.get(name, name))
+    first, second = (rule(x, generator(3, device="cuda")) for _ in range(2))
+    assert first.device == x.device and torch.equal(first, second)
 
 
 def test_images_that_are_standardised_are_not_cut_to_0_and_1():

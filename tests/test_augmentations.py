@@ -97,14 +97,14 @@ def test_a_linear_map_is_that_of_affine_grid():
     torch.testing.assert_close(geometry.transformed(x, matrix, shift), expected)
 
 
-def drawn_maps(n: int, height: int, width: int, **limits: float) -> tuple[Tensor, Tensor]:
+def drawn_maps(n: int, height: int, width: int, **most: float) -> tuple[Tensor, Tensor]:
     """The maps ``(n, 2, 2)`` and shifts ``(n, 2)`` of affine, read off an image that is a slope along both axes."""
     rows, columns = torch.meshgrid(
         torch.arange(height, dtype=torch.float64) - (height - 1) / 2,
         torch.arange(width, dtype=torch.float64) - (width - 1) / 2,
         indexing="ij",
     )
-    seen = augment.affine(100 + torch.stack([columns, rows]).expand(n, -1, -1, -1), generator(0), **limits) - 100
+    seen = augment.affine(100 + torch.stack([columns, rows]).expand(n, -1, -1, -1), generator(0), **most) - 100
     top, left = (height - 1) // 2, (width - 1) // 2
     here = seen[:, :, top, left]
     matrix = torch.stack([seen[:, :, top, left + 1] - here, seen[:, :, top + 1, left] - here], 2)
@@ -230,7 +230,7 @@ def test_motion_is_a_naive_mean_along_the_line():
         seen = [between(x[i, c], row + s * math.sin(angle[i]), column + s * math.cos(angle[i])) for s in steps]
         return sum(seen) / len(seen)
 
-    moved = blurs.motion(x, *(torch.tensor(values, dtype=torch.float64) for values in (length, angle)), radius)
+    moved = blurs.motion(x, torch.tensor(length).double(), torch.tensor(angle).double(), radius)
     torch.testing.assert_close(moved, one_by_one(x, pixel))
 
 
@@ -386,6 +386,19 @@ def test_an_occlusion_is_one_box_of_noise_up_to_its_share():
     assert 2 <= noise.min() < 2.01 and 3.99 < noise.max() <= 4 and abs(float(noise.mean()) - 3) < 0.01
     rows = changed.any(2).float().mean(0)
     assert rows[0] > 0.1 and rows[-1] > 0.1  # up to the border on both ends
+
+
+def test_an_occlusion_of_a_dark_image_is_not_dark():
+    noise = augment.occlusion(torch.full((20, 1, 20, 20), 0.1), generator(0))
+    assert noise.min() < 0.01 and noise.max() > 0.99
+
+
+def test_every_place_of_an_occlusion_is_as_likely():
+    x = torch.zeros(20_000, 1, 1, 5)
+    covered = (augment.occlusion(x, generator(0), share=0.4) != 0)[:, 0, 0]
+    counts = covered[covered.sum(1) == 1].sum(0)
+    assert counts.sum() > 5000
+    assert float(((counts - counts.float().mean()).square() / counts.float().mean()).sum()) < 18.5  # 4 degrees: 0.1 %
 
 
 def test_images_are_told_from_other_numbers_one_by_one():
