@@ -435,13 +435,9 @@ def test_a_frequent_value_leaves_fewer_ranges():
 
 
 def test_what_cannot_be_cut_into_ranges():
-    with pytest.raises(
-        UserError, match=r"t\.csv: attribute 'a' is not made of numbers, so it cannot be cut"
-    ):
+    with pytest.raises(UserError, match=r"t\.csv: attribute 'a' is not made of numbers, so it cannot be cut"):
         ranges(pd.Series(["x", "y"], name="a"), bins=3, where="t.csv")
-    with pytest.raises(
-        UserError, match=r"t\.csv: attribute 'a' says the same in every row, .* cut into 3 ranges"
-    ):
+    with pytest.raises(UserError, match=r"t\.csv: attribute 'a' says the same in every row, .* cut into 3 ranges"):
         ranges(pd.Series([2.0, 2.0, None], name="a"), bins=3, where="t.csv")
     assert ranges(pd.Series(["x", "y"]), ["x", "y"], bins=3).tolist() == ["x", "y"], "of an earlier reading"
 
