@@ -193,7 +193,7 @@ def test_more_inner_steps_fit_a_new_sine_better():
             losses.append(float((net(query.x) - query.label).square().mean().detach()))
         error.append(sum(losses) / 40)
     assert error[0] > error[1] > error[2]
-    assert error[2] < 0.7 * error[0]
+    assert error[2] < 0.85 * error[0]
 
 
 def test_it_learns_the_classes():

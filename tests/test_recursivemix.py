@@ -53,7 +53,7 @@ def test_both_terms_are_those_of_a_loop(head):
             sides += [max(centre - half, 0), min(centre + half, length)]
         box, now, terms = tuple(sides), [], []
         for k, (x, label) in enumerate(zip(batch.x, batch.label, strict=True)):
-            soft = torch.eye(3).double()[label]
+            soft, new, logits_last = torch.eye(3).double()[label], 1.0, torch.zeros(3)
             if k < len(before):
                 x_last, soft_last, logits_last = before[k]
                 new = 1 - (box[1] - box[0]) * (box[3] - box[2]) / (12 * 8)
@@ -132,7 +132,7 @@ def test_in_the_control_a_row_is_shown_whole_as_often_as_the_box_is_large():
     data = photos()
     control, shares = made(data, blend="keep-both", net="mlp:hidden=4"), []
     mixed = made(data, net="mlp:hidden=4")
-    for step in range(1500):
+    for step in range(400):
         batch = data.batch(torch.arange(8) + step % 4 * 8)
         last = control.last
         control.loss(batch)
@@ -144,7 +144,7 @@ def test_in_the_control_a_row_is_shown_whole_as_often_as_the_box_is_large():
             assert torch.equal(control.last.label[new != old], expected[new != old])
         shares.append((float(control.loss(batch)[1]["share"]), float(mixed.loss(batch)[1]["share"])))
     whole, boxes = torch.tensor(shares[1:]).mean(0)
-    assert abs(whole - boxes) < 0.02
+    assert abs(whole - boxes) < 0.04
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (3, 2)])
