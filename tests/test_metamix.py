@@ -16,6 +16,7 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
 from longcut.methods import build
+from longcut.methods.mixing import metamix
 from longcut.mixing import target_loss
 
 
@@ -112,23 +113,18 @@ def test_the_adapted_net_makes_what_is_mixed(level):
 
 def test_the_level_is_any_of_the_nets(monkeypatch):
     data, seen = lines(), Counter()
-    method = made(data)
-    outputs = method.net.stages[
-        2
-    ].forward  # the second hidden layer sees everything mixed below, and nothing else twice
-    assert outputs
-    real = torch.randint
+    method, forward = made(data), metamix._Between.forward
 
-    def watched(*args: Any, **how: Any) -> torch.Tensor:
-        drawn = real(*args, **how)
-        if args == (4, ()):
-            seen[int(drawn)] += 1
-        return drawn
+    def watched(self: Any, x: torch.Tensor, start: int, stop: int | None) -> torch.Tensor:
+        seen[start, stop] += 1
+        return forward(self, x, start, stop)
 
-    monkeypatch.setattr(torch, "randint", watched)
+    monkeypatch.setattr(metamix._Between, "forward", watched)
     for _ in range(30):
         method.loss(data.batch(torch.arange(2)))
-    assert set(seen) == {0, 1, 2, 3} and stats.chisquare(list(seen.values())).pvalue > 1e-3
+    below = [seen[0, level] for level in (0, 2, 3, 4)]
+    assert sum(below) == 120 and below == [seen[level, None] for level in (0, 2, 3, 4)]
+    assert stats.chisquare(below).pvalue > 1e-3
 
 
 def test_c_mixup_draws_a_partner_by_its_kernel():
