@@ -34,6 +34,9 @@ MIXERS: dict[str, tuple[str, dict[str, Any]]] = {
     "cmo": ("cmo", {"start": 0, "end": 0, "probability": 1.0}),
     "similar-mix": ("similar-mix", {}),
     "transplant": ("transplant", {}),
+    "manifold-mixup": ("manifold-mixup", {"level": "input"}),
+    "class-mixup": ("class-mixup", {}),
+    "class-mixup, data": ("class-mixup", {"source": "data"}),
 }
 
 
@@ -81,16 +84,15 @@ def test_the_report_is_shown_pairs_and_what_becomes_of_them(kind: str, blend: st
     mixed, share = pairs["mixed"] / 255, pairs["share"]
     if blend == "linear":
         torch.testing.assert_close(mixed, column(share) * own + (1 - column(share)) * other, atol=1e-5, rtol=0)
-        assert len(share.unique()) > 2 or kind == "umix", "umix has one share for the batch"
+        assert len(share.unique()) > 2 or kind in ("umix", "manifold-mixup"), "which have one share for the batch"
     elif blend == "keep-both":
         which = shown(mixed, own, other)
         assert torch.equal(which[~which.isnan()], share[~which.isnan()])
     else:
         anchors, partners = ((mixed - whole).abs().amax(1) < 1e-6 for whole in (own, other))
         assert (anchors | partners).all(), "each pixel is one of the two's"
-        known = pairs["anchor"] != pairs["partner"]
-        counted = anchors.float().mean((1, 2))
-        assert ((counted - share).abs() < 0.1)[known].all(), "and the share counts those of the anchor"
+        counted = (anchors.float().mean((1, 2)) - share).abs() < 0.1
+        assert counted[pairs["anchor"] != pairs["partner"]].all(), "and the share counts those of the anchor"
 
 
 @pytest.mark.parametrize("kind", list(MIXERS))
@@ -101,7 +103,7 @@ def test_pairs_of_the_report_are_of_the_kind_that_the_method_mixes(kind: str):
     a, b = pairs["anchor"], pairs["partner"]
     assert data.attribute is not None
     label, attribute = data.label[a] == data.label[b], data.attribute[a] == data.attribute[b]
-    if kind in ("jm1", "group-jm1", "mixup, same label"):
+    if kind in ("jm1", "group-jm1", "mixup, same label") or kind.startswith("class-mixup"):
         assert label.all()
     if kind == "jm1":
         chosen = method.chosen[data.index]
@@ -110,7 +112,7 @@ def test_pairs_of_the_report_are_of_the_kind_that_the_method_mixes(kind: str):
         assert (label != attribute).all(), "same label and other attribute, or the reverse"
     if kind.startswith("selecmix"):
         assert label.any() and not label.all(), "of both modes"
-    if kind in ("mixup", "umix", "jm1, anyone"):
+    if kind in ("mixup", "umix", "jm1, anyone", "manifold-mixup"):
         assert label.any() and not label.all()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import context
-from toys import TOYS, Adversary, CMixup, Meta, Recursive, SimCLR
+from toys import TOYS, Adversary, CMixup, SimCLR
 
 from longcut.data import Dataset, Splits, generator
 from longcut.fit import Training, fit
@@ -57,54 +57,6 @@ def test_the_adversary_is_trained_by_its_own_loss_alone(splits):
     before = [p.clone() for p in method.adversary.parameters()]
     method.step(splits.train.batch(torch.arange(32)), [main, adversary], torch.Tensor.backward)
     assert all(torch.equal(a, b) for a, b in zip(before, method.adversary.parameters(), strict=True))
-
-
-def test_the_recursion_starts_anew_at_every_epoch(splits):
-    method = build(Recursive, splits.info, net="mlp:hidden=16")
-    batch, before = splits.train.batch(torch.arange(8)), splits.train.batch(torch.arange(8, 16))
-    method.on_epoch(context(splits.train, 0, 0, 3))
-    fresh = method.loss(batch)[0]
-    method.on_epoch(context(splits.train, 0, 1, 3))
-    method.loss(before)
-    after_another = method.loss(batch)[0]
-    method.on_epoch(context(splits.train, 0, 2, 3))
-    assert method.loss(batch)[0] == fresh
-    assert after_another != fresh
-
-
-def test_the_recursion_is_that_of_a_loop(splits):
-    """Batches of 8, 5 and 8: what the one before does not reach stays as it is."""
-    method: Any = build(Recursive, splits.info, net="mlp:hidden=16").double()
-    method.on_epoch(context(splits.train, 4))
-    draw = generator(4)
-    last_x, last_soft = torch.zeros(0, 4).double(), torch.zeros(0, 2).double()
-    for rows in (range(8), range(8, 13), range(13, 21)):
-        batch = splits.train.batch(torch.tensor(rows))
-        batch = type(batch)(batch.x.double(), batch.label)
-        loss = method.loss(batch)[0]
-        share = float(0.5 + 0.5 * torch.rand(1, generator=draw))
-        x, soft = [], []
-        for i in range(len(batch)):
-            own, target = batch.x[i], torch.eye(2).double()[batch.label[i]]
-            if i < len(last_x):
-                own, target = share * own + (1 - share) * last_x[i], share * target + (1 - share) * last_soft[i]
-            x.append(own)
-            soft.append(target)
-        last_x, last_soft = torch.stack(x), torch.stack(soft)
-        expected = -(last_soft * method(last_x).log_softmax(1)).sum(1).mean()
-        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_the_outer_loss_goes_through_the_inner_step(splits):
-    losses = []
-    for inner_lr in (0.0, 0.5):
-        method: Any = build(Meta, splits.info, net="mlp:hidden=16")
-        method.inner_lr, method.context = inner_lr, context(splits.train)
-        loss, _ = method.loss(splits.train.batch(torch.arange(32)))
-        loss.backward()
-        losses.append((float(loss.detach()), method.net.stages[1][0].weight.grad.clone()))
-    assert losses[0][0] != losses[1][0]
-    assert not torch.equal(losses[0][1], losses[1][1])
 
 
 def test_two_views_need_no_label(splits):

@@ -1,4 +1,4 @@
-"""Five shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
+"""Three shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
 
 They are as small as their shape allows and are no faithful versions of the papers they are named after.
 And a table with a shortcut, for the tests of methods that look for it.
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from longcut import mixing
 from longcut.contrast import supervised_contrastive
-from longcut.data import Batch, Dataset, generator
+from longcut.data import Dataset, generator
 from longcut.losses import cross_entropy
 from longcut.methods.base import Method, adam
 from longcut.methods.erm import ERM
@@ -77,58 +76,6 @@ class Adversary(Method):
         return loss.detach(), {"guess": guess.detach()}
 
 
-class Recursive(Method):
-    """The previous mixed batch is mixed into the next one, soft labels too; forgotten at every epoch."""
-
-    name, paper = "toy-recursive", "Yang et al., NeurIPS 2022"
-
-    def __init__(self, make_net, info):
-        super().__init__(make_net, info)
-
-        def same_place(batch, pool, generator):
-            place = torch.arange(len(batch))
-            return mixing.Pairs(place.clamp_max(max(len(pool) - 1, 0)), place < len(pool))
-
-        half = mixing.uniform(0.5, 1.0, scope="batch")
-        self.mix = mixing.Mix(same_place, half, mixing.linear, mixing.proportional)
-
-    def on_epoch(self, context):
-        super().on_epoch(context)
-        self.last = None
-
-    def loss(self, batch):
-        batch = Batch(batch.x, F.one_hot(batch.label, self.info.n_classes).float())
-        mixed = self.mix(batch, self.last or batch[:0], self.generator)
-        self.last = Batch(mixed.x, mixed.target.soft(self.info.n_classes))
-        return mixing.target_loss(cross_entropy, self(mixed.x), mixed.target).mean(), {}
-
-
-class Meta(Method):
-    """An inner step on one half of the batch, an outer loss through it on the mixed other half."""
-
-    name, paper = "toy-meta", "Yao et al., ICML 2021"
-
-    def __init__(self, make_net, info, *, inner_lr: float = 0.1):
-        super().__init__(make_net, info)
-        self.inner_lr = inner_lr
-        self.mix = mixing.Mix(mixing.anyone(), mixing.beta(2.0), mixing.linear, mixing.proportional)
-
-    def loss(self, batch):
-        half = max(len(batch) // 2, 1)
-        support, query = batch[:half], batch[-half:]
-        parameters = dict(self.net.named_parameters())
-
-        def inner(weights):
-            return cross_entropy(functional_call(self.net, weights, (support.x,)), support.label).mean()
-
-        step = grad(inner)(parameters)
-        adapted = {name: value - self.inner_lr * step[name] for name, value in parameters.items()}
-        mixed = self.mix(query, support, self.generator)
-        return mixing.target_loss(
-            cross_entropy, functional_call(self.net, adapted, (mixed.x,)), mixed.target
-        ).mean(), {}
-
-
 class CMixup(MixingMethod):
     """Regression: a partner is the likelier the nearer its target is."""
 
@@ -147,7 +94,7 @@ class CMixup(MixingMethod):
         return self.rules
 
 
-TOYS = (SimCLR, Adversary, Recursive, Meta, CMixup)
+TOYS = (SimCLR, Adversary, CMixup)
 
 
 def shortcut(n: int = 600, conflicting: float = 0.1, seed: int = 0) -> Dataset:

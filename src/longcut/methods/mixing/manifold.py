@@ -90,5 +90,5 @@ class ManifoldMixup(MixingMethod):
         if not self.binary:
             return super().mixed_losses(mixed, level)
         probability = self.outputs(mixed.x, level).softmax(1)
-        soft = mixed.target.soft(self.info.n_classes)
+        soft = mixed.target.soft(self.info.n_classes).to(probability)
         return F.binary_cross_entropy(probability, soft, reduction="none").mean(1)

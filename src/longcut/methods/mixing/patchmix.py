@@ -129,7 +129,7 @@ class PatchMix(Method):
         partner = torch.cat([own[:, :s], s + self.partners(x.unflatten(0, (e, n))[:, :s])], 1)
         partner = (partner + n * torch.arange(e, device=device)[:, None]).flatten()
         corners = regions.box(self.ratio(e, self.generator).to(device), height, width, self.generator)
-        corners = regions.Corners(*((side[:, None] * (own >= s)).flatten() for side in corners))  # a box per episode
+        corners = regions.Corners(*(side.repeat_interleave(n) for side in corners))  # one for an episode
         if self.blend == "keep-both":
             corners = regions.all_or_nothing(corners, height, width, self.generator)
         cells = self.cells(regions.paste(x, x[partner], corners))
@@ -146,7 +146,7 @@ class PatchMix(Method):
         way = torch.arange(self.ways, device=device)
         way = torch.cat([way.repeat_interleave(self.shots), way.repeat_interleave(self.queries)]).repeat(e)
         episode = cross_entropy(scores.flatten(0, 3), labels(way)).mean()
-        logs = {"share": corners.share(height, width)[own.flatten() >= s].mean(), "episode": episode.detach()}
+        logs = {"share": corners.share(height, width).mean(), "episode": episode.detach()}
         return overall.mean() + self.episode_weight * episode, logs
 
 
