@@ -55,7 +55,8 @@ def cases() -> Iterator[Case]:
         if "classification" in method.tasks:
             yield from (Case(method, dict(options), "images") for options in ({}, *method.variants))
         if "regression" in method.tasks:
-            yield Case(method, {}, "targets")
+            only = () if "classification" in method.tasks else method.variants
+            yield from (Case(method, dict(options), "targets") for options in ({}, *only))
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
@@ -229,7 +230,8 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
         if not (option.name == "identify" and name in ("umix", "eiil", "afr"))  # names a folder, see test_identify.py
     ],
 )
-def test_each_hyperparameter_matters(method, option, splits):
+def test_each_hyperparameter_matters(method, option, data):
+    splits = data["images" if "classification" in method.tasks else "targets"]
     for context in contexts(method, option):
         beside = {key: value for key, value in context.items() if key != option.name}
         reference = weights(fitted(method, beside, splits).method)
@@ -313,11 +315,13 @@ PAIR_RULES = {
     "sometimes": mixing.sometimes(mixing.same_label(), 0.5),
     "weighted": mixing.weighted(alike),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
+    "nearest": mixing.nearest(3, alike),
+    "nearest, not oneself": mixing.nearest(3, mixing.others(alike)),
 }
 
 
 def test_every_public_pair_rule_is_under_the_contract():
-    public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "require_contradiction"}
+    public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "others", "require_contradiction"}
     tried = {name.split(",")[0].split(" ")[0] for name in PAIR_RULES}
     assert public == tried, "write what is in __all__ into PAIR_RULES, made as it is to be tried"
     for name, rule in mixing.PAIRS.own.items():
@@ -481,6 +485,12 @@ ELSEWHERE = (
     "civilcomments",
     "camelyon17",
     "hub",
+    "airfoil",
+    "no2",
+    "exchange-rate",
+    "crime",
+    "skillcraft",
+    "rcf-mnist",
 )  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder

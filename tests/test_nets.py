@@ -27,6 +27,7 @@ IMAGE = Info("pictures", (3, 32, 32), 10, kind="image")
 TABLE = Info("people", (7,), 3, kind="table")
 TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
 KINDS = {"image": IMAGE, "photo": Info("photos", (3, 64, 64), 10, kind="image"), "table": TABLE, "tokens": TOKENS}
+KINDS["series"] = Info("rates", (30, 3), 3, kind="table")
 LAYOUT = Path(__file__).parent / "tiny_bert"
 EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each kind of data that it takes
     "auto": dict.fromkeys(("image", "table", "tokens"), "auto"),
@@ -41,6 +42,8 @@ EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each ki
     "tiny": dict.fromkeys(("image", "table", "tokens"), "tiny"),
     "tokens": {"tokens": "tokens"},
     "transformer": {"tokens": "transformer"},
+    "highway": {"series": "highway:window=4"},
+    "lstnet": {"series": "lstnet:skip=5,window=7"},
 }
 IMAGE_VARIANTS = [
     "resnet18:stem=imagenet",

@@ -71,8 +71,8 @@ def exchange_rate(*, protocol: Protocol = "clean", folder: Folder = None) -> Spl
     """Daily rates of exchange of eight currencies, 1990 to 2016: from 168 days to the rates 12 days after the last.
 
     4,373 windows train, the next 1,518 validate and the last 1,518 test. Targets are the rates over the largest of
-    their series, in both protocols, as they are published. Inputs are the same in ``legacy``; in ``clean`` they are
-    standardised by the days before the first validation target.
+    their series, in both protocols, as they are published. Inputs are the same in ``legacy``; in ``clean`` each
+    series is standardised by its training targets.
 
     Args:
         protocol: see the module.
@@ -91,7 +91,7 @@ def exchange_rate(*, protocol: Protocol = "clean", folder: Folder = None) -> Spl
     rates = rates / np.abs(rates).max(0)
     n, length, ahead = len(rates), 168, 12
     first, valid, test = length + ahead - 1, int(0.6 * n), int(0.8 * n)
-    seen = rates if protocol == "legacy" else _standardized(rates, np.arange(valid))
+    seen = rates if protocol == "legacy" else _standardized(rates, np.arange(first, valid))
     windows = np.lib.stride_tricks.sliding_window_view(seen, length, axis=0)  # (start, series, step)
     x = torch.from_numpy(windows[: n - first].transpose(0, 2, 1).astype(np.float32, order="C"))
     data = Dataset.of(x, rates[first:], name=name)
