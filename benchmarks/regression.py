@@ -112,7 +112,9 @@ def made(data: str, method: str, seed: int, settings: Mapping[str, Any]) -> dict
     model = build(method, splits.info, net=settings["net"], options=options, seed=seed)
     done = fit(model, splits, Training(**loop), seed=seed, select="best:average")
     row = done.history[done.epoch - 1]
-    scores = {part: {name: row[part][name] for name in ("rmse", "mape", "worst_group_rmse")} for part in ("valid", "test")}
+    scores = {
+        part: {name: row[part][name] for name in ("rmse", "mape", "worst_group_rmse")} for part in ("valid", "test")
+    }
     logs = {name: row[name] for name in ("effective_partners",) if name in row}
     return {**scores, **logs, "epoch": done.epoch, "cpu_seconds": round(time.process_time() - began, 1)}
 
@@ -161,7 +163,11 @@ def clean(ledger: Ledger, data: str, seeds: int) -> Iterator[str]:
 
 def _p(one: list[float], other: list[float]) -> str:
     """Of a paired t-test; none where every difference is the same."""
-    return "–" if len(one) < 2 or len({a - b for a, b in zip(one, other, strict=True)}) < 2 else f"{ttest_rel(one, other).pvalue:.2g}"  # type: ignore[attr-defined]
+    return (
+        "–"
+        if len(one) < 2 or len({a - b for a, b in zip(one, other, strict=True)}) < 2
+        else f"{ttest_rel(one, other).pvalue:.2g}"
+    )  # type: ignore[attr-defined]
 
 
 def spread(values: list[float]) -> str:
