@@ -68,6 +68,8 @@ def three_classes(n: int, seed: int) -> Dataset:
     x[torch.arange(n), :, 2:6, 3 * label + 1] += 80
     return Dataset.of(x, label, label, name="three classes", aligned=(0, 1, 2))
             yield Case(method, OF_TARGETS.get(method.name, {}), "targets")
+            only = () if "classification" in method.tasks else method.variants
+            yield from (Case(method, dict(options), "targets") for options in ({}, *only))
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
@@ -256,6 +258,7 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
 )
 def test_each_hyperparameter_matters(method, option, data):
     splits = data["three" if method.name in CHOOSING_CLASSES else "images"]
+    splits = data["images" if "classification" in method.tasks else "targets"]
     for context in contexts(method, option):
     kinds = [kind for task, kind in (("classification", "images"), ("regression", "targets")) if task in method.tasks]
     for kind, context in itertools.product(kinds, contexts(method, option)):
@@ -344,11 +347,13 @@ PAIR_RULES = {
     "weighted": mixing.weighted(alike),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
     "by_class": mixing.by_class(torch.zeros(2, 2).fill_diagonal_(-torch.inf)),
+    "nearest": mixing.nearest(3, alike),
+    "nearest, not oneself": mixing.nearest(3, mixing.others(alike)),
 }
 
 
 def test_every_public_pair_rule_is_under_the_contract():
-    public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "require_contradiction"}
+    public = {*pairs.__all__} - {"PAIRS", "choose", "coin", "others", "require_contradiction"}
     tried = {name.split(",")[0].split(" ")[0] for name in PAIR_RULES}
     assert public == tried, "write what is in __all__ into PAIR_RULES, made as it is to be tried"
     for name, rule in mixing.PAIRS.own.items():
@@ -512,6 +517,12 @@ ELSEWHERE = (
     "civilcomments",
     "camelyon17",
     "hub",
+    "airfoil",
+    "no2",
+    "exchange-rate",
+    "crime",
+    "skillcraft",
+    "rcf-mnist",
 )  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder

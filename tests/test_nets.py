@@ -27,6 +27,7 @@ IMAGE = Info("pictures", (3, 32, 32), 10, kind="image")
 TABLE = Info("people", (7,), 3, kind="table")
 TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
 KINDS = {"image": IMAGE, "photo": Info("photos", (3, 64, 64), 10, kind="image"), "table": TABLE, "tokens": TOKENS}
+KINDS["series"] = Info("rates", (30, 3), 3, kind="table")
 LAYOUT = Path(__file__).parent / "tiny_bert"
 EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each kind of data that it takes
     "auto": dict.fromkeys(("image", "table", "tokens"), "auto"),
@@ -41,6 +42,8 @@ EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each ki
     "tiny": dict.fromkeys(("image", "table", "tokens"), "tiny"),
     "tokens": {"tokens": "tokens"},
     "transformer": {"tokens": "transformer"},
+    "highway": {"series": "highway:window=4"},
+    "lstnet": {"series": "lstnet:skip=5,window=7"},
 }
 IMAGE_VARIANTS = [
     "resnet18:stem=imagenet",
@@ -879,3 +882,78 @@ def test_a_file_adds_nets(tmp_path):
     load_file(path)
     with pytest.raises(UserError, match="unknown net 'cube'"):
         build("cube", TABLE)
+
+
+# --- series -----------------------------------------------------------------------------------------------------------
+
+RATES = Info("rates", (168, 8), 8, kind="table")
+
+
+def test_lstnet_has_the_published_sizes():
+    """Convolution 6 x 8 to 50, GRU 50 to 50, one of 50 to 5 in strides of 24, and a highway of 24; without a head."""
+    net: Any = build("lstnet", RATES).eval()
+    conv, gru = 50 * (6 * 8 + 1), lambda inputs, hidden: 3 * hidden * (inputs + hidden + 2)
+    assert parameters(net.stages) == conv + gru(50, 50) + gru(50, 5) + 24 + 1
+    assert net.features(inputs(RATES)).shape == (4, 50 + 24 * 5 + 8)
+    assert net.levels == (0, 1, 2)
+
+
+def test_lstnets_highway_by_hand():
+    """Its outputs are what the recurrent part says and 0.5 of the last value, -2 of the one before, and 1, added."""
+    net: Any = build("lstnet:window=3", RATES).eval()
+    x = inputs(RATES)
+    linear = net.stages[1].highway.linear
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[0.0, -2.0, 0.5]]))
+        linear.bias.fill_(1.0)
+    expected = 0.5 * x[:, -1] - 2 * x[:, -2] + 1
+    torch.testing.assert_close(net.features(x)[:, -8:], expected)
+    rest = net.features(x)[:, :-8] @ net.head.weight[:, :-8].T + net.head.bias
+    torch.testing.assert_close(net(x), rest + expected)
+
+
+def test_lstnets_second_layer_looks_back_in_strides():
+    """By a loop over the places within a stride: a GRU over every 24th step of the convolution that ends the window."""
+    net: Any = build("lstnet", RATES).eval()
+    x = inputs(RATES)
+    seen = net.stages[0].conv(x.transpose(1, 2))
+    assert seen.shape == (4, 50, 163)
+    last = seen[:, :, -6 * 24 :]
+    expected = [net.stages[1].skip_gru(last[:, :, place::24].transpose(1, 2))[1][0] for place in range(24)]
+    torch.testing.assert_close(net.features(x)[:, 50:-8], torch.cat(expected, 1))
+    torch.testing.assert_close(net.features(x)[:, :50], net.stages[1].gru(seen.transpose(1, 2))[0][:, -1])
+
+
+def test_lstnets_first_level_mixes_the_highways_inputs_too():
+    net: Any = build("lstnet", RATES).eval()
+    one, other = inputs(RATES)[:2], inputs(RATES)[2:]
+    mixed = net.stages[1](0.5 * net.stages[0](one) + 0.5 * net.stages[0](other))
+    highway = net.stages[1].highway
+    torch.testing.assert_close(mixed[:, -8:], highway(0.5 * one + 0.5 * other))
+
+
+def test_highway_starts_by_repeating_the_last_value():
+    x = inputs(RATES)
+    assert torch.equal(build("highway", RATES)(x), x[:, -1])
+    assert build("highway:window=500", RATES).stages[0].window == 168
+    assert build("highway", RATES, 3)(x).shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", ["lstnet", "highway"])
+def test_nets_for_series_refuse_rows_and_short_windows(name):
+    with pytest.raises(UserError, match=rf"net '{name}' needs windows of series .*, but people has .*; use net 'mlp'"):
+        build(name, TABLE)
+    if name == "lstnet":
+        with pytest.raises(UserError, match=r"needs windows of at least 29 steps, but rates has 28; use net 'mlp'"):
+            build(name, Info("rates", (28, 2), 2))
+        assert build(name, Info("rates", (29, 2), 2))(torch.zeros(1, 29, 2)).shape == (1, 2)
+
+
+def test_mlp_bends_as_it_is_told():
+    x = torch.tensor([[-1.0, 0, 0, 0, 0, 0, 2.0]])
+    for spec, below in (("mlp:hidden=7", 0.0), ("mlp:hidden=7,activation=leaky", -0.1)):
+        net: Any = build(spec, TABLE)
+        with torch.no_grad():
+            net.stages[1][0].weight.copy_(torch.eye(7))
+            net.stages[1][0].bias.zero_()
+        torch.testing.assert_close(net.features(x), torch.tensor([[below, 0, 0, 0, 0, 0, 2.0]]))

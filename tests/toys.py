@@ -1,4 +1,4 @@
-"""Three shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
+"""Two shapes of methods to come, each in at most 30 lines: what the contract must be able to carry.
 
 They are as small as their shape allows and are no faithful versions of the papers they are named after.
 And a table with a shortcut, for the tests of methods that look for it.
@@ -12,13 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from longcut import mixing
 from longcut.contrast import supervised_contrastive
 from longcut.data import Dataset, generator
 from longcut.losses import cross_entropy
 from longcut.methods.base import Method, adam
 from longcut.methods.erm import ERM
-from longcut.methods.mixing.base import MixingMethod
 from longcut.nets import Net
 
 
@@ -76,25 +74,7 @@ class Adversary(Method):
         return loss.detach(), {"guess": guess.detach()}
 
 
-class CMixup(MixingMethod):
-    """Regression: a partner is the likelier the nearer its target is."""
-
-    name, paper, tasks = "toy-c-mixup", "Yao et al., NeurIPS 2022", frozenset({"regression"})
-    drawn = "batch"
-
-    def __init__(self, make_net, info, *, bandwidth: float = 0.1):
-        super().__init__(make_net, info)
-
-        def nearness(batch, pool):
-            return -torch.cdist(batch.label, pool.label).square() / (2 * bandwidth**2)
-
-        self.rules = mixing.Mix(mixing.weighted(nearness), mixing.beta(2.0), mixing.linear, mixing.proportional)
-
-    def make_mix(self):
-        return self.rules
-
-
-TOYS = (SimCLR, Adversary, CMixup)
+TOYS = (SimCLR, Adversary)
 
 
 def shortcut(n: int = 600, conflicting: float = 0.1, seed: int = 0) -> Dataset:

@@ -71,8 +71,8 @@ def exchange_rate(*, protocol: Protocol = "clean", folder: Folder = None) -> Spl
     """Daily rates of exchange of eight currencies, 1990 to 2016: from 168 days to the rates 12 days after the last.
 
     4,373 windows train, the next 1,518 validate and the last 1,518 test. Targets are the rates over the largest of
-    their series, in both protocols, as they are published. Inputs are the same in ``legacy``; in ``clean`` they are
-    standardised by the days before the first validation target.
+    their series, in both protocols, as they are published. Inputs are the same in ``legacy``; in ``clean`` each
+    series is standardised by its training targets.
 
     Args:
         protocol: see the module.
@@ -91,7 +91,7 @@ def exchange_rate(*, protocol: Protocol = "clean", folder: Folder = None) -> Spl
     rates = rates / np.abs(rates).max(0)
     n, length, ahead = len(rates), 168, 12
     first, valid, test = length + ahead - 1, int(0.6 * n), int(0.8 * n)
-    seen = rates if protocol == "legacy" else _standardized(rates, np.arange(valid))
+    seen = rates if protocol == "legacy" else _standardized(rates, np.arange(first, valid))
     windows = np.lib.stride_tricks.sliding_window_view(seen, length, axis=0)  # (start, series, step)
     x = torch.from_numpy(windows[: n - first].transpose(0, 2, 1).astype(np.float32, order="C"))
     data = Dataset.of(x, rates[first:], name=name)
@@ -185,14 +185,14 @@ def _standardized(x: Rows, train: NDArray[np.int64]) -> Rows:
     return (x - x[train].mean(0)) / np.where(deviation > 0, deviation, 1)
 
 
-def _scaled(x: Rows, train: NDArray[np.int64], protocol: str) -> Rows:
+def _scaled(x: Rows, train: NDArray[np.int64], protocol: str) -> NDArray[np.float32]:
     """Inputs as a protocol has them; a missing value is the mean of those that its scale is taken from."""
     known = x if protocol == "legacy" else x[train]
     x = np.where(np.isnan(x), np.nanmean(known, axis=0), x)
     if protocol == "clean":
-        return _standardized(x, train)
+        return _standardized(x, train).astype(np.float32)
     extent = np.ptp(x, axis=0)
-    return (x - x.min(0)) / np.where(extent > 0, extent, 1)
+    return ((x - x.min(0)) / np.where(extent > 0, extent, 1)).astype(np.float32)
 
 
 def _at_random(name: str, protocol: str, x: Rows, y: Rows, sizes: tuple[int, int], seed: int) -> Splits:
@@ -201,15 +201,14 @@ def _at_random(name: str, protocol: str, x: Rows, y: Rows, sizes: tuple[int, int
     order = torch.randperm(len(x), generator=generator(seed)).numpy()
     part = np.full(len(x), 2)
     part[order[:train]], part[order[train : train + valid]] = 0, 1
-    x = _scaled(x, np.flatnonzero(part == 0), protocol).astype(np.float32)
-    return _parts(Dataset.of(x, y, name=name), part)
+    return _parts(Dataset.of(_scaled(x, np.flatnonzero(part == 0), protocol), y, name=name), part)
 
 
 def _of_domains(
     name: str, protocol: str, x: Rows, y: Rows, part: NDArray[np.int64], domain: NDArray[np.int64], names: list[str]
 ) -> Splits:
     """Parts that are given, with a domain for each sample as its attribute."""
-    x = _scaled(x, np.flatnonzero(part == 0), protocol).astype(np.float32)
+    x = _scaled(x, np.flatnonzero(part == 0), protocol)
     return _parts(Dataset.of(x, y, domain, name=name, n_attributes=len(names), attribute_names=tuple(names)), part)
 
 

@@ -96,7 +96,15 @@ class _Recurrent(nn.Module):
     """Two recurrent layers, one of which looks back in strides, and the highway beside them."""
 
     def __init__(
-        self, width: int, channels: int, hidden: int, skip: int, skip_hidden: int, steps: int, window: int, dropout: float
+        self,
+        width: int,
+        channels: int,
+        hidden: int,
+        skip: int,
+        skip_hidden: int,
+        steps: int,
+        window: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.width, self.channels, self.skip, self.steps = width, channels, skip, steps

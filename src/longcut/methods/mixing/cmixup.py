@@ -81,7 +81,9 @@ class CMixup(MixingMethod):
     ) -> None:
         super().__init__(make_net, info)
         if unit == "share" and sigma > 1:
-            raise UserError(f"c-mixup: sigma={sigma:g} is no share of the candidates; with unit=share give one up to 1.")
+            raise UserError(
+                f"c-mixup: sigma={sigma:g} is no share of the candidates; with unit=share give one up to 1."
+            )
         if distance == "inputs" and info.kind == "tokens":
             raise UserError(
                 f"c-mixup: distance=inputs needs numbers, but {info.name} holds token ids; use distance=features."
