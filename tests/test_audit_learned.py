@@ -426,7 +426,7 @@ def test_same_seed_same_bits_and_the_callers_random_state_stays(monkeypatch):
 
 
 def test_refused():
-    with pytest.raises(UserError, match="is a regression; an audit needs classes"):
+    with pytest.raises(UserError, match="is a regression; suspicion needs classes"):
         suspicion(Dataset.of(torch.rand(20, 2), torch.rand(20)))
     with pytest.raises(UserError, match="are of one class; an audit needs at least two"):
         suspicion(Dataset.of(torch.rand(20, 2), [0] * 20))

@@ -71,6 +71,7 @@ def make_run(
     """A run folder as training writes it; at epoch 1, 2, 3 a metric is at 1/3, 2/3, 3/3 of its value."""
     scores = scores_of(values)
     scores = dataclasses.replace(scores, groups=list(groups) or scores.groups)
+    numbers = task == "regression"
     known = {"attribute": [0, 1, 0, 1], "n_attributes": len(attributes)} if "attribute" in (predictions or {}) else {}
     with runs.Writer(folder, plan) as run:
         run.start(fingerprint or f"data {plan.data_seed}")
@@ -87,9 +88,10 @@ def make_run(
                     "scores": Judged(scores),
                     "best": Best(2, 0.875),
                 },
-                inputs=Inputs.of(Dataset.of(torch.rand(4, 2), [0, 1, 1, 0], **known)),
+                inputs=Inputs.of(Dataset.of(torch.rand(4, 2), [0.5, 1, 1, 0] if numbers else [0, 1, 1, 0], **known)),
                 weights={},
-                predictions=predictions or {"outputs": torch.zeros(4, 2), "label": torch.zeros(4).long()},
+                predictions=predictions
+                or {"outputs": torch.zeros(4, 2), "label": torch.zeros(4, 2) if numbers else torch.zeros(4).long()},
                 gallery=gallery or {},
                 about={"class_names": classes, "attribute_names": attributes, "aligned": aligned}
                 | {"membership_names": memberships},

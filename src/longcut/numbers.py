@@ -38,9 +38,17 @@ def number(value: float | None, percent: bool = True) -> str:
 def with_spread(
     mean: float | None, deviation: float | None, write: Callable[[float | None], str] = number, between: str = " ± "
 ) -> str:
-    """A mean with its deviation where there is one.
+    """A mean with its deviation where there is one, which has no more decimals than the mean.
 
     >>> with_spread(0.9333, 0.004), with_spread(0.9333, None), with_spread(None, None)
     ('93.3 ± 0.4', '93.3', '–')
+    >>> with_spread(12.345, 0.4567, write=lambda value: number(value, percent=False))
+    '12.3 ± 0.5'
     """
-    return write(mean) if deviation is None else f"{write(mean)}{between}{write(deviation)}"
+    if deviation is None:
+        return write(mean)
+    written, beside = write(mean), write(deviation)
+    decimals = len(written.partition(".")[2])
+    if "e" not in written + beside and len(beside.partition(".")[2]) > decimals:
+        beside = f"{deviation:.{decimals}f}"
+    return f"{written}{between}{beside}"

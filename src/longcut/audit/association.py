@@ -28,6 +28,7 @@ __all__ = [
     "max_permutation",
     "max_permutation_of_cells",
     "mutual_information",
+    "p_values",
     "resampled_accuracy",
     "resampled_v",
     "residuals",
@@ -187,10 +188,10 @@ def max_permutation_of_cells(
     observed = standardised(label)
     draws = min(draws, max(FEWEST_DRAWS, WORK // max(len(rows), 1)))
     largest = np.array([standardised(rng.permutation(label)).max() for _ in range(draws)])
-    return observed, _p_values(observed, largest)
+    return observed, p_values(observed, largest)
 
 
-def _p_values(observed: Floats, largest: Floats) -> Floats:
+def p_values(observed: Floats, largest: Floats) -> Floats:
     """Share of draws whose largest statistic reaches the observed one, which counts as one of the draws."""
     slack = 1e-6 * np.maximum(np.abs(observed), 1)  # equal up to rounding is equal
     below = np.searchsorted(np.sort(largest), observed - slack)
@@ -285,7 +286,7 @@ def held_out_test(
         largest of them.
     """
     parts = np.unique(fold)
-    p_values, permuted = np.ones(len(guesses)), np.zeros((len(guesses), draws))
+    found, permuted = np.ones(len(guesses)), np.zeros((len(guesses), draws))
     for part in parts:
         own, held = label[fold == part], guesses[:, fold == part]
         shuffled = rng.permuted(np.broadcast_to(own, (draws, len(own))), axis=1)
@@ -295,9 +296,9 @@ def held_out_test(
             told = (held == value).astype(np.float32)
             drawn += told @ (shuffled == value).T.astype(np.float32) / (size * len(classes))
             observed += told @ (own == value).astype(np.float32) / (size * len(classes))
-        p_values = np.minimum(p_values, len(parts) * _p_values(observed, drawn.max(0)))
+        found = np.minimum(found, len(parts) * p_values(observed, drawn.max(0)))
         permuted += drawn / len(parts)
-    return p_values, permuted.mean(1), float(permuted.max(0).mean())
+    return found, permuted.mean(1), float(permuted.max(0).mean())
 
 
 def wilson(hits: Any, n: Any, confidence: float = 0.95) -> tuple[Any, Any]:

@@ -69,12 +69,15 @@ class View:
         source: where they come from, or None for a data set that is generated.
         level: how often a check may raise a false alarm, in (0, 1).
         seed: of everything that is drawn.
+        original: of a target of numbers, the same samples with their numbers; ``data`` then has their parts as classes
+            (see :func:`longcut.audit.numbers.in_parts`). None where there are classes to begin with.
     """
 
     data: Dataset
     source: Source | None
     level: float = 0.05
     seed: int = 0
+    original: Dataset | None = None
 
     @cached_property
     def label(self) -> NDArray[np.int64]:
@@ -85,6 +88,17 @@ class View:
     def attribute(self) -> NDArray[np.int64] | None:
         """Attribute ids ``(n,)``, or None."""
         return None if self.data.attribute is None else self.data.attribute.numpy()
+
+    @cached_property
+    def target(self) -> NDArray[np.float64]:
+        """The numbers ``(n,)`` of a target of numbers."""
+        assert self.original is not None
+        return self.original.label[:, 0].double().numpy()
+
+    @property
+    def called(self) -> str:
+        """What the label is called."""
+        return f"'{self.source.label}'" if self.source and self.source.label else "the target"
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from longcut.audit.association import (
     verdict_of,
 )
 from longcut.audit.base import Finding, View
+from longcut.audit.numbers import means_elsewhere, strongest
 from longcut.errors import UserError
 from longcut.sources.parts import MISSING, number
 
@@ -51,11 +53,13 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
 
     Args:
         view: what is audited.
-        judged, shortcuts: not looked at.
+        judged: not looked at where there are classes.
+        shortcuts: not looked at.
 
     Returns:
         The statistic is the bias-corrected Cramér's V of the strongest column, the interval by bootstrap. None when
-        there are no such columns, fewer than two classes have two samples, or the label is a number.
+        there are no such columns, or fewer than two classes have two samples. Of a target of numbers, see
+        :func:`longcut.audit.numbers.strongest`.
 
     >>> import torch
     >>> from longcut.data import Dataset
@@ -64,6 +68,8 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     >>> finding.verdict, finding.statistic
     ('alarm', 1.0)
     """
+    if view.original is not None:
+        return strongest(view, judged, PURPOSE, "columns", "column", "column beside the input", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) > 1).sum() < 2:
         return None
     found = _columns(view)
@@ -116,6 +122,12 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         sentence=_sentence(rows[name], verdict, chance, len(used)),
         table=table,
     )
+
+
+def _told(view: View, rows: NDArray[np.int64], target: NDArray[np.float64], fold: NDArray[np.int64]) -> dict[str, Any]:
+    """What each column says of a target of numbers."""
+    used = {name: values[0] for name, values in _columns(view).items() if not isinstance(values, str)}
+    return {name: means_elsewhere(ids[rows], target, fold) for name, ids in used.items()}
 
 
 def _columns(view: View) -> dict[str, Values | str]:

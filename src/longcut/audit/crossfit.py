@@ -63,7 +63,8 @@ class EasyCue(Method):
 def judge(view: View, net: str, progress: Callable[[float, int], None] | None = None, folds: int = FOLDS) -> Judged:
     """For each fold in turn, train the three models on the others and let them judge it.
 
-    Every class weighs the same in training, so that a rare class is not taken for a contradiction.
+    Every class weighs the same in training, so that a rare class is not taken for a contradiction. Of a target of
+    numbers, these are of its parts, and a fourth model, an ordinary one, learns the numbers.
 
     Args:
         view: what is audited.
@@ -74,13 +75,17 @@ def judge(view: View, net: str, progress: Callable[[float, int], None] | None = 
     Raises:
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
-    counter = _Counter(progress, 3 * folds)
+    counter = _Counter(progress, (3 if view.original is None else 4) * folds)
     fold, easy, profile, stopped = _easy(view, folds, counter)
     updates, ordinary = _crossfit(view, fold, "erm", net, counter)
     # calibrated without confirmation, whose early guesses would make it another yardstick
     _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, confirm=False)
     hits = ordinary.argmax(2) == view.label
-    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped)
+    numbers = None
+    if view.original is not None:
+        _, said = _crossfit(dataclasses.replace(view, data=view.original), fold, "erm", net, counter, points=0)
+        numbers = said[-1, :, 0]
+    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped, numbers)
 
 
 def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -135,7 +140,7 @@ def _easy(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], int]:
     """Folds, the biased model's probabilities and profile, and the updates after which it was stopped."""
     if view.data.info.task != "classification":
-        raise UserError(f"{view.data.info.name} is a regression; an audit needs classes.")
+        raise UserError(f"{view.data.info.name} is a regression; suspicion needs classes.")
     if len(view.classes) < 2:
         raise UserError(f"all samples of {view.data.info.name} are of one class; an audit needs at least two.")
     counts = np.bincount(view.label, minlength=len(view.classes))
@@ -172,10 +177,12 @@ def _crossfit(
     for part in range(parts):
         held_out = torch.from_numpy(fold == part)
         held = view.data.take(held_out)
-        train = balance(view.data.take(~held_out), "class", generator(view.seed, part, 31))
+        train = view.data.take(~held_out)
+        if train.info.task == "classification":
+            train = balance(train, "class", generator(view.seed, part, 31))
         model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
         training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
-        ask = _biased_view if isinstance(model, EasyCue) else _probabilities
+        ask = _biased_view if isinstance(model, EasyCue) else _said
         marks = _marks(training.epochs, points)
         seen: dict[int, NDArray[np.float32]] = {}
 
@@ -218,9 +225,10 @@ def _marks(epochs: int, points: int = POINTS) -> list[int]:
 
 
 @torch.no_grad()
-def _probabilities(model: Method, train: Dataset, held: Dataset) -> NDArray[np.float32]:
-    """Probabilities of the classes, for held-out samples ``(m, C)``."""
-    return predict(model, held).softmax(1).numpy()
+def _said(model: Method, train: Dataset, held: Dataset) -> NDArray[np.float32]:
+    """Probabilities of the classes, or the target, for held-out samples ``(m, C)``."""
+    said = predict(model, held)
+    return (said.softmax(1) if model.info.task == "classification" else said).numpy()
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from longcut.audit.association import (
 )
 from longcut.audit.base import Finding, View
 from longcut.audit.columns import values_of
+from longcut.audit.numbers import means_elsewhere, strongest, trees_elsewhere
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,19 +59,18 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
 
     Returns:
         The statistic is the skill of the strongest cue, the baseline its mean when the labels are permuted. None when
-        no cue varies, fewer than two classes have three samples, or the label is a number.
+        no cue varies, or fewer than two classes have three samples. Of a target of numbers, see
+        :func:`longcut.audit.numbers.strongest`.
     """
+    if view.original is not None:
+        return strongest(view, judged, PURPOSE, "cues", "cue", "trivial cue", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) >= FOLDS).sum() < 2:
         return None
-    import pandas as pd
-
     rng = view.random(PURPOSE)
     rows = _draw(view.label, rng)
     label = view.label[rows]
     fold = folds_of(label, FOLDS, rng)
-    numbers, values = _measured(view, rows), _table(view, rows, rng)
-    several = {name: x for name, x in numbers.items() if x.shape[1] > 1 and (x != x[0]).any()}
-    values |= {name: pd.Series(x[:, 0]) for name, x in numbers.items() if x.shape[1] == 1}
+    several, values = _split(view, rows, rng)
     guessed = {name: _forest(x, label, fold, view.seed) for name, x in several.items()}
     for name, column in values.items():
         found = values_of(column)
@@ -109,6 +110,25 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
         sentence=_sentence(table, verdict, chance, judged.ceiling, view.level),
         table=table,
     )
+
+
+def _told(view: View, rows: NDArray[np.int64], target: Matrix, fold: NDArray[np.int64]) -> dict[str, Matrix]:
+    """What each cue says of a target of numbers."""
+    several, single = _split(view, rows, view.random(PURPOSE))
+    said = {name: trees_elsewhere(x, target, fold, view.seed) for name, x in several.items()}
+    ids = {name: values_of(column) for name, column in single.items()}
+    return said | {name: means_elsewhere(i[0], target, fold) for name, i in ids.items() if not isinstance(i, str)}
+
+
+def _split(
+    view: View, rows: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[dict[str, Matrix], dict[str, pd.Series]]:
+    """Cues of several numbers, of which some vary, and cues of a single one."""
+    import pandas as pd
+
+    numbers, values = _measured(view, rows), _table(view, rows, rng)
+    several = {name: x for name, x in numbers.items() if x.shape[1] > 1 and (x != x[0]).any()}
+    return several, values | {name: pd.Series(x[:, 0]) for name, x in numbers.items() if x.shape[1] == 1}
 
 
 def _sentence(table: tuple[dict[str, Any], ...], verdict: str, chance: float, ceiling: float, level: float) -> str:

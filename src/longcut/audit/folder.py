@@ -187,6 +187,8 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         "class_counts": np.bincount(view.label, minlength=len(view.classes)).tolist(),
         "attribute": view.source.attribute if view.source else ("attribute" if info.n_attributes else None),
         "attributes": list(info.attribute_names),
+        "task": "classification" if view.original is None else "regression",
+        "preface": audit.preface,
         "verdict": audit.verdict,
         "headline": audit.headline,
         "advice": audit.advice,

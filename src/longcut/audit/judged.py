@@ -30,6 +30,7 @@ class Judged:
         updates: of the ordinary model, at the points of its learning curve ``(p,)``.
         hits: whether the ordinary model was right by then ``(p, n)``.
         stopped: updates after which the biased model was stopped.
+        numbers: of a target of numbers, what an ordinary model that learned the numbers says ``(n,)``; else None.
     """
 
     label: NDArray[np.int64]
@@ -40,6 +41,7 @@ class Judged:
     updates: list[int] = field(default_factory=list)
     hits: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
     stopped: int = 0
+    numbers: NDArray[np.float32] | None = None
 
     @cached_property
     def looks(self) -> NDArray[np.int64]:
@@ -64,10 +66,13 @@ class Judged:
         """Where the biased model contradicts the label and is as sure as it is of most that it gets right ``(n,)``.
 
         Nobody is suspected where it hardly knows more than guessing: then nothing is easy, and nothing contradicts it.
+        Of a target of numbers, a part next to a sample's own is no contradiction.
         """
         if self.ease < EASE:
             return np.zeros_like(self.contradicts)
-        return self.contradicts & (self.sureness >= np.quantile(self.sureness[~self.contradicts], SURE))
+        sure = self.sureness >= np.quantile(self.sureness[~self.contradicts], SURE)
+        near = self.numbers is not None and np.abs(self.looks - self.label) == 1
+        return self.contradicts & sure & np.logical_not(near)
 
     @cached_property
     def score(self) -> NDArray[np.float32]:
@@ -89,6 +94,12 @@ class Judged:
         """How far the biased model goes from guessing (0) to certainty (1), every class counting the same."""
         chance = 1 / self.easy.shape[1]
         return (_balanced(self.easy, self.label) - chance) / (1 - chance)
+
+    def explained(self, target: NDArray[np.float64]) -> float:
+        """Held-out R² of the ordinary model that learned the numbers."""
+        assert self.numbers is not None
+        left = np.square(self.numbers - target).mean()
+        return float(1 - left / target.var())
 
     @property
     def ceiling(self) -> float:

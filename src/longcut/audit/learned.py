@@ -41,8 +41,8 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     few = int(judged.suspected.sum()) < FEW
     if cost - baseline > MARGIN and p <= view.level and not few:
         verdict = "alarm"
-    elif few or low < NOTICE or judged.ease < NOTICE:
-        verdict = "clear"
+    elif few or low < NOTICE or judged.ease < NOTICE or judged.numbers is not None:
+        verdict = "clear"  # of numbers, whatever lies near an end of its part is hard
     else:
         verdict = "notice"
     table = tuple(_cells(view, judged))
@@ -89,6 +89,8 @@ def _sentence(judged: Judged, verdict: str, few: bool) -> str:
         "nothing else here can replace. Look at them.",
         "clear": ": no clear gain, and not much is lost.",
     }
+    if judged.numbers is not None and verdict == "clear":
+        return f"{found}: no clear gain; what lies near an end of its part is hard for any model."
     return found + meaning[verdict]
 
 

@@ -51,7 +51,7 @@ def kinds(judged: Judged, telling: bool = True) -> NDArray[np.str_]:
     return np.where(judged.suspected, kind, TYPICAL)
 
 
-def noise(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
+def noise(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """For which part of the suspected samples the debiased model confirms the label, against chance.
 
     The statistic is that part. The baseline is how often a wrong label would be confirmed: the share of the samples
@@ -61,7 +61,12 @@ def noise(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         view: what is audited.
         judged: what the models say.
         shortcuts: what the checks that look for a shortcut found; it decides :func:`telling`.
+
+    Returns:
+        None of a target of numbers, of which none is simply wrong.
     """
+    if view.original is not None:
+        return None
     count, classes = int(judged.suspected.sum()), len(view.classes)
     question = "Are the suspected samples mislabelled, or do they contradict a shortcut?"
     measure = "share of the suspected whose label a debiased model confirms"

@@ -21,7 +21,7 @@ EARLIER = 0.1  # lead, as a share of accuracy, that makes one of the two the fir
 DRAWS = 1000
 
 
-def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
+def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
     """Learning curves of an ordinary model on held-out samples that agree with the shortcut and that contradict it.
 
     Where the attribute is known, its conflicting samples are meant, else the suspected ones. The statistic is the lead
@@ -31,7 +31,12 @@ def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         view: what is audited.
         judged: gives the curves.
         shortcuts: what the checks that look for one found; without an alarm among them there is no order.
+
+    Returns:
+        None of a target of numbers, for these methods are for classes.
     """
+    if view.original is not None:
+        return None
     known = view.attribute is not None and bool(view.data.info.aligned)
     against = view.data.conflicting.numpy() if known else judged.suspected
     shortcut = any(finding.verdict == "alarm" for finding in shortcuts.values())

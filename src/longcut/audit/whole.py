@@ -18,6 +18,7 @@ from longcut.audit.checks import CHECKS
 from longcut.audit.crossfit import FOLDS, judge
 from longcut.audit.judged import Judged
 from longcut.audit.noise import kinds, telling
+from longcut.audit.numbers import in_parts
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 
@@ -53,6 +54,21 @@ class Audit:
         return {finding.name: finding for finding in self.findings if finding.name in _shares()}
 
     @property
+    def preface(self) -> str:
+        """What to know before the rest: what became of a target of numbers; empty where there are classes."""
+        if self.view.original is None:
+            return ""
+        target, said = self.view.target, self.judged.numbers
+        assert said is not None
+        error = math.sqrt(float(np.square(said - target).mean()))
+        return (
+            f"{self.view.called} was cut into {len(self.view.classes)} parts of about equal size "
+            f"({'; '.join(self.view.classes)}): where a label is named, or how many are right, these are meant. R² and "
+            f"errors are of the numbers themselves: an ordinary model has R² {self.judged.explained(target):.2f} "
+            f"(error {error:.3g}) on samples it did not learn from, the mean has 0 (error {target.std():.3g})."
+        )
+
+    @property
     def verdict(self) -> Verdict:
         """The gravest of the checks that look for a shortcut."""
         found = {finding.verdict for finding in self.shortcuts.values()}
@@ -67,7 +83,8 @@ class Audit:
             cues = [_cue(finding, check.cue) for finding, check in rows if not check.clause]
             if cues:
                 says = "away" if verdict == "alarm" else "partly away"
-                clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} the label {says}")
+                what = "the label" if self.view.original is None else self.view.called
+                clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} {what} {says}")
             if clauses:
                 return f"{opening}: {', and '.join(clauses)}."
         return "No shortcut was found."
@@ -76,6 +93,11 @@ class Audit:
     def advice(self) -> str:
         """What to do about it."""
         verdicts = {finding.name: finding.verdict for finding in self.findings}
+        if self.view.original is not None and self.verdict == "alarm":
+            return (
+                "Ask whether the model is meant to look at this; if not, leave it out, or collect samples that "
+                "contradict it and compare methods by their worst group: longcut compare DATA --methods erm,mixup."
+            )
         if verdicts.get("learned") == "alarm" and verdicts.get("order") != "alarm":
             return "Train past it: longcut compare DATA --methods erm,selecmix, and look at the suspected samples."
         if verdicts.get("order") == "alarm":
@@ -132,7 +154,8 @@ def audit(
         progress: told how many of how many models are trained.
 
     Raises:
-        UserError: for a regression, a single class, a class with fewer than four samples, or a level out of range.
+        UserError: for a single class, a class with fewer than four samples, a target of several numbers, or one that is
+            always the same, or a level out of range.
 
     Example::
 
@@ -142,8 +165,8 @@ def audit(
     began = time.perf_counter()
     if not 0 < level < 1:
         raise UserError(f"the level is {level}; give a share of false alarms above 0 and below 1, such as 0.05.")
-    samples = _sample(_audited(data), limit, seed)
-    view = View(samples, samples.source, level, seed)
+    view = _view(_audited(data), level, seed, limit)
+    samples = view.data
     judged = judge(view, net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto"), progress)
     found: dict[str, Finding] = {}
     shares = _shares()
@@ -179,6 +202,15 @@ def _audited(data: Splits | Dataset) -> Dataset:
         return data
     own = data.train.source is None or data.train.source.official
     return data.train if own else data.whole
+
+
+def _view(data: Dataset, level: float, seed: int, limit: int) -> View:
+    """The samples that are audited; a target of numbers is cut into parts."""
+    if data.info.task == "classification":
+        return View(_sample(data, limit, seed), data.source, level, seed)
+    parts = in_parts(data)
+    rows = _sample(dataclasses.replace(parts, index=torch.arange(len(parts))), limit, seed).index
+    return View(parts.take(rows), data.source, level, seed, data.take(rows))
 
 
 def _sample(data: Dataset, limit: int, seed: int) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from longcut.audit.association import LARGE, max_permutation_of_cells, verdict_of, wilson
 from longcut.audit.base import Finding, View
+from longcut.audit.numbers import means_elsewhere_of_sets, strongest
 from longcut.sources.text import words as words_in
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = ["words"]
 PURPOSE = 13
 FEWEST, RAREST = 20, 0.003  # texts that a word must be in to be looked at: so many, and this share
 MOST_WORDS = 5000
+MOST_SETS = 1000  # words that are compared with a target of numbers
 SHOWN = 50
 
 
@@ -33,15 +36,18 @@ def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
 
     Args:
         view: what is audited.
-        judged, shortcuts: not looked at.
+        judged: not looked at where there are classes.
+        shortcuts: not looked at.
 
     Returns:
         The statistic is the skill of the strongest word that chance does not explain; the interval is Wilson's.
         ``more["cue_words"]`` says with which class the strong words go, those that chance does not explain and that
         go at least half as far as an alarm needs. None when there is no text, no word is common enough, or the label is
-        a number or always the same.
+        always the same. Of a target of numbers, see :func:`longcut.audit.numbers.strongest`.
     """
     source = view.source
+    if view.original is not None:
+        return strongest(view, judged, PURPOSE, "words", "word", "word", partial(_told, view))
     if source is None or not source.text or view.data.info.task == "regression" or len(np.unique(view.label)) < 2:
         return None
     rows = source.rows.iloc[view.data.index.numpy()]
@@ -97,6 +103,21 @@ def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         table=tuple(table),
         more={"cue_words": {names[i][1]: view.classes[goes_with[i]] for i in reversed(marked)}},
     )
+
+
+def _told(
+    view: View, rows: NDArray[np.int64], target: NDArray[np.float64], fold: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """What each word says of a target of numbers, of the commonest words; one of several columns says which."""
+    source = view.source
+    if source is None or not source.text:
+        return {}
+    texts = source.rows.iloc[view.data.index.numpy()[rows]]
+    names, text, cells = _presence([texts[name].fillna("").astype(str).tolist() for name in source.text])
+    member = np.zeros((min(len(names), MOST_SETS), len(rows)), bool)
+    member[cells[cells < MOST_SETS], text[cells < MOST_SETS]] = True  # the commonest come first
+    called = [word if len(source.text) == 1 else f"{word} ({source.text[column]})" for column, word in names]
+    return dict(zip(called[:MOST_SETS], means_elsewhere_of_sets(member, target, fold), strict=True))
 
 
 def _presence(texts: list[list[str]]) -> tuple[list[tuple[int, str]], NDArray[np.int64], NDArray[np.int64]]:

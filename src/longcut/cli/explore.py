@@ -11,6 +11,7 @@ from longcut.cli import show
 from longcut.cli.app import Json, Load, app
 from longcut.cli.own import Data, OwnDataCommand, load, spec_given, typed
 from longcut.cli.settings import cores
+from longcut.errors import UserError
 
 
 @app.command()
@@ -120,6 +121,8 @@ def audit(
     run = None if model is None else read(model)
     if run is not None:
         run.scores()  # refuses, before any work, one that is not finished
+        if run.record.task == "regression":
+            raise UserError(f"the run in {model} is a regression; --model needs a run with classes, leave it out.")
     splits = load(data, seed)
     with show.bar("models") as progress:
         found = audit(splits, net=net, level=level, seed=seed, limit=limit, progress=progress)

@@ -79,6 +79,8 @@ def print_audit(record: Mapping[str, Any]) -> None:
             "–" if finding[key] is None else f"{finding[key]:.3g}" for key in ("statistic", "baseline", "p_value")
         )
         shown.add_row(finding["name"], finding["verdict"], *numbers)
+    if record["preface"]:
+        print(f"{record['preface']}\n")
     print(f"{record['headline']}\n{record['advice']}\n")
     show(shown)
     for finding in record["findings"]:

@@ -28,6 +28,7 @@ Audit: TypeAlias = "tuple[Mapping[str, Any], Mapping[str, Tensor]]"
 
 VERDICTS = {"alarm": "Alarm", "notice": "Notice", "unknown": "Cannot tell", "clear": "Clear"}  # the worst first
 PLURAL = ("alarm", "notice")
+UNITS = {"regression": "parts of the target"}
 KINDS = {"image": "images", "table": "table rows", "tokens": "texts"}
 LOOKS = {"suspected aligned": Style("#0072b2"), "suspected conflicting": Style("#d55e00", (0, (4, 1.5)))}
 
@@ -41,8 +42,9 @@ def opening(audit: Audit, page: Page) -> Markup:
     """Verdict, headline and advice."""
     record, data = audit[0], named(audit)
     headline, advice = record.get("headline") or "Nothing was concluded.", record.get("advice") or ""
-    facts = _facts(record)
-    return fragment("audit", "opening", _verdict(record), headline, advice, "" if data == page.title else data, facts)
+    facts, preface = _facts(record), record.get("preface") or ""
+    shown = "" if data == page.title else data
+    return fragment("audit", "opening", _verdict(record), headline, advice, shown, facts, preface)
 
 
 def evidence(audit: Audit, page: Page) -> Markup | None:
@@ -108,7 +110,7 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
     if record.get("n") is not None:
         facts.append(f"{record['n']:,} {KINDS.get(record.get('kind') or '', 'samples')}")
     if record.get("classes"):
-        facts.append(f"{len(record['classes'])} classes")
+        facts.append(f"{len(record['classes'])} {UNITS.get(record.get('task') or '', 'classes')}")
     if record.get("suspected") is not None:
         share = record.get("suspected_share")
         facts.append(f"{record['suspected']:,} suspected{'' if share is None else f' ({_percent(share)})'}")

@@ -31,12 +31,15 @@ __all__ = [
     "curve",
     "dots",
     "flatten",
+    "frame",
+    "letters",
     "looks_of",
     "metric_title",
     "named_color",
     "points",
     "styles",
     "sweep",
+    "ticks",
 ]
 
 INK = "#1b1f24"
@@ -119,15 +122,15 @@ def accuracy(
     for i, (metric, methods) in enumerate(values.items()):
         left, bottom = (i % columns + 0.012) / columns, 1 - (i // columns + 1) / rows
         place = (left, bottom + 0.32 / height / rows, 0.82 / columns, (1 - 0.6 / height) / rows)
-        axes = _axes(figure, place)
+        axes = frame(figure, place)
         axes.set_xlim(0, top)
         axes.set_ylim(len(names) - 0.5, -0.6)
         axes.set_yticks([])
         axes.spines[["bottom"]].set_visible(False)
         axes.spines[["left"]].set(visible=True, alpha=0.5)
-        _ticks(axes.xaxis, percent)
+        ticks(axes.xaxis, percent)
         axes.grid(True, axis="x", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
-        title = {"va": "top", "weight": "bold", **_text(9.5)}
+        title = {"va": "top", "weight": "bold", **letters(9.5)}
         figure.text(left, bottom + (1 - 0.04 / height) / rows, metric_title(metric), **title)
         for row, name in enumerate(names):
             seeds = np.asarray(methods.get(name, ()), dtype=float)
@@ -176,8 +179,8 @@ def curve(
         guide: what stands at that line.
     """
     figure = blank(WIDTH, 2.3)
-    axes = _axes(figure, (0.12, 0.17, 0.84, 0.70 if title else 0.79))
-    figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
+    axes = frame(figure, (0.12, 0.17, 0.84, 0.70 if title else 0.79))
+    figure.text(0.02, 0.985, title, va="top", weight="bold", **letters(9.5))
     for name, (epochs, values) in lines.items():
         seeds, look = np.asarray(values, dtype=float), looks[name]
         if len(seeds) > 1:
@@ -192,11 +195,11 @@ def curve(
         axes.axhline(chance, color=INK, alpha=0.6, linewidth=0.9, linestyle=(0, (1, 2)), marker="")
         side: dict[str, Any] = {"va": "top"} if chance > 0.1 else {"va": "bottom"}  # below, where there is room
         y = chance - 0.015 if chance > 0.1 else chance + 0.015
-        axes.text(0.995, y, guide, transform=axes.get_yaxis_transform(), ha="right", **side, **_text(8))
+        axes.text(0.995, y, guide, transform=axes.get_yaxis_transform(), ha="right", **side, **letters(8))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _ticks(axes.yaxis, percent)
+    ticks(axes.yaxis, percent)
     axes.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
-    axes.set_xlabel(unit, labelpad=2, **_text(8))
+    axes.set_xlabel(unit, labelpad=2, **letters(8))
     return figure
 
 
@@ -218,8 +221,8 @@ def sweep(
         unit: of the horizontal axis, on which all values stand at equal distances.
     """
     figure = blank(WIDTH, 2.3)
-    axes = _axes(figure, (0.12, 0.17, 0.84, 0.70))
-    figure.text(0.02, 0.985, title, va="top", weight="bold", **_text(9.5))
+    axes = frame(figure, (0.12, 0.17, 0.84, 0.70))
+    figure.text(0.02, 0.985, title, va="top", weight="bold", **letters(9.5))
     values = sorted({value for line in lines.values() for value in line[0]})
     for name, (at, means, deviations) in lines.items():
         x, mean, deviation, look = [values.index(v) for v in at], np.asarray(means), np.asarray(deviations), looks[name]
@@ -228,9 +231,9 @@ def sweep(
     axes.set_ylim(0, 1.0 if percent else None)
     axes.set_xlim(-0.15, len(values) - 0.85)
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
-    _ticks(axes.yaxis, percent)
+    ticks(axes.yaxis, percent)
     axes.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6, linestyle="-")
-    axes.set_xlabel(unit, labelpad=2, **_text(8))
+    axes.set_xlabel(unit, labelpad=2, **letters(8))
     return figure
 
 
@@ -247,7 +250,7 @@ def points(
     """
     wide, high = np.ptp(place, axis=0)
     figure = blank(WIDTH, WIDTH * float(np.clip(high / max(wide, 1e-9), 0.4, 1.0)))
-    axes = _axes(figure, (0.01, 0.01, 0.98, 0.98))
+    axes = frame(figure, (0.01, 0.01, 0.98, 0.98))
     axes.spines[["bottom"]].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -297,8 +300,8 @@ def metric_title(metric: str) -> str:
         return metric.upper()
     if metric in ("mape", "r2"):
         return {"mape": "MAPE (%)", "r2": "R²"}[metric]
-    if metric in ("worst_group_rmse", "worst_fifth_rmse"):
-        return f"{metric_title(metric.removesuffix('_rmse'))} RMSE"
+    if metric.endswith("_rmse"):
+        return f"{metric.removesuffix('_rmse').replace('_', ' ').capitalize()} RMSE"
     return metric.replace("_", " ").capitalize() if metric in METRICS else metric
 
 
@@ -312,7 +315,8 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def _axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+def frame(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    """Axes at this place (left, bottom, width, height in shares of the figure) with nothing but a line below."""
     axes = figure.add_axes(place, facecolor="none")
     axes.grid(False)
     axes.set_axisbelow(True)
@@ -322,7 +326,8 @@ def _axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
     return axes
 
 
-def _ticks(axis: Any, percent: bool) -> None:
+def ticks(axis: Any, percent: bool) -> None:
+    """Few numbers along an axis: shares in percent from 0 to 100, or what is there."""
     if percent:
         axis.set_ticks([0, 0.25, 0.5, 0.75, 1])
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}{' %' if value == 1 else ''}"))
@@ -346,7 +351,8 @@ def dots(axes: Axes, x: Any, y: Any, color: str, *, size: float, marker: str = "
     )
 
 
-def _text(size: float) -> dict[str, Any]:
+def letters(size: float) -> dict[str, Any]:
+    """How text of this size looks."""
     return {"family": FONT, "size": size, "color": INK, "parse_math": False}
 
 
@@ -354,4 +360,4 @@ def _label(axes: Axes, x: float, y: float, text: str, **place: Any) -> None:
     """Somebody else's words: cut to fit, and no letter that the font would complain about."""
     known = font_manager.get_font(font_manager.findfont(FONT)).get_charmap()
     text = "".join(letter if ord(letter) in known else "□" for letter in " ".join(text.split()))
-    axes.text(x, y, text if len(text) <= 44 else f"{text[:43]}…", clip_on=False, **{**_text(8.5), **place})
+    axes.text(x, y, text if len(text) <= 44 else f"{text[:43]}…", clip_on=False, **{**letters(8.5), **place})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longcut.registry import Registry, required
-from longcut.report import analyses, audit, pictures, samples, settings, tables
+from longcut.report import analyses, audit, errors, pictures, samples, settings, tables
 from longcut.report.base import Panel
 
 __all__ = ["PANELS"]
@@ -28,6 +28,8 @@ PANELS: Registry[Panel] = Registry(
         "against": Panel("study", "", tables.against, 150),
         "groups": Panel("study", "Groups", tables.groups, 200),
         "confusions": Panel("study", "What was taken for what", tables.confusions, 250),
+        "predicted": Panel("study", "Predicted against true", errors.predicted, 260),
+        "residuals": Panel("study", "Residuals", errors.residuals, 270),
         "training": Panel("study", "Training", pictures.training, 300),
         "sweeps": Panel("study", "", analyses.method_sweeps, 350),
         "samples": Panel("study", "What was trained on", pictures.samples, 400),
