@@ -203,7 +203,12 @@ def test_odd_batches_a_missing_class_a_missing_group_a_single_sample(case, data)
 
 def altered(option: Option) -> list[Any]:
     """Other allowed values of an option, some of which must make a difference."""
-    own = {"candidates": [1.0], "penalties": ["0.05"], "identify": ["oracle"]}  # few samples; a list; no folder
+    own = {
+        "candidates": [1.0],
+        "penalties": ["0.05"],
+        "identify": ["oracle"],
+        "grids": ["2"],
+    }  # few samples; lists; no folder
     if option.name in own:
         return own[option.name]
     if option.choices:
@@ -310,6 +315,7 @@ PAIR_RULES = {
     "across": mixing.across(torch.arange(70) % 3 == 0),
     "contradicting positive": mixing.contradicting(alike, "positive"),
     "contradicting negative": mixing.contradicting(alike, "negative", within=0.3),
+    "apart": mixing.apart(alike),
     "sometimes": mixing.sometimes(mixing.same_label(), 0.5),
     "weighted": mixing.weighted(alike),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
@@ -366,19 +372,28 @@ def test_every_ratio_rule_gives_a_share_for_each_sample(ratio, n):
     assert torch.equal(share, ratio(n, generator(1)))
 
 
+def blended(blend, own, partner, share, draw):
+    """Also by a blend that looks at labels and a net."""
+    if not isinstance(blend, mixing.Seeing):
+        return blend(own, partner, share, draw)
+    net = torch.nn.Linear(own[0].numel(), 3)
+    label = torch.arange(len(own)) % 3
+    return blend.blend(own, partner, share, draw, mixing.Seen(label, label.flip(0), lambda x: net(x.flatten(1))))
+
+
 @pytest.mark.parametrize("blend", mixing.BLENDS.own.values(), ids=mixing.BLENDS.own)
 @pytest.mark.parametrize("n", [1, 8])
 def test_every_blend_keeps_the_anchor_at_one_and_says_what_it_made(blend, n):
     own, partner = torch.rand(2, n, 3, 8, 6, generator=generator(2))
-    mixed, realised = blend(own, partner, torch.ones(n), generator(3))
+    mixed, realised = blended(blend, own, partner, torch.ones(n), generator(3))
     assert torch.equal(mixed, own)
     assert torch.equal(realised, torch.ones(n))
     share = torch.rand(n, generator=generator(4))
-    mixed, realised = blend(own, partner, share, generator(5))
+    mixed, realised = blended(blend, own, partner, share, generator(5))
     assert mixed.shape == own.shape
     assert ((realised >= 0) & (realised <= 1)).all()
     ones, none = torch.ones_like(own), torch.zeros_like(own)
-    shown, realised = blend(ones, none, share, generator(5))  # the mean of the anchor's part is its share
+    shown, realised = blended(blend, ones, none, share, generator(5))  # the mean of the anchor's part is its share
     torch.testing.assert_close(shown.mean((1, 2, 3)), realised)
 
 
@@ -387,7 +402,7 @@ def test_every_blend_keeps_the_anchor_at_one_and_says_what_it_made(blend, n):
 def test_every_blend_takes_tables_texts_and_single_pixels_or_says_why_not(blend, shape):
     own, partner = torch.rand(2, *shape, generator=generator(2))
     try:
-        mixed, realised = blend(own, partner, torch.rand(4, generator=generator(4)), generator(5))
+        mixed, realised = blended(blend, own, partner, torch.rand(4, generator=generator(4)), generator(5))
     except UserError:
         return
     assert mixed.shape == shape and realised.shape == (4,)

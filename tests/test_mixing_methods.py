@@ -31,6 +31,8 @@ MIXERS: dict[str, tuple[str, dict[str, Any]]] = {
     "selecmix, pool": ("selecmix", {"partners": "pool"}),
     "selecmix, attribute": ("selecmix", {"pairs": "attribute", "unmixed": 0.5}),
     "selecmix on lff": ("selecmix", {"base": "lff", "unmixed": 0.5}),
+    "puzzlemix": ("puzzlemix", {"scope": "sample"}),
+    "guidedmixup": ("guidedmixup", {}),
 }
 
 

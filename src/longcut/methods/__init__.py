@@ -60,6 +60,8 @@ HOMES = (
     "identified.xrm:XRM",
     "last_layer.dfr:DFR",
     "last_layer.afr:AFR",
+    "mixing.puzzlemix:PuzzleMix",
+    "mixing.guidedmixup:GuidedMixup",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from longcut.errors import UserError
+from longcut.mixing.guided import guided
+from longcut.mixing.puzzle import puzzle
 from longcut.mixing.types import Blend, Seeing
 from longcut.registry import Registry, required
 
-__all__ = ["BLENDS", "cut", "keep_both", "linear"]
+__all__ = ["BLENDS", "cut", "guided", "keep_both", "linear", "puzzle"]
 
 
 def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -56,7 +58,7 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
 BLENDS: Registry[Blend] = Registry(
     "blend",
     "BLENDS",
-    {"linear": linear, "cut": cut, "keep-both": keep_both},
+    {"linear": linear, "cut": cut, "keep-both": keep_both, "puzzle": puzzle, "guided": guided},
     made=required(lambda row: callable(row) or isinstance(row, Seeing), "a function, or a Seeing"),
 )
 """Blends by name; ``keep-both`` is the control, which does not blend."""
