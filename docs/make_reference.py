@@ -27,7 +27,7 @@ from longcut.datasets import DATASETS
 from longcut.evaluate import METRICS
 from longcut.fit import Training
 from longcut.methods import METHODS
-from longcut.mixing import BLENDS, PAIRS
+from longcut.mixing import BLENDS, PAIRS, Seeing
 from longcut.nets import NETS
 from longcut.papers import cells, recipes
 from longcut.plans import plan
@@ -45,6 +45,7 @@ def table(head: Sequence[str], *rows: Iterable[Any]) -> str:
 
 
 def about(thing: Any) -> str:
+    thing = thing.blend if isinstance(thing, Seeing) else thing
     return (thing.__doc__ or "").partition("\n")[0].replace("``", "`")
 
 

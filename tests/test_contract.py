@@ -58,7 +58,9 @@ def cases() -> Iterator[Case]:
         if "classification" in method.tasks:
             yield from (Case(method, dict(options), "images") for options in ({}, *method.variants))
         if "regression" in method.tasks:
-            yield Case(method, {}, "targets" if "table" in method.kinds else "target images")
+            data = "targets" if "table" in method.kinds else "target images"
+            only = () if "classification" in method.tasks else method.variants
+            yield from (Case(method, dict(options), data) for options in (OF_TARGETS.get(method.name, {}), *only))
 
 
 def three_classes(n: int, seed: int) -> Dataset:
@@ -67,9 +69,6 @@ def three_classes(n: int, seed: int) -> Dataset:
     x = torch.randint(0, 90, (n, 3, 8, 9), generator=generator(seed, 3), dtype=torch.uint8)
     x[torch.arange(n), :, 2:6, 3 * label + 1] += 80
     return Dataset.of(x, label, label, name="three classes", aligned=(0, 1, 2))
-            yield Case(method, OF_TARGETS.get(method.name, {}), "targets")
-            only = () if "classification" in method.tasks else method.variants
-            yield from (Case(method, dict(options), "targets") for options in ({}, *only))
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
@@ -231,6 +230,8 @@ def altered(option: Option) -> list[Any]:
         "identify": ["oracle"],
         "ways": [1],
     }  # few samples; a list; no folder; two classes
+        "grids": ["2"],
+    }  # few samples; lists; no folder
     if option.name in own:
         return own[option.name]
     if option.choices:
@@ -257,10 +258,8 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
     ],
 )
 def test_each_hyperparameter_matters(method, option, data):
-    splits = data["three" if method.name in CHOOSING_CLASSES else "images"]
-    splits = data["images" if "classification" in method.tasks else "targets"]
-    for context in contexts(method, option):
-    kinds = [kind for task, kind in (("classification", "images"), ("regression", "targets")) if task in method.tasks]
+    images = "three" if method.name in CHOOSING_CLASSES else "images"
+    kinds = [kind for task, kind in (("classification", images), ("regression", "targets")) if task in method.tasks]
     for kind, context in itertools.product(kinds, contexts(method, option)):
         beside = {key: value for key, value in context.items() if key != option.name}
         with suppress(UserError):  # some do not go with these data
@@ -343,6 +342,7 @@ PAIR_RULES = {
     "across": mixing.across(torch.arange(70) % 3 == 0),
     "contradicting positive": mixing.contradicting(alike, "positive"),
     "contradicting negative": mixing.contradicting(alike, "negative", within=0.3),
+    "apart": mixing.apart(alike),
     "sometimes": mixing.sometimes(mixing.same_label(), 0.5),
     "weighted": mixing.weighted(alike),
     "either": mixing.either(mixing.same_label(), mixing.anyone()),
@@ -402,19 +402,28 @@ def test_every_ratio_rule_gives_a_share_for_each_sample(ratio, n):
     assert torch.equal(share, ratio(n, generator(1)))
 
 
+def blended(blend, own, partner, share, draw):
+    """Also by a blend that looks at labels and a net."""
+    if not isinstance(blend, mixing.Seeing):
+        return blend(own, partner, share, draw)
+    net = torch.nn.Linear(own[0].numel(), 3)
+    label = torch.arange(len(own)) % 3
+    return blend.blend(own, partner, share, draw, mixing.Seen(label, label.flip(0), lambda x: net(x.flatten(1))))
+
+
 @pytest.mark.parametrize("blend", mixing.BLENDS.own.values(), ids=mixing.BLENDS.own)
 @pytest.mark.parametrize("n", [1, 8])
 def test_every_blend_keeps_the_anchor_at_one_and_says_what_it_made(blend, n):
     own, partner = torch.rand(2, n, 3, 8, 6, generator=generator(2))
-    mixed, realised = blend(own, partner, torch.ones(n), generator(3))
+    mixed, realised = blended(blend, own, partner, torch.ones(n), generator(3))
     assert torch.equal(mixed, own)
     assert torch.equal(realised, torch.ones(n))
     share = torch.rand(n, generator=generator(4))
-    mixed, realised = blend(own, partner, share, generator(5))
+    mixed, realised = blended(blend, own, partner, share, generator(5))
     assert mixed.shape == own.shape
     assert ((realised >= 0) & (realised <= 1)).all()
     ones, none = torch.ones_like(own), torch.zeros_like(own)
-    shown, realised = blend(ones, none, share, generator(5))  # the mean of the anchor's part is its share
+    shown, realised = blended(blend, ones, none, share, generator(5))  # the mean of the anchor's part is its share
     torch.testing.assert_close(shown.mean((1, 2, 3)), realised)
 
 
@@ -423,7 +432,7 @@ def test_every_blend_keeps_the_anchor_at_one_and_says_what_it_made(blend, n):
 def test_every_blend_takes_tables_texts_and_single_pixels_or_says_why_not(blend, shape):
     own, partner = torch.rand(2, *shape, generator=generator(2))
     try:
-        mixed, realised = blend(own, partner, torch.rand(4, generator=generator(4)), generator(5))
+        mixed, realised = blended(blend, own, partner, torch.rand(4, generator=generator(4)), generator(5))
     except UserError:
         return
     assert mixed.shape == shape and realised.shape == (4,)

@@ -37,6 +37,8 @@ MIXERS: dict[str, tuple[str, dict[str, Any]]] = {
     "manifold-mixup": ("manifold-mixup", {"level": "input"}),
     "class-mixup": ("class-mixup", {}),
     "class-mixup, data": ("class-mixup", {"source": "data"}),
+    "puzzlemix": ("puzzlemix", {"scope": "sample"}),
+    "guidedmixup": ("guidedmixup", {}),
 }
 
 

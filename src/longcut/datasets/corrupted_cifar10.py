@@ -267,9 +267,7 @@ def read_batch(
         images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
         return images, np.array(batch[labels], np.int64)
     except Exception as error:  # a pickle can be wrong in any way, and that is what is to be told
-        raise UserError(
-            f"{path} is no batch of CIFAR ({error}); unpack it again from {source}."
-        ) from error
+        raise UserError(f"{path} is no batch of CIFAR ({error}); unpack it again from {source}.") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):

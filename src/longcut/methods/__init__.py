@@ -71,6 +71,8 @@ HOMES = (
     "mixing.class_mixup:ClassMixup",
     "mixing.patchmix:PatchMix",
     "mixing.metamix:MetaMix",
+    "mixing.puzzlemix:PuzzleMix",
+    "mixing.guidedmixup:GuidedMixup",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from longcut.mixing import regions
+from longcut.mixing.guided import guided
+from longcut.mixing.puzzle import puzzle
 from longcut.mixing.salient import salient
 from longcut.mixing.transplant import background_around, background_box, background_moved
 from longcut.mixing.types import Blend, Seeing
@@ -19,8 +21,10 @@ __all__ = [
     "background_box",
     "background_moved",
     "cut",
+    "guided",
     "keep_both",
     "linear",
+    "puzzle",
     "resize",
     "saliency",
 ]
@@ -92,6 +96,8 @@ BLENDS: Registry[Blend] = Registry(
         "keep-both": keep_both,
         "resize": resize,
         "saliency": saliency,
+        "puzzle": puzzle,
+        "guided": guided,
         "background-box": background_box,
         "background-moved": background_moved,
         "background-around": background_around,

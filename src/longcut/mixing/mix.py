@@ -73,6 +73,7 @@ class Mix:
             found=found,
             attribute=of_partner(source.attribute, None),
             index=of_partner(getattr(source, "index", None), batch.index),
+            row=rows,
         )
 
     def blend_with(

@@ -17,6 +17,7 @@ __all__ = [
     "PAIRS",
     "across",
     "anyone",
+    "apart",
     "by_class",
     "choose",
     "coin",
@@ -252,7 +253,8 @@ def weighted(log_weight: Callable[[Batch, Pool], Tensor]) -> PairRule:
 def by_class(log_law: Tensor) -> PairRule:
     """The partner's class is drawn by the class of the anchor, and then anyone in it, out of pools of any size.
 
-    Where the law allows the anchor's own class, its partner may be itself. Classes of which the pool has none are left out of the law.
+    Where the law allows the anchor's own class, its partner may be itself. Classes of which the pool has none are left
+    out of the law.
 
     Args:
         log_law: ``(C, C)``, in the row of the anchor's class the logarithm of each class's weight, up to a number per
@@ -273,6 +275,45 @@ def by_class(log_law: Tensor) -> PairRule:
         wanted = torch.multinomial(law, 1, generator=generator)[:, 0]
         pairs = keyed(lambda _: wanted, lambda pool: pool.label)(batch, pool, generator)
         return Pairs(pairs.partner, pairs.found & possible)
+
+    return rule
+
+
+def apart(distance: Similarity) -> PairRule:
+    """The farthest first: each anchor another partner, the largest distance in the batch taken first, then the next.
+
+    This is greedy: the sum of the distances is at least half of the largest possible one. A partner is nobody else's,
+    so of a pool smaller than the batch some anchors get none, nor does the last of an odd batch. All pairs that are
+    each other's best are taken at once, which gives the same pairs in few rounds.
+
+    Args:
+        distance: ``(batch, pool) -> (n, p)``, such as that of saliency maps in GuidedMixup (Kang and Kim, AAAI 2023).
+
+    >>> rule = apart(lambda batch, pool: (batch.x - pool.x.T).abs())
+    >>> batch = Batch(torch.tensor([[0.0], [1.0], [5.0], [7.0]]), torch.zeros(4))
+    >>> rule(batch, batch, None).partner
+    tensor([3, 2, 1, 0])
+    """
+
+    def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
+        n, p = len(batch), len(pool)
+        partner = torch.zeros(n, dtype=torch.long, device=batch.label.device)
+        found = torch.zeros_like(partner, dtype=torch.bool)
+        if not p:
+            return Pairs(partner, found)
+        far = distance(batch, pool).nan_to_num(-torch.inf).masked_fill(_same_sample(batch, pool), -torch.inf)
+        order = far.flatten().argsort(descending=True, stable=True)
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(n * p, device=order.device)).view(n, p)
+        place = place.masked_fill(far == -torch.inf, n * p)  # in one order, so that no two are alike
+        rows = torch.arange(n, device=order.device)
+        while True:
+            best, column = place.min(1)
+            taken = (place.argmin(0)[column] == rows) & (best < n * p)
+            if not taken.any():
+                return Pairs(partner, found)
+            partner, found = torch.where(taken, column, partner), found | taken
+            place[taken] = n * p
+            place[:, column[taken]] = n * p
 
     return rule
 

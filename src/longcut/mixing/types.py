@@ -73,6 +73,7 @@ class Partners(Rows):
         found: False where there is none ``(n,)``.
         attribute: the partners', for the record; None when unknown.
         index: who the partners are; None where the pool does not say.
+        row: where in the pool each partner stood, for what is known there of every sample; None when unknown.
     """
 
     x: Tensor
@@ -81,6 +82,7 @@ class Partners(Rows):
     found: Tensor
     attribute: Tensor | None = None
     index: Tensor | None = None
+    row: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -55,7 +54,7 @@ class MixingMethod(Method):
             with torch.no_grad():
                 own = dataclasses.replace(two, x=self.mixable(two.x, level))
                 partners = Partners(own.x, own.label, half, half > 0)
-                mix.blend_with(own, partners, self.generator, partial(self.outputs, level=level))
+                mix.blend_with(own, partners, self.generator, self.looked_at(level))
 
     def draw(self, pool: Batch, level: int) -> Partners:
         """Partners for all of a pool, which is also where they are sought."""
@@ -92,8 +91,21 @@ class MixingMethod(Method):
             if level:
                 own, others = self.mixable(torch.cat([batch.x, partners.x]), level).chunk(2)
                 batch, partners = dataclasses.replace(batch, x=own), dataclasses.replace(partners, x=others)
-        net = partial(self.outputs, level=level)
-        return self.mix.blend_with(batch, partners, self.generator, net), partners, level
+        return self.mix.blend_with(batch, partners, self.generator, self.looked_at(level)), partners, level
+
+    def looked_at(self, level: int) -> Callable[[Tensor], Tensor]:
+        """The net above a level as a blend sees it: in evaluation mode, so that a look leaves no trace in it."""
+
+        def outputs(x: Tensor) -> Tensor:
+            training = [module for module in self.modules() if module.training]
+            self.eval()
+            try:
+                return self.outputs(x, level)
+            finally:
+                for module in training:
+                    module.training = True
+
+        return outputs
 
     def mixed_losses(self, mixed: Mixed, level: int) -> Tensor:
         """The two-term loss of each mixture ``(n,)``."""
@@ -143,5 +155,5 @@ class MixingMethod(Method):
     def blended(self, own: Batch, partners: Partners) -> tuple[Tensor, Tensor]:
         """Inputs blended as at level 0, and the realised share ``(n,)``."""
         mix = dataclasses.replace(self.mix, label=proportional)
-        mixed = mix.blend_with(own, partners, self.generator, partial(self.outputs, level=0))
+        mixed = mix.blend_with(own, partners, self.generator, self.looked_at(0))
         return mixed.x, mixed.target.share
