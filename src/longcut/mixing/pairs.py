@@ -250,7 +250,8 @@ def weighted(log_weight: Callable[[Batch, Pool], Tensor]) -> PairRule:
 def by_class(log_law: Tensor) -> PairRule:
     """The partner's class is drawn by the class of the anchor, and then anyone in it, out of pools of any size.
 
-    Where the law allows the anchor's own class, its partner may be itself. Classes of which the pool has none are left out of the law.
+    Where the law allows the anchor's own class, its partner may be itself. Classes of which the pool has none are left
+    out of the law.
 
     Args:
         log_law: ``(C, C)``, in the row of the anchor's class the logarithm of each class's weight, up to a number per
