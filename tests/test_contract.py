@@ -104,8 +104,8 @@ def tiny_target_images(n: int, seed: int) -> Dataset:
 
 @pytest.fixture(scope="module")
 def data() -> dict[str, Splits]:
-    made = {"images": tiny_images, "targets": tiny_targets, "target images": tiny_target_images}
-    made = {"images": tiny_images, "targets": tiny_targets, "three": three_classes}
+    tables = {"targets": tiny_targets, "target images": tiny_target_images}
+    made = {"images": tiny_images, "three": three_classes, **tables}
     return {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
 
 
@@ -229,9 +229,8 @@ def altered(option: Option) -> list[Any]:
         "penalties": ["0.05"],
         "identify": ["oracle"],
         "ways": [1],
-    }  # few samples; a list; no folder; two classes
         "grids": ["2"],
-    }  # few samples; lists; no folder
+    }  # few samples; lists; no folder; two classes
     if option.name in own:
         return own[option.name]
     if option.choices:
