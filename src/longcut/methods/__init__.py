@@ -65,6 +65,8 @@ HOMES = (
     "mixing.class_mixup:ClassMixup",
     "mixing.patchmix:PatchMix",
     "mixing.metamix:MetaMix",
+    "mixing.cutmix:CutMix",
+    "mixing.saliencymix:SaliencyMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",
