@@ -73,6 +73,8 @@ HOMES = (
     "mixing.metamix:MetaMix",
     "mixing.puzzlemix:PuzzleMix",
     "mixing.guidedmixup:GuidedMixup",
+    "mixing.cutmix:CutMix",
+    "mixing.saliencymix:SaliencyMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",
