@@ -13,12 +13,15 @@ import pytest
 import torch
 from helpers import context
 from safetensors.torch import load_file
+from sklearn.metrics import r2_score
 from test_contract import tiny_images
 
+from longcut import runs
 from longcut.cli import app
 from longcut.context import Context
 from longcut.data import Dataset, Info, Splits, balance, generator
 from longcut.datasets import load
+from longcut.deploy import export, load_exported, predict
 from longcut.errors import UserError
 from longcut.execute import execute
 from longcut.files import to_json
@@ -297,6 +300,36 @@ def test_a_numeric_attribute_in_ranges_from_files_to_the_worst_group(kind, tmp_p
     assert test["worst_group_rmse"] > test["rmse"] > 0
     again = load(f"{kind}:path={path},{label}attribute=age,attribute_bins=2")
     assert again.info.n_attributes == 2
+
+
+def test_targets_of_several_numbers_from_a_file_to_new_predictions(tmp_path):
+    data = of_targets(factor=300.0, offset=7000.0, width=2, n=150)
+    label = data.label.round().numpy()  # whole numbers, but two for each sample: no classes
+    np.savez(tmp_path / "data.npz", x=data.x.numpy(), y=label, side=data.attribute.numpy())  # type: ignore[union-attr]
+    spec = f"arrays:path={tmp_path / 'data.npz'},attribute=side"
+    record = execute(plan(spec, "erm", settings={"epochs": 30, "lr": 0.01, "net": "mlp:hidden=8"}), tmp_path / "run")
+    run = runs.read(tmp_path / "run")
+    test = load(spec, 0).test
+    kept = run.predictions()["outputs"]
+    assert record.scores.test.values["r2"] == pytest.approx(r2_score(test.label, kept), rel=1e-5) and kept.shape[1] == 2
+    assert record.scores.test.values["r2"] > 0.5
+    assert set(run.weights()) >= {"shift", "scale"}
+    for name in ("data.npz", "new.npz"):
+        found = predict(run, tmp_path / name)
+        told = ["prediction 0", "prediction 1", *(["label 0", "label 1"] if name == "data.npz" else [])]
+        assert list(found.columns) == ["name", *told]
+        rows = found.set_index("name").loc[test.index.numpy(), ["prediction 0", "prediction 1"]]
+        np.testing.assert_allclose(rows, kept, rtol=1e-5)
+        np.savez(tmp_path / "new.npz", x=data.x.numpy())
+    net = load_exported(export(run, "safetensors"))[0]
+    torch.testing.assert_close(net(test.gather(torch.arange(len(test)))).detach(), kept, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(9, 2, 2), (8, 2)])
+def test_targets_of_another_shape(shape, tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((9, 4)), y=np.zeros(shape))
+    with pytest.raises(UserError, match=r"'y' is float64 of shape .*; give one number or text for each of the 9"):
+        load(f"arrays:path={tmp_path / 'data.npz'}")
 
 
 def test_ranges_without_an_attribute_are_refused():

@@ -261,7 +261,7 @@ def reread(
         ("numbers of type", inputs.dtype, Inputs.of(samples).dtype, inputs.dtype == Inputs.of(samples).dtype),
         ("token ids below", own.vocabulary, new.vocabulary, own.vocabulary >= new.vocabulary),
         ("the task", own.task, new.task, own.task == new.task),
-        ("classes", own.n_classes, new.n_classes, own.n_classes == new.n_classes),
+        ("classes", own.n_classes, new.n_classes, own.n_classes == new.n_classes or not labelled),
     ):
         if not fits:
             raise UserError(f"the run in {run.folder} knows {name} {there}, but {data} has {here}; give similar data.")
