@@ -75,7 +75,10 @@ def float_bytes(x: Tensor) -> Tensor:
     Raises:
         UserError: for images that are not in [0, 1].
     """
-    x = _images("float_bytes", x)
+    return _in_chunks(_float_bytes, _images("float_bytes", x), x.shape[2] * x.shape[3])
+
+
+def _float_bytes(x: Tensor) -> Tensor:
     x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
     if x.shape[1] == 3:
         red, green, blue = x.unbind(1)
@@ -226,9 +229,9 @@ def _filter(weight: Tensor) -> Tensor:
 
 def _in_chunks(detector: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
     """Some images at a time, as many as a processor's cache holds; ``pixels`` are those of a map."""
-    return (
-        detector(x) if x.is_cuda else torch.cat([detector(some) for some in x.split(max(1, CACHED // max(1, pixels)))])
-    )
+    if not len(x):
+        return x.new_zeros(0, *x.shape[2:], dtype=torch.float32)
+    return detector(x) if x.is_cuda else torch.cat([detector(some) for some in x.split(max(1, CACHED // pixels))])
 
 
 def gradient(
