@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ from longcut.spec import Option, options_of
 TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="cosine")
 LOOP = {field.name for field in dataclasses.fields(Training)}
 HELPER = {"helper_epochs": 1, "helper_lr": 1e-4}  # one that still errs
+OF_TARGETS = {"resample": {"by": "group"}, "reweight": {"by": "group"}}  # which have no classes
 
 
 class Case(NamedTuple):
@@ -57,6 +59,7 @@ def cases() -> Iterator[Case]:
         if "regression" in method.tasks:
             only = () if "classification" in method.tasks else method.variants
             yield from (Case(method, dict(options), "targets") for options in ({}, *only))
+            yield Case(method, OF_TARGETS.get(method.name, {}), "targets")
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
@@ -233,12 +236,15 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
 def test_each_hyperparameter_matters(method, option, data):
     splits = data["images" if "classification" in method.tasks else "targets"]
     for context in contexts(method, option):
+    kinds = [kind for task, kind in (("classification", "images"), ("regression", "targets")) if task in method.tasks]
+    for kind, context in itertools.product(kinds, contexts(method, option)):
         beside = {key: value for key, value in context.items() if key != option.name}
-        reference = weights(fitted(method, beside, splits).method)
-        for value in altered(option):
-            with suppress(UserError):  # some do not go with these data
-                if not same(reference, weights(fitted(method, {**beside, option.name: value}, splits).method)):
-                    return
+        with suppress(UserError):  # some do not go with these data
+            reference = weights(fitted(method, beside, data[kind]).method)
+            for value in altered(option):
+                with suppress(UserError):
+                    if not same(reference, weights(fitted(method, {**beside, option.name: value}, data[kind]).method)):
+                        return
     pytest.fail(f"{option.name} changes nothing; where it acts only beside another option, name both in a variant")
 
 
@@ -263,6 +269,7 @@ def test_a_task_that_is_not_learned_is_refused_in_one_sentence(name, data):
         if task not in method.tasks:
             with pytest.raises(UserError, match=rf"{name} .*(learns|is regression|needs images|needs classes)"):
                 fitted(method, {}, data[kind])
+            assert method.needs_classes or task == "classification", "say why it learns no regression"
 
 
 @pytest.mark.parametrize("name", ["lisa", "selecmix"])

@@ -16,7 +16,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -251,14 +251,67 @@ def test_torch_is_left_as_it_was():
 def test_a_line_is_learned_whatever_its_unit(method):
     x = np.linspace(0, 1, 80)[:, None]
     y = 1e6 + 1e4 * x[:, 0]
-    model = DebiasedRegressor(method, steps=200, lr=0.01, random_state=0).fit(x, y)
+    options = {"by": "group"} if method in ("resample", "reweight") else None
+    model = DebiasedRegressor(method, options=options, steps=200, lr=0.01, random_state=0)
+    model.fit(x, y, attribute=np.arange(80) % 2)
     assert model.score(x, y) > 0.9
+    assert model.score(x, y) == pytest.approx(r2_score(y, model.predict(x)))
     assert (model.target_mean_, model.target_scale_) == (pytest.approx(y.mean()), pytest.approx(y.std()))
 
 
 def test_target_statistics_are_weighted():
     model = DebiasedRegressor("erm", steps=1).fit([[0.0], [1.0]], [0.0, 4.0], sample_weight=[3, 1])
     assert (model.target_mean_, model.target_scale_) == (pytest.approx(1), pytest.approx(np.sqrt(3)))
+
+
+def test_several_numbers_are_learned_at_once():
+    x = np.linspace(0, 1, 80)[:, None]
+    y = np.hstack([1e4 * x, 5 - x, np.full_like(x, 7.0)])
+    model = DebiasedRegressor("erm", steps=300, lr=0.01, random_state=0).fit(x, y, sample_weight=np.ones(80))
+    found = model.predict(x)
+    assert found.shape == (80, 3) and found.dtype == np.float64
+    np.testing.assert_allclose(model.target_mean_, y.mean(0))
+    np.testing.assert_allclose(model.target_scale_, [*y[:, :2].std(0), 1.0], rtol=1e-6)
+    assert (np.abs(found - y).mean(0) < 0.1 * model.target_scale_).all()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(x), found)
+    column = DebiasedRegressor("erm", **QUICK).fit(x, y[:, :1]).predict(x)
+    np.testing.assert_array_equal(column[:, 0], DebiasedRegressor("erm", **QUICK).fit(x, y[:, 0]).predict(x))
+
+
+def test_rows_that_differ_in_one_number_are_not_the_same():
+    x, y = np.zeros((4, 1)), np.array([[0.0, 1.0], [0.0, 3.0], [0.0, 1.0], [0.0, 3.0]])
+    model = DebiasedRegressor("erm", steps=200, lr=0.02, random_state=0).fit(x, y)
+    np.testing.assert_allclose(model.predict(x), [[0.0, 2.0]] * 4, atol=0.05)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("quantile:level=0.9", 90.0**2), ("absolute", 50.0**2)])
+def test_the_loss_can_be_chosen(loss, expected):
+    x, y = np.zeros((101, 1)), np.arange(101.0) ** 2
+    model = DebiasedRegressor("erm", loss=loss, epochs=150, lr=0.02, random_state=0).fit(x, y)
+    assert model.predict(x[:1])[0] == pytest.approx(expected, rel=0.05)
+    with pytest.raises(UserError, match="unknown loss 'cubic'"):
+        DebiasedRegressor("erm", loss="cubic").fit(x, y)
+
+
+def test_targets_may_be_learned_as_they_are():
+    x, y, _ = toy()
+    model = DebiasedRegressor("erm", standardize=False, **QUICK).fit(x, 100.0 * y)
+    assert (model.target_mean_, model.target_scale_) == (0.0, 1.0)
+    with pytest.raises(UserError, match="training: standardize=maybe is not allowed; give true or false"):
+        DebiasedRegressor("erm", standardize="maybe").fit(x, y)  # type: ignore[reportArgumentType]
+
+
+def test_a_constant_target_is_predicted():
+    x, y = toy()[0], np.full(60, 3.0)
+    model = DebiasedRegressor("erm", steps=400, lr=0.02, random_state=0).fit(x, y)
+    assert model.target_scale_ == 1
+    np.testing.assert_allclose(model.predict(x), y, atol=0.2)
+
+
+def test_targets_that_are_missing_are_refused():
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        DebiasedRegressor().fit([[0.0], [1.0], [2.0]], [0.0, np.nan, 1.0])
 
 
 # --- pickle, clone ----------------------------------------------------------------------------------------------------

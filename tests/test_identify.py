@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -186,10 +187,35 @@ def test_watching_changes_nothing(record: str):
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
 
-def test_a_regression_has_no_errors_to_record():
-    data = Dataset.of(torch.rand(8, 2), torch.rand(8), name="prices")
-    with pytest.raises(UserError, match="erm with record=online needs classes, but prices is regression"):
-        build("erm", data.info, options={"record": "online"})
+@pytest.mark.parametrize("record", ["online", "evaluated"])
+def test_a_regression_has_losses_to_record_in_standardised_units(record):
+    data = Dataset.of(torch.rand(8, 2, generator=generator(0)), 1e6 * torch.arange(8).float(), name="prices")
+    training = Training(epochs=2, batch=8, pool=1)
+    method: Any = build("erm", data.info, net="mlp:hidden=4", options={"record": record})
+    fitted = fit(method, Splits(data, None, data), training)
+    trajectory = method.trajectory
+    assert trajectory.correct.isnan().all() and trajectory.margin.isnan().all()
+    assert trajectory.loss.shape == (2, 8)
+    if record == "online":
+        assert float(trajectory.loss[1].mean()) == pytest.approx(fitted.history[1]["loss"], rel=1e-5)
+    else:
+        error = method(data.x) - data.label
+        expected = (error / data.label.std(correction=0)).square()[:, 0].detach()
+        torch.testing.assert_close(trajectory.loss[1], expected)
+
+
+def test_the_worst_are_the_share_that_loses_most_of_those_seen():
+    seen = Trajectory()
+    seen.begin(2, 12, torch.float32)
+    loss = torch.tensor([5.0, 1.0, 1e9, 3.0, 2.0, 4.0, 0.0, 1e8, 1e7, 1e6])
+    seen.note(1, torch.arange(10), torch.zeros(10, 1), torch.zeros(10, 1), loss)
+    assert seen.errors(worst=0.2).nonzero().flatten().tolist() == [2, 7]
+    assert seen.errors(worst=0.01).nonzero().flatten().tolist() == [2], "at least one"
+    assert int(seen.errors(worst=0.999).sum()) == 10, "nobody who was not seen"
+    assert not seen.errors(0, worst=0.5).any()
+    seen.note(1, torch.arange(10), torch.zeros(10, 1), torch.zeros(10, 1), torch.zeros(10))
+    assert int(seen.errors(worst=0.3).sum()) == 3, "as many of equals"
+    assert seen.uncertainty(0, 2, worst=0.3).sum() == 1.5
 
 
 # --- in a run folder --------------------------------------------------------------------------------------------------

@@ -760,7 +760,11 @@ def test_an_archive_that_would_fill_the_memory():
     [
         ("photos", "--label", "folder' (folder with class/*.jpg or split/class/*.jpg) takes --size, --unreadable"),
         ("photos", "--image", "folder' (folder with class/*.jpg or split/class/*.jpg) takes --size, --unreadable"),
-        ("cells.npz", "--text", "arrays' (.npz or .safetensors file) takes --label, --attribute, --split"),
+        (
+            "cells.npz",
+            "--text",
+            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, --split",
+        ),
         ("colored-mnist", "--label", "colored-mnist' takes no such flag"),
         ("colored-digits:ratio=0.1", "--attribute", "colored-digits' takes no such flag"),
     ],

@@ -7,14 +7,23 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import context
+from safetensors.torch import load_file
+from sklearn.metrics import r2_score
 from test_contract import tiny_images
 
+from longcut import runs
+from longcut.cli import app
 from longcut.context import Context
-from longcut.data import Dataset, Info, Splits, generator
+from longcut.data import Dataset, Info, Splits, balance, generator
+from longcut.datasets import load
+from longcut.deploy import export, load_exported, predict
 from longcut.errors import UserError
+from longcut.execute import execute
 from longcut.files import to_json
 from longcut.fit import fit
 from longcut.losses import cross_entropy
@@ -121,7 +130,7 @@ def test_without_standardizing_the_loss_is_that_of_the_numbers_themselves():
     before = method(splits.train.gather(torch.arange(70))).detach()
     fitted = fit(method, splits, training)
     assert fitted.history[0]["loss"] == pytest.approx(float((before - splits.train.label).square().mean()), rel=1e-5)
-    assert fitted.method.net.scale.tolist() == [1.0]
+    assert torch.equal(fitted.method.net.standardized(splits.test.label), splits.test.label)
 
 
 def test_a_helper_is_standardised_too():
@@ -261,3 +270,191 @@ def test_an_interrupted_run_from_before_goes_on_as_it_was():
             del part[name]
     resumed = trained(splits, dataclasses.replace(how, standardize=True), state=old, select="best:average")
     assert torch.equal(outputs(whole, splits.test), outputs(resumed, splits.test))
+
+
+# --- a numeric attribute ----------------------------------------------------------------------------------------------
+
+
+def frame(n: int = 120) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    age = draw.uniform(20, 80, n)
+    return pd.DataFrame({"a": draw.normal(size=n), "age": age, "price": age / 9 + draw.normal(size=n)})
+
+
+@pytest.mark.parametrize("kind", ["table", "arrays"])
+def test_a_numeric_attribute_in_ranges_from_files_to_the_worst_group(kind, tmp_path):
+    rows = frame()
+    path = tmp_path / ("prices.csv" if kind == "table" else "prices.npz")
+    if kind == "table":
+        rows.to_csv(path, index=False)
+    else:
+        np.savez(path, x=rows[["a"]].to_numpy(), label=rows["price"].to_numpy(), age=rows["age"].to_numpy())
+    label = "label=price," if kind == "table" else ""
+    splits = load(f"{kind}:path={path},{label}attribute=age,attribute_bins=3")
+    assert splits.info.n_attributes == 3
+    ages = rows["age"].to_numpy()[splits.train.index.numpy()]
+    by_range = [ages[splits.train.attribute.numpy() == one] for one in range(3)]  # type: ignore[union-attr]
+    assert by_range[0].max() <= by_range[1].min() and by_range[1].max() <= by_range[2].min()
+    assert all("–" in name for name in splits.info.attribute_names)
+    test = trained(splits).history[-1]["test"]
+    assert test["worst_group_rmse"] > test["rmse"] > 0
+    again = load(f"{kind}:path={path},{label}attribute=age,attribute_bins=2")
+    assert again.info.n_attributes == 2
+
+
+def test_targets_of_several_numbers_from_a_file_to_new_predictions(tmp_path):
+    data = of_targets(factor=300.0, offset=7000.0, width=2, n=150)
+    label = data.label.round().numpy()  # whole numbers, but two for each sample: no classes
+    np.savez(tmp_path / "data.npz", x=data.x.numpy(), y=label, side=data.attribute.numpy())  # type: ignore[union-attr]
+    spec = f"arrays:path={tmp_path / 'data.npz'},attribute=side"
+    record = execute(plan(spec, "erm", settings={"epochs": 30, "lr": 0.01, "net": "mlp:hidden=8"}), tmp_path / "run")
+    run = runs.read(tmp_path / "run")
+    test = load(spec, 0).test
+    kept = run.predictions()["outputs"]
+    assert record.scores.test.values["r2"] == pytest.approx(r2_score(test.label, kept), rel=1e-5) and kept.shape[1] == 2
+    assert record.scores.test.values["r2"] > 0.5
+    assert set(run.weights()) >= {"shift", "scale"}
+    for name in ("data.npz", "new.npz"):
+        found = predict(run, tmp_path / name)
+        told = ["prediction 0", "prediction 1", *(["label 0", "label 1"] if name == "data.npz" else [])]
+        assert list(found.columns) == ["name", *told]
+        rows = found.set_index("name").loc[test.index.numpy(), ["prediction 0", "prediction 1"]]
+        np.testing.assert_allclose(rows, kept, rtol=1e-5)
+        np.savez(tmp_path / "new.npz", x=data.x.numpy())
+    net = load_exported(export(run, "safetensors"))[0]
+    torch.testing.assert_close(net(test.gather(torch.arange(len(test)))).detach(), kept, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(9, 2, 2), (8, 2)])
+def test_targets_of_another_shape(shape, tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((9, 4)), y=np.zeros(shape))
+    with pytest.raises(UserError, match=r"'y' is float64 of shape .*; give one number or text for each of the 9"):
+        load(f"arrays:path={tmp_path / 'data.npz'}")
+
+
+def test_ranges_without_an_attribute_are_refused():
+    with pytest.raises(UserError, match=r"attribute_bins=3 cuts an attribute, but none is named; name one"):
+        Dataset.from_table(frame(), label="price", attribute_bins=3)
+
+
+def test_ranges_are_a_flag_of_the_command_line(tmp_path, capsys):
+    frame().to_csv(tmp_path / "prices.csv", index=False)
+    given = ["--label", "price", "--attribute", "age", "--attribute-bins", "3", "--epochs", "1", "-m", "erm", "--json"]
+    with pytest.raises(SystemExit) as done:
+        app(["train", str(tmp_path / "prices.csv"), *given, "--out", str(tmp_path / "run")])
+    assert done.value.code == 0
+    record = json.loads(capsys.readouterr().out)
+    assert "attribute_bins=3" in record["plan"]["data"]
+    assert len(record["scores"]["test"]["groups"]) == 3
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+def uneven(factor: float = 100.0) -> Dataset:
+    """Three values of the attribute, of 8, 24 and 32 samples; in the first the target is far from the line."""
+    attribute = torch.tensor([0] * 8 + [1] * 24 + [2] * 32)
+    data = of_targets(factor=factor, n=64)
+    label = data.label + factor * 5 * (attribute == 0)[:, None]
+    return Dataset.of(data.x, label, attribute, name="uneven")
+
+
+def made(name: str, data: Dataset, **options: Any) -> Any:
+    method = build(name, data.info, net="linear", options=options)
+    method.context = context(data)
+    method.prepare(data, None)  # type: ignore[arg-type]
+    method.net.standardize(data.label)
+    return method
+
+
+def standardised(method: Any, batch: Any, data: Dataset) -> torch.Tensor:
+    """The squared error of each sample in deviations of the target."""
+    return ((method(batch.x) - batch.label) / data.label.std(correction=0)).square()[:, 0]
+
+
+@pytest.mark.parametrize(("how", "expected"), [("repeat", [64 / 3] * 3), ("subsample", [8, 8, 8])])
+def test_a_regression_is_resampled_by_its_attribute(how, expected):
+    data = uneven()
+    method = build("resample", data.info, net="linear", options={"by": "group", "how": how})
+    method.context = context(data)
+    drawn: Any = method.epoch_data(method.prepare(data, None))  # type: ignore[arg-type]
+    assert torch.bincount(drawn.attribute).tolist() == pytest.approx(expected, abs=1)
+
+
+def test_a_regression_is_reweighted_by_its_attribute():
+    data = uneven()
+    method = made("reweight", data, by="group")
+    size = torch.tensor([8.0, 24.0, 32.0])
+    weight = 3 / size / (1 / size).sum()
+    batch = data.batch(torch.arange(0, 64, 5))
+    expected = (weight[batch.attribute] * standardised(method, batch, data)).mean()
+    torch.testing.assert_close(method.loss(batch)[0], expected)
+
+
+def test_group_dro_follows_the_value_of_the_attribute_that_loses_most():
+    data = uneven()
+    method = made("group-dro", data, step=0.5, balanced=False)
+    assert method.weights.q.tolist() == pytest.approx([1 / 3] * 3)
+    batch = data.batch(torch.arange(64))
+    loss = standardised(method, batch, data).detach()
+    mean = torch.stack([loss[data.attribute == a].mean() for a in range(3)])
+    q = torch.exp(0.5 * mean) / torch.exp(0.5 * mean).sum()
+    torch.testing.assert_close(method.loss(batch)[0].detach(), q @ mean)
+    torch.testing.assert_close(method.weights.q, q)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e5])
+def test_jtt_repeats_the_samples_that_its_helper_loses_most_on(factor):
+    """Those far from the line, whatever the unit."""
+    data = uneven(factor)
+    options = {"worst": 8 / 64, "helper_epochs": 30, "helper_lr": 0.02, "record": "evaluated", "upweight": 3}
+    method: Any = build("jtt", data.info, net="linear", options=options)
+    fit(method, Splits(data, None, data), QUICK)
+    assert method.chosen.nonzero().flatten().tolist() == list(range(8))
+    assert torch.bincount(method.epoch_data(data).attribute).tolist() == [32, 24, 32]
+
+
+def test_jtt_reads_the_record_of_a_run(tmp_path):
+    frame().to_csv(tmp_path / "prices.csv", index=False)
+    spec = f"table:path={tmp_path / 'prices.csv'},label=price,attribute=age,attribute_bins=2"
+    execute(plan(spec, "erm:record=online", settings={"epochs": 2, "net": "mlp:hidden=8"}), tmp_path / "erm")
+    jtt = plan(spec, "jtt", settings={"identify": str(tmp_path / "erm"), "epochs": 1, "net": "mlp:hidden=8"})
+    execute(jtt, tmp_path / "jtt")
+    kept = load_file(tmp_path / "jtt" / "identification.safetensors")
+    loss = load_file(tmp_path / "erm" / "identification.safetensors")["loss"][-1]
+    worst = loss[kept["chosen"]]
+    assert len(worst) == round(0.2 * len(kept["index"]))
+    assert worst.min() >= loss[~kept["chosen"]].nan_to_num(0).max()
+
+
+def test_umix_weighs_by_how_often_a_sample_was_among_those_that_lose_most():
+    data = uneven()
+    options = {"helper_epochs": 4, "eta": 3.0, "worst": 0.25, "record": "evaluated"}
+    method: Any = build("umix", data.info, net="linear", options=options)
+    fit(method, Splits(data, None, data), QUICK)
+    times = torch.zeros(64)
+    for loss in method.trajectory.loss:
+        times += loss >= loss.sort(descending=True).values[15]
+    torch.testing.assert_close(method.weight, 3.0 * times / 4 + 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("resample", {}, "resample by class needs classes, but uneven is regression; use by=group"),
+        ("reweight", {}, "reweight by class needs classes, but uneven is regression; use by=group"),
+        (
+            "jtt",
+            {"identify": "oracle"},
+            "jtt with identify=oracle needs classes, .* but uneven is regression; use",
+        ),
+    ],
+)
+def test_options_that_need_classes(method, options, message):
+    with pytest.raises(UserError, match=message):
+        build(method, uneven().info, net="linear", options=options)
+
+
+def test_classes_of_a_regression_cannot_be_balanced():
+    with pytest.raises(UserError, match="are no classes, so they cannot be balanced; balance its groups, by=group"):
+        balance(uneven(), "class", generator(0))

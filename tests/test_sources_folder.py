@@ -413,6 +413,35 @@ def test_a_value_that_most_have_stands_alone(most: int, names: dict[str, int]):
     assert ranges(values).value_counts().to_dict() == names
 
 
+@pytest.mark.parametrize("bins", [2, 3, 5])
+def test_as_many_ranges_as_are_wanted_of_as_many_values_each(bins: int):
+    values = pd.Series([i**2 / 7 for i in range(300)], name="age")
+    sizes = ranges(values, bins=bins).value_counts()
+    assert len(sizes) == bins
+    assert sizes.max() - sizes.min() <= 1
+    assert ranges(values, bins=4).tolist() == ranges(values).tolist()
+
+
+def test_few_values_are_cut_only_if_that_is_wanted():
+    values = pd.Series([1, 2, 3, 4, 5, 6] * 4)
+    assert ranges(values, bins=3).value_counts().to_dict() == {"1–2": 8, "3–4": 8, "5–6": 8}
+    assert ranges(pd.Series([0.5, 1.5] * 4), bins=2).value_counts().to_dict() == {"0.5–1": 4, "1–1.5": 4}
+
+
+def test_a_frequent_value_leaves_fewer_ranges():
+    values = pd.Series([0] * 70 + list(range(1, 31)))
+    assert ranges(values, bins=5).value_counts().to_dict() == {"0": 70, "1–10": 10, "11–30": 20}
+    assert set(ranges(pd.Series([7] * 99 + [1]), bins=9)) == {"1", "2–7"}
+
+
+def test_what_cannot_be_cut_into_ranges():
+    with pytest.raises(UserError, match=r"t\.csv: attribute 'a' is not made of numbers, so it cannot be cut"):
+        ranges(pd.Series(["x", "y"], name="a"), bins=3, where="t.csv")
+    with pytest.raises(UserError, match=r"t\.csv: attribute 'a' says the same in every row, .* cut into 3 ranges"):
+        ranges(pd.Series([2.0, 2.0, None], name="a"), bins=3, where="t.csv")
+    assert ranges(pd.Series(["x", "y"]), ["x", "y"], bins=3).tolist() == ["x", "y"], "of an earlier reading"
+
+
 def test_what_is_not_cut():
     for values in ([*range(12)] * 3, [str(i) for i in range(40)], [True, False] * 10):
         assert ranges(pd.Series(values)).tolist() == values

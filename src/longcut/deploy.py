@@ -113,7 +113,8 @@ def predict(
     Returns:
         One row per sample, in the order of the data: ``name`` (path of the image, else number of the row, from 0),
         ``prediction`` (name of the class), ``probability`` of that class in [0, 1], ``p(CLASS)`` for every class, and
-        where labels are there ``label`` and ``right``. For a regression: ``name``, ``prediction`` and ``label``.
+        where labels are there ``label`` and ``right``. For a regression: ``name``, ``prediction`` and ``label``;
+        of several numbers ``prediction 0``, ``prediction 1`` and so on.
 
     Raises:
         UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
@@ -152,7 +153,12 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) ->
     names = source.rows[source.image].to_numpy()[rows] if named else rows  # type: ignore[union-attr]
     if inputs.info.task == "regression":
         told = {"prediction": outputs} | ({"label": samples.label} if labelled else {})
-        columns = {key: value.squeeze(1).numpy() for key, value in told.items()}
+        several = outputs.shape[1] > 1
+        columns = {
+            f"{key} {k}" if several else key: column.numpy()
+            for key, value in told.items()
+            for k, column in enumerate(value.T)
+        }
         return pd.DataFrame({"name": names, **columns})
     classes, guess = np.array(_class_names(inputs), dtype=object), outputs.argmax(1)
     chance = outputs.softmax(1)

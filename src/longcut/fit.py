@@ -351,8 +351,9 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
     train = splits.train
     who = method.name
     if train.info.task not in method.tasks:
+        why = f": {method.needs_classes}" if method.needs_classes and train.info.task == "regression" else ""
         raise UserError(
-            f"{who} learns {' or '.join(sorted(method.tasks))}, but {train.info.name} is {train.info.task}."
+            f"{who} learns {' or '.join(sorted(method.tasks))}, but {train.info.name} is {train.info.task}{why}."
         )
     if "attribute" in method.needs:
         if train.memberships is not None:

@@ -27,7 +27,8 @@ class Trajectory(nn.Module):
     """Per epoch and stored sample: whether the prediction was right, the loss, and the margin.
 
     The margin is the logit of the label minus the largest other one. All are kept in half precision, and are nan in an
-    epoch that did not see the sample. The record is part of the module's state, so that it survives an interruption.
+    epoch that did not see the sample. Of a regression there is the loss alone, in single precision, as it has units.
+    The record is part of the module's state, so that it survives an interruption.
 
     >>> seen = Trajectory()
     >>> seen.begin(epochs=1, n_stored=3)
@@ -40,9 +41,9 @@ class Trajectory(nn.Module):
         super().__init__()
         self.record = torch.zeros(3, 0, 0, dtype=torch.float16)
 
-    def begin(self, epochs: int, n_stored: int) -> None:
+    def begin(self, epochs: int, n_stored: int, dtype: torch.dtype = torch.float16) -> None:
         """Forget everything and make room."""
-        self.record = torch.full((3, epochs, n_stored), torch.nan, dtype=torch.float16)
+        self.record = torch.full((3, epochs, n_stored), torch.nan, dtype=dtype)
 
     def get_extra_state(self) -> Tensor:
         return self.record
@@ -68,25 +69,40 @@ class Trajectory(nn.Module):
     @torch.no_grad()
     def note(self, epoch: int, index: Tensor, label: Tensor, outputs: Tensor, loss: Tensor) -> None:
         """Record an epoch's outputs ``(n, C)`` and losses ``(n,)`` of the samples ``index``."""
+        self.record = self.record.to(index.device)
+        if label.is_floating_point():
+            self.loss[epoch, index] = loss.to(self.record.dtype)
+            return
         own = outputs.gather(1, label[:, None])
         margin = (own - outputs.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
         rows = torch.stack([(outputs.argmax(1) == label).to(margin.dtype), loss, margin])
-        self.record = self.record.to(index.device)
         largest = torch.finfo(torch.float16).max
         self.record[:, epoch, index] = rows.clamp(-largest, largest).half()
 
-    def errors(self, epoch: int = -1) -> Tensor:
-        """Who was seen and wrong in an epoch ``(n_stored,)``: JTT's error set, at the last epoch by default."""
-        return self.correct[epoch] == 0
+    def errors(self, epoch: int = -1, worst: float | None = None) -> Tensor:
+        """Who was seen and wrong in an epoch ``(n_stored,)``: JTT's error set, at the last epoch by default.
 
-    def uncertainty(self, start: int, stop: int, over: int | None = None) -> Tensor:
+        Args:
+            epoch: which.
+            worst: in place of those who were wrong, the share of those seen that lost most, at least one.
+        """
+        if worst is None:
+            return self.correct[epoch] == 0
+        loss = self.loss[epoch].nan_to_num(-torch.inf)
+        seen = int((loss > -torch.inf).sum())
+        chosen = torch.zeros_like(loss, dtype=torch.bool)
+        chosen[loss.argsort(descending=True, stable=True)[: min(seen, max(1, round(worst * seen)))]] = True
+        return chosen
+
+    def uncertainty(self, start: int, stop: int, over: int | None = None, worst: float | None = None) -> Tensor:
         """UMIX's u ``(n_stored,)``: in how many of the epochs ``start … stop − 1`` a sample was wrong, as a share.
 
         Args:
             start, stop: epochs, from 0.
             over: what the count is divided by, if not the number of epochs.
+            worst: see :meth:`errors`.
         """
-        wrong = torch.stack([self.errors(epoch) for epoch in range(start, stop)]).sum(0)
+        wrong = torch.stack([self.errors(epoch, worst) for epoch in range(start, stop)]).sum(0)
         return wrong / (over or stop - start)
 
 
@@ -104,7 +120,8 @@ class Recorder(Observer):
         self.waiting: list[tuple[Tensor, ...]] = []
 
     def on_start(self, method: Method, epochs: int) -> None:
-        self.trajectory.begin(epochs, method.info.n_stored)
+        dtype = torch.float16 if method.info.task == "classification" else torch.float32
+        self.trajectory.begin(epochs, method.info.n_stored, dtype)
 
     def on_outputs(self, context: Context, batch: Batch, outputs: Tensor, losses: Tensor) -> None:
         if self.how == "online":

@@ -85,7 +85,10 @@ def _groups(data: Dataset, by: Literal["class", "group"] | Tensor) -> Tensor:
     if by == "group":
         return data.group
     if data.info.task == "regression":
-        raise UserError(f"{data.info.name}: the targets of a regression are no classes, so they cannot be balanced.")
+        raise UserError(
+            f"{data.info.name}: the targets of a regression are no classes, so they cannot be balanced; "
+            "balance its groups, by=group."
+        )
     return data.label
 
 

@@ -204,7 +204,8 @@ def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
     known = {option.name: option.help for option in options_of(DATASETS[name].function)}
     if key not in known:
         about = f" ({known['path']})" if "path" in known else ""
-        takes = ", ".join(f"--{flag}" for flag in flags if flag in known) or "no such flag"
+        takes = ", ".join(f"--{flag}" for flag in flags if flag in known).replace("_", "-") or "no such flag"
+        key = key.replace("_", "-")
         raise UserError(
             f"--{key} does not go with {data}, since data set '{name}'{about} takes {takes}; leave --{key} out."
         )

@@ -20,6 +20,7 @@ from longcut.runs import Run
 from longcut.sources import Progress
 from longcut.sources.options import (
     Attribute,
+    AttributeBins,
     Config,
     Image,
     Label,
@@ -70,6 +71,7 @@ def table(
     path: Annotated[str | None, Field(description="CSV, TSV or Parquet file")] = None,
     label: OptionalLabel = None,
     attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
     split: Split = None,
     image: Image = None,
     text: Text = None,
@@ -84,6 +86,7 @@ def table(
     Args:
         path: of the table.
         label, attribute, split, image, text: columns; without ``image`` and ``text`` the others are the input.
+        attribute_bins: how many ranges a numeric attribute is cut into.
         size, unreadable: of images, as for a folder.
         task: classes or numbers; ``auto`` takes many distinct numbers for a regression.
         seed: of the parts, where there is no split column.
@@ -104,6 +107,7 @@ def table(
             place,
             label=label,
             attribute=attribute,
+            attribute_bins=attribute_bins,
             split=split,
             image=image,
             text=text,
@@ -121,6 +125,7 @@ def arrays(
     path: Annotated[str | None, Field(description=".npz or .safetensors file")] = None,
     label: Label = "label",
     attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
     split: Split = None,
     seed: int = 0,
 ) -> Splits:
@@ -129,6 +134,7 @@ def arrays(
     Args:
         path: of the file.
         label, attribute, split: names of arrays.
+        attribute_bins: how many ranges a numeric attribute is cut into.
         seed: of the parts, where there is no split array.
 
     Raises:
@@ -139,7 +145,8 @@ def arrays(
         splits = arrays(path="embeddings.npz", attribute="hospital")
     """
     place = _required("arrays", path)
-    return Splits.of(Dataset.from_arrays(place, label=label, attribute=attribute, split=split, seed=seed))
+    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "seed": seed}
+    return Splits.of(Dataset.from_arrays(place, label=label, **how))
 
 
 def hub(
@@ -148,6 +155,7 @@ def hub(
     config: Config = None,
     label: Label = "label",
     attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
     split: Split = None,
     image: Image = None,
     text: Text = None,
@@ -162,6 +170,7 @@ def hub(
         path: name or folder.
         config: its configuration, where it has several.
         label, attribute, split, image, text: columns.
+        attribute_bins: how many ranges a numeric attribute is cut into.
         size, unreadable: of images, as for a folder.
         seed: of the parts, where it has no splits.
         progress: told how many images of how many are decoded.
@@ -180,6 +189,7 @@ def hub(
             config=config,
             label=label,
             attribute=attribute,
+            attribute_bins=attribute_bins,
             split=split,
             image=image,
             text=text,
@@ -251,7 +261,7 @@ def reread(
         ("numbers of type", inputs.dtype, Inputs.of(samples).dtype, inputs.dtype == Inputs.of(samples).dtype),
         ("token ids below", own.vocabulary, new.vocabulary, own.vocabulary >= new.vocabulary),
         ("the task", own.task, new.task, own.task == new.task),
-        ("classes", own.n_classes, new.n_classes, own.n_classes == new.n_classes),
+        ("classes", own.n_classes, new.n_classes, own.n_classes == new.n_classes or not labelled),
     ):
         if not fits:
             raise UserError(f"the run in {run.folder} knows {name} {there}, but {data} has {here}; give similar data.")

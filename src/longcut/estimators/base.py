@@ -154,7 +154,7 @@ class Debiased(BaseEstimator):
             weight = _check_sample_weight(as_array(sample_weight), x, dtype=np.float64, ensure_non_negative=True)
             times = times_of(weight)
         present = np.flatnonzero(times)
-        columns, names = [np.unique(y[present], return_inverse=True)[1]], []
+        columns, names = [np.unique(y[present], axis=0, return_inverse=True)[1].ravel()], []
         if attribute is not None:
             codes, every = codes_of(attribute, len(x))
             values, codes = np.unique(codes[present], return_inverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags
 
 from longcut.estimators.base import Debiased, classes_of
 from longcut.methods import Method
+from longcut.spec import validate
+from longcut.training import Training
 
 
 class DebiasedClassifier(ClassifierMixin, Debiased):
@@ -80,15 +84,19 @@ class DebiasedClassifier(ClassifierMixin, Debiased):
 class DebiasedRegressor(RegressorMixin, Debiased):
     """A net trained by any regression method of longcut, as a scikit-learn regressor.
 
-    The target is standardised inside; everything else is as in :class:`DebiasedClassifier`.
+    The net learns targets of mean 0 and deviation 1 and predicts them in their own units; several numbers at once are
+    a target ``(n, width)``. ``score`` is R². Everything else is as in :class:`DebiasedClassifier`.
 
     Args:
         method: ``"mixup"``, ``"erm"`` or another whose ``tasks`` say regression.
+        loss: of a sample: ``"squared"``, ``"huber:delta=1"``, ``"absolute"`` or ``"quantile:level=0.5"``, with
+            ``delta`` in deviations of the target.
+        standardize: whether the net learns standardised targets; without, it learns the numbers as they are.
         options, hidden, net, epochs, steps, batch_size, lr, device, random_state: as in :class:`DebiasedClassifier`.
 
     Attributes:
         method_, history_, mean_, scale_, n_features_in_, feature_names_in_: as in :class:`DebiasedClassifier`.
-        target_mean_, target_scale_: what the target is standardised by.
+        target_mean_, target_scale_: what the target is standardised by, each a number, or ``(width,)``.
 
     >>> X = np.linspace(-1, 1, 50)[:, None]
     >>> bool(DebiasedRegressor("erm", steps=200, random_state=0).fit(X, 300 * X[:, 0]).score(X, 300 * X[:, 0]) > 0.9)
@@ -99,6 +107,8 @@ class DebiasedRegressor(RegressorMixin, Debiased):
         self,
         method: str | type[Method] = "mixup",
         *,
+        loss: str = "squared",
+        standardize: bool = True,
         options: Mapping[str, Any] | None = None,
         hidden: Sequence[int] | None = None,
         net: str | None = None,
@@ -121,23 +131,38 @@ class DebiasedRegressor(RegressorMixin, Debiased):
             device=device,
             random_state=random_state,
         )
+        self.loss = loss
+        self.standardize = standardize
 
     def fit(
         self, X: Any, y: Any, *, attribute: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> DebiasedRegressor:
-        """Train on rows ``X`` with targets ``y`` ``(n,)``; the rest as in :meth:`DebiasedClassifier.fit`.
+        """Train on rows ``X`` with targets ``y``, ``(n,)`` or ``(n, width)``; more at :meth:`DebiasedClassifier.fit`.
 
         Raises:
             UserError: for settings that are not allowed, or a method that does not do regression.
         """
-        checks = {"y_numeric": True, "ensure_min_samples": 2}
+        checks = {"y_numeric": True, "multi_output": True, "ensure_min_samples": 2}
         x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight, **checks)
-        y = y.astype(np.float64)
-        self.target_mean_ = float(np.average(y, weights=times))
-        self.target_scale_ = float(np.sqrt(np.average(np.square(y - self.target_mean_), weights=times))) or 1.0
-        self._train(x, (y - self.target_mean_) / self.target_scale_, attribute, names, times)
+        self._train(x, y.astype(np.float64), attribute, names, times)
+        self._one = y.ndim == 1
+        self.target_mean_, self.target_scale_ = map(self._as_given, (self.method_.net.shift, self.method_.net.scale))
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """The target of each row ``(n,)``."""
-        return self._outputs(X)[:, 0].double().numpy() * self.target_scale_ + self.target_mean_
+        """The target of each row, in its own units: ``(n,)``, or ``(n, width)`` as ``fit`` saw it."""
+        return self._as_given(self._outputs(X))
+
+    def _as_given(self, targets: Any) -> Any:
+        """Targets ``(…, width)`` as an array, without an axis for numbers where there was none in ``fit``."""
+        found = targets.cpu().double().numpy()
+        return found[..., 0] if self._one else found
+
+    def _training(self, n: int) -> Training:
+        own = validate("training", Training, {"loss": self.loss, "standardize": self.standardize})
+        return dataclasses.replace(super()._training(n), **own)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -83,6 +83,7 @@ class Method(nn.Module):
         paper: authors, venue, year.
         needs: ``{"attribute"}`` when every training sample must have its attribute.
         tasks: what it can learn.
+        needs_classes: why it learns no regression, to end a sentence with.
         kinds: of inputs that it can learn from.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
@@ -101,6 +102,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    needs_classes: ClassVar[str] = ""
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "tokens"})
     training_defaults: ClassVar[Mapping[str, Any]] = {}
     recipes: ClassVar[Mapping[str, Recipe]] = {}

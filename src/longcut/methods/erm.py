@@ -9,7 +9,6 @@ from pydantic import Field
 
 from longcut.context import Observer
 from longcut.data import Info
-from longcut.errors import UserError
 from longcut.identify import Identification, Recorder, Trajectory
 from longcut.methods.base import MakeNet, Method
 from longcut.methods.mixing.regression import recipes
@@ -34,8 +33,6 @@ class ERM(Method):
         ] = "none",
     ) -> None:
         super().__init__(make_net, info)
-        if record != "none" and info.task == "regression":
-            raise UserError(f"erm with record={record} needs classes, but {info.name} is regression; use record=none.")
         self.record: Literal["none", "online", "evaluated"] = record
         self.trajectory = None if record == "none" else Trajectory()
 

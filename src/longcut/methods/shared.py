@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from longcut import mixing
+from longcut.data import Info
+from longcut.errors import UserError
+from longcut.methods.base import require_attribute
 from longcut.spec import OneOf
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -41,10 +44,25 @@ Record = Annotated[
 HelperEpochs = Annotated[int, Field(ge=1, description="epochs of the helper")]
 HelperLr = Annotated[float | None, Field(gt=0, description="learning rate of the helper; by default the run's")]
 HelperDecay = Annotated[float | None, Field(ge=0, description="weight decay of the helper; by default the run's")]
+WorstShare = Annotated[
+    float, Field(gt=0, lt=1, description="regression: share of the samples, those that lose most, that is an error")
+]
 HelperOptimizer = Annotated[
     Literal["adam", "adamw", "adamw-inverted", "sgd"] | None,
     Field(description="optimizer of the helper; by default the run's"),
 ]
+
+
+def require_groups(who: str, by: str, info: Info) -> None:
+    """Refuse groups without an attribute, and classes of a regression.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    if by == "group":
+        require_attribute(f"{who} by group", info.name, info.n_attributes > 0)
+    elif info.task == "regression":
+        raise UserError(f"{who} by class needs classes, but {info.name} is regression; use by=group.")
 
 
 def helper_settings(epochs: int, lr: float | None, weight_decay: float | None, optimizer: str | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from longcut.sources.table import marks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from longcut.sources.options import Attribute, Label, Split
+    from longcut.sources.options import Attribute, AttributeBins, Label, Split
 
 __all__ = ["read_arrays"]
 
@@ -39,6 +39,7 @@ def read_arrays(
     *,
     label: Label = "label",
     attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
     split: Split = None,
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
@@ -56,9 +57,10 @@ def read_arrays(
 
     Args:
         path: of the file.
-        label: name of the array with the classes, or with the numbers to predict ``(n,)``; where there is no ``label``,
-            ``y``, ``labels`` or ``target`` is taken for it.
-        attribute: name of the array with the suspected shortcut ``(n,)``.
+        label: name of the array with the classes ``(n,)``, or with the numbers to predict, ``(n,)`` or as floats
+            several for each sample ``(n, width)``; where there is no ``label``, ``y``, ``labels`` or ``target`` is taken for it.
+        attribute: name of the array with the suspected shortcut ``(n,)``; one with more than 12 numbers becomes ranges.
+        attribute_bins: how many ranges, of about as many samples each; then one with fewer numbers is cut, too.
         split: name of the array that says train, valid or test ``(n,)``; without, parts are drawn.
         seed: of the parts that are drawn.
         encoding: of an earlier reading; then classes go by their earlier ids, and label and attribute may be absent.
@@ -86,12 +88,15 @@ def read_arrays(
             raise unknown(f"array in {where}:", name, arrays)
     name, x = _input(arrays, used, where)
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
+    several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
     for column in used:
-        rows[column] = _column(arrays[column], column, len(x), where)
-    found = marks(rows, label=label, attribute=attribute, split=split, seed=seed, encoding=encoding, where=where)
+        first = arrays[column] if several is None or column != label else several[:, 0]
+        rows[column] = _column(first, column, len(x), where)
+    given = {"label": label, "attribute": attribute, "split": split}
+    how = {"attribute_bins": attribute_bins, "task": "auto" if several is None else "regression", "seed": seed}
+    found = marks(rows, **given, **how, encoding=encoding, where=where)
     if encoding is None:
         form = {"kind": "arrays", "shape": list(x.shape[1:]), "dtype": str(x.dtype)}
-        given = {"label": label, "attribute": attribute, "split": split}
         encoding = {**form, **found.names, **given, "token_ids": _token_ids(x)}
     elif list(x.shape[1:]) != encoding["shape"] or str(x.dtype) != encoding["dtype"]:
         now, before = f"{x.dtype} {x.shape[1:]}", f"{encoding['dtype']} {tuple(encoding['shape'])}"
@@ -113,7 +118,7 @@ def read_arrays(
     )
     return Columns(
         x,
-        found.label,
+        found.label if several is None else several.astype(np.float32),
         found.attribute,
         found.class_names,
         found.attribute_names,

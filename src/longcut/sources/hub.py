@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from longcut.sources import Progress
-    from longcut.sources.options import Attribute, Config, Image, Label, Size, Split, Text, Unreadable
+    from longcut.sources.options import Attribute, AttributeBins, Config, Image, Label, Size, Split, Text, Unreadable
 
 __all__ = ["read_hub"]
 
@@ -27,6 +27,7 @@ def read_hub(
     *,
     label: Label = "label",
     attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
     split: Split = None,
     image: Image = None,
     text: Text = None,
@@ -47,7 +48,8 @@ def read_hub(
     Args:
         name: such as ``"nyu-mll/glue"``, or a folder, one that ``save_to_disk`` wrote or one of files that
             ``datasets.load_dataset`` understands.
-        label, attribute, text, size, unreadable, seed, encoding, progress: of :func:`longcut.sources.table.read_table`.
+        label, attribute, attribute_bins, text, size, unreadable, seed, encoding, progress: of
+            :func:`longcut.sources.table.read_table`.
         squeeze: of :func:`longcut.sources.images.decode`.
         split: column that says train, valid or test, in place of the splits of the data set.
         image: column with the images.
@@ -94,6 +96,7 @@ def read_hub(
         root=root,
         label=label,
         attribute=attribute,
+        attribute_bins=attribute_bins,
         split=split,
         image=image,
         text=text,

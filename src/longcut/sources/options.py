@@ -11,6 +11,7 @@ from longcut.spec import Option, options_of
 
 __all__ = [
     "Attribute",
+    "AttributeBins",
     "Config",
     "Image",
     "Label",
@@ -41,6 +42,15 @@ OptionalLabel = Annotated[str | None, LABEL, COLUMN]
 Attribute = Annotated[
     str | None, Field(description="column or array with the suspected shortcut, if it is known"), COLUMN
 ]
+AttributeBins = Annotated[
+    int | None,
+    Field(
+        ge=2,
+        le=50,
+        description="ranges of about as many samples each that a numeric attribute is cut into; by default 4, of one "
+        "with more than 12 distinct numbers",
+    ),
+]
 Split = Annotated[
     str | None,
     Field(description="column or array that says train, valid or test; without one, parts are drawn"),
@@ -62,13 +72,14 @@ def own_options() -> tuple[Option, ...]:
     """All of these options, for a command line that offers each as a flag.
 
     >>> [option.name for option in own_options()]
-    ['label', 'attribute', 'split', 'image', 'text', 'size', 'unreadable', 'task', 'config']
+    ['label', 'attribute', 'attribute_bins', 'split', 'image', 'text', 'size', 'unreadable', 'task', 'config']
     """
 
     def own(
         *,
         label: OptionalLabel = None,
         attribute: Attribute = None,
+        attribute_bins: AttributeBins = None,
         split: Split = None,
         image: Image = None,
         text: Text = None,
@@ -84,7 +95,7 @@ def own_options() -> tuple[Option, ...]:
 def metavar(option: Option) -> str | None:
     """The word that stands for the value of an option in the help of a command; None leaves it to the command line.
 
-    >>> [metavar(option) for option in own_options()[:6]]
-    ['COLUMN', 'COLUMN', 'COLUMN', 'COLUMN', 'COLUMN', None]
+    >>> [metavar(option) for option in own_options()[:4]]
+    ['COLUMN', 'COLUMN', None, 'COLUMN']
     """
     return next((mark.word for mark in get_args(option.hint) if isinstance(mark, Metavar)), None)

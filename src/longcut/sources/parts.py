@@ -109,14 +109,22 @@ def _natural(name: str) -> tuple[float, str]:
     return (size if not math.isnan(size) else math.inf), name
 
 
-def ranges(values: pd.Series, names: Sequence[str] | None = None) -> pd.Series:
-    """A numeric attribute with more than 12 distinct values as up to four ranges; any other column as it is.
+def ranges(
+    values: pd.Series, names: Sequence[str] | None = None, *, bins: int | None = None, where: str = "the data"
+) -> pd.Series:
+    """A numeric attribute as ranges: up to four where it has more than 12 distinct values, or as many as are wanted.
 
-    The ranges meet at the quartiles (rounded to a thousandth of the spread) and hold their upper end.
+    The ranges meet at quantiles (rounded to a thousandth of the spread) and hold their upper end, so equal values stay
+    together, and there are fewer ranges where one value is frequent. Any other column is given back as it is.
 
     Args:
         values: the column.
         names: of an earlier reading; then values are cut where these ranges end, the first and the last one being open.
+        bins: how many ranges, also of few distinct values.
+        where: the file or folder.
+
+    Raises:
+        UserError: when ``bins`` are wanted of a column that is not numeric, or that says the same in every row.
 
     >>> import pandas as pd
     >>> ranges(pd.Series(range(17, 57))).unique().tolist()
@@ -126,19 +134,30 @@ def ranges(values: pd.Series, names: Sequence[str] | None = None) -> pd.Series:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     if not is_numeric_dtype(values) or is_bool_dtype(values):
+        if bins is not None and names is None:
+            raise UserError(
+                f"{where}: attribute '{values.name}' is not made of numbers, so it cannot be cut into ranges; "
+                "leave out attribute_bins."
+            )
         return values
     numbers = values.to_numpy(np.float64, na_value=np.nan)
     if names is None:
         found = numbers[np.isfinite(numbers)]
         distinct = np.unique(found)
-        if len(distinct) <= MOST_VALUES:
+        if bins is not None and len(distinct) < 2:
+            raise UserError(
+                f"{where}: attribute '{values.name}' says the same in every row, so there is nothing to cut into "
+                f"{bins} ranges; name another attribute, or none."
+            )
+        if bins is None and len(distinct) <= MOST_VALUES:
             return values
-        quartiles = np.quantile(found, [0.25, 0.5, 0.75, 1])
-        if quartiles[0] == distinct[-1]:  # most have the largest value: it stands alone
-            quartiles[0] = distinct[-2]
+        wanted = bins or 4
+        quantiles = np.quantile(found, np.arange(1, wanted + 1) / wanted)
+        if quantiles[0] == distinct[-1]:  # most have the largest value: it stands alone
+            quantiles[0] = distinct[-2]
         whole = bool((found == np.floor(found)).all())
         digits = 0 if whole else 3 - int(np.floor(np.log10(distinct[-1] - distinct[0])))
-        ends = np.unique(np.floor(quartiles) if whole else quartiles.round(digits) + 0.0)  # + 0.0: no "-0"
+        ends = np.unique(np.floor(quantiles) if whole else quantiles.round(digits) + 0.0)  # + 0.0: no "-0"
         starts = [distinct[0].round(digits) + 0.0, *(ends[:-1] + whole)]
         names = [
             f"{end:.12g}" if start == end else f"{start:.12g}–{end:.12g}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from longcut.sources import Progress
-    from longcut.sources.options import Attribute, Image, Label, Size, Split, Task, Text, Unreadable
+    from longcut.sources.options import Attribute, AttributeBins, Image, Label, Size, Split, Task, Text, Unreadable
 
 __all__ = ["Marks", "marks", "read_rows", "read_table"]
 
@@ -34,6 +34,7 @@ def read_table(
     *,
     label: Label,
     attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
     split: Split = None,
     image: Image = None,
     text: Text = None,
@@ -60,6 +61,7 @@ def read_table(
         table: path of a ``.csv``, ``.tsv`` or ``.parquet`` file, or a DataFrame.
         label: column with the class, or with the number to predict.
         attribute: column with the suspected shortcut; one with more than 12 numbers becomes ranges.
+        attribute_bins: how many ranges, of about as many rows each; then one with fewer numbers is cut, too.
         split: column that says train, valid or test; without, parts are drawn, 60 : 20 : 20 within each class.
         image: column with the paths of images, relative to the folder of the table (of a DataFrame: to here).
         text: column with text, or several joined by ``+``, such as ``premise+hypothesis``.
@@ -95,6 +97,7 @@ def read_table(
         root=root,
         label=label,
         attribute=attribute,
+        attribute_bins=attribute_bins,
         split=split,
         image=image,
         text=text,
@@ -171,6 +174,7 @@ def read_rows(
     root: Path,
     label: Label,
     attribute: Attribute,
+    attribute_bins: AttributeBins = None,
     split: Split,
     image: Image,
     text: Text,
@@ -188,7 +192,8 @@ def read_rows(
         rows: of the table, with any index.
         where: what the data is called.
         root: the folder that paths of images are relative to.
-        label, attribute, split, image, text, size, unreadable, task, seed, encoding, progress: of :func:`read_table`.
+        label, attribute, attribute_bins, split, image, text, size, unreadable, task, seed, encoding, progress: of
+            :func:`read_table`.
         squeeze: of :func:`longcut.sources.images.decode`.
 
     Raises:
@@ -213,7 +218,7 @@ def read_rows(
         raise UserError(f"{where}: column '{doubled[0]}' is given two roles; name each column once.")
 
     given = {"label": label, "attribute": attribute, "split": split}
-    how = {"task": task, "seed": seed, "encoding": encoding, "where": where}
+    how = {"attribute_bins": attribute_bins, "task": task, "seed": seed, "encoding": encoding, "where": where}
     found = marks(rows, **given, **how)
     facts, skipped, vocabulary = None, (), 0
     if image is not None:
@@ -296,6 +301,7 @@ def marks(
     *,
     label: Label,
     attribute: Attribute,
+    attribute_bins: AttributeBins = None,
     split: Split,
     task: Task = "auto",
     seed: int,
@@ -306,12 +312,14 @@ def marks(
 
     Args:
         rows: index 0…n−1.
-        label, attribute, split, task, seed, encoding: of :func:`read_table`.
+        label, attribute, attribute_bins, split, task, seed, encoding: of :func:`read_table`.
         where: what the data is called, for messages.
 
     Raises:
-        UserError: when a column is missing, or the labels cannot be learned from.
+        UserError: when a column is missing, the labels cannot be learned from, or the attribute cannot be cut.
     """
+    if attribute_bins is not None and attribute is None:
+        raise UserError(f"{where}: attribute_bins={attribute_bins} cuts an attribute, but none is named; name one.")
     what, attribute_what = f"label '{label}'", f"attribute '{attribute}'"
     if task not in TASKS:
         raise unknown("task", task, TASKS)
@@ -328,7 +336,7 @@ def marks(
     ids, attribute_names = None, ()
     if attribute is not None and (encoding is None or attribute in rows.columns):
         before = known["attributes"] or None
-        values = ranges(column(rows, attribute, "attribute", where), before)
+        values = ranges(column(rows, attribute, "attribute", where), before, bins=attribute_bins, where=where)
         ids, attribute_names = number(values, what=attribute_what, where=where, names=before, missing=MISSING)
     if encoding is not None:
         part = np.full(len(rows), TEST, np.int64)

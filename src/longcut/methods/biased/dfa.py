@@ -65,6 +65,7 @@ class DFA(Method):
 
     name = "dfa"
     paper = "Lee et al., Learning debiased representation via disentangled feature augmentation, NeurIPS 2021"
+    needs_classes = "its biased net is amplified by how probable it finds the label"
     variants = ({"scale": "code"}, {"delay": 0.0})
     recipes = {
         "paper": _recipe(

@@ -20,6 +20,7 @@ class EnD(Method):
 
     name = "end"
     paper = "Tartaglione et al., EnD: Entangling and disentangling deep representations for bias correction, CVPR 2021"
+    needs_classes = "it pulls samples together and apart by their class"
     needs = frozenset({"attribute"})
     variants = ({"pairs": "code"},)
     recipes = {

@@ -112,6 +112,7 @@ class HEX(Method):
 
     name = "hex"
     paper = "Wang et al., Learning robust representations by projecting superficial statistics out, ICLR 2019"
+    needs_classes = "it projects logits of classes"
     kinds = frozenset({"image"})
     variants = ({"normalise": "batch", "direction": "up-left"},)
     recipes = {

@@ -45,6 +45,7 @@ class LfF(Method):
 
     name = "lff"
     paper = "Nam et al., Learning from failure: training debiased classifier from biased classifier, NeurIPS 2020"
+    needs_classes = "its biased net is amplified by how probable it finds the label"
     variants = ({"scale": "code"},)
     recipes = {"paper": Recipe("the released GCE: weight q p^q, detached, times cross-entropy", {"scale": "code"})}
 

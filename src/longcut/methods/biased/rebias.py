@@ -23,6 +23,7 @@ class ReBias(Method):
 
     name = "rebias"
     paper = "Bahng et al., Learning de-biased representations with biased representations, ICML 2020"
+    needs_classes = "its loss is stated for classes alone"
     variants = ({"sigma": 1.0}, {"biased": "tiny"})
     recipes = {
         "paper": Recipe(

@@ -23,11 +23,21 @@ class TwoPhase(Method):
         identify: ``"helper"``, or the folder of a run with a record, which spares the helper.
         record: how the helper is watched.
         helper: its training settings.
+        worst: of a regression, the share of the samples that is taken for errors: those that lose most.
     """
 
-    def __init__(self, make_net: MakeNet, info: Info, identify: str, record: Any, helper: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        identify: str,
+        record: Any,
+        helper: Mapping[str, Any],
+        worst: float | None = None,
+    ) -> None:
         super().__init__(make_net, info)
         self.identify, self.record, self.helper = identify, record, helper
+        self.worst = worst if info.task == "regression" else None
         self.trajectory = Trajectory()
 
     def watch(self, train: Dataset, fit: FitHelper) -> Trajectory:
@@ -49,10 +59,23 @@ class ErrorSet(TwoPhase):
     ``chosen (n_stored,)`` says who: all that passes from the helper to the method.
     """
 
-    def __init__(self, make_net: MakeNet, info: Info, identify: str, record: Any, helper: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        make_net: MakeNet,
+        info: Info,
+        identify: str,
+        record: Any,
+        helper: Mapping[str, Any],
+        worst: float | None = None,
+    ) -> None:
+        if identify == "oracle" and info.task == "regression":
+            raise UserError(
+                f"{self.name} with identify=oracle needs classes, for an attribute to contradict, but {info.name} is "
+                "regression; use identify=helper."
+            )
         if identify == "oracle":
             require_attribute(f"{self.name} with identify=oracle", info.name, info.n_attributes > 0)
-        super().__init__(make_net, info, identify, record, helper)
+        super().__init__(make_net, info, identify, record, helper, worst)
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
 
     chosen: Tensor
@@ -66,7 +89,7 @@ class ErrorSet(TwoPhase):
         if self.identify == "oracle":
             self.chosen[train.index] = train.conflicting.to(self.chosen.device)
         elif self.identify != "none":
-            self.chosen |= self.watch(train, fit).errors().to(self.chosen.device)
+            self.chosen |= self.watch(train, fit).errors(worst=self.worst).to(self.chosen.device)
         if self.identify != "none" and not self.chosen.any():
             raise UserError(self._nobody(train.info.name))
         return train

@@ -26,6 +26,7 @@ class EIIL(Inferred):
 
     name = "eiil"
     paper = "Creager et al., Environment inference for invariant learning, ICML 2021"
+    needs_classes = "its environments are told from how the logits of classes err"
     variants = (
         {"cross": True, "balanced": False, "env_lr": 0.001, "env_steps": 50},
         {"helper_epochs": 1, "helper_lr": 1e-3, "helper_weight_decay": 0.5},

@@ -21,6 +21,7 @@ class JM1(MixingMethod, ErrorSet):
 
     name = "jm1"
     paper = "Giannone et al., Just mix once: Worst-group generalization by group interpolation, 2022 (arXiv 2210.12195)"
+    needs_classes = "it pairs an error with another sample of its class"
     variants = (
         {"identify": "oracle", "level": "input", "law": "upper-half"},
         {"identify": "none", "conditional": False},

@@ -13,10 +13,14 @@ from longcut.methods.identified.base import ErrorSet
 
 
 class JTT(ErrorSet):
-    """``mean(CE)`` over the training set in which each error of a first net stands several times."""
+    """``mean(CE)`` over the training set in which each error of a first net stands several times.
+
+    Targets that are numbers are never right; there the samples that lose most are the errors.
+    """
 
     name = "jtt"
     paper = "Liu et al., Just train twice: Improving group robustness without training group information, ICML 2021"
+    tasks = frozenset({"classification", "regression"})
     variants = ({"identify": "oracle"}, {"upweight": 3, "count": "total"}, {"record": "evaluated"})
     recipes = {
         "waterbirds": Recipe(
@@ -59,9 +63,10 @@ class JTT(ErrorSet):
             Literal["extra", "total"],
             Field(description="λ copies beside the sample, as released, or λ in all, as the paper's loss has it"),
         ] = "extra",
+        worst: shared.WorstShare = 0.2,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, record, helper)
+        super().__init__(make_net, info, identify, record, helper, worst)
         self.upweight, self.count = upweight, count
 
     def epoch_data(self, train: Dataset) -> Dataset:

@@ -103,6 +103,7 @@ class Inferred(GroupDRO):
     """GroupDRO on two values of an attribute that the method infers: ``self.chosen (n_stored,)`` has the second."""
 
     needs = frozenset()
+    tasks = frozenset({"classification"})
     recipes = {}
     inferred = 2
 

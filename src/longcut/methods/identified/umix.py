@@ -21,10 +21,14 @@ AUGMENT = {"augment": "resized-crop-flip"}
 
 
 class UMIX(MixingMethod, TwoPhase):
-    """``mean(w_i a CE(mixed, y_i) + w_j (1 - a) CE(mixed, y_j))``, where ``w = eta u + 1`` grows with uncertainty."""
+    """``mean(w_i a CE(mixed, y_i) + w_j (1 - a) CE(mixed, y_j))``, where ``w = eta u + 1`` grows with uncertainty.
+
+    Targets that are numbers are never right; there the samples that lose most in an epoch are its errors.
+    """
 
     name = "umix"
     paper = "Han et al., UMIX: Improving importance weighting for subpopulation shift via uncertainty-aware mixup, 2022"
+    tasks = frozenset({"classification", "regression"})
     drawn = "activations"
     variants = (
         {"blend": "cut"},
@@ -95,9 +99,10 @@ class UMIX(MixingMethod, TwoPhase):
             Literal["input", "output"], Field(description="where is mixed: inputs, or the features")
         ] = "input",
         blend: shared.Blend = "linear",
+        worst: shared.WorstShare = 0.5,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, record, helper)
+        super().__init__(make_net, info, identify, record, helper, worst)
         self.eta, self.sigma, self.mixed_at = eta, sigma, None if level == "input" else level
         self.start, self.window, self.count = start, window, count
         ratio = mixing.beta(alpha, scope="batch")
@@ -122,7 +127,7 @@ class UMIX(MixingMethod, TwoPhase):
                 f"umix: epochs {self.start} to {stop - 1} are to be counted, but the record has {epochs}, from 0; "
                 "raise helper_epochs, or lower start or window."
             )
-        self.weight = self.eta * trajectory.uncertainty(self.start, stop, over=window).to(self.weight) + 1
+        self.weight = self.eta * trajectory.uncertainty(self.start, stop, window, self.worst).to(self.weight) + 1
         return train
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -59,6 +59,7 @@ class XRM(Inferred):
 
     name = "xrm"
     paper = "Pezeshki et al., Discovering environments with XRM, ICML 2024"
+    needs_classes = "its groups are the mistakes of nets about classes, which numbers never get quite right"
     variants = ({"helper_lr": 0.02, "helper_epochs": 1},)
     recipes = {
         "paper": Recipe(

@@ -85,6 +85,7 @@ class AFR(Method):
 
     name = "afr"
     paper = "Qiu et al., Simple and fast group robustness by automatic feature reweighting, ICML 2023"
+    needs_classes = "it weighs a sample by how probable a first net finds its label"
     variants = ({"pull": 0.1, "balanced": True, "head_clip": 0.0},)
     recipes = {
         "paper": Recipe(

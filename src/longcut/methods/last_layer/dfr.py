@@ -60,6 +60,7 @@ class DFR(Method):
 
     name = "dfr"
     paper = "Kirichenko et al., Last layer re-training is sufficient for robustness to spurious correlations, ICLR 2023"
+    needs_classes = "its last layer is a logistic regression"
     variants = ({"fit_on": "train", "by": "class"}, {"scaler": "train", "subsamples": 2})
     recipes = {
         "paper": Recipe(

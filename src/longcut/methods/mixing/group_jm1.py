@@ -23,6 +23,8 @@ class GroupJM1(MixingMethod, GroupDRO):
 
     name = "group-jm1"
     paper = "Giannone et al., Just mix once: Worst-group generalization by group interpolation, 2022 (arXiv 2210.12195)"
+    tasks = frozenset({"classification"})
+    needs_classes = "it pairs samples of one class"
     drawn = "activations"
     recipes = {}
     variants = ({"objective": "erm", "level": "output"}, {"blend": "keep-both"})

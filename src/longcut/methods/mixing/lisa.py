@@ -19,6 +19,7 @@ class LISA(MixingMethod):
 
     name = "lisa"
     paper = "Yao et al., Improving out-of-distribution robustness via selective augmentation, ICML 2022"
+    needs_classes = "its partners have the same label, or another one, and numbers are hardly ever the same"
     needs = frozenset({"attribute"})
     variants = ({"mode": "A"}, {"mode": "B", "blend": "keep-both"}, {"balanced": True}, {"blend": "cut"})
     recipes = {

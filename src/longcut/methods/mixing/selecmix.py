@@ -54,6 +54,7 @@ class SelecMix(MixingMethod):
 
     name = "selecmix"
     paper = "Hwang et al., SelecMix: Debiased learning by contradicting-pair sampling, NeurIPS 2022"
+    needs_classes = "its partners have the same label, or another one, and numbers are hardly ever the same"
     training_defaults = {"average": 0.999, "weight_decay": 2e-3}
     variants = (
         {"base": "lff", "lff_scale": "code"},

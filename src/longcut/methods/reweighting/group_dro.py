@@ -81,6 +81,7 @@ class GroupDRO(Method):
     name = "group-dro"
     paper = "Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020"
     needs = frozenset({"attribute"})
+    tasks = frozenset({"classification", "regression"})
     inferred: ClassVar[int] = 0  # number of values of an attribute that the method infers itself
     variants = (
         {"adjustment": 2.0, "updates": "present", "balanced": False, "step": 1.0},
@@ -138,14 +139,14 @@ class GroupDRO(Method):
     ) -> None:
         super().__init__(make_net, info)
         self.n_attributes = self.inferred or info.n_attributes
-        self.weights = GroupWeights(
-            info.n_classes * self.n_attributes, step, adjustment=adjustment, updates=updates, normalise=normalise
-        )
+        n_groups = self.n_attributes * (info.n_classes if info.task == "classification" else 1)
+        self.weights = GroupWeights(n_groups, step, adjustment=adjustment, updates=updates, normalise=normalise)
         self.balanced = balanced
 
     def group(self, rows: Batch | Dataset) -> Tensor:
-        """``label * n_attributes + attribute`` of each sample ``(n,)``."""
-        return rows.label * self.n_attributes + cast(Tensor, rows.attribute)
+        """``label * n_attributes + attribute`` of each sample ``(n,)``; in regression, its attribute."""
+        attribute = cast(Tensor, rows.attribute)
+        return attribute if self.info.task == "regression" else rows.label * self.n_attributes + attribute
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """Count the groups; those with no sample get no weight, ever."""

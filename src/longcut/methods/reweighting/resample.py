@@ -7,17 +7,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from longcut.data import Dataset, Info, balance, undersample
-from longcut.methods.base import FitHelper, MakeNet, Method, require_attribute
+from longcut.methods.base import FitHelper, MakeNet, Method
+from longcut.methods.shared import require_groups
 
 
 class Resample(Method):
     """Empirical risk minimisation on a balanced training set: a change of the data, not of the step.
 
-    With groups it needs the attribute, and is the simplest of the methods that are told the answer.
+    With groups, of a regression the values of its attribute, it is the simplest of the methods that are told the
+    answer.
     """
 
     name = "resample"
     paper = "Idrissi et al., Simple data balancing achieves competitive worst-group-accuracy, CLeaR 2022"
+    tasks = frozenset({"classification", "regression"})
     variants = ({"by": "group"}, {"by": "group", "how": "subsample"})
 
     def __init__(
@@ -31,8 +34,7 @@ class Resample(Method):
             Field(description="small ones repeated, drawn anew in each epoch; or all cut to the smallest, once"),
         ] = "repeat",
     ) -> None:
-        if by == "group":
-            require_attribute("resample by group", info.name, info.n_attributes > 0)
+        require_groups("resample", by, info)
         super().__init__(make_net, info)
         self.by: Literal["class", "group"] = by
         self.how = how

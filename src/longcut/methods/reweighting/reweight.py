@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut.data import Batch, Dataset, Info
-from longcut.methods.base import FitHelper, MakeNet, Method, require_attribute
+from longcut.methods.base import FitHelper, MakeNet, Method
+from longcut.methods.shared import require_groups
 
 Rule = Literal["inverse", "sqrt", "effective"]
 
@@ -49,6 +50,7 @@ class Reweight(Method):
 
     name = "reweight"
     paper = "Yang et al., Change is hard: A closer look at subpopulation shift, ICML 2023"
+    tasks = frozenset({"classification", "regression"})
     variants = ({"by": "group"}, {"by": "group", "weights": "sqrt"}, {"weights": "effective", "beta": 0.9})
 
     def __init__(
@@ -64,17 +66,19 @@ class Reweight(Method):
             float, Field(ge=0, lt=1, description="how little each further sample is new, with weights=effective")
         ] = 0.9999,
     ) -> None:
-        if by == "group":
-            require_attribute("reweight by group", info.name, info.n_attributes > 0)
+        require_groups("reweight", by, info)
         super().__init__(make_net, info)
         self.by, self.beta = by, beta
         self.rule: Rule = weights
-        n_groups = info.n_classes * (info.n_attributes if by == "group" else 1)
+        n_classes = info.n_classes if info.task == "classification" else 1
+        n_groups = n_classes * (info.n_attributes if by == "group" else 1)
         self.register_buffer("weight", torch.ones(n_groups))
         self.weight: Tensor
 
     def group(self, rows: Batch | Dataset) -> Tensor:
-        """The class, or group, of each sample ``(n,)``."""
+        """The class, or group, of each sample ``(n,)``; in regression, its attribute."""
+        if self.info.task == "regression" and rows.attribute is not None:
+            return rows.attribute
         if self.by == "class" or rows.attribute is None:
             return rows.label
         return rows.label * self.info.n_attributes + rows.attribute
