@@ -42,9 +42,9 @@ DOMAINS = ("crime", "skillcraft")
 _DECAYED = {"optimizer": "adamw", "weight_decay": 0.1}
 LOOPS: dict[str, list[dict[str, Any]]] = {
     "airfoil": [
-        {"net": "mlp:hidden=256-256", "batch": 32, "lr": 0.01, "epochs": 300},
-        {"net": "mlp:hidden=256-256", "batch": 32, "lr": 0.004, "epochs": 300},
-        {"net": "mlp:hidden=256-256-256", "batch": 32, "lr": 0.002, "epochs": 300},
+        {"net": "mlp:hidden=256-256", "batch": 32, "lr": 0.01, "epochs": 250},
+        {"net": "mlp:hidden=256-256", "batch": 32, "lr": 0.004, "epochs": 250},
+        {"net": "mlp:hidden=256-256-256", "batch": 32, "lr": 0.002, "epochs": 250},
     ],
     "no2": [
         {"net": "mlp:hidden=32-32", "batch": 32, "lr": 0.003, "epochs": 60},
@@ -140,7 +140,7 @@ def clean(ledger: Ledger, data: str, seeds: int) -> Iterator[str]:
     found: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for name, (method, variants) in ROWS.items():
         trials = [
-            {"pool": 1, "schedule": "cosine", "every": max(1, loop["epochs"] // 30), **loop, **variant}
+            {"pool": 16, "schedule": "cosine", "every": max(1, loop["epochs"] // 30), **loop, **variant}
             for loop in LOOPS[data]
             for variant in variants
         ]

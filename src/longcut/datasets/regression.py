@@ -208,8 +208,8 @@ def _of_domains(
     name: str, protocol: str, x: Rows, y: Rows, part: NDArray[np.int64], domain: NDArray[np.int64], names: list[str]
 ) -> Splits:
     """Parts that are given, with a domain for each sample as its attribute."""
-    x = _scaled(x, np.flatnonzero(part == 0), protocol)
-    return _parts(Dataset.of(x, y, domain, name=name, n_attributes=len(names), attribute_names=tuple(names)), part)
+    scaled, known = _scaled(x, np.flatnonzero(part == 0), protocol), tuple(names)
+    return _parts(Dataset.of(scaled, y, domain, name=name, n_attributes=len(known), attribute_names=known), part)
 
 
 def _parts(data: Dataset, part: NDArray[np.int64]) -> Splits:
