@@ -10,6 +10,7 @@ from longcut.mixing.blends import (
     linear,
     resize,
 )
+from longcut.mixing.distances import apart, nearest, others
 from longcut.mixing.kernel import effective_number, gaussian, sigma_for, squared_distance
 from longcut.mixing.labels import of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix
@@ -17,15 +18,12 @@ from longcut.mixing.pairs import (
     PAIRS,
     across,
     anyone,
-    apart,
     by_class,
     choose,
     coin,
     contradicting,
     either,
     keyed,
-    nearest,
-    others,
     require_contradiction,
     same_attribute,
     same_label,

@@ -18,7 +18,7 @@ from longcut.methods.base import MakeNet
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.mixing.regression import recipes
 from longcut.methods.shared import Blend, Scope
-from longcut.mixing.pairs import near_weights, others
+from longcut.mixing.distances import near_weights, others
 from longcut.mixing.types import Pool
 
 MOST = 1024  # samples that the width of the kernel is found from
