@@ -77,7 +77,7 @@ class PuzzleMix(MixingMethod):
             Field(ge=0, description="weight of the loss on the samples as they are; then saliency is its by-catch"),
         ] = 0.0,
         loss: Annotated[
-            Literal["ce", "bce"],
+            Literal["cross-entropy", "bce"],
             Field(description="of mixtures: cross-entropy, or (released) the binary one of each class's probability"),
         ] = "ce",
         blend: Blend = "puzzle",
