@@ -553,7 +553,56 @@ def test_regression_from_the_command_line():
     rounded.to_csv("pay.csv", index=False)
     record = printed_json("train", "pay.csv:task=regression", "--label", "pay", "-m", "erm", "--out", "run2", *FAST)
     assert record["task"] == "regression"
-    assert refused("audit", "pay.csv:task=regression", "--label", "pay").startswith("pay.csv is a regression; an audit")
+    assert refused("audit", "pay.csv", "--label", "pay", "--model", "run2").startswith(
+        "the run in run2 is a regression"
+    )
+
+
+def test_commands_about_a_regression_say_errors_and_no_accuracies():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))
+    frame.assign(pay=100 + 30 * frame["a"], site=np.where(frame["b"] > 0, "north", "south")).to_csv(
+        "pay.csv", index=False
+    )
+    given = ("pay.csv", "--label", "pay", "--attribute", "site")
+    text = printed("compare", *given, "--methods", "erm,mixup", "--seeds", "2", "--out", "out", *FAST)
+    assert "ccuracy" not in text
+    assert "in %" not in text
+    assert "errors in the units of the target" in text
+    for line in (
+        "RMSE: root mean squared error",
+        "of the epoch where it is lowest",
+        "MAE: mean",
+        "R²: share",
+        "worst group:",
+    ):
+        assert line in text
+    (first, *_) = printed_json("compare", *given, "--methods", "erm,mixup", "--seeds", "2", "--out", "out", *FAST)
+    values = runs.read("out/erm-s0").scores().values
+    assert first["rmse"] == values["rmse"] == pytest.approx(first["average"] ** 0.5)
+    assert first["best_rmse"] == pytest.approx(first["best_average"] ** 0.5)
+    assert {"average", "aligned", "conflicting", "worst_group", "train_weighted", "best_average"} < first.keys()
+    assert f"{values['rmse']:.4g}" in printed("evaluate", "out/erm-s0")
+    assert "accuracy" not in printed("evaluate", "out/erm-s0")
+    assert "worst group rmse" in printed("difference", "out/erm", "out/mixup", "--draws", "200")
+    told = printed_json("difference", "out/erm", "out/mixup", "--draws", "200")
+    assert told["difference"]["metric"] == "worst_group_rmse"
+    found = printed_json("predict", "out/erm-s0", "pay.csv")
+    saved = pd.read_csv("predictions.csv")
+    assert found["rmse"] == pytest.approx(((saved["prediction"] - saved["label"]) ** 2).mean() ** 0.5, rel=1e-4)
+    assert found["right"] is None
+    assert "120 predictions, off by" in printed("predict", "out/erm-s0", "pay.csv")
+
+
+def test_an_audit_of_numbers_says_first_what_became_of_them():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"])
+    frame.assign(pay=20 * frame["a"]).to_csv("pay.csv", index=False)
+    text = printed("audit", "pay.csv", "--label", "pay", "--net", "mlp:hidden=4", "--out", "found")
+    assert text.startswith("'pay' was cut into 4 parts of about equal size (")
+    assert "the cue 'a' alone gives 'pay' away" in " ".join(text.split())
+    assert "Is that what the model is meant to look at?" in " ".join(text.split())
+    assert Path("found/report.html").exists()
 
 
 # --- mistakes: each is one sentence, status 2, and nothing is written -------------------------------------------------

@@ -96,7 +96,7 @@ class Audit:
         if self.view.original is not None and self.verdict == "alarm":
             return (
                 "Ask whether the model is meant to look at this; if not, leave it out, or collect samples that "
-                "contradict it and compare methods by their worst group: longcut compare DATA --methods erm,mixup."
+                "contradict it and compare methods by their worst group: longcut compare DATA --methods erm,group-dro."
             )
         if verdicts.get("learned") == "alarm" and verdicts.get("order") != "alarm":
             return "Train past it: longcut compare DATA --methods erm,selecmix, and look at the suspected samples."

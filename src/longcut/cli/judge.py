@@ -115,7 +115,7 @@ def predict(
         found["right"] = sum(frame["right"]) / len(frame)
         told = f", {found['right']:.1%} of them right,"
     elif "label" in frame:
-        found["rmse"] = float((frame["prediction"] - frame["label"]).pow(2).mean() ** 0.5)
+        found["rmse"] = math.sqrt(((frame["prediction"] - frame["label"]).to_numpy() ** 2).mean())
         told = f", off by {found['rmse']:.3g} (root mean squared error),"
     if as_json:
         return show.print_json({"predictions": str(path), "samples": len(frame), **found})
