@@ -58,8 +58,8 @@ def read_arrays(
     Args:
         path: of the file.
         label: name of the array with the classes ``(n,)``, or with the numbers to predict, ``(n,)`` or as floats
-            several for each sample ``(n, width)``; where there is no ``label``, ``y``, ``labels`` or ``target`` is taken
-            for it.
+            several for each sample ``(n, width)``; where there is no ``label``, ``y``, ``labels`` or ``target`` is
+            taken for it.
         attribute: name of the array with the suspected shortcut ``(n,)``; one with more than 12 numbers becomes ranges.
         attribute_bins: how many ranges, of about as many samples each; then one with fewer numbers is cut, too.
         split: name of the array that says train, valid or test ``(n,)``; without, parts are drawn.
