@@ -107,7 +107,7 @@ def test_a_batch_without_samples():
     for blend in ("cut", "resize", "saliency"):
         row = BLENDS[blend]
         assert not isinstance(row, Seeing)
-        assert row(*torch.rand(2, 0, 3, 4, 4), torch.rand(0), generator(0))[0].shape == (0, 3, 4, 4)
+        assert row(torch.rand(0, 3, 4, 4), torch.rand(0, 3, 4, 4), torch.rand(0), generator(0))[0].shape == (0, 3, 4, 4)
 
 
 def test_cut_without_its_correction_returns_the_share_that_was_drawn():
