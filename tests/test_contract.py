@@ -56,7 +56,7 @@ def cases() -> Iterator[Case]:
         if "classification" in method.tasks:
             yield from (Case(method, dict(options), "images") for options in ({}, *method.variants))
         if "regression" in method.tasks:
-            yield Case(method, {}, "targets")
+            yield Case(method, {}, "targets" if "table" in method.kinds else "target images")
 
 
 def three_classes(n: int, seed: int) -> Dataset:
@@ -91,9 +91,17 @@ def tiny_targets(n: int, seed: int) -> Dataset:
     return Dataset.of(x, x[:, 0] + x[:, 1] + attribute, attribute, name="tiny targets")
 
 
+def tiny_target_images(n: int, seed: int) -> Dataset:
+    """Images whose target is their brightness in the middle."""
+    x = torch.randint(0, 256, (n, 3, 8, 8), generator=generator(seed, 3), dtype=torch.uint8)
+    target = x[:, :, 2:6, 2:6].float().mean((1, 2, 3)) / 255
+    return Dataset.of(x, target, torch.arange(n) % 2, name="tiny target images")
+
+
 @pytest.fixture(scope="module")
 def data() -> dict[str, Splits]:
     made = {"images": tiny_images, "targets": tiny_targets, "three": three_classes}
+    made = {"images": tiny_images, "targets": tiny_targets, "target images": tiny_target_images}
     return {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
 
 

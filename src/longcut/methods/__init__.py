@@ -63,6 +63,8 @@ HOMES = (
     "mixing.cmo:CMO",
     "mixing.similar_mix:SimilarMix",
     "mixing.transplant:Transplant",
+    "mixing.cutmix:CutMix",
+    "mixing.saliencymix:SaliencyMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

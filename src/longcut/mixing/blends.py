@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from longcut.errors import UserError
 from longcut.mixing import regions
+from longcut.mixing.salient import salient
 from longcut.mixing.transplant import background_around, background_box, background_moved
 from longcut.mixing.types import Blend, Seeing
 from longcut.registry import Registry, required
@@ -20,6 +22,7 @@ __all__ = [
     "keep_both",
     "linear",
     "resize",
+    "saliency",
 ]
 
 
@@ -28,22 +31,42 @@ def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generat
     return torch.lerp(partner, own, _column(share, own)), share
 
 
-def cut(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def cut(
+    own: Tensor,
+    partner: Tensor,
+    share: Tensor,
+    generator: torch.Generator | None,
+    *,
+    scope: Literal["sample", "batch"] = "sample",
+    correct: bool = True,
+) -> tuple[Tensor, Tensor]:
     """CutMix (Yun et al., ICCV 2019): a box of the partner pasted at the same place, clipped at the border.
 
-    The box has area fraction ``1 - share`` before clipping and its own place for each sample
-    (:func:`~longcut.mixing.regions.box`); the share returned is what is left of the anchor, in pixels.
+    The box has area fraction ``1 - share`` before clipping (see :func:`~longcut.mixing.regions.box`); the share
+    returned is what is left of the anchor, in pixels.
+
+    Args:
+        own, partner: ``(n, C, H, W)``.
+        share: of the anchor, before clipping ``(n,)``.
+        generator: source of randomness.
+        scope: one place for each sample, or for the batch as in released code.
+        correct: whether the share returned is the one of the pixels, or the one given.
     """
-    height, width = _sides("cut", own)
-    corners = regions.box(share, height, width, generator)
-    return regions.paste(own, partner, corners), corners.share(height, width)
+    height, width = regions.image_sides("cut", own)
+    corners = regions.box(share, height, width, generator, scope)
+    return regions.paste(own, partner, corners), corners.share(height, width) if correct else share
 
 
 def resize(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """ResizeMix (Qin et al., 2020): the whole partner, its nearest pixels, in a box like that of ``cut``."""
-    height, width = _sides("resize", own)
+    height, width = regions.image_sides("resize", own)
     corners = regions.box(share, height, width, generator)
     return regions.paste_resized(own, partner, corners), corners.share(height, width)
+
+
+def saliency(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """SaliencyMix (Uddin et al., ICLR 2021): the box around the partner's most salient pixel, clipped at the border."""
+    return salient(own, partner, share, generator)
 
 
 def keep_both(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -60,14 +83,6 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
     return share.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
-def _sides(blend: str, images: Tensor) -> tuple[int, int]:
-    if images.ndim != 4:
-        raise UserError(
-            f"blend '{blend}' needs images (n, C, H, W), but these inputs have shape {tuple(images.shape)}."
-        )
-    return images.shape[2], images.shape[3]
-
-
 BLENDS: Registry[Blend] = Registry(
     "blend",
     "BLENDS",
@@ -76,6 +91,7 @@ BLENDS: Registry[Blend] = Registry(
         "cut": cut,
         "keep-both": keep_both,
         "resize": resize,
+        "saliency": saliency,
         "background-box": background_box,
         "background-moved": background_moved,
         "background-around": background_around,

@@ -285,12 +285,13 @@ def either(first: PairRule, second: PairRule) -> PairRule:
     return rule
 
 
-def sometimes(rule: PairRule, probability: float) -> PairRule:
-    """The rule for each sample with this probability; the others stay as they are."""
+def sometimes(rule: PairRule, probability: float, *, scope: Literal["sample", "batch"] = "sample") -> PairRule:
+    """The rule for each sample, or for the whole batch, with this probability; the others stay as they are."""
 
     def sparing(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
         pairs = rule(batch, pool, generator)
-        chosen = torch.rand(len(batch), generator=generator, device=pairs.found.device) < probability
+        n = len(batch) if scope == "sample" else 1
+        chosen = torch.rand(n, generator=generator, device=pairs.found.device) < probability
         return Pairs(pairs.partner, pairs.found & chosen)
 
     return sparing

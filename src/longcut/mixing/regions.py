@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Corners", "box", "paste", "paste_resized"]
+from longcut.errors import UserError
+
+__all__ = ["Corners", "box", "half_side", "image_sides", "paste", "paste_moved", "paste_resized"]
 
 
 class Corners(NamedTuple):
@@ -58,19 +60,64 @@ def box(
     >>> box(torch.tensor([1.0]), 8, 8).share(8, 8)
     tensor([1.])
     """
-    side, n = (1 - share).sqrt(), len(share) if scope == "sample" else min(len(share), 1)
+    n = len(share) if scope == "sample" else min(len(share), 1)
 
-    def sides(length: int) -> tuple[Tensor, Tensor]:
-        half = (length * side).int() // 2
+    def around(length: int) -> tuple[Tensor, Tensor]:
+        half = half_side(share, length)
         centre = torch.randint(length, (n,), generator=generator, device=share.device)
         return (centre - half).clamp(min=0), (centre + half).clamp(max=length)
 
-    return Corners(*sides(height), *sides(width))
+    return Corners(*around(height), *around(width))
+
+
+def half_side(share: Tensor, length: int) -> Tensor:
+    """Half the side of a box that leaves ``share`` of an image, in whole pixels, where the image's is ``length``."""
+    return (length * (1 - share).sqrt()).int() // 2
+
+
+def image_sides(blend: str, images: Tensor) -> tuple[int, int]:
+    """Height and width.
+
+    Raises:
+        UserError: when these are no images.
+    """
+    if images.ndim != 4:
+        raise UserError(
+            f"blend '{blend}' needs images (n, C, H, W), but these inputs have shape {tuple(images.shape)}."
+        )
+    return images.shape[2], images.shape[3]
 
 
 def paste(own: Tensor, partner: Tensor, corners: Corners) -> Tensor:
     """The partner's pixels in the box, at the same place; images ``(n, C, H, W)``."""
     return torch.where(corners.mask(*own.shape[2:]), partner, own)
+
+
+def paste_moved(own: Tensor, partner: Tensor, corners: Corners, down: Tensor, right: Tensor) -> Tensor:
+    """The partner's pixels from elsewhere: pixel ``(y, x)`` of the box shows the partner's ``(y + down, x + right)``.
+
+    Args:
+        own: ``(n, C, H, W)``.
+        partner: the same shape.
+        corners: of the boxes in the anchors.
+        down, right: how far away the partner's box lies, inside its image, in pixels ``(n,)``.
+
+    >>> partner = torch.tensor([[[[1.0, 2.0, 3.0]]]])
+    >>> corners = Corners(*torch.tensor([[0], [1], [0], [2]]))
+    >>> paste_moved(torch.zeros(1, 1, 1, 3), partner, corners, torch.tensor([0]), torch.tensor([1]))
+    tensor([[[[2., 3., 0.]]]])
+    """
+    height, width = own.shape[2:]
+    y, x = (torch.arange(length, device=own.device) for length in (height, width))
+    shown = _at(partner, y + down[:, None], x + right[:, None])
+    return torch.where(corners.mask(height, width), shown, own)
+
+
+def _at(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels at ``rows`` ``(n, H)`` and ``columns`` ``(n, W)``, of those outside the nearest."""
+    n, channels, height, width = images.shape
+    source = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    return images.flatten(2).gather(2, source.view(n, 1, height * width).expand(-1, channels, -1)).view_as(images)
 
 
 def paste_resized(
@@ -105,8 +152,5 @@ def paste_resized(
         grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), 3).to(partner.dtype)
         shown = F.grid_sample(partner, grid, padding_mode="border", align_corners=False)
     else:
-        rows = (y * height // h).clamp(0, height - 1)
-        columns = (x * width // w).clamp(0, width - 1)
-        source = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None].expand(-1, own.shape[1], -1)
-        shown = partner.flatten(2).gather(2, source).view_as(partner)
+        shown = _at(partner, y * height // h, x * width // w)
     return torch.where(corners.mask(height, width), shown, own)

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
 
-__all__ = ["fine_grained", "gradient", "spectral_residual"]
+__all__ = ["fine_grained", "float_bytes", "gradient", "spectral_residual"]
 
 SURROUNDS = (12, 24, 28, 48, 56, 112)  # half sides, in pixels
-CACHED = 2**17  # pixels whose maps a processor's cache holds at once
+CACHED = 2**18  # pixels of the maps that a processor's cache holds at once
 
 
 def fine_grained(x: Tensor) -> Tensor:
@@ -23,8 +23,8 @@ def fine_grained(x: Tensor) -> Tensor:
 
     The images are taken as 8-bit ones, ``0.299 R + 0.587 G + 0.114 B``, and smoothed twice. Pixels brighter and those
     darker than their surround are summed over the squares, scaled by the largest sum of their kind, and added. The
-    squares have a fixed number of pixels, so in an image of 32² three of six cover all: there the map is the contrast to
-    the mean brightness.
+    squares have a fixed number of pixels, so in an image of 32² three of six cover all: there the map is little but the
+    contrast to the mean brightness.
 
     Args:
         x: ``(n, C, H, W)``, floats in [0, 1] or 8-bit integers. Of images with neither one channel nor three, the
@@ -45,22 +45,47 @@ def fine_grained(x: Tensor) -> Tensor:
     >>> divmod(int(fine_grained(image).argmax()), 16)
     (5, 9)
     """
-    x = _images("fine_grained", x)
-    if x.is_cuda:
-        return _fine_grained(x)
-    return torch.cat([_fine_grained(some) for some in x.split(max(1, CACHED // max(1, x.shape[2] * x.shape[3])))])
+    return _in_chunks(_fine_grained, _images("fine_grained", x), x.shape[2] * x.shape[3])
 
 
 def _fine_grained(x: Tensor) -> Tensor:
     grey = _brightness(x)
     if 255 * grey[0:1].numel() >= 2**24:  # sums of whole numbers stay exact
         grey = grey.double()
+    grey = _smoothed(_smoothed(grey).add_(0.5).floor_()).add_(0.5).floor_()
+    return _scaled(*_contrasts(grey, grey)).clamp_(max=255).div_(255)
+
+
+def float_bytes(x: Tensor) -> Tensor:
+    """What the released program of SaliencyMix takes for saliency, by handing the detector normalised floats.
+
+    The fine-grained detector then reads as a pixel's own brightness a byte of its row: the first quarter of the row's
+    floats, byte by byte, most of which are digits far behind the point. Only the surround is the image's. So the map
+    is noise. Images are normalised with the mean and deviation of CIFAR-10, as in that program, and red and blue
+    are swapped.
+
+    Which digits those are depends on the order of additions in the build of OpenCV; where sums are exact, maps are too.
+
+    Args:
+        x: ``(n, C, H, W)``, floats in [0, 1] or 8-bit integers.
+
+    Returns:
+        ``(n, H, W)`` floats in [0, 1].
+
+    Raises:
+        UserError: for images that are not in [0, 1].
+    """
+    x = _images("float_bytes", x)
+    x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    if x.shape[1] == 3:
+        red, green, blue = x.unbind(1)
+        red, green, blue = (red - 0.4914) / 0.2471, (green - 0.4824) / 0.2435, (blue - 0.4467) / 0.2616
+        grey = 0.114 * red + 0.587 * green + 0.299 * blue
+    else:
+        grey = (x.mean(1) - 0.5) / 0.25
     grey = _smoothed(_smoothed(grey))
-    below, above = _contrasts(grey)
-    # OpenCV divides in single and multiplies in double precision, which decides about whole numbers
-    scaled = ((side / side.amax((1, 2), keepdim=True).clamp(min=1)).float() for side in (below, above))
-    off, on = (side.double().mul_(255).floor_() for side in scaled)
-    return on.add_(off).clamp_(max=255).float().div_(255)
+    read = grey.contiguous().view(torch.uint8)[:, :, : x.shape[3]].float()
+    return _scaled(*_contrasts(read, grey)).fmod_(256).div_(255)
 
 
 def _images(detector: str, x: Tensor) -> Tensor:
@@ -71,15 +96,15 @@ def _images(detector: str, x: Tensor) -> Tensor:
     low, high = (float(value) for value in x.detach().aminmax())
     if not (x.is_floating_point() and low >= -1e-3 and high <= 1 + 1e-3):  # what resizing and mixing round
         raise UserError(
-            f"{detector} needs images of 8 bits or floats in [0, 1], but these are {x.dtype} in [{low:.3g}, {high:.3g}]; "
-            "give them as they were before they were normalised."
+            f"{detector} needs images of 8 bits or floats in [0, 1], but these are {x.dtype} in "
+            f"[{low:.3g}, {high:.3g}]; give them as they were before they were normalised."
         )
     return x.detach()
 
 
 def _brightness(x: Tensor) -> Tensor:
     """Whole numbers up to 255 ``(n, H, W)``, as floats, by OpenCV's weights of 15 bits."""
-    x = x.float() if x.dtype == torch.uint8 else x.float().mul(255).round_().clamp_(0, 255)
+    x = x.float() if x.dtype == torch.uint8 else x.float().mul(255).round_()
     if x.shape[1] == 3:
         red, green, blue = x.unbind(1)
         return (9798 * red).add_(green, alpha=19235).add_(blue, alpha=3735).add_(2**14).mul_(2**-15).floor_()
@@ -87,7 +112,7 @@ def _brightness(x: Tensor) -> Tensor:
 
 
 def _smoothed(grey: Tensor) -> Tensor:
-    """Each pixel's mean with its neighbours, weights 1 2 1 both ways, mirrored at the border; half is rounded up."""
+    """Each pixel's mean with its neighbours, weights 1 2 1 both ways, mirrored at the border."""
     for dim in (1, 2):
         last = grey.shape[dim] - 1
         total = 2 * grey
@@ -96,13 +121,17 @@ def _smoothed(grey: Tensor) -> Tensor:
         total.select(dim, 0).add_(grey.select(dim, min(1, last)))
         total.select(dim, last).add_(grey.select(dim, max(last - 1, 0)))
         grey = total
-    return grey.add_(8).mul_(1 / 16).floor_()
+    return grey.mul_(1 / 16)
 
 
-def _contrasts(grey: Tensor) -> tuple[Tensor, Tensor]:
-    """How far pixels lie below and above the means of their surrounds: sums of whole numbers, and twice that."""
+def _contrasts(grey: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+    """How far pixels lie below and above the means of their surrounds: sums of whole numbers, and twice that.
+
+    What a pixel is in its own eyes may be another thing than what it is to those around it (:func:`float_bytes`); then
+    differences can exceed 255, and wrap.
+    """
     n, height, width = grey.shape
-    integral = F.pad(grey.cumsum(1).cumsum_(2), (1, 0, 1, 0))
+    integral = F.pad(around.cumsum(1).cumsum_(2), (1, 0, 1, 0))
     total, absolute = torch.zeros_like(grey), torch.zeros_like(grey)
     rows, window = grey.new_empty(n, height, width + 1), torch.empty_like(grey)
     sides = Counter((min(half, height), min(half, width)) for half in SURROUNDS)  # larger ones cover all as well
@@ -112,17 +141,34 @@ def _contrasts(grey: Tensor) -> tuple[Tensor, Tensor]:
         area = _side(height, half_height, grey)[:, None] * _side(width, half_width, grey)
         # mean of the others - own = (sum - own) / (area - 1) - own, and its whole part, exactly
         contrast = window.addcmul_(grey, area, value=-1).div_((area - 1).clamp_(min=1), rounding_mode="trunc")
+        if around is not grey:
+            contrast.fmod_(256)
         total.add_(contrast, alpha=times)
         absolute.add_(contrast.abs_(), alpha=times)
     return absolute + total, absolute.sub_(total)
 
 
+def _scaled(below: Tensor, above: Tensor) -> Tensor:
+    """Both, each as whole numbers up to 255 by its own largest, added ``(n, H, W)``."""
+    # OpenCV divides in single and multiplies in double precision, which decides about whole numbers
+    parts = ((side / side.amax((1, 2), keepdim=True).clamp(min=1)).float() for side in (below, above))
+    off, on = (part.double().mul_(255).floor_() for part in parts)
+    return on.add_(off).float()
+
+
 def _difference(sums: Tensor, half: int, dim: int, out: Tensor) -> None:
     """Sums over ``at - half < i ≤ at + half`` along a dimension, out of running sums that begin with zero."""
     length = out.shape[dim]
-    out.narrow(dim, 0, length - half).copy_(sums.narrow(dim, half + 1, length - half))
-    out.narrow(dim, length - half, half).copy_(sums.narrow(dim, length, 1))
-    out.narrow(dim, half, length - half).sub_(sums.narrow(dim, 1, length - half))
+    inner = length - 2 * half  # places whose window lies inside, or minus those whose window covers all
+    edge = min(half, length - half)
+    whole = sums.narrow(dim, length, 1)
+    out.narrow(dim, 0, edge).copy_(sums.narrow(dim, half + 1, edge))
+    if inner > 0:
+        stop, start = sums.narrow(dim, 2 * half + 1, inner), sums.narrow(dim, 1, inner)
+        torch.sub(stop, start, out=out.narrow(dim, edge, inner))
+    else:
+        out.narrow(dim, edge, -inner).copy_(whole)
+    torch.sub(whole, sums.narrow(dim, length - edge - half + 1, edge), out=out.narrow(dim, length - edge, edge))
 
 
 def _side(length: int, half: int, like: Tensor) -> Tensor:
@@ -151,23 +197,38 @@ def spectral_residual(x: Tensor) -> Tensor:
     >>> 18 <= y <= 25, 38 <= x <= 45
     (True, True)
     """
-    grey = _brightness(_images("spectral_residual", x))[:, None]
-    size = grey.shape[2:]
-    small = F.interpolate(grey, (64, 64), mode="bilinear").add_(0.5).floor_()
+    return _in_chunks(_spectral_residual, _images("spectral_residual", x), max(64 * 64, x.shape[2] * x.shape[3]))
+
+
+def _spectral_residual(x: Tensor) -> Tensor:
+    grey = _brightness(x)[:, None]
+    small = F.interpolate(grey, (64, 64), mode="bilinear")[:, 0].add_(0.5).floor_()
     spectrum = torch.fft.fft2(small)
     amplitude = spectrum.abs()
-    smooth = F.avg_pool2d(F.pad(amplitude.log1p(), (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-    # exp(log(1 + A) - smooth) with the phase, which is 0 where there is no amplitude
-    phase = torch.where(amplitude > 0, spectrum / amplitude, 1)
-    found = torch.fft.ifft2(phase * ((1 + amplitude) * (-smooth).exp())).abs()
     at = torch.arange(-2, 3, device=x.device)
-    weight = (-(at**2) / (2 * 8**2)).exp()
-    weight = weight / weight.sum()
-    found = F.pad(found, (2, 2, 2, 2), mode="reflect")
-    found = F.conv2d(F.conv2d(found, weight.view(1, 1, 5, 1)), weight.view(1, 1, 1, 5)).square()
-    found = found / found.amax((2, 3), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
-    flat = small.amax((1, 2, 3)) == small.amin((1, 2, 3))
-    return F.interpolate(found, size, mode="bilinear")[:, 0].masked_fill_(flat[:, None, None], 0)
+    mean, gauss = _filter(torch.ones(3, device=x.device)), _filter((-(at**2) / (2 * 8**2)).exp())
+    smooth = (mean @ amplitude.log1p() @ mean.T).neg_().exp_()
+    # exp(log(1 + amplitude) - smooth) with the spectrum's phase, which is 0 where there is no amplitude
+    residual = torch.where(amplitude > 0, spectrum * ((1 + 1 / amplitude) * smooth), smooth)
+    found = (gauss @ torch.fft.ifft2(residual).abs() @ gauss.T).square_()
+    found /= found.amax((1, 2), keepdim=True)
+    flat = small.amax((1, 2)) == small.amin((1, 2))
+    found.masked_fill_(flat[:, None, None], 0)
+    return F.interpolate(found[:, None], x.shape[2:], mode="bilinear")[:, 0]
+
+
+def _filter(weight: Tensor) -> Tensor:
+    """A weighted mean along 64 pixels, mirrored at the border, as a matrix."""
+    half = len(weight) // 2
+    lines = F.pad(torch.eye(64, device=weight.device)[:, None], (half, half), mode="reflect")
+    return F.conv1d(lines, (weight / weight.sum()).view(1, 1, -1))[:, 0].T
+
+
+def _in_chunks(detector: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
+    """Some images at a time, as many as a processor's cache holds; ``pixels`` are those of a map."""
+    return (
+        detector(x) if x.is_cuda else torch.cat([detector(some) for some in x.split(max(1, CACHED // max(1, pixels)))])
+    )
 
 
 def gradient(
