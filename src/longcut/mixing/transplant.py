@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longcut.errors import UserError
+from longcut.mixing import regions
 from longcut.mixing.pairs import choose
 from longcut.mixing.saliency import spectral_residual
 
@@ -48,10 +48,9 @@ def background_box(
             ``Σ_kept S / (Σ_kept S + Σ_pasted S')``.
     """
     ours, theirs, sides = *_saliencies("background-box", own, partner), _sides(share, own)
-    hidden, fits = box_sums(ours, *sides)
-    spared = hidden <= guard * ours.sum((1, 2))[:, None, None]
-    at = _least(box_sums(theirs, *sides)[0], fits & spared, generator)
-    return _mixed(own, partner, ~_mask(*at, *sides, own), ours, theirs, counted)
+    hidden, whole = box_sums(ours, *sides)
+    top, left, found = _least(box_sums(theirs, *sides)[0], whole & _spared(hidden, ours, guard), generator)
+    return _pasted(own, partner, _corners(top, left, found, *sides), 0 * top, 0 * left, ours, theirs, counted)
 
 
 def background_moved(
@@ -69,11 +68,10 @@ def background_moved(
     :func:`background_box`.
     """
     ours, theirs, sides = *_saliencies("background-moved", own, partner), _sides(share, own)
-    hidden, fits = box_sums(ours, *sides)
-    spared = hidden <= guard * ours.sum((1, 2))[:, None, None]
-    (top, left, found), start = _least(hidden, fits & spared, generator), _least(*box_sums(theirs, *sides), generator)
-    partner, theirs = (_moved(x, start[0] - top, start[1] - left) for x in (partner, theirs[:, None]))
-    return _mixed(own, partner, ~_mask(top, left, found, *sides, own), ours, theirs[:, 0], counted)
+    hidden, whole = box_sums(ours, *sides)
+    top, left, found = _least(hidden, whole & _spared(hidden, ours, guard), generator)
+    y, x, _ = _least(*box_sums(theirs, *sides), generator)
+    return _pasted(own, partner, _corners(top, left, found, *sides), y - top, x - left, ours, theirs, counted)
 
 
 def background_around(
@@ -99,7 +97,9 @@ def background_around(
     stays = torch.arange(height * width, device=own.device) < share[:, None] * height * width
     stays = stays | (before < (1 - guard) * salient.sum(1, keepdim=True))
     kept = torch.zeros(n, height * width, device=own.device).scatter_(1, order, stays.float())
-    return _mixed(own, partner, _soft(kept.view(n, 1, height, width)), ours, theirs, counted)
+    kept = _soft(kept.view(n, 1, height, width)).to(own.dtype)
+    seen = torch.lerp(theirs, ours, kept[:, 0].double())
+    return torch.lerp(partner, own, kept), _share(kept, ours, seen, counted)
 
 
 def box_sums(weight: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,15 +126,18 @@ def box_sums(weight: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Ten
 
 
 def _saliencies(blend: str, own: Tensor, partner: Tensor) -> list[Tensor]:
-    if own.ndim != 4:
-        raise UserError(f"blend '{blend}' needs images (n, C, H, W), but these inputs have shape {tuple(own.shape)}.")
-    return [(STEPS * spectral_residual(x.detach())).round().double() for x in (own, partner)]
+    regions.image_sides(blend, own)
+    return [(STEPS * spectral_residual(x)).round().double() for x in (own, partner)]
 
 
 def _sides(share: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Of boxes with area ``1 - share``, in pixels."""
+    """Height and width, in pixels, of boxes with area ``1 - share``."""
     side = (1 - share).sqrt()
     return (images.shape[2] * side).round().long(), (images.shape[3] * side).round().long()
+
+
+def _spared(hidden: Tensor, ours: Tensor, guard: float) -> Tensor:
+    return hidden <= guard * ours.sum((1, 2))[:, None, None]
 
 
 def _least(sums: Tensor, allowed: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,22 +146,33 @@ def _least(sums: Tensor, allowed: Tensor, generator: torch.Generator | None) -> 
     return pairs.partner // sums.shape[2], pairs.partner % sums.shape[2], pairs.found
 
 
-def _mask(top: Tensor, left: Tensor, found: Tensor, height: Tensor, width: Tensor, images: Tensor) -> Tensor:
-    """Where the box is ``(n, 1, H, W)``; nowhere, where there is none."""
-    inside = []
-    for start, size, length in ((top, height * found, images.shape[2]), (left, width, images.shape[3])):
-        at = torch.arange(length, device=images.device) - start[:, None]
-        inside.append((at >= 0) & (at < size[:, None]))
-    return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+def _corners(top: Tensor, left: Tensor, found: Tensor, height: Tensor, width: Tensor) -> regions.Corners:
+    """Of the boxes; empty where there is none."""
+    return regions.Corners(top, top + height * found, left, left + width)
 
 
-def _moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Each image read ``down`` rows and ``right`` columns further on; what lies outside is not to be looked at."""
-    n, _, height, width = images.shape
-    rows = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)
-    at = torch.arange(n, device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+def _pasted(
+    own: Tensor,
+    partner: Tensor,
+    corners: regions.Corners,
+    down: Tensor,
+    right: Tensor,
+    ours: Tensor,
+    theirs: Tensor,
+    counted: Counted,
+) -> tuple[Tensor, Tensor]:
+    kept = (~corners.mask(*own.shape[2:])).to(own.dtype)
+    seen = regions.paste_moved(ours[:, None], theirs[:, None], corners, down, right)[:, 0]
+    return regions.paste_moved(own, partner, corners, down, right), _share(kept, ours, seen, counted)
+
+
+def _share(kept: Tensor, ours: Tensor, seen: Tensor, counted: Counted) -> Tensor:
+    """The anchor's, by how much of its pixels ``(n, 1, H, W)`` is kept, or of the saliency that is seen."""
+    area = kept.mean((1, 2, 3))
+    if counted == "area":
+        return area
+    left, total = (kept[:, 0] * ours).sum((1, 2)), seen.sum((1, 2))
+    return torch.where(total > 0, left / total, area).to(area.dtype)
 
 
 def _soft(mask: Tensor) -> Tensor:
@@ -168,13 +182,3 @@ def _soft(mask: Tensor) -> Tensor:
     for _ in range(2):
         mask = F.conv2d(F.pad(mask, (1, 1, 1, 1), mode="replicate"), kernel)
     return mask
-
-
-def _mixed(
-    own: Tensor, partner: Tensor, kept: Tensor, ours: Tensor, theirs: Tensor, counted: Counted
-) -> tuple[Tensor, Tensor]:
-    kept = kept.to(own.dtype)
-    area, mask = kept.mean((1, 2, 3)), kept[:, 0].double()
-    left, pasted = (mask * ours).sum((1, 2)), ((1 - mask) * theirs).sum((1, 2))
-    share = torch.where(left + pasted > 0, left / (left + pasted), area) if counted == "mass" else area
-    return torch.lerp(partner, own, kept), share.to(area.dtype)
