@@ -39,8 +39,8 @@ def spectral(x: Tensor) -> Tensor:
     flat = (grey.amax((1, 2, 3)) - grey.amin((1, 2, 3)) < 1e-6)[:, None, None]
     spectrum = torch.fft.fft2(F.interpolate(grey, (SIDE, SIDE), mode="bilinear"))
     log = spectrum.abs().clamp_min(1e-6).log()
-    residual = log - F.avg_pool2d(F.pad(log, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    back = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle())).abs().square()
+    mean = F.avg_pool2d(F.pad(log, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    back = torch.fft.ifft2(spectrum * mean.neg().exp()).abs().square()  # exp(log - mean), with the spectrum's phase
     found = F.interpolate(_blurred(back), x.shape[2:], mode="bilinear")[:, 0]
     return _normalised(torch.where(flat, 1, found))
 

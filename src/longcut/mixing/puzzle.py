@@ -75,11 +75,11 @@ def energy(
     for dim in (1, 2):
         aa, ab, ba, bb = (_border(x, y, dim, patches) for x in (a, b) for y in (a, b))
         of_keeps, of_hides = keeps.narrow, hides.narrow
-        n = aa.shape[dim]
-        of_keeps(dim, 0, n).add_(aa + ab, alpha=weight * gamma / 2)
-        of_hides(dim, 0, n).add_(bb + ba, alpha=weight * gamma / 2)
-        of_keeps(dim, grid - n, n).add_(aa + ba, alpha=weight * gamma / 2)
-        of_hides(dim, grid - n, n).add_(bb + ab, alpha=weight * gamma / 2)
+        n, lean, factor = aa.shape[dim], (ab - ba) / 2, weight * gamma / 2
+        of_keeps(dim, 0, n).add_(aa + lean, alpha=factor)
+        of_hides(dim, 0, n).add_(bb - lean, alpha=factor)
+        of_keeps(dim, grid - n, n).add_(aa - lean, alpha=factor)
+        of_hides(dim, grid - n, n).add_(bb + lean, alpha=factor)
         edges.append(weight * (1 + gamma / 2 * (ab + ba - aa - bb)).clamp_min(0))
     a_log, b_log = (part.clamp_min(1e-8).log().to(own_map.dtype)[:, None, None] for part in (share, 1 - share))
     two = torch.tensor(2.0).log().item()

@@ -47,7 +47,11 @@ class PuzzleMix(MixingMethod):
             {**CIFAR, "epochs": 400, "milestones": "0.5-0.75"},
         ),
     }
-    variants = ({"piece": 1, "grids": "2"}, {"clean": 1.0, "loss": "bce"}, {"blend": "keep-both"}, {"transport": False})
+    variants = (
+        {"transport": True, "move_cost": 0.02, "piece": 1, "grids": "2"},
+        {"clean": 1.0, "loss": "bce"},
+        {"blend": "keep-both"},
+    )
 
     def __init__(
         self,
