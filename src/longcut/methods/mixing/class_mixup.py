@@ -24,6 +24,7 @@ class ClassMixup(Mixup):
     """Train on ``s x + (1 - s) x'``, where ``x'`` is of the class of ``x``, with that class as the label."""
 
     name, tasks, recipes = "class-mixup", frozenset({"classification"}), {}
+    needs_classes = "it mixes samples of one class"
     variants = {"source": "data"}, {"blend": "keep-both"}
 
     def __init__(

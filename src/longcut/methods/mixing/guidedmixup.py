@@ -25,6 +25,7 @@ class GuidedMixup(MixingMethod):
     name = "guidedmixup"
     paper = "Kang and Kim, GuidedMixup: An efficient mixup strategy guided by saliency maps, AAAI 2023"
     kinds = frozenset({"image"})
+    needs_classes = "its label is a mixture of classes in the proportion of the pixels"
     drawn = "batch"
     recipes = {
         "spectral": Recipe("Guided-SR as released: spectral saliency, half of the batches", {"probability": 0.5}),

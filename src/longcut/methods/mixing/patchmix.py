@@ -33,6 +33,7 @@ class PatchMix(Method):
     name = "patchmix"
     paper = "Xu et al., PatchMix augmentation to identify causal features in few-shot learning, TPAMI 2023"
     kinds = frozenset({"image"})
+    needs_classes = "its episodes are made of classes"
     variants = ({"pairs": "hardest"}, {"score": "cosine"}, {"blend": "keep-both"}, {"net": "conv:width=4"})
     recipes = {
         "paper": Recipe(

@@ -32,6 +32,7 @@ class PuzzleMix(MixingMethod):
     name = "puzzlemix"
     paper = "Kim et al., Puzzle Mix: Exploiting saliency and local statistics for optimal mixup, ICML 2020"
     kinds = frozenset({"image"})
+    needs_classes = "its saliency is that of the cross-entropy"
     drawn = "batch"
     recipes = {
         "cifar100": Recipe(

@@ -32,6 +32,7 @@ class RecursiveMix(Method):
     name = "recursivemix"
     paper = "Yang et al., RecursiveMix: Mixed learning with history, NeurIPS 2022"
     kinds = frozenset({"image"})
+    needs_classes = "its second term compares probabilities of classes"
     variants = (
         {"consistency": 0.5, "head": "own", "net": "conv:width=4"},
         {"head": "shared", "net": "tiny"},

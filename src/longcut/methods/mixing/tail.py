@@ -44,6 +44,7 @@ Decay = Annotated[float, Field(ge=0, lt=1, description="weight of earlier epochs
 class TailMixing(MixingMethod):
     """Draws anchors by the size of their class, and partners from the whole training set."""
 
+    needs_classes = "it mends how rare some classes are"
     rare: float = 0.0
 
     def epoch_data(self, train: Dataset) -> Dataset:
