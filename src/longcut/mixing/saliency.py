@@ -40,9 +40,9 @@ def fine_grained(x: Tensor) -> Tensor:
     saliency mechanism, 2010, as OpenCV computes it, but for two flaws: a flat image divides by zero there, and a sum
     above 255 wraps around.
 
-    >>> image = torch.zeros(1, 1, 16, 16)
-    >>> image[..., 5, 9] = 1
-    >>> divmod(int(fine_grained(image).argmax()), 16)
+    >>> image = torch.zeros(1, 1, 32, 32)
+    >>> image[..., 5, 9] = 0.5
+    >>> divmod(int(fine_grained(image).argmax()), 32)
     (5, 9)
     """
     return _in_chunks(_fine_grained, _images("fine_grained", x), x.shape[2] * x.shape[3])
