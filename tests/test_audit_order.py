@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -30,7 +32,13 @@ def found(agreeing: list[float], contradicting: list[float], *, known: bool = Tr
     looks = np.where(CONFLICTING, 1 - LABEL, LABEL)
     models = judged(LABEL, looks, updates=UPDATES, hits=hits(agreeing, contradicting))
     attribute = np.where(CONFLICTING, 1 - LABEL, LABEL) if known else None
-    return order(view(LABEL, attribute, aligned=(0, 1) if known else ()), models, SHORTCUT if shortcut else {})
+    return said(view(LABEL, attribute, aligned=(0, 1) if known else ()), models, SHORTCUT if shortcut else {})
+
+
+def said(*given: Any) -> Finding:
+    finding = order(*given)
+    assert finding is not None, "classes have one"
+    return finding
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -87,7 +95,7 @@ def test_without_a_shortcut_there_is_no_order():
 def test_too_few_on_one_side(against: int, side: str):
     few = np.arange(N) < against
     models = judged(LABEL, LABEL, updates=[1], hits=np.ones((1, N), bool))
-    finding = order(view(LABEL, np.where(few, 1 - LABEL, LABEL), aligned=(0, 1)), models, SHORTCUT)
+    finding = said(view(LABEL, np.where(few, 1 - LABEL, LABEL), aligned=(0, 1)), models, SHORTCUT)
     assert finding.verdict == "unknown"
     number = min(against, N - against)
     assert f"the attribute knows {number} {side} samples, too few for a learning curve" in finding.sentence
@@ -96,7 +104,7 @@ def test_too_few_on_one_side(against: int, side: str):
 def test_the_attribute_goes_before_what_is_suspected():
     """The biased model suspects others than those that contradict the attribute."""
     models = judged(LABEL, np.where(CONFLICTING, LABEL, 1 - LABEL), updates=[5, 9], hits=hits([0.9, 0.9], [0.1, 0.9]))
-    finding = order(view(LABEL, np.where(CONFLICTING, 1 - LABEL, LABEL), aligned=(0, 1)), models, SHORTCUT)
+    finding = said(view(LABEL, np.where(CONFLICTING, 1 - LABEL, LABEL), aligned=(0, 1)), models, SHORTCUT)
     assert finding.statistic == pytest.approx(0.8)
     assert finding.verdict == "clear"
 
@@ -107,5 +115,5 @@ def test_alike_curves_are_seldom_called_a_lead():
     for _ in range(100):
         models: Judged = judged(LABEL, LABEL, updates=[1, 2], hits=rng.random((2, N)) < [[0.7], [0.9]])
         attribute = np.where(CONFLICTING, 1 - LABEL, LABEL)
-        leads += order(view(LABEL, attribute, aligned=(0, 1)), models, SHORTCUT).verdict == "clear"
+        leads += said(view(LABEL, attribute, aligned=(0, 1)), models, SHORTCUT).verdict == "clear"
     assert leads <= binom.ppf(0.999, 100, 0.025)

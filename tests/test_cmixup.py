@@ -16,7 +16,7 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.losses import squared_error
 from longcut.methods import METHODS, build
-from longcut.mixing.pairs import near_weights
+from longcut.mixing.distances import near_weights
 
 
 def numbers(n: int = 120, width: int = 1, seed: int = 0) -> Dataset:

@@ -197,7 +197,7 @@ def root(target, output) -> float:
 def test_errors_of_numbers_are_scikit_learns(width: int):
     output, target, attribute = numbers(width)
     found = judged(output, target, attribute=attribute)
-    fifths = [pd.qcut(column, 5, labels=False, duplicates="drop") for column in target.double().numpy().T]
+    fifths = [np.asarray(pd.qcut(column, 5, labels=False, duplicates="drop")) for column in target.double().numpy().T]
     worst_fifth = [
         max(root(target[chosen, k], output[chosen, k]) for chosen in (fifth == one for one in np.unique(fifth)))
         for k, fifth in enumerate(fifths)

@@ -115,7 +115,7 @@ def predict(
         found["right"] = sum(frame["right"]) / len(frame)
         told = f", {found['right']:.1%} of them right,"
     elif "label" in frame:
-        found["rmse"] = math.sqrt(((frame["prediction"] - frame["label"]).to_numpy() ** 2).mean())
+        found["rmse"] = math.sqrt(sum((frame["prediction"] - frame["label"]) ** 2) / len(frame))
         told = f", off by {found['rmse']:.3g} (root mean squared error),"
     if as_json:
         return show.print_json({"predictions": str(path), "samples": len(frame), **found})
