@@ -29,10 +29,10 @@ def found(confirmed: int, count: int, sound: int = 400, missed: int = 20, classe
     looks = np.where(suspected, (label + 1) % classes, label)
     models = judged(label, looks, 0.9, debiased, debiased, classes)
     assert models.suspected.sum() == count
-    return said(view(label, class_names=tuple("abcde"[:classes])), models, {}), models
+    return decided(view(label, class_names=tuple("abcde"[:classes])), models, {}), models
 
 
-def said(*given: Any) -> Finding:
+def decided(*given: Any) -> Finding:
     finding = noise(*given)
     assert finding is not None, "classes have one"
     return finding
@@ -127,12 +127,12 @@ def test_the_debiased_model_tells_where_it_does_without_the_shortcut_or_there_is
 def test_where_no_model_does_without_the_shortcut_noise_cannot_be_told():
     finding, models = found(5, 100)
     assert finding.verdict in ("alarm", "notice")
-    untold = said(view(models.label), models, SHORTCUT)
+    untold = decided(view(models.label), models, SHORTCUT)
     assert untold.verdict == "unknown"
     assert "a shortcut was found that no model here does without" in untold.sentence
     assert untold.table[1]["samples"] == 0
     sound, models = found(95, 100)
-    assert sound.verdict == said(view(models.label), models, SHORTCUT).verdict == "clear"
+    assert sound.verdict == decided(view(models.label), models, SHORTCUT).verdict == "clear"
 
 
 def test_false_confirmations_are_seldom_taken_for_conflict():

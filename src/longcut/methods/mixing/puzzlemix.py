@@ -84,7 +84,7 @@ class PuzzleMix(MixingMethod):
         loss: Annotated[
             Literal["cross-entropy", "bce"],
             Field(description="of mixtures: cross-entropy, or (released) the binary one of each class's probability"),
-        ] = "ce",
+        ] = "cross-entropy",
         blend: Blend = "puzzle",
     ) -> None:
         super().__init__(make_net, info)
