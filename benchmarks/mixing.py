@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longcut import mixing
-from longcut.augment import AUGMENTS
+from longcut import augment as augmentation
 from longcut.data import Batch
 
 CLASSES = 10
@@ -73,7 +73,7 @@ def ours(blend: str, scope: str = "batch") -> Work:
 
 
 def augmented(spec: str) -> Work:
-    augment, generator = augmentation(spec), torch.Generator().manual_seed(0)
+    augment, generator = augmentation.build(spec), torch.Generator().manual_seed(0)
     return lambda x, label: augment(x, generator)
 
 

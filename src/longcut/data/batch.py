@@ -117,8 +117,8 @@ class Batch(Rows):
         return len(self.label)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The inputs of some rows, as :meth:`longcut.data.Dataset.gather`."""
-        return self.x[rows]
+        """A copy of the inputs of some rows, as :meth:`longcut.data.Dataset.gather`."""
+        return self.x.index_select(0, rows)
 
     def with_extra(self, **columns: Any) -> Batch:
         """This batch with further columns, sliced and moved with the rest."""

@@ -30,9 +30,11 @@ __all__ = [
 ]
 
 
-def linear(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """``share * own + (1 - share) * partner``."""
-    return torch.lerp(partner, own, _column(share, own)), share
+def linear(
+    own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None, *, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """``share * own + (1 - share) * partner``, written to ``out`` where that is given, which may be the partner."""
+    return torch.lerp(partner, own, _column(share, own), out=out), share
 
 
 def cut(

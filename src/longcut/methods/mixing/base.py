@@ -91,7 +91,9 @@ class MixingMethod(Method):
             if level:
                 own, others = self.mixable(torch.cat([batch.x, partners.x]), level).chunk(2)
                 batch, partners = dataclasses.replace(batch, x=own), dataclasses.replace(partners, x=others)
-        return self.mix.blend_with(batch, partners, self.generator, self.looked_at(level)), partners, level
+        fresh = self.drawn != "pool" and partners.x is not batch.x
+        mixed = self.mix.blend_with(batch, partners, self.generator, self.looked_at(level), fresh=fresh)
+        return mixed, partners, level
 
     def looked_at(self, level: int) -> Callable[[Tensor], Tensor]:
         """The net above a level as a blend sees it: in evaluation mode, so that a look leaves no trace in it."""
