@@ -202,6 +202,14 @@ def test_transport_brings_the_salient_cell_into_view_and_takes_who_is_in_the_way
     assert transport(torch.ones(1, 3, 3), saliency).tolist() == [list(range(9))], "all is in view"
 
 
+def test_who_loses_a_place_takes_the_next():
+    shown, saliency = torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)
+    shown[0, 1, 1] = shown[0, 2, 2] = 1
+    saliency[0, 0, 1], saliency[0, 1, 0] = 0.4, 0.6
+    source = transport(shown, saliency, 0.05)[0].tolist()
+    assert (source[4], source[8]) == (3, 1)
+
+
 @pytest.mark.parametrize("sides", [(8, 8), (12, 8)])
 def test_cells_move_whole(sides: tuple[int, int]):
     x = torch.rand(3, 2, *sides, generator=generator(1))

@@ -18,7 +18,7 @@ SIDE = 128
 def spectral(x: Tensor) -> Tensor:
     """What stands out of an image's smoothed log spectrum (Hou and Zhang, CVPR 2007), as GuidedMixup computes it.
 
-    The grey image is resized to 128 × 128; the log of its spectrum's amplitude less its 3 × 3 mean (edges repeated)
+    The grey image is resized to 128 × 128; the log of one plus its spectrum's amplitude, less its 3 × 3 mean (edges repeated),
     goes back with the old phase, and is squared, smoothed and resized.
 
     Args:
@@ -37,10 +37,12 @@ def spectral(x: Tensor) -> Tensor:
     colours = x.new_tensor([0.299, 0.587, 0.114]) if x.shape[1] == 3 else x.new_full((x.shape[1],), 1 / x.shape[1])
     grey = torch.einsum("nchw,c->nhw", x, colours)[:, None]
     flat = (grey.amax((1, 2, 3)) - grey.amin((1, 2, 3)) < 1e-6)[:, None, None]
-    spectrum = torch.fft.fft2(F.interpolate(grey, (SIDE, SIDE), mode="bilinear"))
-    log = spectrum.abs().clamp_min(1e-6).log()
-    mean = F.avg_pool2d(F.pad(log, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    back = torch.fft.ifft2(spectrum * mean.neg().exp()).abs().square()  # exp(log - mean), with the spectrum's phase
+    spectrum = torch.fft.fft2(F.interpolate(255 * grey, (SIDE, SIDE), mode="bilinear"))
+    amplitude = spectrum.abs()
+    mean = F.avg_pool2d(F.pad(amplitude.log1p(), (1, 1, 1, 1), mode="replicate"), 3, 1)
+    # exp(log(1 + amplitude) - mean), with the spectrum's phase
+    phase = spectrum / amplitude.clamp_min(torch.finfo(amplitude.dtype).tiny)
+    back = torch.fft.ifft2(phase * ((1 + amplitude) * mean.neg().exp())).abs().square()
     found = F.interpolate(_blurred(back), x.shape[2:], mode="bilinear")[:, 0]
     return _normalised(torch.where(flat, 1, found))
 
