@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longcut.mixing import regions
 from longcut.mixing.salient import salient
-from longcut.mixing.transplant import background_around, background_box, background_moved
+from longcut.mixing.transplant import TRANSPLANTS, background_around, background_box, background_moved
 from longcut.mixing.types import Blend, Seeing
 from longcut.registry import Registry, required
 
@@ -92,9 +92,7 @@ BLENDS: Registry[Blend] = Registry(
         "keep-both": keep_both,
         "resize": resize,
         "saliency": saliency,
-        "background-box": background_box,
-        "background-moved": background_moved,
-        "background-around": background_around,
+        **TRANSPLANTS,
     },
     made=required(lambda row: callable(row) or isinstance(row, Seeing), "a function, or a Seeing"),
 )
