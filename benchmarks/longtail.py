@@ -92,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path, help="JSON file of results, which grows")
     parser.add_argument("--seeds", default="0,1,2", help="of data and run, joined by commas")
+    parser.add_argument("--factors", default="100,50", help="of imbalance, joined by commas")
     parser.add_argument("--on", choices=("valid", "test"), default="test", help="what is judged")
     parser.add_argument("--rows", help="some of the rows, joined by semicolons")
     given = parser.parse_args()
@@ -100,7 +101,7 @@ def main() -> None:
     have = {(run["row"], run["factor"], run["seed"], run["on"]) for run in done}
     rows = given.rows.split(";") if given.rows else list(ROWS)
     for seed in map(int, given.seeds.split(",")):
-        for factor in reversed(FACTORS):
+        for factor in map(int, given.factors.split(",")):
             for row in rows:
                 if (row, factor, seed, given.on) not in have:
                     done.append(measure(row, factor, seed, given.on))

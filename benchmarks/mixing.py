@@ -5,8 +5,8 @@ thread; a ratio is the peer's time over ours, so above 1 longcut is faster. What
 is inside its time, the soft label as well. The peers want an environment of their own, for their torch is not the one
 that longcut is pinned to; a peer that does not import is named:
 
-    python -m venv peers && peers/bin/pip install torch torchvision timm kornia gco-wrapper opencv-contrib-python-headless
-    peers/bin/pip install --no-deps openmixup && peers/bin/pip install .
+    python -m venv peers && peers/bin/pip install torch torchvision timm kornia opencv-contrib-python-headless .
+    peers/bin/pip install --no-deps openmixup
     peers/bin/python benchmarks/mixing.py
 
 OpenMixup's functions are loaded from their files, because its package wants a compiled mmcv, and ``Tensor.cuda`` does
@@ -32,8 +32,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longcut import mixing
-from longcut import augment as augmentation
 from longcut.data import Batch
+from longcut.mixing.saliency import fine_grained, spectral_residual
 
 CLASSES = 10
 SHAPES = ((256, 3, 32, 32), (64, 3, 224, 224))
@@ -72,11 +72,6 @@ def ours(blend: str, scope: str = "batch") -> Work:
     return work
 
 
-def augmented(spec: str) -> Work:
-    augment, generator = augmentation.build(spec), torch.Generator().manual_seed(0)
-    return lambda x, label: augment(x, generator)
-
-
 # --- peers ------------------------------------------------------------------------------------------------------------
 
 
@@ -112,9 +107,8 @@ def openmixup() -> dict[str, Work]:
     folder = Path(next(iter(spec.submodule_search_locations))) / "models" / "augments"
     stub = types.ModuleType("openmixup.models.utils")
     stub.batch_shuffle_ddp = None  # type: ignore[attr-defined]
-    for name in ("openmixup", "openmixup.models"):
-        sys.modules.setdefault(name, types.ModuleType(name))
-    sys.modules["openmixup.models.utils"] = stub
+    names = ("openmixup", "openmixup.models", "openmixup.models.utils")
+    sys.modules |= dict(zip(names, (types.ModuleType(names[0]), types.ModuleType(names[1]), stub), strict=True))
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
     found: dict[str, Work] = {}
     for name in ("mixup", "cutmix", "saliencymix", "resizemix"):
@@ -133,3 +127,87 @@ def _openmixup(function: Any) -> Work:
         return share * one + (1 - share) * other + 0 * mixed.flatten()[0]
 
     return work
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+OPERATIONS: dict[str, tuple[str, str]] = {  # ours, and whether one share and one box is drawn for a batch or a sample
+    "mixup": ("linear", "batch"),
+    "cutmix": ("cut", "batch"),
+    "saliencymix": ("saliency", "batch"),
+    "resizemix": ("resize", "batch"),
+}
+PEERS: dict[str, Callable[[], dict[str, Work]]] = {
+    "torchvision": torchvision,
+    "timm, batch": lambda: timm("batch"),
+    "timm, elem": lambda: timm("elem"),
+    "kornia": kornia,
+    "OpenMixup": openmixup,
+}
+
+
+def available() -> dict[str, dict[str, Work]]:
+    """The operations of each peer that imports; the others are named."""
+    found: dict[str, dict[str, Work]] = {}
+    for name, peer in PEERS.items():
+        try:
+            found[name] = peer()
+        except ImportError as error:
+            print(f"{name} does not import: {error}", file=sys.stderr)
+    return found
+
+
+def opencv(detector: str, x: Tensor) -> Callable[[], Any]:
+    """OpenCV's detector, image by image, from and to arrays."""
+    import cv2
+    import numpy as np
+
+    pixels = (255 * x).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    created = f"StaticSaliency{detector}_create"
+    made = getattr(cv2.saliency, created)()
+    return lambda: np.stack([made.computeSaliency(image)[1] for image in pixels])
+
+
+def measured(rounds: int) -> list[dict[str, Any]]:
+    """Each operation on each shape: our milliseconds, and the peers' in multiples of ours."""
+    rows, peers = [], available()
+    for shape in SHAPES:
+        x, label = torch.rand(shape), torch.randint(CLASSES, shape[:1])
+        for operation, (blend, scope) in OPERATIONS.items():
+            for own in dict.fromkeys((scope, "sample")):
+                works = {"ours": ours(blend, own)} | {n: p[operation] for n, p in peers.items() if operation in p}
+                rows.append(row(f"{operation}, one for each {own}", shape, works, (x, label), rounds))
+        for ours_, theirs in ((fine_grained, "FineGrained"), (spectral_residual, "SpectralResidual")):
+            calls = {"ours": lambda x, _, f=ours_: f(x), "OpenCV": lambda *_, f=opencv(theirs, x): f()}
+            rows.append(row(f"saliency, {theirs}", shape, calls, (x, label), rounds))
+    return rows
+
+
+def row(
+    what: str, shape: tuple[int, ...], works: dict[str, Work], given: tuple[Tensor, Tensor], rounds: int
+) -> dict[str, Any]:
+    """One line of the table: medians of ratios, round by round."""
+    times = alternating({name: lambda w=work: w(*given) for name, work in works.items()}, rounds)
+    mine = times.pop("ours")
+    ratios = {n: statistics.median(a / b for a, b in zip(t, mine, strict=True)) for n, t in times.items()}
+    return {"what": what, "shape": list(shape), "ours_ms": 1e3 * statistics.median(mine), "ratios": ratios}
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="alternating measurements of each")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of the peers
+    rows = measured(arguments.rounds)
+    if arguments.json:
+        return print(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1))
+    for one in rows:
+        ratios = "  ".join(f"{name} {value:.2f}" for name, value in one["ratios"].items())
+        print(f"{one['what']:36s} {'×'.join(map(str, one['shape'])):14s} {one['ours_ms']:8.2f} ms   {ratios}")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from longcut.mixing import regions
 from longcut.mixing.guided import guided
 from longcut.mixing.puzzle import puzzle
 from longcut.mixing.salient import salient
-from longcut.mixing.transplant import background_around, background_box, background_moved
+from longcut.mixing.transplant import TRANSPLANTS, background_around, background_box, background_moved
 from longcut.mixing.types import Blend, Seeing
 from longcut.registry import Registry, required
 
@@ -100,9 +100,7 @@ BLENDS: Registry[Blend] = Registry(
         "saliency": saliency,
         "puzzle": puzzle,
         "guided": guided,
-        "background-box": background_box,
-        "background-moved": background_moved,
-        "background-around": background_around,
+        **TRANSPLANTS,
     },
     made=required(lambda row: callable(row) or isinstance(row, Seeing), "a function, or a Seeing"),
 )

@@ -18,7 +18,7 @@ from longcut.mixing import regions
 from longcut.mixing.pairs import choose
 from longcut.mixing.saliency import spectral_residual
 
-__all__ = ["background_around", "background_box", "background_moved", "box_sums"]
+__all__ = ["TRANSPLANTS", "background_around", "background_box", "background_moved", "box_sums"]
 
 GUARD = 0.2
 STEPS = 255  # of saliency: whole numbers, whose sums are exact and whose ties are ties
@@ -100,6 +100,14 @@ def background_around(
     kept = _soft(kept.view(n, 1, height, width)).to(own.dtype)
     seen = torch.lerp(theirs, ours, kept[:, 0].double())
     return torch.lerp(partner, own, kept), _share(kept, ours, seen, counted)
+
+
+TRANSPLANTS = {
+    "background-box": background_box,
+    "background-moved": background_moved,
+    "background-around": background_around,
+}
+"""The blends of this file by name."""
 
 
 def box_sums(weight: Tensor, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from longcut import mixing
-from longcut.data import Dataset, Info
+from longcut.data import Info
 from longcut.methods.base import MakeNet
 from longcut.methods.mixing.tail import Alike, ClassLikeness, Decay, Rare, Ratio, TailMixing
 from longcut.methods.shared import Blend
@@ -48,21 +48,15 @@ class SimilarMix(TailMixing):
         alpha: Annotated[float, Field(gt=0, description="shares are Beta(alpha, alpha), one for each sample")] = 1.0,
         blend: Blend = "linear",
     ) -> None:
-        super().__init__(make_net, info)
-        self.law, self.ratio, self.temperature, self.rare = law, ratio, temperature, rare
+        self.law, self.ratio, self.temperature = law, ratio, temperature
+        super().__init__(make_net, info, rare, ClassLikeness(info, alike, decay))
         self.share, self.shown = mixing.beta(alpha), mixing.BLENDS[blend]
-        self.likeness = ClassLikeness(info, alike, decay)
         self.mix = self.make_mix()
+
+    likeness: ClassLikeness
 
     def make_mix(self) -> mixing.Mix:
         """By what is known so far."""
         known = self.likeness.similarity
         law = simplex(known, self.temperature) if self.law == "softmax" else geometric(known, self.ratio)
         return mixing.Mix(mixing.by_class(law), self.share, self.shown, mixing.proportional)
-
-    def epoch_data(self, train: Dataset) -> Dataset:
-        """What the epoch walks; from the second one on, the net is asked first."""
-        if self.context.epoch:
-            self.likeness.look(self, train, self.generator)
-            self.mix = self.make_mix()
-        return super().epoch_data(train)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from longcut.data import Batch, Dataset, Info, favour_rare, ranks
-from longcut.methods.base import Method
+from longcut.methods.base import MakeNet, Method
 from longcut.methods.mixing.base import MixingMethod
 from longcut.mixing import Partners
 from longcut.mixing.classes import confusion, prototypes
@@ -39,22 +39,6 @@ Ratio = Annotated[
     ),
 ]
 Decay = Annotated[float, Field(ge=0, lt=1, description="weight of earlier epochs in how alike classes are")]
-
-
-class TailMixing(MixingMethod):
-    """Draws anchors by the size of their class, and partners from the whole training set."""
-
-    needs_classes = "it mends how rare some classes are"
-    rare: float = 0.0
-
-    def epoch_data(self, train: Dataset) -> Dataset:
-        """The training set, or as many samples of it in which rare classes are favoured."""
-        return favour_rare(train, self.rare, self.generator) if self.rare else train
-
-    def draw(self, pool: Batch, level: int) -> Partners:
-        """Partners from the whole training set, augmented as the anchors are."""
-        drawn = self.mix.draw(pool, self.context.data, self.generator)
-        return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator))
 
 
 class ClassLikeness(nn.Module):
@@ -91,3 +75,34 @@ class ClassLikeness(nn.Module):
         ).to(self.similarity)
         self.similarity.copy_(torch.where(self.seen, torch.lerp(now, self.similarity, self.decay), now))
         self.seen.fill_(True)
+
+
+class TailMixing(MixingMethod):
+    """Draws anchors by the size of their class, and partners from the whole training set.
+
+    Args:
+        make_net, info: as of every method.
+        rare: see :data:`Rare`.
+        likeness: where the rules ask how alike classes are; it is brought up to date once per epoch.
+    """
+
+    needs_classes = "it mends how rare some classes are"
+
+    def __init__(self, make_net: MakeNet, info: Info, rare: float = 0.0, likeness: ClassLikeness | None = None) -> None:
+        super().__init__(make_net, info)
+        self.rare, self.likeness = rare, likeness
+
+    def epoch_data(self, train: Dataset) -> Dataset:
+        """The training set, or as many samples of it in which rare classes are favoured.
+
+        From the second epoch on the net is asked first which classes are alike; the first would ask a random net.
+        """
+        if self.likeness is not None and self.context.epoch:
+            self.likeness.look(self, train, self.generator)
+            self.mix = self.make_mix()
+        return favour_rare(train, self.rare, self.generator) if self.rare else train
+
+    def draw(self, pool: Batch, level: int) -> Partners:
+        """Partners from the whole training set, augmented as the anchors are."""
+        drawn = self.mix.draw(pool, self.context.data, self.generator)
+        return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator))

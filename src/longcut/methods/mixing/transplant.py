@@ -10,17 +10,15 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut import mixing
-from longcut.data import Dataset, Info
+from longcut.data import Info
 from longcut.errors import UserError
 from longcut.methods.base import MakeNet
 from longcut.methods.mixing.tail import ClassLikeness, Rare, TailMixing
 from longcut.methods.shared import Blend
 from longcut.mixing import Target
 from longcut.mixing.classes import geometric
-from longcut.mixing.transplant import background_around, background_box, background_moved
+from longcut.mixing.transplant import TRANSPLANTS
 
-TRANSPLANTS = {"background-box": background_box, "background-moved": background_moved}
-TRANSPLANTS["background-around"] = background_around
 NEXT = {"similar": 0.5, "dissimilar": 2.0}  # how much the next similar class weighs against the one before
 
 
@@ -76,29 +74,21 @@ class Transplant(TailMixing):
                 f"transplant with label=mass needs a blend that knows what is salient, but blend is {blend}; "
                 f"use one of {', '.join(TRANSPLANTS)}, or label=area."
             )
-        super().__init__(make_net, info)
+        super().__init__(make_net, info, rare, None if source == "anyone" else ClassLikeness(info))
         options: dict[str, Any] = {"guard": guard, "counted": "mass" if label == "mass" else "area"}
         self.shown = partial(TRANSPLANTS[blend], **options) if blend in TRANSPLANTS else mixing.BLENDS[blend]
         rules = {"target": mixing.own, "source": literal}
         self.label = mixing.proportional if blend == "keep-both" else rules.get(label, mixing.proportional)
-        self.share, self.rare = mixing.beta(alpha), rare
-        self.next, self.likeness = NEXT.get(source), None if source == "anyone" else ClassLikeness(info)
+        self.share, self.source = mixing.beta(alpha), source
         self.mix = self.make_mix()
 
     def make_mix(self) -> mixing.Mix:
         """By what is known of the classes so far, where that is asked."""
-        if self.likeness is None or self.next is None:
+        if self.likeness is None:
             pair = mixing.anyone()
         else:
-            pair = mixing.by_class(geometric(self.likeness.similarity, self.next))
+            pair = mixing.by_class(geometric(self.likeness.similarity, NEXT[self.source]))
         return mixing.Mix(pair, self.share, self.shown, self.label)
-
-    def epoch_data(self, train: Dataset) -> Dataset:
-        """What the epoch walks; from the second one on, the net is asked which classes are alike."""
-        if self.likeness is not None and self.context.epoch:
-            self.likeness.look(self, train, self.generator)
-            self.mix = self.make_mix()
-        return super().epoch_data(train)
 
 
 def literal(own: Tensor, partner: Tensor, share: Tensor) -> Target:
