@@ -178,7 +178,8 @@ def measured(rounds: int) -> list[dict[str, Any]]:
                 works = {"ours": ours(blend, own)} | {n: p[operation] for n, p in peers.items() if operation in p}
                 rows.append(row(f"{operation}, one for each {own}", shape, works, (x, label), rounds))
         for ours_, theirs in ((fine_grained, "FineGrained"), (spectral_residual, "SpectralResidual")):
-            calls = {"ours": lambda x, _, f=ours_: f(x), "OpenCV": lambda *_, f=opencv(theirs, x): f()}
+            peer = opencv(theirs, x)
+            calls: dict[str, Work] = {"ours": lambda x, _, f=ours_: f(x), "OpenCV": lambda *_, f=peer: f()}
             rows.append(row(f"saliency, {theirs}", shape, calls, (x, label), rounds))
     return rows
 

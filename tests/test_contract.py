@@ -106,9 +106,6 @@ def tiny_target_images(n: int, seed: int) -> Dataset:
 def data() -> dict[str, Splits]:
     tables = {"targets": tiny_targets, "target images": tiny_target_images}
     made = {"images": tiny_images, "three": three_classes, **tables}
-    made = {"images": tiny_images, "targets": tiny_targets, "three": three_classes}
-    made = {"images": tiny_images, "targets": tiny_targets, "target images": tiny_target_images}
-    made = {"images": tiny_images, "targets": tiny_targets, "target images": tiny_target_images, "three": three_classes}
     return {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
 
 

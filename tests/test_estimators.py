@@ -247,7 +247,9 @@ def test_torch_is_left_as_it_was():
 # --- regression -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [name for name, cls in longcut.METHODS.items() if "regression" in cls.tasks])
+@pytest.mark.parametrize(
+    "method", [name for name, cls in longcut.METHODS.items() if {"regression"} <= cls.tasks and "table" in cls.kinds]
+)
 def test_a_line_is_learned_whatever_its_unit(method):
     x = np.linspace(0, 1, 80)[:, None]
     y = 1e6 + 1e4 * x[:, 0]
@@ -321,7 +323,11 @@ def test_targets_that_are_missing_are_refused():
     ("method", "options"),
     # hex takes images alone, and the toy is a table
     [
-        *((name, None) for name in longcut.METHODS if name not in ("hex", "dfr")),
+        *(
+            (name, None)
+            for name, cls in longcut.METHODS.items()
+            if name not in ("hex", "dfr") and "table" in cls.kinds and "classification" in cls.tasks
+        ),
         ("dfr", {"fit_on": "train"}),
         ("selecmix", {"base": "lff"}),
         ("mixup", {"base": "lff"}),

@@ -45,7 +45,7 @@ def test_a_level_can_be_fixed(level, stage):
 @pytest.mark.parametrize("task", ["cross-entropy", "bce", "regression"])
 def test_the_loss_is_that_of_a_loop(task):
     data = numbers() if task == "regression" else rows()
-    method = made("manifold-mixup", data, **({} if task == "regression" else {"loss": task})).double()
+    method = made("manifold-mixup", data, **({} if task == "regression" else {"objective": task})).double()
     method.on_epoch(context(data, 7))
     draw, levels = generator(7), []
     for _ in range(12):
@@ -73,7 +73,7 @@ def test_the_loss_is_that_of_a_loop(task):
 
 
 def test_a_net_that_is_sure_still_has_a_finite_gradient():
-    method = made("manifold-mixup", rows(), loss="bce")
+    method = made("manifold-mixup", rows(), objective="bce")
     with torch.no_grad():
         method.net.head.weight.mul_(1e4)
     loss = method.loss(rows().batch(torch.arange(24)))[0]
@@ -82,8 +82,10 @@ def test_a_net_that_is_sure_still_has_a_finite_gradient():
 
 
 def test_a_regression_has_no_binary_loss():
-    with pytest.raises(UserError, match="manifold-mixup with loss=bce needs classes, but two is regression; use loss="):
-        made("manifold-mixup", numbers(), loss="bce")
+    with pytest.raises(
+        UserError, match="manifold-mixup with objective=bce needs classes, but two is regression; leave"
+    ):
+        made("manifold-mixup", numbers(), objective="bce")
 
 
 # --- class-conditional mixup ------------------------------------------------------------------------------------------

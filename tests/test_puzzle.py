@@ -354,7 +354,7 @@ def test_the_clean_loss_is_added_and_its_gradient_is_the_saliency():
 
 def test_the_binary_loss_is_that_of_each_class_by_hand():
     data = images()
-    method, batch = made(data, loss="bce"), data.batch(torch.arange(12))
+    method, batch = made(data, objective="bce"), data.batch(torch.arange(12))
     mixed, _, level = method.mixture(batch)
     p, target = method.outputs(mixed.x, level).double().softmax(1), mixed.target.soft(3).double()
     expected = -(target * p.log() + (1 - target) * (1 - p).log()).sum(1) / 3

@@ -73,8 +73,6 @@ HOMES = (
     "mixing.metamix:MetaMix",
     "mixing.puzzlemix:PuzzleMix",
     "mixing.guidedmixup:GuidedMixup",
-    "mixing.cutmix:CutMix",
-    "mixing.saliencymix:SaliencyMix",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -23,6 +23,10 @@ Level = Annotated[
     Literal["input", "early", "output", "random"],
     Field(description="where is mixed: inputs, behind an early stage, the features, or any of the net's levels by lot"),
 ]
+Objective = Annotated[
+    Literal["cross-entropy", "bce"],
+    Field(description="of mixtures; bce: the binary one of every class's probability, as released"),
+]
 Scope = Annotated[Literal["sample", "batch"], Field(description="one share for each sample, or for the batch")]
 Decay = Annotated[float, Field(ge=0, lt=1, description="weight of the old value in each sample's loss average")]
 Scale = Annotated[

@@ -12,7 +12,7 @@ from longcut.mixing.blends import (
 )
 from longcut.mixing.distances import apart, nearest, others
 from longcut.mixing.kernel import effective_number, gaussian, sigma_for, squared_distance
-from longcut.mixing.labels import of_partner, own, proportional, target_loss
+from longcut.mixing.labels import binary_loss, of_partner, own, proportional, target_loss
 from longcut.mixing.mix import Mix
 from longcut.mixing.pairs import (
     PAIRS,
@@ -67,6 +67,7 @@ __all__ = [
     "background_box",
     "background_moved",
     "beta",
+    "binary_loss",
     "by_class",
     "choose",
     "coin",

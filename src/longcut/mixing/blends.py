@@ -45,6 +45,7 @@ def cut(
     *,
     scope: Literal["sample", "batch"] = "sample",
     correct: bool = True,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """CutMix (Yun et al., ICCV 2019): a box of the partner pasted at the same place, clipped at the border.
 
@@ -57,10 +58,11 @@ def cut(
         generator: source of randomness.
         scope: one place for each sample, or for the batch as in released code.
         correct: whether the share returned is the one of the pixels, or the one given.
+        out: to be written to, which may be the partner.
     """
     height, width = regions.image_sides("cut", own)
     corners = regions.box(share, height, width, generator, scope)
-    return regions.paste(own, partner, corners), corners.share(height, width) if correct else share
+    return regions.paste(own, partner, corners, out), corners.share(height, width) if correct else share
 
 
 def resize(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from longcut.mixing.types import Target
 
-__all__ = ["of_partner", "own", "proportional", "target_loss"]
+__all__ = ["binary_loss", "of_partner", "own", "proportional", "target_loss"]
 
 
 def _target(own: Tensor, partner: Tensor, share: Tensor) -> Target:
@@ -48,3 +49,21 @@ def target_loss(per_sample: Callable[[Tensor, Tensor], Tensor], outputs: Tensor,
         return weight * per_sample(outputs, target.label_a)
     a, b = per_sample(outputs, target.label_a), per_sample(outputs, target.label_b)
     return target.share * target.weight_a * a + (1 - target.share) * target.weight_b * b
+
+
+def binary_loss(outputs: Tensor, target: Target) -> Tensor:
+    """The mean over the classes of the binary cross-entropy between each probability and the class's part ``(n,)``.
+
+    The released programs of manifold mixup and PuzzleMix minimise it in place of the cross-entropy.
+
+    Args:
+        outputs: logits ``(n, C)``.
+        target: of the mixed samples.
+
+    >>> half = Target(torch.tensor([0]), torch.tensor([1]), *torch.tensor([[0.5], [1.0], [1.0]]))
+    >>> binary_loss(torch.zeros(1, 2), half).exp()
+    tensor([2.])
+    """
+    probability = outputs.softmax(1)
+    soft = target.soft(outputs.shape[1]).to(probability)
+    return F.binary_cross_entropy(probability, soft, reduction="none").mean(1)

@@ -88,9 +88,10 @@ def image_sides(blend: str, images: Tensor) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
 
 
-def paste(own: Tensor, partner: Tensor, corners: Corners) -> Tensor:
-    """The partner's pixels in the box, at the same place; images ``(n, C, H, W)``."""
-    return torch.where(corners.mask(*own.shape[2:]), partner, own)
+def paste(own: Tensor, partner: Tensor, corners: Corners, out: Tensor | None = None) -> Tensor:
+    """The partner's pixels in the box, at the same place; images ``(n, C, H, W)``, written to ``out`` if given."""
+    mask = corners.mask(*own.shape[2:])
+    return torch.where(mask, partner, own) if out is None else torch.where(mask, partner, own, out=out)
 
 
 def paste_moved(own: Tensor, partner: Tensor, corners: Corners, down: Tensor, right: Tensor) -> Tensor:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from longcut.errors import UserError
-from longcut.losses import cross_entropy
 
 __all__ = ["fine_grained", "float_bytes", "gradient", "spectral_residual"]
 
 SURROUNDS = (12, 24, 28, 48, 56, 112)  # half sides, in pixels
+CROSS_ENTROPY = partial(F.cross_entropy, reduction="none")  # here, for torch alone is needed to mix
 CACHED = 2**18  # pixels of the maps that a processor's cache holds at once
 
 
@@ -238,7 +239,7 @@ def gradient(
     x: Tensor,
     label: Tensor,
     net: Callable[[Tensor], Tensor],
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss: Callable[[Tensor, Tensor], Tensor] = CROSS_ENTROPY,
 ) -> Tensor:
     """How strongly each pixel moves the loss: the root mean square, over the channels, of its gradient.
 

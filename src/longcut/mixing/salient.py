@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from longcut.errors import UserError
-from longcut.losses import cross_entropy
 from longcut.mixing import regions
-from longcut.mixing.saliency import fine_grained, float_bytes, gradient, spectral_residual
+from longcut.mixing.saliency import CROSS_ENTROPY, fine_grained, float_bytes, gradient, spectral_residual
 from longcut.mixing.types import Blend, Seeing, Seen
 
 __all__ = ["DETECTORS", "Detector", "Policy", "Scheme", "Ties", "pasting", "salient"]
@@ -39,7 +38,7 @@ def salient(
     policy: Policy = "clip",
     ties: Ties = "random",
     scope: Literal["sample", "batch"] = "sample",
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss: Callable[[Tensor, Tensor], Tensor] = CROSS_ENTROPY,
 ) -> tuple[Tensor, Tensor]:
     """SaliencyMix: a box around a salient pixel of the partner, pasted into the anchor.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from longcut import mixing
 from longcut.data import Info
 from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.mixing.base import MixingMethod
-from longcut.methods.shared import Blend, Level
+from longcut.methods.shared import Blend, Level, Objective
 
 
 class ManifoldMixup(MixingMethod):
@@ -28,14 +27,14 @@ class ManifoldMixup(MixingMethod):
     drawn = "activations"
     variants = (
         {"level": "output"},
-        {"loss": "bce"},
+        {"objective": "bce"},
         {"blend": "keep-both"},
         {"depth": 3, "net": "mlp:hidden=12-10-8-6"},
     )
     recipes = {
         "cifar": Recipe(
             "the released script: binary cross-entropy; its net is the pre-activation ResNet-18, this the usual one",
-            {"alpha": 2.0, "depth": 3, "loss": "bce"},
+            {"alpha": 2.0, "depth": 3, "objective": "bce"},
             {
                 "optimizer": "sgd",
                 "lr": 0.1,
@@ -61,22 +60,16 @@ class ManifoldMixup(MixingMethod):
         depth: Annotated[
             int, Field(ge=1, description="level=random: from how many of the net's levels, the input's first")
         ] = 3,
-        loss: Annotated[
-            Literal["cross-entropy", "bce"],
-            Field(
-                description="of classes; bce: the binary one of every class's probability, as released. "
-                "A regression has the squared error"
-            ),
-        ] = "cross-entropy",
+        objective: Objective = "cross-entropy",
         blend: Blend = "linear",
     ) -> None:
         super().__init__(make_net, info)
-        if loss == "bce" and info.task == "regression":
+        if objective == "bce" and info.task == "regression":
             raise UserError(
-                f"manifold-mixup with loss=bce needs classes, but {info.name} is regression; use loss=cross-entropy, "
-                "which there is the squared error."
+                f"manifold-mixup with objective=bce needs classes, but {info.name} is regression; leave it out, "
+                "and set loss=… for another than the squared error."
             )
-        self.binary, self.depth, self.mixed_at = loss == "bce", depth, level
+        self.binary, self.depth, self.mixed_at = objective == "bce", depth, level
         self.shown = mixing.BLENDS[blend]
         ratio = mixing.beta(alpha, scope="batch")
         self.mix = mixing.Mix(mixing.anyone(), ratio, self.shown, mixing.proportional)
@@ -89,6 +82,4 @@ class ManifoldMixup(MixingMethod):
         """The two-term loss of each mixture, or as released that of its soft label, the mean over the classes."""
         if not self.binary:
             return super().mixed_losses(mixed, level)
-        probability = self.outputs(mixed.x, level).softmax(1)
-        soft = mixed.target.soft(self.info.n_classes).to(probability)
-        return F.binary_cross_entropy(probability, soft, reduction="none").mean(1)
+        return mixing.binary_loss(self.outputs(mixed.x, level), mixed.target)

@@ -151,4 +151,4 @@ class _Between(nn.Module):
     def forward(self, x: Tensor, start: int, stop: int | None) -> Tensor:
         for stage in self.net.stages[start:stop]:
             x = stage(x)
-        return self.net.head(x) if stop is None else x
+        return self.net.answer(x) if stop is None else x

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from longcut import mixing
 from longcut.data import Batch, Info
@@ -16,14 +15,14 @@ from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.mixing.base import MixingMethod
-from longcut.methods.shared import Blend, Scope
+from longcut.methods.shared import Blend, Objective, Scope
 from longcut.mixing import Mixed, Partners
 from longcut.mixing.puzzle import pieced, puzzling
 from longcut.mixing.saliency import gradient
 
 CIFAR = {"optimizer": "sgd", "lr": 0.2, "weight_decay": 1e-4, "batch": 100, "pool": 1, "augment": "crop-flip"}
 CIFAR |= {"schedule": "step", "gamma": 0.1, "average": 0.0}
-RELEASED = {"piece": 4, "loss": "bce"}
+RELEASED = {"piece": 4, "objective": "bce"}
 
 
 class PuzzleMix(MixingMethod):
@@ -50,7 +49,7 @@ class PuzzleMix(MixingMethod):
     }
     variants = (
         {"transport": True, "move_cost": 0.02, "piece": 1, "grids": "2"},
-        {"clean": 1.0, "loss": "bce"},
+        {"clean": 1.0, "objective": "bce"},
         {"blend": "keep-both"},
     )
 
@@ -81,16 +80,13 @@ class PuzzleMix(MixingMethod):
             float,
             Field(ge=0, description="weight of the loss on the samples as they are; then saliency is its by-catch"),
         ] = 0.0,
-        loss: Annotated[
-            Literal["cross-entropy", "bce"],
-            Field(description="of mixtures: cross-entropy, or (released) the binary one of each class's probability"),
-        ] = "cross-entropy",
+        objective: Objective = "cross-entropy",
         blend: Blend = "puzzle",
     ) -> None:
         super().__init__(make_net, info)
         if len(info.shape) != 3:
             raise UserError(f"puzzlemix needs images (C, H, W), but {info.name} has shape {info.shape}; use mixup.")
-        self.clean, self.binary, self.pieces = clean, loss == "bce", blend == "puzzle"
+        self.clean, self.binary, self.pieces = clean, objective == "bce", blend == "puzzle"
         self.how: dict[str, Any] = {
             "grids": tuple(map(int, grids.split("-"))),
             "beta": beta,
@@ -132,5 +128,4 @@ class PuzzleMix(MixingMethod):
         """The two-term cross-entropy, or the mean over the classes of the binary one."""
         if not self.binary:
             return super().mixed_losses(mixed, level)
-        target = mixed.target.soft(self.info.n_classes)
-        return F.binary_cross_entropy(self.outputs(mixed.x, level).softmax(1), target, reduction="none").mean(1)
+        return mixing.binary_loss(self.outputs(mixed.x, level), mixed.target)
