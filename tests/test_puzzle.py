@@ -242,6 +242,18 @@ def test_what_is_mixed_is_the_masks_mixture_and_its_share_that_of_the_pixels():
     assert share.tolist() == [0.5]
 
 
+def test_of_two_that_are_salient_at_one_place_one_moves():
+    own, partner = torch.full((1, 1, 4, 4), 0.2), torch.full((1, 1, 4, 4), 0.3)
+    own[..., :2, :2], partner[..., :2, :2] = 0.9, 0.75  # of the whole 0.6 and 0.45
+    share, how = torch.tensor([0.5]), {"grids": (2,), "beta": 0.0, "eta": 0.0}
+    x, realised = pieced(own, partner, share, own[:, 0], partner[:, 0], None, **how, move_cost=0.05)
+    expected = torch.tensor([[0.9, 0.75], [0.3, 0.3]])
+    assert torch.equal(x[0, 0], expected.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    assert realised.tolist() == [0.25]
+    x, _ = pieced(own, partner, share, own[:, 0], partner[:, 0], None, **how, move_cost=5.0)
+    assert x[0, 0, 0, 2] == partner[0, 0, 0, 2]
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 3, 32, 32), (5, 1, 28, 28), (4, 3, 9, 17), (3, 1, 1, 9), (3, 1, 1, 1), (2, 2, 3, 2)]
 )

@@ -105,9 +105,7 @@ class Mix:
         own = batch.x, partners.x, partners.share, generator
         if isinstance(self.blend, Seeing):
             x, realised = self.blend.blend(*own, Seen(batch.label, partners.label, net))
-        elif (
-            fresh and _function(self.blend) in (linear, cut) and not (batch.x.requires_grad or partners.x.requires_grad)
-        ):
+        elif fresh and _function(self.blend) in (linear, cut) and not any(x.requires_grad for x in own[:2]):
             x, realised = cast(Any, self.blend)(*own, out=partners.x)  # half the time: no other memory is touched
         else:
             x, realised = self.blend(*own)
