@@ -18,13 +18,8 @@ SIDE = 128
 def spectral(x: Tensor) -> Tensor:
     """What stands out of an image's smoothed log spectrum (Hou and Zhang, CVPR 2007), as GuidedMixup computes it.
 
-    <<<<<<< HEAD
     The grey image is resized to 128 × 128; the log of one plus its spectrum's amplitude, less its 3 × 3 mean (edges
     repeated), goes back with the old phase, and is squared, smoothed and resized.
-    =======
-    The grey image is resized to 128 × 128; of its spectrum, the log of one plus the amplitude, less its
-    3 × 3 mean (edges repeated), goes back with the old phase, and is squared, smoothed and resized.
-    >>>>>>> puzzle
 
     Args:
         x: ``(n, C, H, W)``, floating point.

@@ -70,7 +70,7 @@ class PuzzleMix(MixingMethod):
         ] = "2-4-8-16",
         beta: Annotated[float, Field(ge=0, description="weight of the mask's smoothness")] = 1.2,
         border: Annotated[
-            float, Field(ge=0, description="weight in it (gamma) of the colours on both sides of a border")
+            float, Field(ge=0, description="weight in it of the colours on both sides of a border (gamma)")
         ] = 0.5,
         eta: Annotated[float, Field(ge=0, description="weight of the share that was wanted")] = 0.2,
         transport: Annotated[bool, Field(description="move salient cells to where their image is shown")] = True,
