@@ -36,6 +36,8 @@ CIFAR = {f"corrupted-cifar10:ratio={ratio}": name for ratio, name in RATIOS.item
 Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
 KEYS = ("average", "aligned", "conflicting", "worst_group")
 PREFIX = "worst-group-"
+SMALL = "cifar10:per_class=200,valid=100"
+BLENDS = ("linear", "cut", "saliency", "puzzle")
 JUDGED = {"waterbirds:size=72": "worst_group", "multinli-dev:text=hypothesis": "worst_group", MNIST_1: "conflicting"}
 CLAIMS = {  # what the papers say: the first is better than the second by so many points, at least
     ("JM1", "JTT"): -1,
@@ -214,6 +216,29 @@ def worst_group_table(groups: Groups, paper: dict, data: str) -> list[str]:
     return lines
 
 
+def shapes_table(groups: Groups, paper: dict) -> list[str]:
+    """What mixes images, on a small CIFAR-10, in the order of the recipe."""
+    names = dict.fromkeys(one.plans[0].label for one in cells("mixing/cifar10", seeds=1))
+    lines = ["| row | last epoch | seeds | s per run |", "|---|---|---|---|"]
+    found = {label: rows for (label, at, _), rows in groups.items() if at == SMALL}
+    for label in names:
+        if rows := found.get(label):
+            shown = cell([row["average"] for row in rows])
+            lines.append(f"| {label.removeprefix('mixing-')} | {shown} | {len(rows)} | {seconds_of(rows)} |")
+    return lines
+
+
+def blends_table(groups: Groups, paper: dict, data: str) -> list[str]:
+    """Methods against shortcuts by the blend they take, judged as in the tables of worst groups."""
+    found = {label: rows for (label, at, _), rows in groups.items() if at == data and label.startswith("mixing-")}
+    lines = [f"| method | {' | '.join(BLENDS)} | seeds |", "|---" * (len(BLENDS) + 2) + "|"]
+    for method in dict.fromkeys(label.removeprefix("mixing-").partition(", ")[0] for label in found):
+        sides = [found.get(f"mixing-{method}, {blend}", []) for blend in BLENDS]
+        shown = [cell([row[JUDGED[data]] for row in rows]) if rows else "" for rows in sides]
+        lines.append(f"| {method} | {' | '.join(shown)} | {', '.join(str(len(rows)) for rows in sides)} |")
+    return lines
+
+
 def row_has(rows: list[dict[str, Any]], key: str) -> bool:
     """Whether all runs have a number."""
     return all(row.get(key) is not None for row in rows)
@@ -307,6 +332,11 @@ def main(folders: list[str]) -> None:
         "summary": summary_table,
         **{f"worst-group {data.partition(':')[0]}": partial(worst_group_table, data=data) for data in JUDGED},
         "claims": claims_table,
+        "mixing cifar10": shapes_table,
+        **{
+            f"blends {data.partition(':')[0]}": partial(blends_table, data=data)
+            for data in ("waterbirds:size=72", MNIST_1)
+        },
     }
     for page in (HERE / "README.md", HERE.parent / "README.md"):
         text = page.read_text("utf-8")

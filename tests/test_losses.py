@@ -8,7 +8,8 @@ from torch import Tensor
 
 from longcut.data import generator
 from longcut.errors import UserError
-from longcut.losses import LOSSES, cross_entropy, gce, regression_loss, relative_difficulty
+from longcut.losses import cross_entropy, gce, relative_difficulty
+from longcut.regression_losses import LOSSES, regression_loss
 from longcut.spec import options_of
 
 

@@ -819,7 +819,10 @@ def test_padding_stays_zero_in_training():
     ("spec", "message"),
     [
         ("resnet1", "unknown net 'resnet1': did you mean 'resnet18'"),
-        ("", "unknown net '': Known: auto, conv, densenet121, hf, linear, mlp, resnet18, resnet50, stack, "),
+        (
+            "",
+            "unknown net '': Known: auto, conv, densenet121, hf, highway, linear, lstnet, mlp, resnet18, resnet50, stack, ",
+        ),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),
         ("conv:width=wide", "net 'conv': width=wide is not allowed; give a whole number at least 1"),

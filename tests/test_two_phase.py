@@ -329,7 +329,9 @@ def test_group_jm1_mixes_the_class_of_the_worst_group_with_it(level: str, monkey
     means = [float(losses[group == g].mean()) for g in range(4)]
     worst = means.index(max(means))
     blended, lerp = [], torch.lerp
-    monkeypatch.setattr(torch, "lerp", lambda *given: blended.append(given) or lerp(*given))
+    monkeypatch.setattr(
+        torch, "lerp", lambda *given, out=None: blended.append([g.clone() for g in given]) or lerp(*given)
+    )
     loss, logs = method.loss(batch)
     partner, own, share = (tensor.detach() for tensor in blended[0])
     torch.testing.assert_close(own, h)
@@ -390,7 +392,7 @@ def test_umix_is_the_naive_loop(level: str, monkeypatch: pytest.MonkeyPatch):
     method = prepared("umix", data, [some(60, 3), some(60)], sigma=1.0, level=level, alpha=2.0)
     shares, orders = [], []
     lerp, randperm = torch.lerp, torch.randperm
-    monkeypatch.setattr(torch, "lerp", lambda a, b, w: shares.append(w) or lerp(a, b, w))
+    monkeypatch.setattr(torch, "lerp", lambda a, b, w, out=None: shares.append(w) or lerp(a, b, w))
     monkeypatch.setattr(torch, "randperm", lambda *a, **k: orders.append(randperm(*a, **k)) or orders[0])
     batch = data.batch(torch.arange(20, 40))
     loss = method.loss(batch)[0]

@@ -21,10 +21,10 @@ from longcut.context import Context, Epoch, Observer
 from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
-from longcut.losses import regression_loss
 from longcut.methods.base import FitHelper, Method, require_attribute
 from longcut.nets import Net
 from longcut.predict import predict
+from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
 from longcut.training import Training
 

@@ -16,10 +16,10 @@ from typing import Any
 from longcut import augment
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
-from longcut.losses import regression_loss
 from longcut.methods import METHODS
 from longcut.record import Plan
 from longcut.registry import files_adding
+from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
 from longcut.spec import options_of, read, validate
 from longcut.training import Training

@@ -134,7 +134,7 @@ class MetaMix(Method):
         ids = train.label if self.info.task == "classification" else train.attribute
         drawn = self.draw(train, 1, self.generator, 1 if ids is None else len(ids.unique()))
         support = train.batch(drawn.support[0], next(self.parameters()).device)
-        self.net.load_state_dict(self.adapted(support, self.adapt), strict=False)
+        self.net.load_state_dict({**self.net.state_dict(), **self.adapted(support, self.adapt)})
 
     def _gathered(self, data: Dataset, rows: Tensor, device: torch.device) -> Batch:
         found = data.batch(rows, device)
