@@ -39,17 +39,17 @@ def spectral(x: Tensor) -> Tensor:
     flat = (grey.amax((1, 2, 3)) - grey.amin((1, 2, 3)) < 1e-6)[:, None, None]
     spectrum = torch.fft.fft2(F.interpolate(255 * grey, (SIDE, SIDE), mode="bilinear"))
     amplitude = spectrum.abs()
-    mean = F.avg_pool2d(F.pad(amplitude.log1p(), (1, 1, 1, 1), mode="replicate"), 3, 1)
+    mean = _filtered(amplitude.log1p(), torch.ones(3, device=x.device))
     # exp(log(1 + amplitude) - mean), with the spectrum's phase
     phase = spectrum / amplitude.clamp_min(torch.finfo(amplitude.dtype).tiny)
     back = torch.fft.ifft2(phase * ((1 + amplitude) * mean.neg().exp())).abs().square()
-    found = F.interpolate(_blurred(back), x.shape[2:], mode="bilinear")[:, 0]
+    found = F.interpolate(_gauss(back), x.shape[2:], mode="bilinear")[:, 0]
     return _normalised(torch.where(flat, 1, found))
 
 
 def smoothed(saliency: Tensor) -> Tensor:
     """Maps ``(n, H, W)`` behind a Gaussian of 7 × 7 pixels, σ = 3, each with sum 1."""
-    return _normalised(_blurred(saliency[:, None])[:, 0])
+    return _normalised(_gauss(saliency))
 
 
 def overlap_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -104,13 +104,21 @@ def _images(x: Tensor) -> None:
         raise UserError(f"blend 'guided' needs images (n, C, H, W), but these inputs have shape {tuple(x.shape)}.")
 
 
-def _blurred(maps: Tensor) -> Tensor:
-    """``(n, 1, H, W)`` behind a Gaussian of 7 × 7 pixels, σ = 3, edges repeated."""
-    at = torch.arange(-3, 4, device=maps.device)
-    weight = (-(at**2) / (2 * 3**2)).to(maps.dtype).exp()
-    weight /= weight.sum()
-    rows = F.conv2d(F.pad(maps, (3, 3, 3, 3), mode="replicate"), weight.view(1, 1, 7, 1))
-    return F.conv2d(rows, weight.view(1, 1, 1, 7))
+def _gauss(x: Tensor) -> Tensor:
+    """``(…, H, W)`` behind a Gaussian of 7 × 7 pixels, σ = 3."""
+    return _filtered(x, (-(torch.arange(-3, 4, device=x.device) ** 2) / (2 * 3**2)).exp())
+
+
+def _filtered(x: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean of each pixel's surroundings in both directions, edges repeated, as products of matrices."""
+    weight, reach = (weight / weight.sum()).to(x.dtype), len(weight) // 2
+    step = torch.arange(-reach, reach + 1, device=x.device)
+
+    def matrix(side: int) -> Tensor:
+        near = (torch.arange(side, device=x.device)[:, None] + step).clamp(0, side - 1)
+        return x.new_zeros(side, side).scatter_add_(1, near, weight.expand(side, -1))
+
+    return matrix(x.shape[-2]) @ x @ matrix(x.shape[-1]).T
 
 
 def _normalised(maps: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def transport(shown: Tensor, saliency: Tensor, cost: float = 0.8) -> Tensor:
     Source: Kim et al., ICML 2020, §4.2 and Algorithm 1.
 
     >>> shown, saliency = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
-    >>> transport(shown, saliency)
+    >>> transport(shown, saliency, 0.2)
     tensor([[1, 0, 2, 3]])
     """
     n, grid, _ = shown.shape
