@@ -92,9 +92,9 @@ def tiny_targets(n: int, seed: int) -> Dataset:
 
 
 def tiny_target_images(n: int, seed: int) -> Dataset:
-    """Images whose target is their brightness in the middle."""
+    """Images whose target is how bright they are in the middle."""
     x = torch.randint(0, 256, (n, 3, 8, 8), generator=generator(seed, 3), dtype=torch.uint8)
-    target = x[:, :, 2:6, 2:6].float().mean((1, 2, 3)) / 255
+    target = x[:, :, 2:6, 2:6].float().mean((1, 2, 3)) / 255 - 0.5
     return Dataset.of(x, target, torch.arange(n) % 2, name="tiny target images")
 
 

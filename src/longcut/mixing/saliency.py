@@ -40,9 +40,9 @@ def fine_grained(x: Tensor) -> Tensor:
     saliency mechanism, 2010, as OpenCV computes it, but for two flaws: a flat image divides by zero there, and a sum
     above 255 wraps around.
 
-    >>> image = torch.zeros(1, 1, 16, 16)
-    >>> image[..., 5, 9] = 1
-    >>> divmod(int(fine_grained(image).argmax()), 16)
+    >>> image = torch.zeros(1, 1, 32, 32)
+    >>> image[..., 5, 9] = 0.5
+    >>> divmod(int(fine_grained(image).argmax()), 32)
     (5, 9)
     """
     return _in_chunks(_fine_grained, _images("fine_grained", x), x.shape[2] * x.shape[3])
@@ -75,7 +75,10 @@ def float_bytes(x: Tensor) -> Tensor:
     Raises:
         UserError: for images that are not in [0, 1].
     """
-    x = _images("float_bytes", x)
+    return _in_chunks(_float_bytes, _images("float_bytes", x), x.shape[2] * x.shape[3])
+
+
+def _float_bytes(x: Tensor) -> Tensor:
     x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
     if x.shape[1] == 3:
         red, green, blue = x.unbind(1)
@@ -226,9 +229,9 @@ def _filter(weight: Tensor) -> Tensor:
 
 def _in_chunks(detector: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
     """Some images at a time, as many as a processor's cache holds; ``pixels`` are those of a map."""
-    return (
-        detector(x) if x.is_cuda else torch.cat([detector(some) for some in x.split(max(1, CACHED // max(1, pixels)))])
-    )
+    if not len(x):
+        return x.new_zeros(0, *x.shape[2:], dtype=torch.float32)
+    return detector(x) if x.is_cuda else torch.cat([detector(some) for some in x.split(max(1, CACHED // pixels))])
 
 
 def gradient(

@@ -79,7 +79,7 @@ def salient(
             raise UserError("saliency by gradients needs a net to look at; mix in a method, or pass net=….")
         else:
             found = gradient(images[first], label[first], seen.net, loss)
-        at = _largest(found if wanted == "salient" else -found, ties, generator)
+        at = _largest(found if wanted == "salient" else -found, ties, generator).expand(len(own))
         return at // width, at % width
 
     source = place(partner, seen and seen.partner_label, take)

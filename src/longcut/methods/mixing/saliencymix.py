@@ -30,7 +30,7 @@ class SaliencyMix(Pasting):
 
     The defaults are the paper's. Its released program does something else: one box for a batch, found in the first
     partner alone, by a detector that reads the bytes of normalised floats as if they were pixels, so that what it takes
-    for salient is noise in the left quarter of the image (``detector=released``, recipe ``as_released``).
+    for salient is noise (``detector=released``, recipe ``as_released``).
     """
 
     name = "saliencymix"
