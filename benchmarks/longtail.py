@@ -37,7 +37,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "transplant, moved": ("transplant", {"blend": "background-moved"}),
     "transplant, all around": ("transplant", {"blend": "background-around"}),
     "transplant, unmixed": ("transplant", {"blend": "keep-both"}),
-    "transplant, anchors alone": ("transplant", {"alpha": 0.0}),
+    "transplant, anchors alone": ("transplant", {"alpha": 0.0, "blend": "linear"}),
     "similar classes": ("similar-mix", {}),
     "similar classes, cut": ("similar-mix", {"blend": "cut"}),
     "similar classes, unmixed": ("similar-mix", {"blend": "keep-both"}),
