@@ -821,7 +821,7 @@ def test_padding_stays_zero_in_training():
         ("resnet1", "unknown net 'resnet1': did you mean 'resnet18'"),
         (
             "",
-            "unknown net '': Known: auto, conv, densenet121, hf, highway, linear, lstnet, mlp, resnet18, resnet50, stack, ",
+            "unknown net '': Known: auto, conv, densenet121, hf, highway, linear, ",
         ),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),
