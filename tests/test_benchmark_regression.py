@@ -60,8 +60,10 @@ def test_every_row_has_the_same_trials_and_the_best_on_validation_is_run(benchma
     monkeypatch.setattr(benchmark, "made", run)
     lines = list(benchmark.clean(benchmark.Ledger(benchmark.FILE), "no2", 3))
     assert len(lines) == len(benchmark.ROWS) == 6
-    assert set(tried.values()) == {len(benchmark.LOOPS["no2"]) * len(benchmark.TRIALS)}
+    assert set(tried.values()) == {len(benchmark.LOOPS["no2"]) * 2}
     assert len(tried) == 2 * len(benchmark.ROWS)
+    some = list(benchmark.clean(benchmark.Ledger(benchmark.FILE), "no2", 3, ["mixup"]))
+    assert [line.split(" | ")[1] for line in some] == ["erm", "mixup"]
     assert all("lr=0.01" in line and "| 0.1 ± 0.1 |" in line for line in lines)
 
 

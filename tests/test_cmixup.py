@@ -28,7 +28,7 @@ def numbers(n: int = 120, width: int = 1, seed: int = 0) -> Dataset:
 
 
 def made(data: Dataset, **options: Any) -> Any:
-    method = build("c-mixup", data.info, net="mlp:hidden=16", options=options)
+    method = build("c-mixup", data.info, net="mlp:hidden=16-8", options=options)
     method.on_epoch(context(data))
     return method
 
