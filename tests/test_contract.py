@@ -69,9 +69,6 @@ def three_classes(n: int, seed: int) -> Dataset:
     x = torch.randint(0, 90, (n, 3, 8, 9), generator=generator(seed, 3), dtype=torch.uint8)
     x[torch.arange(n), :, 2:6, 3 * label + 1] += 80
     return Dataset.of(x, label, label, name="three classes", aligned=(0, 1, 2))
-            yield Case(method, OF_TARGETS.get(method.name, {}), "targets")
-        if method.tasks == {"regression"}:
-            yield from (Case(method, dict(options), "targets") for options in method.variants)
 
 
 def tiny_images(n: int, seed: int) -> Dataset:
@@ -262,7 +259,6 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
 def test_each_hyperparameter_matters(method, option, data):
     images = "three" if method.name in CHOOSING_CLASSES else "images"
     kinds = [kind for task, kind in (("classification", images), ("regression", "targets")) if task in method.tasks]
-    kinds = [kind for task, kind in (("classification", "images"), ("regression", "targets")) if task in method.tasks]
     for kind, context in itertools.product(kinds, contexts(method, option)):
         beside = {key: value for key, value in context.items() if key != option.name}
         with suppress(UserError):  # some do not go with these data
