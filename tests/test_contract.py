@@ -208,7 +208,8 @@ def altered(option: Option) -> list[Any]:
         "penalties": ["0.05"],
         "identify": ["oracle"],
         "grids": ["2"],
-    }  # few samples; lists; no folder
+        "gamma": [50.0],
+    }  # few samples; lists; no folder; colours that differ little
     if option.name in own:
         return own[option.name]
     if option.choices:
