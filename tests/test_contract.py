@@ -230,7 +230,8 @@ def altered(option: Option) -> list[Any]:
         "identify": ["oracle"],
         "ways": [1],
         "grids": ["2"],
-    }  # few samples; lists; no folder; two classes
+        "border": [50.0],
+    }  # few samples; lists; no folder; two classes; colours that differ little
     if option.name in own:
         return own[option.name]
     if option.choices:
