@@ -208,8 +208,7 @@ def altered(option: Option) -> list[Any]:
         "penalties": ["0.05"],
         "identify": ["oracle"],
         "grids": ["2"],
-        "gamma": [50.0],
-    }  # few samples; lists; no folder; colours that differ little
+    }  # few samples; lists; no folder
     if option.name in own:
         return own[option.name]
     if option.choices:

@@ -69,7 +69,9 @@ class PuzzleMix(MixingMethod):
             ),
         ] = "2-4-8-16",
         beta: Annotated[float, Field(ge=0, description="weight of the mask's smoothness")] = 1.2,
-        gamma: Annotated[float, Field(ge=0, description="weight in it of the colours on both sides of a border")] = 0.5,
+        colours: Annotated[
+            float, Field(ge=0, description="weight in it of colours that differ across a border (gamma)")
+        ] = 0.5,
         eta: Annotated[float, Field(ge=0, description="weight of the share that was wanted")] = 0.2,
         transport: Annotated[bool, Field(description="move salient cells to where their image is shown")] = True,
         move_cost: Annotated[float, Field(gt=0, description="cost of a move across the image, in saliency")] = 0.8,
@@ -93,7 +95,7 @@ class PuzzleMix(MixingMethod):
         self.how: dict[str, Any] = {
             "grids": tuple(map(int, grids.split("-"))),
             "beta": beta,
-            "gamma": gamma,
+            "gamma": colours,
             "eta": eta,
             "move_cost": move_cost if transport else None,
             "piece": piece,
