@@ -69,7 +69,7 @@ def measure(row: str, factor: int, seed: int, on: str, training: Training = TRAI
 
 
 def table(runs: Iterable[dict[str, Any]], on: str) -> str:
-    """Balanced accuracy and that of the tail, last epoch, mean and deviation over the seeds; the best at the last factor first."""
+    """Balanced accuracy and that of the tail, mean and deviation over the seeds; the best of factor 100 first."""
     known: dict[tuple[str, int], list[list[float]]] = {}
     for run in runs:
         if run["on"] == on:
