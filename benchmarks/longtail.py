@@ -69,7 +69,7 @@ def measure(row: str, factor: int, seed: int, on: str, training: Training = TRAI
 
 
 def table(runs: Iterable[dict[str, Any]], on: str) -> str:
-    """Balanced accuracy and that of the tail, last epoch, mean and deviation over the seeds; the best first."""
+    """Balanced accuracy and that of the tail, mean and deviation over the seeds; the best of factor 100 first."""
     known: dict[tuple[str, int], list[list[float]]] = {}
     for run in runs:
         if run["on"] == on:
@@ -78,13 +78,17 @@ def table(runs: Iterable[dict[str, Any]], on: str) -> str:
     def cell(row: str, factor: int, classes: slice) -> tuple[float | None, float | None]:
         return spread(sum(one[classes]) / len(one[classes]) for one in known.get((row, factor), []))
 
-    rows = sorted(
-        {row for row, _ in known}, key=lambda row: -sum(cell(row, factor, slice(None))[0] or 0 for factor in FACTORS)
-    )
-    lines = ["| row | " + " | ".join(f"factor {f} | tail" for f in FACTORS) + " | seeds |", "|---|---|---|---|---|---|"]
+    rows = sorted({row for row, _ in known}, key=lambda row: -(cell(row, FACTORS[-1], slice(None))[0] or 0))
+    lines = [
+        "| row | " + " | ".join(f"factor {f} | tail | seeds" for f in FACTORS) + " |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
-        cells = [with_spread(*cell(row, f, part)) for f in FACTORS for part in (slice(None), slice(-TAIL, None))]
-        lines.append(f"| {row} | {' | '.join(cells)} | {len(known.get((row, FACTORS[-1]), []))} |")
+        cells = []
+        for f in FACTORS:
+            seeds = str(len(known.get((row, f), [])))
+            cells += [with_spread(*cell(row, f, slice(None))), with_spread(*cell(row, f, slice(-TAIL, None))), seeds]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -27,6 +27,6 @@ def test_the_table_has_means_over_seeds_the_best_first():
         run("CMO", 100, 1, 0.0, 0.0, on="valid"),
     ]
     assert longtail.table(runs, "test").splitlines()[2:] == [
-        "| CMO | 74.0 | 60.0 | 74.0 | 60.0 | 1 |",
-        "| ERM | 48.0 ± 14.1 | 20.0 ± 14.1 | 28.0 | 0.0 | 1 |",
+        "| CMO | 74.0 | 60.0 | 1 | 74.0 | 60.0 | 1 |",
+        "| ERM | 48.0 ± 14.1 | 20.0 ± 14.1 | 2 | 28.0 | 0.0 | 1 |",
     ]
