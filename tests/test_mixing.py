@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise, permutations, product
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longcut import mixing
 from longcut.data import Batch, Dataset, generator
 from longcut.errors import UserError
 from longcut.losses import cross_entropy, squared_error
@@ -994,3 +996,35 @@ def test_a_mix_is_frozen_and_remembers_nothing():
     assert not torch.equal(first.x, one(batch, generator=generator(7)).x)
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.blend = linear  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """A pool that gives out its own storage, as anybody's may."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x, self.label, self.attribute, self.index = x, torch.zeros(len(x), dtype=torch.long), None, None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.x
+
+
+@pytest.mark.parametrize("blend", [mixing.linear, mixing.cut, partial(mixing.cut, scope="batch")])
+def test_what_is_mixed_is_written_over_nothing_that_somebody_holds(blend):
+    batch, shelf = Batch(torch.rand(6, 3, 8, 8), torch.arange(6) % 2), Shelf(torch.rand(6, 3, 8, 8))
+    before = batch.x.clone(), shelf.x.clone()
+    mix = mixing.Mix(mixing.anyone(), mixing.beta(1.0), blend, mixing.proportional)
+    for pool in (None, shelf):
+        mixed = mix(batch, pool, generator(1))
+        assert mixed.x.data_ptr() not in (batch.x.data_ptr(), shelf.x.data_ptr())
+        drawn = mix.draw(batch, pool, draw := generator(1))
+        torch.testing.assert_close(mixed.x, mix.blend_with(batch, drawn, draw).x, rtol=0, atol=0)
+        assert torch.equal(batch.x, before[0]) and torch.equal(shelf.x, before[1])
+    leaf = batch.x.clone().requires_grad_()
+    mix(Batch(leaf, batch.label), None, generator(1)).x.sum().backward()
+    assert leaf.grad is not None

@@ -91,6 +91,9 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
     return share.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
+IN_PLACE = (linear, cut)
+"""Those that take ``out``, with options or without: what is mixed may be written over the partners."""
+
 BLENDS: Registry[Blend] = Registry(
     "blend",
     "BLENDS",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from longcut.data import Batch
 from longcut.errors import UserError
-from longcut.mixing.blends import cut, linear
+from longcut.mixing.blends import IN_PLACE
 from longcut.mixing.types import Blend, LabelRule, Mixed, PairRule, Partners, Pool, RatioRule, Seeing, Seen
 
 __all__ = ["Mix"]
@@ -49,7 +48,8 @@ class Mix:
         whole data set.
         """
         partners = self.draw(batch, pool, generator)
-        return self.blend_with(batch, partners, generator, fresh=partners.x is not batch.x)
+        own_copy = pool is None and partners.x is not batch.x  # what a foreign pool gives may be its own storage
+        return self.blend_with(batch, partners, generator, fresh=own_copy)
 
     def draw(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Partners:
         """The first half of mixing: who and how much. Partners can be drawn for a large pool and blended in slices."""
@@ -105,7 +105,7 @@ class Mix:
         own = batch.x, partners.x, partners.share, generator
         if isinstance(self.blend, Seeing):
             x, realised = self.blend.blend(*own, Seen(batch.label, partners.label, net))
-        elif fresh and _function(self.blend) in (linear, cut) and not any(x.requires_grad for x in own[:2]):
+        elif fresh and getattr(self.blend, "func", self.blend) in IN_PLACE and not _learned(batch.x, partners.x):
             x, realised = cast(Any, self.blend)(*own, out=partners.x)  # half the time: no other memory is touched
         else:
             x, realised = self.blend(*own)
@@ -116,6 +116,6 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-def _function(blend: Any) -> Any:
-    """The blend without options that were given."""
-    return blend.func if isinstance(blend, partial) else blend
+def _learned(*inputs: Tensor) -> bool:
+    """Whether gradients have to come through."""
+    return any(x.requires_grad for x in inputs)
