@@ -170,6 +170,24 @@ def test_a_net_without_a_map_has_one_term_or_is_refused():
 def test_tables_are_refused():
     table = Dataset.of(torch.rand(6, 4), torch.arange(6) % 2, name="rows")
     with pytest.raises(
-        UserError, match=r"recursivemix needs images \(C, H, W\), but rows has shape \(4,\); take mixup"
+        UserError, match=r"recursivemix needs images \(C, H, W\), but rows is of kind 'table' and shape \(4,\); t"
     ):
         made(table, net="mlp")
+
+
+@pytest.mark.parametrize("blend", ["resize", "keep-both"])
+@pytest.mark.parametrize("n", [9, 2, 1])
+def test_the_report_is_shown_who_stands_in_whose_box(blend, n):
+    """Of images in one colour each, a mixture's mean is that of the two in proportion to the share."""
+    data = Dataset.of(
+        torch.arange(n * 48).view(n, 3, 4, 4) // 48 / n, torch.arange(n) % 2, name="one colour", n_classes=2
+    )
+    method = made(data, blend=blend)
+    method.on_epoch(context(data, 5))
+    pairs = method.pairs(data, 6)
+    anchor, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
+    assert len(anchor) == len(partner) == len(share) == len(pairs["mixed"]) == min(n, 12) // 2
+    assert not (anchor == partner).any()
+    expected = (share * anchor + (1 - share) * partner) / n
+    torch.testing.assert_close(pairs["mixed"].mean((1, 2, 3)) / 255, expected, atol=1e-6, rtol=0)
+    assert blend == "resize" or ((share == 0) | (share == 1)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from longcut import mixing
 from longcut.context import Context
-from longcut.data import Batch, Info
+from longcut.data import Batch, Dataset, Info, generator
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import MakeNet, Method, Recipe
@@ -71,8 +72,6 @@ class RecursiveMix(Method):
             Field(description="the previous mixture in a box; keep-both: the control, one of the two whole"),
         ] = "resize",
     ) -> None:
-        if len(info.shape) != 3:
-            raise UserError(f"recursivemix needs images (C, H, W), but {info.name} has shape {info.shape}; take mixup.")
         super().__init__(make_net, info)
         self.stages = last_map(self.net, info)
         if consistency and self.stages is None:
@@ -91,6 +90,24 @@ class RecursiveMix(Method):
         super().on_epoch(context)
         self.last = None
 
+    def pasted(self, own: Tensor, last: Tensor, share: Tensor) -> tuple[Tensor, regions.Corners]:
+        """Images with those of the batch before in a box, and the box."""
+        sides = own.shape[2:]
+        corners = regions.box(share, *sides, self.generator, scope="batch")
+        if self.blend == "keep-both":
+            corners = regions.all_or_nothing(corners, *sides, self.generator)
+        return regions.paste_resized(own, last, corners), corners
+
+    @torch.no_grad()
+    def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor]:
+        """Samples as the second batch of an epoch shows them, with those of the first, each as it is, in the box."""
+        anchor, partner = torch.randperm(len(train), generator=generator(len(train), 43))[: 2 * n].tensor_split(2)
+        anchor = anchor[: len(partner)]  # of an odd number, one has nobody
+        own, last = (train.gather(rows, self.generator.device) for rows in (anchor, partner))
+        x, corners = self.pasted(own, last, self.ratio(len(anchor), self.generator).to(own))
+        share = corners.share(*own.shape[2:])
+        return {"anchor": anchor, "partner": partner, "share": share.cpu(), "mixed": 255 * x.cpu()}
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Both terms; ``share`` is how much of the images is new."""
         n, classes, (height, width) = len(batch), self.info.n_classes, batch.x.shape[2:]
@@ -100,10 +117,8 @@ class RecursiveMix(Method):
         share = self.ratio(n, self.generator).to(soft)
         share = torch.where(torch.arange(n, device=soft.device) < len(last), share, 1)  # the rest is new alone
         last = _continued(last, own[len(last) :])
-        corners = regions.box(share, height, width, self.generator, scope="batch")
-        if self.blend == "keep-both":
-            corners = regions.all_or_nothing(corners, height, width, self.generator)
-        x, share = regions.paste_resized(own.x, last.x, corners), corners.share(height, width)
+        x, corners = self.pasted(own.x, last.x, share)
+        share = corners.share(height, width)
         soft = mixing.proportional(own.label, last.label, share).soft(classes)
         maps = self.mixable(x, self.stages or 0)
         logits = self.outputs(maps, self.stages or 0)
