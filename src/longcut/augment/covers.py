@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut.augment.base import limits, uniform
+from longcut.mixing.regions import Corners
 
 __all__ = ["cutout", "occlusion"]
 
@@ -44,9 +45,11 @@ def cutout(
     tensor([0., 0.])
     """
     half = side // 2
-    first = [torch.randint(length, (len(x),), generator=generator, device=x.device) - half for length in x.shape[2:]]
+    top, left = (
+        torch.randint(length, (len(x),), generator=generator, device=x.device) - half for length in x.shape[2:]
+    )
     filling = x.mean((0, 2, 3), keepdim=True) if fill == "mean" else x.new_zeros(())
-    return torch.where(_box(x, first, [first[0] + 2 * half, first[1] + 2 * half]), filling, x)
+    return torch.where(Corners(top, top + 2 * half, left, left + 2 * half).mask(*x.shape[2:]), filling, x)
 
 
 def occlusion(
@@ -75,21 +78,10 @@ def occlusion(
     low, high = torch.where(inside, 0, low), torch.where(inside, 1, high)
     area = x.shape[2] * x.shape[3] * uniform(x, 0, share, generator)
     aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** uniform(x, 0, 1, generator)
-    first, last = [], []
+    corners: list[Tensor] = []
     for length, size in zip(x.shape[2:], ((area * aspect).sqrt(), (area / aspect).sqrt()), strict=True):
         size = size.round().clamp_max(length)
-        first.append((uniform(x, 0, 1, generator) * (length - size + 1)).floor())
-        last.append(first[-1] + size)
+        start = (uniform(x, 0, 1, generator) * (length - size + 1)).floor()
+        corners += [start, start + size]
     drawn = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return torch.where(_box(x, first, last), low + (high - low) * drawn, x)
-
-
-def _box(x: Tensor, first: list[Tensor], last: list[Tensor]) -> Tensor:
-    """True within ``[first, last)`` along rows and columns, each ``(n,)``: ``(n, 1, H, W)``."""
-    rows, columns = (
-        (at >= start[:, None]) & (at < stop[:, None])
-        for at, start, stop in zip(
-            (torch.arange(length, device=x.device) for length in x.shape[2:]), first, last, strict=True
-        )
-    )
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+    return torch.where(Corners(*corners).mask(*x.shape[2:]), low + (high - low) * drawn, x)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longcut.errors import UserError
-from longcut.mixing.saliency import gradient
+from longcut.mixing.saliency import gradient, normalised, residual_of_spectrum, weighted_means
 from longcut.mixing.types import Seeing, Seen
 
 __all__ = ["by_gradient", "guided", "in_proportion", "overlap_distance", "smoothed", "spectral"]
@@ -37,19 +37,15 @@ def spectral(x: Tensor) -> Tensor:
     colours = x.new_tensor([0.299, 0.587, 0.114]) if x.shape[1] == 3 else x.new_full((x.shape[1],), 1 / x.shape[1])
     grey = torch.einsum("nchw,c->nhw", x, colours)[:, None]
     flat = (grey.amax((1, 2, 3)) - grey.amin((1, 2, 3)) < 1e-6)[:, None, None]
-    spectrum = torch.fft.fft2(F.interpolate(255 * grey, (SIDE, SIDE), mode="bilinear"))
-    amplitude = spectrum.abs()
-    mean = _filtered(amplitude.log1p(), torch.ones(3, device=x.device))
-    # exp(log(1 + amplitude) - mean), with the spectrum's phase
-    phase = spectrum / amplitude.clamp_min(torch.finfo(amplitude.dtype).tiny)
-    back = torch.fft.ifft2(phase * ((1 + amplitude) * mean.neg().exp())).abs().square()
-    found = F.interpolate(_gauss(back), x.shape[2:], mode="bilinear")[:, 0]
-    return _normalised(torch.where(flat, 1, found))
+    mean = weighted_means(x.new_ones(3), SIDE, "repeated")
+    back = residual_of_spectrum(F.interpolate(255 * grey, (SIDE, SIDE), mode="bilinear")[:, 0], mean).square()
+    found = F.interpolate(_gauss(back)[:, None], x.shape[2:], mode="bilinear")[:, 0]
+    return normalised(torch.where(flat, 1, found))
 
 
 def smoothed(saliency: Tensor) -> Tensor:
     """Maps ``(n, H, W)`` behind a Gaussian of 7 × 7 pixels, σ = 3, each with sum 1."""
-    return _normalised(_gauss(saliency))
+    return normalised(_gauss(saliency))
 
 
 def overlap_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -105,23 +101,7 @@ def _images(x: Tensor) -> None:
 
 
 def _gauss(x: Tensor) -> Tensor:
-    """``(…, H, W)`` behind a Gaussian of 7 × 7 pixels, σ = 3."""
-    return _filtered(x, (-(torch.arange(-3, 4, device=x.device) ** 2) / (2 * 3**2)).exp())
-
-
-def _filtered(x: Tensor, weight: Tensor) -> Tensor:
-    """The weighted mean of each pixel's surroundings in both directions, edges repeated, as products of matrices."""
-    weight, reach = (weight / weight.sum()).to(x.dtype), len(weight) // 2
-    step = torch.arange(-reach, reach + 1, device=x.device)
-
-    def matrix(side: int) -> Tensor:
-        near = (torch.arange(side, device=x.device)[:, None] + step).clamp(0, side - 1)
-        return x.new_zeros(side, side).scatter_add_(1, near, weight.expand(side, -1))
-
-    return matrix(x.shape[-2]) @ x @ matrix(x.shape[-1]).T
-
-
-def _normalised(maps: Tensor) -> Tensor:
-    """With sum 1; the same everywhere where nothing is salient."""
-    total = maps.sum((1, 2), keepdim=True)
-    return torch.where(total > 0, maps / total, 1 / maps[0].numel())
+    """``(n, H, W)`` behind a Gaussian of 7 × 7 pixels, σ = 3."""
+    weight = (-(torch.arange(-3, 4, device=x.device, dtype=x.dtype) ** 2) / (2 * 3**2)).exp()
+    rows, columns = (weighted_means(weight, side, "repeated") for side in x.shape[1:])
+    return rows @ x @ columns.T

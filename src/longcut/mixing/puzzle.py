@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longcut.errors import UserError
-from longcut.mixing.saliency import gradient
+from longcut.mixing.saliency import gradient, normalised
 from longcut.mixing.types import Seeing, Seen
 
 __all__ = ["Energy", "energy", "moved", "pieced", "puzzle", "puzzling", "solved", "transport"]
@@ -240,7 +240,7 @@ def pieced(
     """
     height, width = own.shape[2:]
     grid = _draw([grid for grid in grids if grid <= min(height, width)], generator)
-    maps = [_normalised(_means(saliency[:, None], grid)[:, 0]) for saliency in (own_saliency, partner_saliency)]
+    maps = [normalised(_means(saliency[:, None], grid)[:, 0]) for saliency in (own_saliency, partner_saliency)]
     mask = solved(energy(own.detach(), partner.detach(), share, *maps, beta=beta, gamma=gamma, eta=eta))
     wanted = share.to(mask.dtype)[:, None, None]
     mask = torch.where((wanted == 0) | (wanted == 1), wanted, mask)
@@ -248,7 +248,7 @@ def pieced(
         fine = max(grid, min(FINEST, min(height, width) // piece)) if piece else grid
         if fine > grid:
             mask = _enlarged(mask, fine, fine)
-            maps = [_normalised(_means(one[:, None], fine)[:, 0]) for one in (own_saliency, partner_saliency)]
+            maps = [normalised(_means(one[:, None], fine)[:, 0]) for one in (own_saliency, partner_saliency)]
         own = moved(own, transport(mask, maps[0], move_cost))
         partner = moved(partner, transport(1 - mask, maps[1], move_cost))
     shown = _enlarged(mask, height, width)
@@ -311,12 +311,6 @@ def _means(x: Tensor, grid: int) -> Tensor:
         F.normalize(F.one_hot(_cells(side, grid, x.device), grid).to(x.dtype), p=1, dim=0) for side in x.shape[2:]
     )
     return rows.T @ x @ columns
-
-
-def _normalised(cells: Tensor) -> Tensor:
-    """With sum 1; all cells alike where nothing is salient."""
-    total = cells.sum((1, 2), keepdim=True)
-    return torch.where(total > 0, cells / total, 1 / cells[0].numel())
 
 
 def _enlarged(mask: Tensor, height: int, width: int) -> Tensor:

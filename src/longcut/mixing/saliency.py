@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,15 @@ from torch.nn import functional as F
 
 from longcut.errors import UserError
 
-__all__ = ["fine_grained", "float_bytes", "gradient", "spectral_residual"]
+__all__ = [
+    "fine_grained",
+    "float_bytes",
+    "gradient",
+    "normalised",
+    "residual_of_spectrum",
+    "spectral_residual",
+    "weighted_means",
+]
 
 SURROUNDS = (12, 24, 28, 48, 56, 112)  # half sides, in pixels
 CROSS_ENTROPY = partial(F.cross_entropy, reduction="none")  # here, for torch alone is needed to mix
@@ -207,25 +216,60 @@ def spectral_residual(x: Tensor) -> Tensor:
 def _spectral_residual(x: Tensor) -> Tensor:
     grey = _brightness(x)[:, None]
     small = F.interpolate(grey, (64, 64), mode="bilinear")[:, 0].add_(0.5).floor_()
-    spectrum = torch.fft.fft2(small)
-    amplitude = spectrum.abs()
     at = torch.arange(-2, 3, device=x.device)
-    mean, gauss = _filter(torch.ones(3, device=x.device)), _filter((-(at**2) / (2 * 8**2)).exp())
-    smooth = (mean @ amplitude.log1p() @ mean.T).neg_().exp_()
-    # exp(log(1 + amplitude) - smooth) with the spectrum's phase, which is 0 where there is no amplitude
-    residual = torch.where(amplitude > 0, spectrum * ((1 + 1 / amplitude) * smooth), smooth)
-    found = (gauss @ torch.fft.ifft2(residual).abs() @ gauss.T).square_()
+    gauss = weighted_means((-(at**2) / (2 * 8**2)).exp(), 64, "mirrored")
+    residual = residual_of_spectrum(small, weighted_means(small.new_ones(3), 64, "mirrored"))
+    found = (gauss @ residual @ gauss.T).square_()
     found /= found.amax((1, 2), keepdim=True)
     flat = small.amax((1, 2)) == small.amin((1, 2))
     found.masked_fill_(flat[:, None, None], 0)
     return F.interpolate(found[:, None], x.shape[2:], mode="bilinear")[:, 0]
 
 
-def _filter(weight: Tensor) -> Tensor:
-    """A weighted mean along 64 pixels, mirrored at the border, as a matrix."""
-    half = len(weight) // 2
-    lines = F.pad(torch.eye(64, device=weight.device)[:, None], (half, half), mode="reflect")
-    return F.conv1d(lines, (weight / weight.sum()).view(1, 1, -1))[:, 0].T
+def residual_of_spectrum(grey: Tensor, mean: Tensor) -> Tensor:
+    """What is left of images without the mean of their log spectrum, as an amplitude at each pixel ``(n, s, s)``.
+
+    Args:
+        grey: ``(n, s, s)``.
+        mean: which smooths the spectrum along a side ``(s, s)`` (see :func:`weighted_means`).
+    """
+    spectrum = torch.fft.fft2(grey)
+    amplitude = spectrum.abs()
+    smooth = (mean @ amplitude.log1p() @ mean.T).neg_().exp_()
+    # exp(log(1 + amplitude) - smooth) with the spectrum's phase, which is 0 where there is no amplitude
+    residual = torch.where(amplitude > 0, spectrum * ((1 + 1 / amplitude) * smooth), smooth)
+    return torch.fft.ifft2(residual).abs()
+
+
+def weighted_means(weight: Tensor, side: int, border: Literal["mirrored", "repeated"]) -> Tensor:
+    """A weighted mean of each pixel's surroundings along a side, as a matrix ``(side, side)``.
+
+    Args:
+        weight: of the pixels around, an odd number of them; divided by their sum.
+        side: in pixels.
+        border: what lies beyond it: the image mirrored at its last pixel, or that pixel again and again.
+
+    >>> weighted_means(torch.tensor([1.0, 2.0, 1.0]), 3, "mirrored")
+    tensor([[0.5000, 0.5000, 0.0000],
+            [0.2500, 0.5000, 0.2500],
+            [0.0000, 0.5000, 0.5000]])
+    """
+    reach = len(weight) // 2
+    near = torch.arange(side, device=weight.device)[:, None] + torch.arange(-reach, reach + 1, device=weight.device)
+    near = near.clamp(0, side - 1) if border == "repeated" else side - 1 - (side - 1 - near.abs()).abs()
+    return weight.new_zeros(side, side).scatter_add_(1, near, (weight / weight.sum()).expand(side, -1))
+
+
+def normalised(maps: Tensor) -> Tensor:
+    """Maps ``(n, h, w)`` with sum 1; the same everywhere where nothing is salient.
+
+    >>> normalised(torch.tensor([[[3.0, 1.0]], [[0.0, 0.0]]]))
+    tensor([[[0.7500, 0.2500]],
+    <BLANKLINE>
+            [[0.5000, 0.5000]]])
+    """
+    total = maps.sum((1, 2), keepdim=True)
+    return torch.where(total > 0, maps / total, 1 / maps[0].numel())
 
 
 def _in_chunks(detector: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
