@@ -321,12 +321,11 @@ def test_targets_that_are_missing_are_refused():
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    # hex takes images alone, and the toy is a table
     [
         *(
             (name, None)
             for name, cls in longcut.METHODS.items()
-            if name not in ("hex", "dfr") and "table" in cls.kinds and "classification" in cls.tasks
+            if name != "dfr" and "table" in cls.kinds and "classification" in cls.tasks
         ),
         ("dfr", {"fit_on": "train"}),
         ("selecmix", {"base": "lff"}),

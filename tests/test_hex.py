@@ -202,6 +202,8 @@ def test_texture_and_bias_act_through_what_is_removed_alone():
     ],
 )
 def test_needs_images_with_neighbours(info):
-    message = rf"hex looks at neighbouring pixels .* at least 2 x 2, but {info.name} is of kind '{info.kind}' and shape"
+    message = rf"hex needs images \(C, H, W\), but {info.name} is of kind '{info.kind}' and shape .*; take another"
+    if info.kind == "image":
+        message = rf"hex looks at neighbouring pixels .* at least 2 x 2, but {info.name} has shape \(3, 1, 28\)"
     with pytest.raises(UserError, match=message):
         build("hex", info, net="tokens" if info.kind == "tokens" else "mlp")

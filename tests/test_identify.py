@@ -159,7 +159,7 @@ def test_who_keeps_a_record():
     data = toy()
     keeping = set()
     for name, cls in METHODS.items():
-        if name == "hex" or "table" not in cls.kinds or "classification" not in cls.tasks:  # hex takes images alone
+        if "table" not in cls.kinds or "classification" not in cls.tasks:
             continue
         method = build(name, data.info)
         if any("trajectory" in part for part, _ in method.named_modules()) or method.observers():

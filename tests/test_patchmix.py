@@ -145,7 +145,9 @@ def test_it_learns_the_classes():
 
 def test_what_is_refused():
     table = Dataset.of(torch.rand(6, 4), torch.arange(6) % 2, name="rows")
-    with pytest.raises(UserError, match=r"patchmix needs images \(C, H, W\), but rows has shape \(4,\); take metamix"):
+    with pytest.raises(
+        UserError, match=r"patchmix needs images \(C, H, W\), but rows is of kind 'table' and shape \(4,\); t"
+    ):
         made(table, net="mlp")
     with pytest.raises(UserError, match=r"pairs=hardest tries every tour .* but ways=7; give at most 6, or pairs=rand"):
         made(photos(classes=7), pairs="hardest", ways=7)

@@ -376,5 +376,7 @@ def test_the_binary_loss_is_that_of_each_class_by_hand():
 @pytest.mark.parametrize("name", ["puzzlemix", "guidedmixup"])
 def test_images_are_needed(name: str):
     table = Dataset.of(torch.rand(4, 5), torch.arange(4) % 2, name="numbers")
-    with pytest.raises(UserError, match=rf"{name} needs images \(C, H, W\), but numbers has shape \(5,\); use mixup"):
+    with pytest.raises(
+        UserError, match=rf"{name} needs images \(C, H, W\), but numbers is of kind 'table' and shape \(5,\)"
+    ):
         build(name, table.info, net="mlp:hidden=4")

@@ -30,6 +30,7 @@ __all__ = [
     "beside",
     "optimizer",
     "require_attribute",
+    "require_images",
 ]
 
 MakeNet = Callable[[], Net]
@@ -55,6 +56,19 @@ def require_attribute(who: str, data: str, known: bool) -> None:
         raise UserError(
             f"{who} needs the attribute of each training sample, but {data} has none; "
             "pass attribute=…, or take a method that needs none, such as selecmix or lff."
+        )
+
+
+def require_images(who: str, info: Info) -> None:
+    """Refuse what are no images.
+
+    Raises:
+        UserError: saying that ``who`` needs them, and what the data are.
+    """
+    if len(info.shape) != 3:
+        raise UserError(
+            f"{who} needs images (C, H, W), but {info.name} is of kind '{info.kind}' and shape {info.shape}; "
+            "take another method, such as mixup."
         )
 
 
@@ -84,7 +98,7 @@ class Method(nn.Module):
         needs: ``{"attribute"}`` when every training sample must have its attribute.
         tasks: what it can learn.
         needs_classes: why it learns no regression, to end a sentence with.
-        kinds: of inputs that it can learn from.
+        kinds: of inputs that it can learn from; what learns from images alone refuses others.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
         variants: options, settings of the loop or ``net`` that act only together, for the tests to try.
@@ -112,6 +126,8 @@ class Method(nn.Module):
         super().__init__()
         if "attribute" in self.needs:
             require_attribute(self.name, info.name, info.n_attributes > 0)
+        if self.kinds == {"image"}:
+            require_images(self.name, info)
         self.info = info
         self.make_net = make_net
         self.net: Net = make_net()

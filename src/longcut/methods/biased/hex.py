@@ -136,10 +136,10 @@ class HEX(Method):
         ] = "features",
     ) -> None:
         super().__init__(make_net, info)
-        if len(info.shape) != 3 or min(info.shape[1:]) < 2:
+        if min(info.shape[1:]) < 2:
             raise UserError(
-                f"hex looks at neighbouring pixels and needs images (C, H, W) of at least 2 x 2, but {info.name} is of "
-                f"kind '{info.kind}' and shape {info.shape}; take another method, such as dfa."
+                f"hex looks at neighbouring pixels and needs images of at least 2 x 2, but {info.name} has shape "
+                f"{info.shape}; take another method, such as dfa."
             )
         self.shrink = Shrink(SIDE)
         self.level = nn.Parameter(torch.linspace(0, 1, levels))

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from longcut import mixing
 from longcut.data import Batch, Info
-from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.mixing.tail import TailMixing
 from longcut.methods.shared import Blend, Scope
@@ -63,8 +62,6 @@ class CMO(TailMixing):
         end: Annotated[int, Field(ge=0, description="epochs at the end without mixing")] = 3,
         blend: Blend = "cut",
     ) -> None:
-        if len(info.shape) != 3:
-            raise UserError(f"cmo needs images (C, H, W), but {info.name} has shape {info.shape}; use similar-mix.")
         super().__init__(make_net, info)
         self.probability, self.weighting, self.start, self.end = probability, weighting, start, end
         self.ratio, self.shown = mixing.beta(alpha, scope=scope), mixing.BLENDS[blend]

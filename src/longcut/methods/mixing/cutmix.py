@@ -9,7 +9,6 @@ from pydantic import Field
 
 from longcut import mixing
 from longcut.data import Batch, Info
-from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.shared import Blend, Scope
@@ -27,14 +26,6 @@ class Pasting(MixingMethod):
     tasks = frozenset({"classification", "regression"})
     kinds = frozenset({"image"})
     drawn = "batch"
-
-    def __init__(self, make_net: MakeNet, info: Info) -> None:
-        super().__init__(make_net, info)
-        if len(info.shape) != 3:
-            raise UserError(
-                f"{self.name} pastes boxes and needs images (C, H, W), but {info.name} is of kind '{info.kind}' and "
-                f"shape {info.shape}; take another method, such as mixup."
-            )
 
     def _mixes(self, alpha: float, scope: Scope, probability: float) -> None:
         """Every batch's mix, and the one that leaves some batches as they are."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from longcut import mixing
 from longcut.data import Batch, Info
-from longcut.errors import UserError
 from longcut.methods.base import MakeNet, Method, Recipe
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.shared import Blend
@@ -49,8 +48,6 @@ class GuidedMixup(MixingMethod):
         blend: Blend = "guided",
     ) -> None:
         super().__init__(make_net, info)
-        if len(info.shape) != 3:
-            raise UserError(f"guidedmixup needs images (C, H, W), but {info.name} has shape {info.shape}; use mixup.")
         self.detector, self.probability, self.guided = detector, probability, blend == "guided"
         self.shown = by_gradient if self.guided and detector == "gradient" else mixing.BLENDS[blend]
         pair = mixing.apart(lambda batch, pool: overlap_distance(self.maps(batch), self.maps(pool)))

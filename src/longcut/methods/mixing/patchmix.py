@@ -70,8 +70,6 @@ class PatchMix(Method):
             Field(description="the partner's pixels in a box; keep-both: the control, one of the two whole"),
         ] = "cut",
     ) -> None:
-        if len(info.shape) != 3:
-            raise UserError(f"patchmix needs images (C, H, W), but {info.name} has shape {info.shape}; take metamix.")
         super().__init__(make_net, info)
         self.ways, self.shots, self.queries, self.episodes = min(ways, info.n_classes), shots, queries, episodes
         if pairs == "hardest" and self.ways > MOST:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from longcut import mixing
 from longcut.data import Batch, Info
-from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import MakeNet, Recipe
 from longcut.methods.mixing.base import MixingMethod
@@ -86,8 +85,6 @@ class PuzzleMix(MixingMethod):
         blend: Blend = "puzzle",
     ) -> None:
         super().__init__(make_net, info)
-        if len(info.shape) != 3:
-            raise UserError(f"puzzlemix needs images (C, H, W), but {info.name} has shape {info.shape}; use mixup.")
         self.clean, self.binary, self.pieces = clean, objective == "bce", blend == "puzzle"
         self.how: dict[str, Any] = {
             "grids": tuple(map(int, grids.split("-"))),

@@ -67,8 +67,6 @@ class Transplant(TailMixing):
             float, Field(ge=0, description="shares are Beta(alpha, alpha); 0 is no mixing: the anchors alone")
         ] = 1.0,
     ) -> None:
-        if len(info.shape) != 3:
-            raise UserError(f"transplant needs images (C, H, W), but {info.name} has shape {info.shape}; use resample.")
         if label == "mass" and blend not in TRANSPLANTS:
             raise UserError(
                 f"transplant with label=mass needs a blend that knows what is salient, but blend is {blend}; "
