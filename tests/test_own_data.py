@@ -594,6 +594,20 @@ def test_commands_about_a_regression_say_errors_and_no_accuracies():
     assert "120 predictions, off by" in printed("predict", "out/erm-s0", "pay.csv")
 
 
+@pytest.mark.parametrize("unit", [1e-7, 300.0, 4e9])
+def test_the_table_of_a_regression_is_legible_whatever_the_unit(unit: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))
+    frame.assign(pay=unit * frame["a"], site=np.where(frame["b"] > 0, "north", "south")).to_csv("pay.csv", index=False)
+    given = ("pay.csv", "--label", "pay", "--attribute", "site", "--methods", "erm,group-dro", "--seeds", "2")
+    text = printed("compare", *given, "--out", "out", *FAST)
+    table = text[: text.index("Mean ±")]
+    assert "…" not in table, "no number is cut short"
+    assert " erm " in table and "group-" in table, "and it is said whose they are"
+    assert max(map(len, table.splitlines())) <= 80
+
+
 def test_an_audit_of_numbers_says_first_what_became_of_them():
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"])

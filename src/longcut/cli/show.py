@@ -109,11 +109,14 @@ def print_comparison(records: list[Record]) -> None:
         heads = (scale.columns[name][0].replace(" ", "\n").replace("conf", "con-\nf") for name in names)  # fits 80
         shown = table("method", "runs", *heads)
         shown.columns[0].overflow = "fold"  # a long label is broken into lines, a number is not
+        shown.columns[0].min_width = 6  # whose numbers these are is said in any case
+        cells = [[with_spread(*row[name], write=scale.write, between=" ±") for name in names] for row in rows]
+        long = any("e" in cell for line in cells for cell in line)  # with exponents, deviations may go below
         for column in shown.columns[1:]:
-            column.no_wrap = True
-        for row in rows:
-            cells = [with_spread(*row[name], write=scale.write, between="±") for name in names]  # no blanks: fits 80
-            shown.add_row(row["label"], str(row["runs"]), *cells)
+            column.no_wrap = not long
+        for row, line in zip(rows, cells, strict=True):
+            fitting = line if long else (cell.replace(" ", "") for cell in line)  # no blanks: fits 80 characters
+            shown.add_row(row["label"], str(row["runs"]), *fitting)
         print(f"{data}, epoch chosen by: {rule_in_words(selection)}")
         show(shown)
         printed.setdefault(task, {}).update(dict.fromkeys(names))
