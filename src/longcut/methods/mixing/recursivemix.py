@@ -92,10 +92,10 @@ class RecursiveMix(Method):
 
     def pasted(self, own: Tensor, last: Tensor, share: Tensor) -> tuple[Tensor, regions.Corners]:
         """Images with those of the batch before in a box, and the box."""
-        sides = own.shape[2:]
-        corners = regions.box(share, *sides, self.generator, scope="batch")
+        height, width = own.shape[2:]
+        corners = regions.box(share, height, width, self.generator, scope="batch")
         if self.blend == "keep-both":
-            corners = regions.all_or_nothing(corners, *sides, self.generator)
+            corners = regions.all_or_nothing(corners, height, width, self.generator)
         return regions.paste_resized(own, last, corners), corners
 
     @torch.no_grad()
@@ -105,7 +105,7 @@ class RecursiveMix(Method):
         anchor = anchor[: len(partner)]  # of an odd number, one has nobody
         own, last = (train.gather(rows, self.generator.device) for rows in (anchor, partner))
         x, corners = self.pasted(own, last, self.ratio(len(anchor), self.generator).to(own))
-        share = corners.share(*own.shape[2:])
+        share = corners.share(own.shape[2], own.shape[3])
         return {"anchor": anchor, "partner": partner, "share": share.cpu(), "mixed": 255 * x.cpu()}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
