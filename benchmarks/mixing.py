@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from longcut import mixing
 from longcut.data import Batch
 from longcut.mixing.saliency import fine_grained, spectral_residual
+from longcut.mixing.salient import pasting
 
 CLASSES = 10
 SHAPES = ((256, 3, 32, 32), (64, 3, 224, 224))
@@ -62,7 +63,10 @@ def alternating(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, l
 
 def ours(blend: str, scope: str = "batch") -> Work:
     """A batch mixed with a permutation of itself, and its soft label."""
-    rules = mixing.anyone(), mixing.beta(1.0, scope=scope), mixing.BLENDS[blend], mixing.proportional  # type: ignore
+    how = mixing.BLENDS[blend]
+    if blend == "saliency":  # one box for all, like the share, from the map of the first image: what OpenMixup does
+        how = pasting(scope=scope)  # type: ignore[arg-type]
+    rules = mixing.anyone(), mixing.beta(1.0, scope=scope), how, mixing.proportional  # type: ignore
     mix, generator = mixing.Mix(*rules), torch.Generator().manual_seed(0)
 
     def work(x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

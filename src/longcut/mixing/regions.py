@@ -31,10 +31,14 @@ class Corners(NamedTuple):
 
     def mask(self, height: int, width: int) -> Tensor:
         """Where the box is ``(n, 1, H, W)``."""
+        return self.cover(height, width, torch.float32) > 0
+
+    def cover(self, height: int, width: int, dtype: torch.dtype) -> Tensor:
+        """The same as numbers, 1 in the box and 0 outside: products of numbers are quicker than those of bits."""
         y, x = (torch.arange(length, device=self.top.device) for length in (height, width))
-        rows = (y >= self.top[:, None]) & (y < self.bottom[:, None])
-        columns = (x >= self.left[:, None]) & (x < self.right[:, None])
-        return (rows[:, :, None] & columns[:, None, :])[:, None]
+        rows = ((y >= self.top[:, None]) & (y < self.bottom[:, None])).to(dtype)
+        columns = ((x >= self.left[:, None]) & (x < self.right[:, None])).to(dtype)
+        return (rows[:, :, None] * columns[:, None, :])[:, None]
 
 
 def box(
@@ -90,8 +94,9 @@ def image_sides(blend: str, images: Tensor) -> tuple[int, int]:
 
 def paste(own: Tensor, partner: Tensor, corners: Corners, out: Tensor | None = None) -> Tensor:
     """The partner's pixels in the box, at the same place; images ``(n, C, H, W)``, written to ``out`` if given."""
-    mask = corners.mask(*own.shape[2:])
-    return torch.where(mask, partner, own) if out is None else torch.where(mask, partner, own, out=out)
+    # exact at 0 and 1, and several times as fast as a choice by bits
+    cover = corners.cover(own.shape[2], own.shape[3], own.dtype)
+    return torch.lerp(own, partner, cover, out=out)
 
 
 def paste_moved(own: Tensor, partner: Tensor, corners: Corners, down: Tensor, right: Tensor) -> Tensor:
@@ -111,7 +116,7 @@ def paste_moved(own: Tensor, partner: Tensor, corners: Corners, down: Tensor, ri
     height, width = own.shape[2:]
     y, x = (torch.arange(length, device=own.device) for length in (height, width))
     shown = _at(partner, y + down[:, None], x + right[:, None])
-    return torch.where(corners.mask(height, width), shown, own)
+    return paste(own, shown, corners)
 
 
 def _at(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -154,7 +159,7 @@ def paste_resized(
         shown = F.grid_sample(partner, grid, padding_mode="border", align_corners=False)
     else:
         shown = _at(partner, y * height // h, x * width // w)
-    return torch.where(corners.mask(height, width), shown, own)
+    return paste(own, shown, corners)
 
 
 def all_or_nothing(corners: Corners, height: int, width: int, generator: torch.Generator | None = None) -> Corners:
