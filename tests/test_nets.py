@@ -54,6 +54,7 @@ IMAGE_VARIANTS = [
 VARIANTS = [
     *(("image", spec) for spec in IMAGE_VARIANTS),
     ("photo", "resnet50:width=4,norm=frozen"),
+    ("photo", "resnet50:width=4,stem=cifar"),
     ("tokens", "transformer:width=8,heads=2,layers=1,pool=first"),
 ]
 IMAGE_SPECS = [*(made["image"] for made in EXAMPLES.values() if "image" in made), *IMAGE_VARIANTS]
@@ -248,6 +249,7 @@ def residual_stages() -> int:
         ("resnet18:stem=imagenet", (3, 224, 224), 1000, 11_689_512),
         ("resnet50", (3, 224, 224), 1000, 25_557_032),  # torchvision states this, and the next
         ("densenet121", (3, 224, 224), 1000, 7_978_856),
+        ("resnet50:stem=cifar", (3, 32, 32), 1000, 25_557_032 - convolution(3, 64, 7) + convolution(3, 64, 3)),
         ("resnet18:stem=imagenet", (3, 32, 32), 10, 11_176_512 + 5_130),
         ("resnet18:stem=cifar", (3, 32, 32), 10, 11_168_832 + 5_130),
         # derived, layer by layer

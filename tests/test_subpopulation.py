@@ -260,8 +260,8 @@ def write_faces(root: Path, layout: str) -> None:
     names = [f"{i:06}.jpg" for i in range(1, len(FACES) + 1)]
     for name, (_, blond, male) in zip(names, FACES, strict=True):
         paint(root / nested.get(layout, "img_align_celeba") / name, blond, male, 178, 218)
-    head = ["5_o_Clock_Shadow", "Blond_Hair", "Male", "Young"]
-    values = [[-1, 2 * blond - 1, 2 * male - 1, 1] for _, blond, male in FACES]
+    head = ["Attractive", "Blond_Hair", "Male", "Young"]
+    values = [[1 - 2 * blond, 2 * blond - 1, 2 * male - 1, 1] for _, blond, male in FACES]
     if layout in ("txt", "anno"):
         attributes = [str(len(FACES)), " ".join(head)] + [
             f"{n}  {' '.join(map(str, v))}" for n, v in zip(names, values, strict=True)
@@ -300,6 +300,15 @@ def test_celeba_in_each_layout(place, layout, folder):
             True,
         ]  # a conflicting face is blond and male, or neither
     assert splits.info.class_names == ("not blond", "blond") and splits.info.shape == (3, 32, 32)
+
+
+def test_celeba_with_the_other_label(place):
+    """In the files made here, whoever is blond is not attractive."""
+    write_faces(place / "celeba", "txt")
+    splits = load("celeba:size=32,counts=any,target=attractive")
+    assert splits.info.class_names == ("not attractive", "attractive")
+    assert splits.train.label.tolist() == [1 - blond for split, blond, _ in FACES if split == 0]
+    assert load("celeba:size=32,target=attractive").train.label.tolist() == splits.train.label.tolist()
 
 
 def test_celeba_cuts_out_the_middle_178_pixels(place):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ COUNTS = {
 }
 """Samples of (not blond, female), (not blond, male), (blond, female) and (blond, male)."""
 
+COLUMNS = {"blond": "Blond_Hair", "attractive": "Attractive"}
 ORIGIN = (
     "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, WILDS (celebA_v1.0), or jessicali9530/celeba-dataset on Kaggle"
 )
@@ -45,10 +46,14 @@ def celeba(
     *,
     size: Size = 64,
     counts: Counts = "published",
+    target: Annotated[
+        Literal["blond", "attractive"],
+        Field(description="the label: the hair, as in most papers, or attractive, as in those on contrastive learning"),
+    ] = "blond",
     folder: Annotated[str | None, Field(description="where list_attr_celeba.csv or .txt lies")] = None,
     progress: Progress | None = None,
 ) -> Splits:
-    """CelebA, faces that are blond or not, where gender gives it away, from any of its published layouts.
+    """CelebA, faces that are blond (or found attractive) or not, where gender gives it away, in any published layout.
 
     This reads ``list_attr_celeba`` and ``list_eval_partition`` as ``.csv`` (Kaggle, WILDS; parted by commas or blanks)
     or as ``.txt`` (the original, in the folder itself or in ``Anno`` and ``Eval``), and the aligned images in
@@ -57,14 +62,16 @@ def celeba(
 
     Args:
         size: of the middle square, 178 x 178 pixels, after resizing.
-        counts: ``"published"`` refuses groups of other sizes than those published, ``"any"`` takes them.
+        counts: ``"published"`` refuses groups of other sizes than those published, ``"any"`` takes them; none are
+            published for ``target="attractive"``.
+        target: what the label says; numbers for the one say nothing of the other.
         folder: of the data; when None, the first of ``celeba``, ``celebA_v1.0`` and ``celebA`` below ``$LONGCUT_DATA``,
             else ``~/.cache/longcut/data``.
         progress: told how many of how many images are decoded.
 
     Returns:
-        uint8 images ``(n, 3, size, size)`` in the order of the table; the label is blond, the attribute male. Men who
-        are not blond and women who are blond are aligned.
+        uint8 images ``(n, 3, size, size)`` in the order of the table; the label is blond (or attractive), the attribute
+        male. Men who are not and women who are blond (attractive) are aligned.
 
     Raises:
         UserError: when a file or a column is missing, or the groups do not have the published sizes.
@@ -76,7 +83,8 @@ def celeba(
     """
     import pandas as pd
 
-    name, usual = name_of("celeba", size=size, counts=counts), ["celeba", "celebA_v1.0", "celebA"]
+    name = name_of("celeba", size=size, counts=counts, target=target)
+    usual = ["celeba", "celebA_v1.0", "celebA"]
     tables = ["list_attr_celeba.csv", "list_attr_celeba.txt", "Anno/list_attr_celeba.txt"]
     place, file = find(name, folder, usual, tables, ORIGIN)
     kind = Path(file).suffix
@@ -85,12 +93,12 @@ def celeba(
     nested = ["img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba"]
     _, images = find(name, str(place), [], nested, ORIGIN)
 
-    about = Published(name, place, ORIGIN, ("not blond", "blond"), ("female", "male"), (1, 0))
+    about = Published(name, place, ORIGIN, (f"not {target}", target), ("female", "male"), (1, 0))
     rows, given = _table(place / file, skiprows=1), _table(place / partition, header=None, index_col=0)
-    label, attribute = (ids(rows, one, {-1: 0, 1: 1}, place / file) for one in ("Blond_Hair", "Male"))
+    label, attribute = (ids(rows, one, {-1: 0, 1: 1}, place / file) for one in (COLUMNS[target], "Male"))
     given = given.set_axis(["partition"], axis=1).reindex(rows.index)
     part = ids(given, "partition", {0: TRAIN, 1: VALID, 2: TEST}, place / partition)
-    if counts == "published":
+    if counts == "published" and target == "blond":
         compare(about, group_sizes(about, part, label, attribute), by_group(about, COUNTS))
     files = pd.DataFrame({"path": rows.index.astype(str)})
     return photos(about, files, place / images, label, attribute, part, size=size, progress=progress)

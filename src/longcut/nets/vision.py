@@ -143,21 +143,24 @@ def resnet50(
         Field(description="frozen: the statistics of batch normalisation stay as in the file, as in SubpopBench"),
     ] = "batch",
     width: StemWidth = 64,
+    stem: Annotated[
+        Literal["imagenet", "cifar"],
+        Field(description="imagenet: 7x7 with stride 2 and max-pooling; cifar: 3x3 without, for images of 32x32"),
+    ] = "imagenet",
 ) -> Net:
     """ResNet-50 (He et al., CVPR 2016) in torchvision's layout, from random weights or a file of pretrained ones."""
     c = need_images(info, "resnet50")
     before = _standardized(info, "resnet50", inputs)
     made = NORMS[norm]
-    stem = nn.Sequential(
-        OrderedDict(
-            channels=ChannelsLast(),
-            conv1=nn.Conv2d(c, width, 7, 2, 3, bias=False),
-            bn1=made(width),
-            relu=nn.ReLU(),
-            maxpool=nn.MaxPool2d(3, 2, 1),
-        )
+    small = stem == "cifar"
+    begin: OrderedDict[str, nn.Module] = OrderedDict(
+        channels=ChannelsLast(),
+        conv1=nn.Conv2d(c, width, 3, 1, 1, bias=False) if small else nn.Conv2d(c, width, 7, 2, 3, bias=False),
+        bn1=made(width),
+        relu=nn.ReLU(),
+        maxpool=nn.Identity() if small else nn.MaxPool2d(3, 2, 1),
     )
-    stages: list[nn.Module] = [*before, stem]
+    stages: list[nn.Module] = [*before, nn.Sequential(begin)]
     width_in = width
     for i, depth in enumerate((3, 4, 6, 3)):
         inner = width * 2**i
