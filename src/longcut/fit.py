@@ -78,11 +78,7 @@ def fit(
     """
     watch, metric = parse_selection(select)
     _check(method, splits, watch, metric)
-    if training.augment != "none" and (splits.info.kind != "image" or len(splits.info.shape) != 3):
-        raise UserError(
-            f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
-            "use augment=none."
-        )
+    augment.require_kind(training.augment, splits.info)
     if training.loss != "squared" and splits.info.task == "classification":
         raise UserError(
             f"loss={training.loss} is of targets that are numbers, but {splits.info.name} has classes; leave it out."
