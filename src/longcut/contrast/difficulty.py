@@ -46,7 +46,7 @@ def contrastive_triplet(
     z = unit_views(z)
     count = len(z) - 2
     positive = (z * z.roll(len(z) // 2, 0)).sum(1)
-    near, far = 2 - 2 * positive, 2 * count - 2 * (z @ z.sum(0) - z.square().sum(1) - positive)
+    near, far = 2 - 2 * positive, 2 * count - 2 * ((z * z.sum(0)).sum(1) - z.square().sum(1) - positive)
     many = 1 if negatives == "sum" else count
     return reduced(near - (far - tau * count * near) / (1 - tau) / many, reduction)
 
