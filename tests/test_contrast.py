@@ -415,6 +415,31 @@ def test_anchors_at_the_floor_learn_from_their_positive_alone():
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), z), torch.autograd.grad(alone.sum(), z))
 
 
+def test_what_is_taken_may_exceed_what_there_is_by_any_factor():
+    """At t=0.01 the positive is e^200 times a negative, which float32 cannot hold; no gradient is nan for it."""
+    sign = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    z = (sign[:, None] * torch.tensor([[0.6, 0.8]])).requires_grad_()
+    loss, clamped = contrast.anchor_losses(z, 0.01, 0.1)
+    assert clamped.all() and torch.isfinite(loss).all()
+    assert torch.isfinite(torch.autograd.grad(loss.sum(), z)[0]).all()
+
+
+def test_weights_that_are_given_stand_in_place_of_beta():
+    weight = 1 + torch.rand(10, 10, generator=generator(5), dtype=torch.float64)
+    one, other = (contrast.anchor_losses(pairs(), beta=beta, weight=weight).loss for beta in (0.0, 2.0))
+    assert torch.equal(one, other)
+
+
+def test_a_row_of_distant_negatives_is_weighed_as_well():
+    """At t=0.01 the last sample's negatives are e^-200 times as like it as the others are each other."""
+    z = torch.tensor([[1.0, 0.0], [1.0, 0.01], [-1.0, 0.0]]).repeat(2, 1)
+    biased = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]).repeat(2, 1)
+    weight = contrast.difficulty_weight(z, biased, "similarity", "row", 0.01)
+    exact = contrast.difficulty_weight(z.double(), biased.double(), "similarity", "row", 0.01)
+    torch.testing.assert_close(weight, exact.float(), rtol=1e-3, atol=1e-3)
+    assert weight[2].max() > 1.5
+
+
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "simclr": lambda z: contrast.simclr_loss(z, 0.05),
     "dcl": lambda z: contrast.debiased_contrastive(z, 0.05),

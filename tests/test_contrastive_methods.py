@@ -223,17 +223,19 @@ def test_a_linear_head_says_what_the_regression_says(classes):
 
 
 def test_the_validation_set_chooses_the_penalty():
-    """Labels that are noise: the strongest penalty is as good as any other, and the first of equals."""
-    train, valid = blobs(), blobs(40, 1)
-    accuracy = []
-    for c in (0.001, 0.01, 0.1, 1.0):
-        guess = oracle(train.x.double().numpy(), train.label.numpy(), c, valid.x.double().numpy()).argmax(1)
-        accuracy.append((guess == valid.label.numpy()).mean())
-    chosen = linear_head(train, valid)[2]
-    assert chosen == (0.001, 0.01, 0.1, 1.0)[int(np.argmax(accuracy))]
+    """Thirty features of which one matters, and few samples: how strong the penalty is shows."""
+    parts = []
+    for n, seed in ((40, 0), (80, 1)):
+        x = torch.randn(n, 30, generator=generator(seed, 8))
+        parts.append(Dataset.of(x, (x[:, 0] + 0.5 * x[:, 1] > 0.6).long()))
+    train, valid = parts
+    strengths = (0.001, 0.01, 0.1, 1.0)
+    x, seen, known = train.x.double().numpy(), valid.x.double().numpy(), valid.label.numpy()
+    accuracy = [(oracle(x, train.label.numpy(), c, seen).argmax(1) == known).mean() for c in strengths]
+    assert len({*accuracy}) > 2
+    assert linear_head(train, valid)[2] == strengths[int(np.argmax(accuracy))]
     turned = dataclasses.replace(valid, label=1 - valid.label)
-    worst = [1 - value for value in accuracy]
-    assert linear_head(train, turned)[2] == (0.001, 0.01, 0.1, 1.0)[int(np.argmax(worst))]
+    assert linear_head(train, turned)[2] == strengths[int(np.argmin(accuracy))]
     assert linear_head(train, None, (0.5,))[2] == 0.5
 
 
