@@ -48,6 +48,8 @@ STRONG = {
     "elastic": "elastic:strength=250,smooth=9",
     "lens": "lens:strength=0.3",
     "blur": "blur:sigma=4",
+    "jitter": "jitter:hue=0.3,chance=1.0",
+    "grayscale": "grayscale:chance=0.5",
     "motion-blur": "motion-blur:length=24",
     "noise": "noise:strength=0.3",
     "salt-pepper": "salt-pepper:share=0.3",
@@ -101,9 +103,10 @@ def photographs() -> Dataset:
 
 
 def augmentations(data: Dataset, out: Path) -> None:
-    """Every augmentation, a row each."""
+    """Every augmentation of images, a row each."""
     x = data.gather(torch.arange(len(data)))
-    rows = {STRONG.get(name, name): augment.build(STRONG.get(name, name)) for name in augment.AUGMENTS}
+    of_images = [name for name, rule in augment.AUGMENTS.items() if "image" in augment.kinds_of(rule)]
+    rows = {STRONG.get(name, name): augment.build(STRONG.get(name, name)) for name in of_images}
     pictures = {spec: change(x, generator(7)) for spec, change in rows.items()}
     sheet(pictures, out / "augment.jpg")
 

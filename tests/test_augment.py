@@ -129,6 +129,7 @@ def test_the_boxes_are_drawn_as_torchvision_draws_them(size):
 
 # --- every row of the table -------------------------------------------------------------------------------------------
 
+IMAGES = [name for name, rule in augment.AUGMENTS.items() if "image" in augment.kinds_of(rule)]
 # what leaves images as they are, and what changes images of any size
 OFF = {
     "none": "none",
@@ -145,11 +146,13 @@ OFF = {
     "vignette": "vignette:strength=0",
     "cutout": "cutout:side=1",
     "occlusion": "occlusion:share=0",
+    "jitter": "jitter:brightness=0,contrast=0,saturation=0,hue=0",
+    "grayscale": "grayscale:chance=0",
 }
-SMALL = {"cutout": "cutout:side=4", "salt-pepper": "salt-pepper:share=1"}
+SMALL = {"cutout": "cutout:side=4", "salt-pepper": "salt-pepper:share=1", "grayscale": "grayscale:chance=0.5"}
 
 
-@pytest.mark.parametrize("name", augment.AUGMENTS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_the_generator_decides_and_the_input_stays(name: str):
     x = images(8)
     before = x.clone()
@@ -160,7 +163,7 @@ def test_the_generator_decides_and_the_input_stays(name: str):
     assert rule(x, generator(3)).is_contiguous()
 
 
-@pytest.mark.parametrize("name", augment.AUGMENTS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_each_image_is_changed_in_its_own_way(name: str):
     changed = augment.build(SMALL.get(name, name))(images(1).expand(16, -1, -1, -1), generator(3))
     alike = (changed == changed[:1]).flatten(1).all(1)
@@ -168,7 +171,7 @@ def test_each_image_is_changed_in_its_own_way(name: str):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 1, 7), (3, 1, 9, 1), (2, 4, 5, 8)], ids=str)
-@pytest.mark.parametrize("name", augment.AUGMENTS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_any_size_is_changed_and_what_is_an_image_stays_one(name, shape):
     for x in (torch.rand(shape, generator=generator(1)), torch.zeros(shape), torch.ones(shape)):
         for dtype in (torch.float32, torch.float64):
@@ -187,11 +190,12 @@ def test_without_strength_nothing_changes(name):
 
 
 def test_what_has_a_strength_is_tried_without():
-    assert {name for name, rule in augment.AUGMENTS.items() if options_of(rule)} == {*OFF} - {"none"}
+    strong = {name for name in IMAGES if options_of(augment.AUGMENTS[name])}
+    assert strong - {"resized-crop-flip"} == {*OFF} - {"none"}  # which mirrors in any case
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", augment.AUGMENTS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_on_a_device_images_stay_there_and_the_generator_decides(name: str):
     x, rule = images(8).cuda(), augment.build(SMALL.get(name, name))
     first, second = (rule(x, generator(3, device="cuda")) for _ in range(2))
@@ -287,6 +291,19 @@ def test_fit_changes_the_pools_of_training_and_nothing_that_is_judged():
         shown = {tuple(image.flatten().tolist()) for image in method.shown}
         stored = {tuple(image.flatten().tolist()) for image in data.gather(torch.arange(16))}
         assert (shown == stored) == alike
+
+
+def test_tables_and_token_ids_are_changed_in_their_own_ways():
+    data = Dataset.of(torch.rand(8, 3), torch.arange(8) % 2)
+    texts = Dataset.of(torch.randint(1, 9, (8, 3)), torch.arange(8) % 2, vocabulary=9)
+    fit(build("erm", data.info), Splits(data, None, data), Training(epochs=1, augment="feature-noise+feature-swap"))
+    augment.require_kind("token-dropout", texts.info)
+    for spec, info, said in (
+        ("feature-noise", texts.info, "changes tables, but data is of kind 'tokens'"),
+        ("token-dropout+feature-swap", data.info, "changes token ids, but data is of kind 'table'"),
+    ):
+        with pytest.raises(UserError, match=rf"views={re.escape(spec)} {said}; use views=none"):
+            augment.require_kind(spec, info, "views")
 
 
 def test_tables_cannot_be_mirrored():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Callable
 
@@ -407,3 +408,111 @@ def test_images_are_told_from_other_numbers_one_by_one():
     assert inside.flatten().tolist() == [True, False, False]
     assert low.flatten().tolist() == pytest.approx([0, 0, -0.001])
     assert high.flatten().tolist() == pytest.approx([1, 1.001, 1])
+
+
+# --- views for contrast -----------------------------------------------------------------------------------------------
+
+
+def test_a_turn_of_the_hue_is_that_of_colorsys():
+    x, turn = doubles(3, 3, 5, 4), torch.tensor([0.3, -0.45, 0.0], dtype=torch.float64)
+    x[0, :, 0, 0] = 0.5  # grey has no hue
+    turned = colors.turned_hue(x, turn)
+    for i, row, column in np.ndindex(3, 5, 4):
+        hue, saturation, value = colorsys.rgb_to_hsv(*x[i, :, row, column].tolist())
+        expected = colorsys.hsv_to_rgb((hue + float(turn[i])) % 1, saturation, value)
+        assert turned[i, :, row, column].tolist() == pytest.approx(expected)
+
+
+def test_jitter_is_its_parts_one_after_the_other():
+    """Each alone, image by image: a factor, a distance to the mean grey, a distance to the own grey."""
+    x = doubles(50, 3, 4, 4)
+    weight = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(3, 1, 1)
+    off = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "chance": 1.0}
+    dark = x / 2  # so that no factor reaches 1
+    factor = (augment.jitter(dark, generator(0), **{**off, "brightness": 0.4}) / dark).flatten(1)
+    torch.testing.assert_close(factor, factor[:, :1].expand_as(factor))
+    assert 0.6 <= factor.min() < 0.65 and 1.35 < factor.max() <= 1.4
+    own = (x * weight).sum(1, keepdim=True)
+    for name, center in (("contrast", own.mean((1, 2, 3), keepdim=True)), ("saturation", own)):
+        changed = augment.jitter(x, generator(0), **{**off, name: 0.4})
+        seen, before = changed - center, x - center
+        factor = ((seen * before).sum((1, 2, 3)) / before.square().sum((1, 2, 3)))[:, None, None, None]
+        free = (changed > 0) & (changed < 1)
+        assert free.double().mean() > 0.8
+        near = (changed - (center + factor * before)).abs()[free & (factor < 1)]  # where nothing was cut
+        assert near.max() < 1e-12
+        assert 0.6 <= factor.min() < 0.65 and factor.max() > 1.2
+    everything = augment.jitter(x, generator(0), chance=1.0)
+    assert not torch.allclose(everything, augment.jitter(x, generator(0), hue=0.0, chance=1.0))
+
+
+def test_some_images_are_jittered_blurred_and_grey():
+    x = doubles(4000, 3, 2, 2)
+    for change, chance in ((augment.jitter, 0.8), (augment.grayscale, 0.2)):
+        share = (change(x, generator(0)) != x).flatten(1).any(1).double().mean()
+        assert abs(share - chance) < 4 * (chance * (1 - chance) / len(x)) ** 0.5
+    share = (augment.blur(x, generator(0), chance=0.3) != x).flatten(1).any(1).double().mean()
+    assert abs(share - 0.3) < 4 * (0.3 * 0.7 / len(x)) ** 0.5
+    grey = augment.grayscale(x, generator(0), chance=1.0)
+    torch.testing.assert_close(grey[:, 0], 0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2])
+    assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_without_three_channels_there_is_no_colour(channels):
+    x = doubles(40, channels, 3, 3) / 2
+    assert torch.equal(augment.grayscale(x, generator(0), chance=1.0), x)
+    torch.testing.assert_close(augment.jitter(x, generator(0), brightness=0.0, contrast=0.0), x)
+
+
+def test_a_box_may_be_small():
+    """A ramp tells which part of an image is seen: with scale=0.08, its share of the area goes down to that."""
+    ramp = torch.linspace(0, 1, 60, dtype=torch.float64).expand(3000, 1, 60, 60)
+    both = torch.cat([ramp, ramp.transpose(2, 3)], 1)
+    seen = augment.resized_crop_flip(both, generator(0), scale=0.08)
+    area = (seen.amax((2, 3)) - seen.amin((2, 3))).prod(1)
+    assert 0.05 < area.min() < 0.09 and area.max() > 0.9
+    assert abs(area.mean() - 0.54) < 0.08  # nearly uniform from 0.08 to 1; large boxes fit less often
+
+
+def test_noise_on_a_table_is_in_deviations_and_spares_what_has_two_values():
+    x = torch.stack([torch.randn(5000, generator=generator(1)) * 30 + 7, torch.arange(5000) % 2, torch.ones(5000)], 1)
+    change = augment.feature_noise(x, generator(0), sigma=0.5) - x
+    assert change[:, 0].std() == pytest.approx(0.5 * 30, rel=0.05)
+    assert (change[:, 1:] == 0).all()
+    assert torch.equal(augment.feature_noise(x[:1], generator(0)), x[:1])
+
+
+def test_features_are_swapped_with_other_rows_at_the_rate():
+    n = 4000
+    x = torch.arange(2.0 * n).view(n, 2, 1)  # every value is its own
+    changed = augment.feature_swap(x, generator(0), rate=0.3)
+    hit = changed != x
+    assert abs(hit.double().mean() - 0.3) < 4 * (0.3 * 0.7 / (2 * n)) ** 0.5
+    assert torch.equal(changed % 2, x % 2)  # of the same column
+    assert (augment.feature_swap(x, generator(0), rate=1.0) != x).all()
+    assert not torch.equal(hit[:, 0], hit[:, 1])
+    assert torch.equal(augment.feature_swap(x[:1], generator(0)), x[:1])
+
+
+def test_tokens_become_padding_at_the_rate_but_the_first():
+    x = torch.full((2000, 6), 7)
+    changed = augment.token_dropout(x, generator(0), rate=0.25)
+    assert (changed[:, 0] == 7).all() and set(changed.unique().tolist()) == {0, 7}
+    share = (changed[:, 1:] == 0).double().mean()
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 10_000) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "x"),
+    [
+        ("feature-noise", torch.rand(8, 3, generator=generator(9))),
+        ("feature-swap", torch.rand(8, 3, generator=generator(9))),
+        ("token-dropout", torch.ones(8, 6, dtype=torch.long)),
+    ],
+)
+def test_rows_are_changed_by_the_generator_alone(spec, x):
+    before, rule = x.clone(), augment.build(spec)
+    assert torch.equal(rule(x, generator(3)), rule(x, generator(3))) and torch.equal(x, before)
+    assert not torch.equal(rule(x, generator(3)), rule(x, generator(4)))
+    assert rule(x, generator(3)).dtype == x.dtype

@@ -20,7 +20,8 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import build
 from longcut.methods.last_layer import dfr
-from longcut.methods.last_layer.dfr import DFR, features_of, lasso
+from longcut.methods.last_layer.dfr import DFR, lasso
+from longcut.methods.last_layer.heads import features_of
 from longcut.nets import Net
 
 TRAINING = Training(epochs=1, batch=64, pool=1)
@@ -120,13 +121,13 @@ def test_while_the_penalty_is_chosen_features_are_scaled_by_what_is_fitted(fit_o
     """As released: the half that judges has no part in it; the training variant, judged elsewhere, has one scaler."""
     seen: list[np.ndarray] = []
 
-    class Watched(dfr._Scaler):
+    class Watched(dfr.Scaler):
         def __init__(self, data: Dataset) -> None:
             super().__init__(data)
             seen.append(data.x[data.index].double().numpy())
             np.testing.assert_allclose(np.asarray(self.scaler.mean_), seen[-1].mean(0))
 
-    monkeypatch.setattr(dfr, "_Scaler", Watched)
+    monkeypatch.setattr(dfr, "Scaler", Watched)
     train, valid = gaussian([80, 40, 40, 40]), gaussian([60, 60, 20, 20], seed=1)
     fitted(raw(train.info, fit_on=fit_on), train, valid)
     assert [len(x) for x in seen] == sizes

@@ -86,8 +86,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
     valid = None
     if splits.valid is not None:
         valid = _scores(predict(method, splits.valid, device), splits.valid, splits.train)
-    pick = max if info.task == "classification" else min
-    best = pick((row for row in fitted.history if "test" in row), key=lambda row: row["test"]["average"])
+    judged = _scores(outputs, test, splits.train)
     found = method.identification()
     columns = {name: getattr(test, name) for name in ("label", "attribute", "memberships", "index")}
     return run.finish(
@@ -96,8 +95,8 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "seconds": sum(row["seconds"] for row in fitted.history),
             "parameters": sum(parameter.numel() for parameter in method.net.parameters()),
             "task": info.task,
-            "scores": Judged(_scores(outputs, test, splits.train), valid),
-            "best": Best(best["epoch"], best["test"]["average"]),
+            "scores": Judged(judged, valid),
+            "best": _best(fitted, judged, info.task),
             **_about_attribute(method, splits, run.plan.seed, device),
             **_about_minority(found, splits.train),
         },
@@ -115,6 +114,14 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
         },
         identification=None if found is None else identify.columns(found, splits.train),
     )
+
+
+def _best(fitted: Fitted, judged: Scores, task: str) -> Best:
+    """The best epoch; the one that was taken, where none was judged on its own."""
+    every = [Best(row["epoch"], row["test"]["average"]) for row in fitted.history if "test" in row]
+    if not every:
+        return Best(fitted.epoch, judged.values["average"])
+    return (max if task == "classification" else min)(every, key=lambda best: best.average)
 
 
 def _about_minority(found: Identification | None, train: Dataset) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class Fitted:
     Attributes:
         method: with the selected weights in ``method.net``.
         epoch: the epoch the weights come from.
-        history: a row per epoch: ``epoch, seconds, loss``, the method's logs, ``valid`` and ``test`` metrics.
+        history: a row per epoch: ``epoch, seconds, loss``, the method's logs, and where it was judged ``valid`` and
+            ``test`` metrics.
     """
 
     method: Method
@@ -78,11 +79,7 @@ def fit(
     """
     watch, metric = parse_selection(select)
     _check(method, splits, watch, metric)
-    if training.augment != "none" and (splits.info.kind != "image" or len(splits.info.shape) != 3):
-        raise UserError(
-            f"augment={training.augment} changes images, but {splits.info.name} is of kind '{splits.info.kind}'; "
-            "use augment=none."
-        )
+    augment.require_kind(training.augment, splits.info)
     if training.loss != "squared" and splits.info.task == "classification":
         raise UserError(
             f"loss={training.loss} is of targets that are numbers, but {splits.info.name} has classes; leave it out."
@@ -102,7 +99,8 @@ def fit(
             train, history, best = loop.restore(state, splits.train)
         for epoch in range(len(history), training.epochs):
             row = loop.epoch(train, epoch, seed)
-            if (epoch + 1) % training.every == 0 or epoch + 1 == training.epochs:
+            due = (epoch + 1) % training.every == 0 or epoch + 1 == training.epochs
+            if due and method.judged_by_epoch:
                 with _deployed(method, loop.net):
                     for name in ("valid", "test"):
                         data = getattr(splits, name)
@@ -359,6 +357,10 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
         if train.memberships is not None:
             _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
         require_attribute(who, train.info.name, train.attribute is not None)
+    if watch and not method.judged_by_epoch:
+        raise UserError(
+            f"{who} has no classifier before training is over, so no epoch can be selected by {metric}; select last."
+        )
     if watch:
         watched = getattr(splits, watch)
         if watched is None:

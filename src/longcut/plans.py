@@ -79,7 +79,8 @@ def plan(
     training = Training(**validate("training", Training, loop))
     training = dataclasses.replace(training, augment=augment.written(training.augment))
     regression_loss(training.loss)
-    parts = (net, training.loss, *map(str, checked.values()), *augment.names(training.augment))
+    spelled = (part.strip() for value in checked.values() for part in str(value).split("+"))  # views are several
+    parts = (net, training.loss, *spelled, *augment.names(training.augment))
     named = [name, data_name, parse_selection(select)[1], *parts]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(

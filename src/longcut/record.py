@@ -118,7 +118,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch at which the average on the test set was best, which only an oracle can pick, and that average."""
+    """The epoch at which the average on the test set was best, which only an oracle can pick, and that average.
+
+    A method that is judged once, when training is over, has the last epoch and its final average.
+    """
 
     epoch: int
     average: float

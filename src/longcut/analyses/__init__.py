@@ -1,4 +1,4 @@
-"""What the SelecMix paper looks at beside accuracy: each analysis is a function that returns its numbers.
+"""What papers look at beside accuracy: each analysis is a function that returns its numbers.
 
 =========================  ==========================================================================================
 :func:`similarity_traces`  how alike a contrastive biased model finds the four kinds of pairs, epoch by epoch (Figure 2)
@@ -6,12 +6,26 @@
 :func:`tsne`               an embedding in the plane (Figure 4)
 :func:`curve`              runs over an option of the data or the method, such as label noise (Figures 3 and 5)
 :func:`partner_share`      how many of the chosen partners contradict the shortcut, epoch by epoch
+:func:`linear_probe`       what a linear layer on frozen features knows of the label
+:func:`knn_probe`          what the nearest samples in a feature space say of the label
 =========================  ==========================================================================================
 """
 
 from longcut.analyses.curves import curve, partner_share, varied
 from longcut.analyses.embedding import tsne
 from longcut.analyses.probe import bias_accuracy
+from longcut.analyses.probes import Probed, knn_probe, linear_probe
 from longcut.analyses.similarity import pair_cosines, similarity_traces
 
-__all__ = ["bias_accuracy", "curve", "pair_cosines", "partner_share", "similarity_traces", "tsne", "varied"]
+__all__ = [
+    "Probed",
+    "bias_accuracy",
+    "curve",
+    "knn_probe",
+    "linear_probe",
+    "pair_cosines",
+    "partner_share",
+    "similarity_traces",
+    "tsne",
+    "varied",
+]

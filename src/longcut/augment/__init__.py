@@ -1,9 +1,10 @@
-"""Random changes of a batch of images that leave the label alone, drawn from a generator of the caller's.
+"""Random changes of a batch of inputs that leave the label alone, drawn from a generator of the caller's.
 
 Augmentation libraries draw from torch's global random state, which a run must leave alone to be resumable to the bit;
 these functions do not. Each takes images ``(n, C, H, W)`` of floating point and a generator, and returns as many of the
 same shape, every one changed in its own way; an image with values in [0, 1] keeps to them. In the name of several,
-joined by ``+``, they follow each other.
+joined by ``+``, they follow each other. A few change tables or token ids in place of images, and say so by
+:func:`~longcut.augment.base.of_kinds`.
 
 >>> import torch
 >>> change = build("crop-flip+cutout:side=4,fill=zero")
@@ -21,13 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longcut.augment.base import Augment
+from longcut.augment.base import Augment, kinds_of
 from longcut.augment.blurs import blur, motion_blur
-from longcut.augment.colors import color_cast, pca_color, vignette
+from longcut.augment.colors import color_cast, grayscale, jitter, pca_color, vignette
 from longcut.augment.covers import cutout, occlusion
 from longcut.augment.crops import crop, crop_flip, flip, resized_crop_flip, unchanged
 from longcut.augment.geometry import affine, elastic, lens
 from longcut.augment.noises import noise, salt_pepper
+from longcut.augment.rows import feature_noise, feature_swap, token_dropout
+from longcut.data import Info
+from longcut.errors import UserError
 from longcut.registry import Registry, required
 from longcut.spec import read, validate
 from longcut.spec import written as one_written
@@ -43,15 +47,22 @@ __all__ = [
     "crop_flip",
     "cutout",
     "elastic",
+    "feature_noise",
+    "feature_swap",
     "flip",
+    "grayscale",
+    "jitter",
+    "kinds_of",
     "lens",
     "motion_blur",
     "names",
     "noise",
     "occlusion",
     "pca_color",
+    "require_kind",
     "resized_crop_flip",
     "salt_pepper",
+    "token_dropout",
     "unchanged",
     "vignette",
     "written",
@@ -78,8 +89,13 @@ AUGMENTS: Registry[Callable[..., Tensor]] = Registry(
         "vignette": vignette,
         "cutout": cutout,
         "occlusion": occlusion,
+        "jitter": jitter,
+        "grayscale": grayscale,
+        "feature-noise": feature_noise,
+        "feature-swap": feature_swap,
+        "token-dropout": token_dropout,
     },
-    made=required(callable, "a function (x, generator, *, options) that returns images like x"),
+    made=required(callable, "a function (x, generator, *, options) that returns inputs like x"),
 )
 
 
@@ -121,6 +137,29 @@ def names(spec: str) -> list[str]:
     ['crop-flip', 'cutout']
     """
     return [name for name, _ in _parts(spec)]
+
+
+def require_kind(spec: str, info: Info, option: str = "augment") -> None:
+    """Refuse what changes other inputs than these.
+
+    Args:
+        spec: as for :func:`build`.
+        info: of the data.
+        option: what the user calls the spec.
+
+    Raises:
+        UserError: saying what it changes.
+
+    >>> require_kind("feature-noise", Info("toy", (4,), 2, kind="table"))
+    """
+    shaped = info.kind != "image" or len(info.shape) == 3
+    for name in names(spec):
+        kinds = kinds_of(AUGMENTS[name])
+        if info.kind not in kinds or not (shaped or name == "none"):
+            what = " or ".join({"image": "images", "table": "tables", "tokens": "token ids"}[k] for k in sorted(kinds))
+            raise UserError(
+                f"{option}={spec} changes {what}, but {info.name} is of kind '{info.kind}'; use {option}=none."
+            )
 
 
 def _parts(spec: str) -> list[tuple[str, dict[str, Any]]]:

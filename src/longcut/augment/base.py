@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Augment", "column", "kept", "limits", "mirrored", "pixels", "uniform"]
+__all__ = ["Augment", "column", "kept", "kinds_of", "limits", "mirrored", "of_kinds", "pixels", "uniform"]
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
+Rule = TypeVar("Rule", bound=Callable[..., Tensor])
+
+
+def of_kinds(*kinds: str) -> Callable[[Rule], Rule]:
+    """Declare what an augmentation changes: inputs of these kinds; of one that does not say so, images."""
+
+    def declared(rule: Rule) -> Rule:
+        rule.kinds = frozenset(kinds)  # type: ignore[attr-defined]
+        return rule
+
+    return declared
+
+
+def kinds_of(rule: Any) -> frozenset[str]:
+    """The kinds of inputs that an augmentation changes."""
+    return getattr(rule, "kinds", frozenset({"image"}))
 
 
 def uniform(x: Tensor, low: float, high: float, generator: torch.Generator | None) -> Tensor:

@@ -23,6 +23,7 @@ def blur(
     generator: torch.Generator | None,
     *,
     sigma: Annotated[float, Field(ge=0, le=100, description="largest width of the Gaussian, in pixels")] = 1.5,
+    chance: Annotated[float, Field(ge=0, le=1, description="probability that an image is blurred")] = 1.0,
 ) -> Tensor:
     """Each image out of focus, by a Gaussian of its own width.
 
@@ -30,11 +31,15 @@ def blur(
         x: ``(n, C, H, W)``, floating point.
         generator: source of randomness.
         sigma: the width is uniform from 0 to this.
+        chance: of each image; others stay as they are.
 
     >>> blur(torch.rand(2, 3, 8, 6), None).shape
     torch.Size([2, 3, 8, 6])
     """
-    return kept(gaussian(x, uniform(x, 0, sigma, generator), math.ceil(3 * sigma)), x)
+    width = uniform(x, 0, sigma, generator)
+    if chance < 1:  # draws as many numbers as ever where it need not
+        width = torch.where(uniform(x, 0, 1, generator) < chance, width, 0)
+    return kept(gaussian(x, width, math.ceil(3 * sigma)), x)
 
 
 def gaussian(x: Tensor, sigma: Tensor, radius: int) -> Tensor:

@@ -9,11 +9,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from longcut.augment.base import of_kinds
+
 __all__ = ["crop", "crop_flip", "flip", "resized_crop_flip", "unchanged"]
 
-AREA, ASPECT, TRIES = (0.7, 1.0), (3 / 4, 4 / 3), 10
+ASPECT, TRIES = (3 / 4, 4 / 3), 10
 
 
+@of_kinds("image", "table", "tokens")
 def unchanged(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """As it is."""
     return x
@@ -66,23 +69,32 @@ def crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return crop(flip(x, generator), generator)
 
 
-def resized_crop_flip(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def resized_crop_flip(
+    x: Tensor,
+    generator: torch.Generator | None,
+    *,
+    scale: Annotated[
+        float, Field(gt=0, le=1, description="smallest share of the area that a box has; for contrast, usually 0.08")
+    ] = 0.7,
+) -> Tensor:
     """A box of each image, stretched to the whole by bilinear interpolation, and mirrored or not.
 
-    The box has 70 to 100 % of the area and, against the image's own, an aspect ratio from 3/4 to 4/3 whose logarithm is
-    uniform. It is drawn up to ten times until it fits; else it is the whole image. For square images that is what group
-    DRO, JTT and UMIX take for Waterbirds, ``RandomResizedCrop(side, scale=(0.7, 1))`` and a horizontal flip.
+    The box has ``scale`` to 100 % of the area and, against the image's own, an aspect ratio from 3/4 to 4/3 whose
+    logarithm is uniform. It is drawn up to ten times until it fits; else it is the whole image. For square images, the
+    default is what group DRO, JTT and UMIX take for Waterbirds, ``RandomResizedCrop(side, scale=(0.7, 1))`` and a
+    horizontal flip.
 
     Args:
         x: ``(n, C, H, W)``, floating point.
         generator: source of randomness.
+        scale: the share of the area is uniform from this to 1.
 
     >>> resized_crop_flip(torch.ones(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3, 8, 8])
     """
     n, _, height, width = x.shape
     area, aspect = torch.rand(2, n, TRIES, generator=generator, device=x.device)
-    area = AREA[0] + (AREA[1] - AREA[0]) * area
+    area = scale + (1.0 - scale) * area
     aspect = ASPECT[0] * (ASPECT[1] / ASPECT[0]) ** aspect
     tall, wide = (height * (area / aspect).sqrt()).round(), (width * (area * aspect).sqrt()).round()
     fits = (tall <= height) & (wide <= width)

@@ -73,6 +73,10 @@ HOMES = (
     "mixing.metamix:MetaMix",
     "mixing.puzzlemix:PuzzleMix",
     "mixing.guidedmixup:GuidedMixup",
+    "contrastive.simclr:SimCLR",
+    "contrastive.dcl:DCL",
+    "contrastive.hcl:HCL",
+    "contrastive.wcl:WCL",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -99,6 +99,7 @@ class Method(nn.Module):
         tasks: what it can learn.
         needs_classes: why it learns no regression, to end a sentence with.
         kinds: of inputs that it can learn from; what learns from images alone refuses others.
+        judged_by_epoch: False where the net is no classifier before ``finish``: no epoch is judged or selected then.
         training_defaults: training settings that belong to the method and differ from the general defaults.
         recipes: published settings by name.
         variants: options, settings of the loop or ``net`` that act only together, for the tests to try.
@@ -118,6 +119,7 @@ class Method(nn.Module):
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs_classes: ClassVar[str] = ""
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "tokens"})
+    judged_by_epoch: ClassVar[bool] = True
     training_defaults: ClassVar[Mapping[str, Any]] = {}
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     variants: ClassVar[Sequence[Mapping[str, Any]]] = ()

@@ -13,7 +13,7 @@ from longcut.data import Dataset, Info, split
 from longcut.identify import load
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
-from longcut.methods.last_layer.dfr import features_of
+from longcut.methods.last_layer.heads import features_of
 from longcut.methods.shared import RESNET, RESNET_CELEBA
 
 __all__ = ["AFR", "afr_weights", "safe_sharpness"]

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from longcut.data import Dataset, Info, Splits, generator, split, undersample
 from longcut.errors import UserError
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
+from longcut.methods.last_layer.heads import Scaler, features_of, put
 from longcut.methods.shared import RESNET, RESNET_CELEBA
-from longcut.nets import Net
-from longcut.predict import predict
 
-__all__ = ["DFR", "features_of", "lasso"]
-
-
-def features_of(net: Net, data: Dataset) -> Dataset:
-    """The same samples with what the last layer is given in place of their inputs, on the CPU."""
-    x = predict(net.features, data, next(net.parameters()).device)
-    info = dataclasses.replace(data.info, kind="table", shape=tuple(x.shape[1:]), n_stored=len(x))
-    return dataclasses.replace(data, x=x, index=torch.arange(len(x)), info=info, source=None)
+__all__ = ["DFR", "lasso"]
 
 
 def lasso(x: np.ndarray, label: np.ndarray, c: float, seed: int = 0) -> np.ndarray:
@@ -144,41 +134,19 @@ class DFR(Method):
         held = cast(Dataset, train if self.fit_on == "train" else valid)
         by = self._balanced(held)
         held = features_of(self.net, held)
-        scaler = _Scaler(features_of(self.net, train) if self.scaler == "train" else held)
+        scaler = Scaler(features_of(self.net, train) if self.scaler == "train" else held)
         part, judge = split(held, 0.5, self.generator, by)
         if self.fit_on == "train" and valid is not None:
             part, judge = held, features_of(self.net, valid)
         part = undersample(part, by, self.generator)
         # what judges has no part in the fit, so it has none in the scaler: judged on other data, the usual one will do
-        tuning = scaler if self.fit_on == "train" and valid is not None else _Scaler(part)
+        tuning = scaler if self.fit_on == "train" and valid is not None else Scaler(part)
         layers = [lasso(tuning(part), part.label.numpy(), c) for c in self.penalties]
         accuracy = [_worst(layer, tuning(judge), judge, by) for layer in layers]
         self.penalty = self.penalties[int(np.argmax(accuracy))]
         drawn = (undersample(held, by, self.generator) for _ in range(self.subsamples))
         layers = [lasso(scaler(part), part.label.numpy(), self.penalty) for part in drawn]
-        weight, bias = scaler.fold(np.mean(layers, axis=0))
-        head = cast(nn.Linear, self.net.head)
-        with torch.no_grad():
-            head.weight.copy_(weight)
-            head.bias.copy_(bias)
-
-
-class _Scaler:
-    """Standardises features; and knows the layer that does so by itself."""
-
-    def __init__(self, data: Dataset) -> None:
-        from sklearn.preprocessing import StandardScaler
-
-        self.scaler = StandardScaler().fit(data.x[data.index].double().numpy())
-
-    def __call__(self, data: Dataset) -> np.ndarray:
-        """``(n, d)``."""
-        return np.asarray(self.scaler.transform(data.x[data.index].double().numpy()))
-
-    def fold(self, layer: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Weight ``(C, d)`` and bias ``(C,)`` for features as they are, from a layer ``(C, d + 1)`` for scaled ones."""
-        weight = layer[:, :-1] / np.asarray(self.scaler.scale_)
-        return torch.from_numpy(weight), torch.from_numpy(layer[:, -1] - weight @ np.asarray(self.scaler.mean_))
+        put(*scaler.fold(np.mean(layers, axis=0)), self.net.head)
 
 
 def _worst(layer: np.ndarray, x: np.ndarray, data: Dataset, by: Literal["group", "class"]) -> float:

@@ -7,11 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from longcut.contrast.base import Reduction, check_temperature, reduced
 from longcut.errors import UserError, unknown
 
 __all__ = ["generalized_supervised_contrastive", "supervised_contrastive"]
-
-Reduction = Literal["none", "sum", "mean"]
 
 
 def supervised_contrastive(
@@ -78,21 +77,15 @@ def generalized_supervised_contrastive(
     >>> generalized_supervised_contrastive(z, torch.tensor([0, 0, 1]), q=1)  # log(2) / 2, twice
     tensor(0.6931)
     """
-    if not temperature > 0:
-        raise UserError(f"the contrastive temperature is {temperature}; give a number above 0, such as 0.2.")
+    check_temperature(temperature)
     if not q >= 0:
         raise UserError(f"the contrastive loss got q={q}; give a number of at least 0, such as 0.7.")
     if scale not in ("paper", "code"):
         raise unknown("scale", scale, ("paper", "code"))
-    if reduction not in ("none", "sum", "mean"):
-        raise unknown("reduction", reduction, ("none", "sum", "mean"))
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     positive = (label[:, None] == label) & ~itself
     log_p = (z @ z.T / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
     log_p = log_p.masked_fill(itself, 0)  # before anything multiplies: 0 * -inf is not a number
     cost = torch.where(positive, torch.exp(q * log_p.detach()) * -log_p, 0)
     loss = cost.sum(1) / positive.sum(1).clamp(min=1)
-    loss = q * loss if scale == "code" else loss
-    if reduction == "none":
-        return loss
-    return loss.sum() if reduction == "sum" else loss.mean()
+    return reduced(q * loss if scale == "code" else loss, reduction)
