@@ -26,7 +26,7 @@ ROWS = [
     {"predict", "bias", "context", "identify"},
     {"methods"},
     {"fit", "evaluate", "selection"},
-    {"record", "gallery", "runs"},
+    {"record", "gallery", "runs", "backbone"},
     {"datasets", "analyses", "audit", "estimators", "plans"},
     {"execute", "compare", "tables"},
     {"deploy", "report", "papers"},
