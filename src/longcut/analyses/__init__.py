@@ -1,4 +1,6 @@
-"""What the SelecMix paper looks at beside accuracy: each analysis is a function that returns its numbers.
+"""What papers look at beside accuracy: each analysis is a function that returns its numbers.
+
+Figures and tables are the SelecMix paper's where no other is named.
 
 =========================  ==========================================================================================
 :func:`similarity_traces`  how alike a contrastive biased model finds the four kinds of pairs, epoch by epoch (Figure 2)
@@ -6,12 +8,25 @@
 :func:`tsne`               an embedding in the plane (Figure 4)
 :func:`curve`              runs over an option of the data or the method, such as label noise (Figures 3 and 5)
 :func:`partner_share`      how many of the chosen partners contradict the shortcut, epoch by epoch
+:func:`negatives`          the hardest and easiest negatives of an anchor (Figures 3 and 4 of Jang & Wang 2023), and
+                           :func:`kinds`, what they have in common with it
 =========================  ==========================================================================================
 """
 
 from longcut.analyses.curves import curve, partner_share, varied
 from longcut.analyses.embedding import tsne
+from longcut.analyses.negatives import kinds, negatives
 from longcut.analyses.probe import bias_accuracy
 from longcut.analyses.similarity import pair_cosines, similarity_traces
 
-__all__ = ["bias_accuracy", "curve", "pair_cosines", "partner_share", "similarity_traces", "tsne", "varied"]
+__all__ = [
+    "bias_accuracy",
+    "curve",
+    "kinds",
+    "negatives",
+    "pair_cosines",
+    "partner_share",
+    "similarity_traces",
+    "tsne",
+    "varied",
+]
