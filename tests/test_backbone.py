@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from longcut.files import to_json
 from longcut.methods import METHODS, build
 from longcut.plans import folder_name, plan
 from longcut.record import Inputs, Plan
+from longcut.report import write
 
 pytestmark = pytest.mark.usefixtures("small_data")
 
@@ -213,6 +215,15 @@ def test_it_is_no_option_to_draw_a_curve_over(there: Path, tmp_path: Path):
         execute(plan("blobs", settings=settings), tmp_path / name)
         found.append(runs.read(tmp_path / name))
     assert varied(found) == []
+
+
+def test_the_report_says_how_to_make_it_again_and_tells_starts_apart(there: Path, tmp_path: Path):
+    for name, settings in {"plain": {}, "started": {"init": there}}.items():
+        execute(plan("blobs", settings=settings), tmp_path / "all" / name)
+    page = unescape(write([tmp_path / "all"], tmp_path / "page.html").read_text("utf-8"))
+    assert f"longcut compare blobs --methods erm --seeds 1 --set init={there}" in page
+    assert f"init={there}" in page
+    assert "init_weights=" in page, "in the settings"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

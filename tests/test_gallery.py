@@ -101,6 +101,7 @@ def test_the_gallery_shows_the_negatives_of_some_anchors():
     expected = negatives(found["features"], found["embedding"], anchor, k)
     assert torch.equal(row, expected.row)
     assert torch.equal(found["negative_weight"], expected.weight)
+    assert data.attribute is not None
     stored = {tuple(x.flatten().tolist()): (y, a) for x, y, a in zip(data.x, data.label, data.attribute, strict=True)}
     shown_rows = torch.cat([anchor[:, None], row.flatten(1)], 1).flatten()
     assert len(found["negative_x"]) == anchors * (1 + 2 * k)

@@ -112,17 +112,18 @@ def test_embeddings_of_different_samples(debiased: Tensor, biased: Tensor):
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_values_that_are_not_finite(side: int, value: float):
-    both = [torch.ones(3, 2), torch.ones(3, 2)]
-    both[side][1, 1] = value
+    debiased, biased = torch.ones(3, 2), torch.ones(3, 2)
+    (debiased, biased)[side][1, 1] = value
     with pytest.raises(UserError, match="an embedding holds a value that is not finite"):
-        negatives(*both, torch.tensor([0]))
+        negatives(debiased, biased, torch.tensor([0]))
 
 
 def test_what_hard_and_easy_negatives_are():
     #                       anchor, misleading, helpful, alike, neither
     label, attribute = torch.tensor([0, 1, 0, 0, 1]), torch.tensor([0, 0, 1, 0, 1])
     row = torch.tensor([[[1, 3], [2, 4]]])
-    found = Negatives(torch.tensor([0]), row, *(torch.zeros(row.shape) for _ in range(3)))
+    none = torch.zeros(row.shape)
+    found = Negatives(torch.tensor([0]), row, none, none, none)
     assert kinds(found, label, attribute, label != attribute) == {
         "hardest": {"misleading": 0.5, "helpful": 0.0, "alike": 0.5, "conflicting": 0.5},
         "easiest": {"misleading": 0.0, "helpful": 0.5, "alike": 0.0, "conflicting": 0.5},
