@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from longcut import contrast
-from longcut.contrast.difficulty import _difficulty
 from longcut.data import generator
 from longcut.errors import UserError
 
@@ -363,9 +362,9 @@ def test_lengths_do_not_matter():
     torch.testing.assert_close(contrast.contrastive_triplet(3e4 * z), contrast.contrastive_triplet(z))
     own, other = (torch.rand(6, 6, generator=generator(seed), dtype=torch.float64) for seed in (1, 2))
     for norm, closeness in (("batch-max", 1e-12), ("row", 1e-12)):
-        expected = _difficulty(own, other, norm)
-        torch.testing.assert_close(_difficulty(7 * own, other, norm), expected, rtol=0, atol=closeness)
-        torch.testing.assert_close(_difficulty(own, 7 * other, norm), expected, rtol=0, atol=closeness)
+        expected = contrast.weight_of_distances(own, other, norm)
+        torch.testing.assert_close(contrast.weight_of_distances(7 * own, other, norm), expected, rtol=0, atol=closeness)
+        torch.testing.assert_close(contrast.weight_of_distances(own, 7 * other, norm), expected, rtol=0, atol=closeness)
     weight = contrast.difficulty_weight(z, biased)
     assert (weight >= 1).all() and (weight <= 2).all()
 
@@ -483,14 +482,14 @@ def test_duplicates_only_are_finite(name, rows):
     assert torch.isfinite(loss) and torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
 
 
-def test_duplicates_weigh_nothing_extra():
-    """Rounding makes no distance where there is none."""
+def test_duplicates_are_as_hard_for_both():
+    """Rounding makes no distance where there is none, and where neither encoder sees one, they agree."""
     alike = torch.rand(1, 50, generator=generator(0)).expand(8, -1)
     apart = torch.randn(8, 50, generator=generator(1))
-    assert (contrast.difficulty_weight(alike, alike) == 1).all()
+    negative = (torch.arange(8)[:, None] - torch.arange(8)) % 4 != 0
+    assert torch.equal(contrast.difficulty_weight(alike, alike), 1 + 0.5 * negative)
     assert (contrast.difficulty_weight(alike, apart) == 1).all()
     weight = contrast.difficulty_weight(apart, alike)
-    negative = (torch.arange(8)[:, None] - torch.arange(8)) % 4 != 0
     assert (weight[negative] == 2).all() and (weight[~negative] == 1).all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from longcut.analyses import negatives
 from longcut.data import Dataset
 from longcut.gallery import gallery
 from longcut.methods.erm import ERM
@@ -79,6 +80,54 @@ def test_the_gallery_without_attribute_or_pairs_or_images():
     assert not bare["sample_conflicting"].any()
     table = Dataset.of(torch.randn(30, 5), torch.arange(30) % 3)
     assert shown(table, ERM) == {}
-    assert shown(table).keys() == {"embedding", "embedding_label", "embedding_conflicting"}
+    found = shown(table).keys()
+    assert {"embedding", "embedding_label", "embedding_conflicting", "features"} < found
+    assert {name for name in found if "negative" in name} == {
+        f"negative_{name}" for name in ("anchor", "row", "weight", "debiased", "biased")
+    }, "a table has no pictures"
     regression = Dataset.of(torch.rand(30, 3, 2, 2), torch.rand(30))
     assert shown(regression)["sample_x"].dtype == torch.uint8
+
+
+def test_the_gallery_shows_the_negatives_of_some_anchors():
+    data = images()
+    found = shown(data)
+    n, anchors, k = len(found["embedding"]), 4, 5
+    assert found["features"].shape == (n, 4)
+    anchor, row = found["negative_anchor"], found["negative_row"]
+    assert row.shape == (anchors, 2, k)
+    assert found["embedding_conflicting"][anchor].tolist() == [False, False, True, True], "anchors of both kinds"
+    assert len(found["embedding_label"][anchor[:2]].unique()) == 2, "of different classes"
+    expected = negatives(found["features"], found["embedding"], anchor, k)
+    assert torch.equal(row, expected.row)
+    assert torch.equal(found["negative_weight"], expected.weight)
+    assert data.attribute is not None
+    stored = {tuple(x.flatten().tolist()): (y, a) for x, y, a in zip(data.x, data.label, data.attribute, strict=True)}
+    shown_rows = torch.cat([anchor[:, None], row.flatten(1)], 1).flatten()
+    assert len(found["negative_x"]) == anchors * (1 + 2 * k)
+    for picture, i in zip(found["negative_x"], shown_rows.tolist(), strict=True):
+        said = (found["embedding_label"][i], found["embedding_attribute"][i])
+        assert stored[tuple(picture.flatten().tolist())] == said, "each picture is that of its row"
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_gallery_of_very_few_samples_shows_fewer_negatives(n: int):
+    class Seen(ERM):
+        def embedding(self, x):
+            return x
+
+    assert shown(Dataset.of(torch.randn(n, 5), torch.zeros(n)), Seen)["negative_row"].shape == (n, 2, n - 1)
+    assert "negative_row" not in shown(Dataset.of(torch.randn(1, 5), torch.zeros(1)), Seen)
+
+
+def test_no_negatives_of_an_embedding_that_is_not_finite():
+    class Broken(Shown):
+        def embedding(self, x):
+            return super().embedding(x) / 0
+
+    assert not any("negative" in name for name in shown(images(), Broken))
+
+
+def test_a_regression_has_negatives_too():
+    found = shown(Dataset.of(torch.rand(30, 3, 2, 2), torch.rand(30)))
+    assert found["negative_row"].shape == (4, 2, 5)

@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from longcut import runs
+from longcut.analyses import negatives
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
 from longcut.evaluate import METRICS, Group, Scores
@@ -122,6 +123,24 @@ def pictures(size: int = 8) -> dict[str, Tensor]:
     )
 
 
+def with_negatives(found: dict[str, Tensor], k: int = 3) -> dict[str, Tensor]:
+    """That gallery, of a net that knows a sample's label alone, and a bias model that knows its attribute alone."""
+    draw = generator(2)
+    seen = {"features": "label", "embedding": "attribute"}
+    found = found | {
+        name: torch.eye(2)[found[f"embedding_{what}"]] + 0.01 * torch.randn(40, 2, generator=draw)
+        for name, what in seen.items()
+    }
+    anchor = torch.tensor([0, 1, 30])
+    them = negatives(found["features"], found["embedding"], anchor, k)
+    rows = torch.cat([anchor[:, None], them.row.flatten(1)], 1).flatten()
+    return (
+        found
+        | {f"negative_{name}": value for name, value in vars(them).items()}
+        | {"negative_x": found["sample_x"][rows]}
+    )
+
+
 @pytest.fixture
 def three_seeds(tmp_path: Path) -> Path:
     """Two methods with three seeds: 2 points between seeds, the middle one as in ``BIASED`` and ``BETTER``."""
@@ -203,13 +222,15 @@ def test_every_picture_says_what_it_shows(three_seeds: Path):
 
 def test_names_from_data_stay_text(tmp_path: Path):
     plan = plan_of("mine", label=HOSTILE, data=f"toy{HOSTILE}", options={HOSTILE: HOSTILE})
-    make_run(tmp_path / "a", plan, BETTER, gallery=pictures(), classes=[HOSTILE] * 2, attributes=[HOSTILE] * 2)
+    shown = with_negatives(pictures())
+    make_run(tmp_path / "a", plan, BETTER, gallery=shown, classes=[HOSTILE] * 2, attributes=[HOSTILE] * 2)
     found = report(tmp_path, title=f"My {HOSTILE}")
     assert len(found.of("script")) == 1
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert {attributes["src"][:11] for attributes in found.of("img")} == {"data:image/"}
     text = " ".join(HOSTILE.split())
-    assert found.text.count(text) > 2 + 2 * 30  # title, label, and the captions of the samples
+    # title, label, and the captions of the samples and of three anchors, each with three negatives of both kinds
+    assert found.text.count(text) > 2 + 2 * 30 + 2 * 3 * 7
     assert any(" ".join(attributes["alt"].split()) == f"{text}, {text}" for attributes in found.of("img"))
 
 

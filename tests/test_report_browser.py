@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_report import BETTER, BIASED, cell_of, make_run, pictures, plan_of, predictions_of
+from test_report import BETTER, BIASED, cell_of, make_run, pictures, plan_of, predictions_of, with_negatives
 from test_report_audit import finding_of, make_audit, record_of, sample_of
 
 from longcut.report import write
@@ -58,7 +58,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             predictions = predictions_of([0, 1, 1], [0, 0, 1], [0, 1, 0])
             plan = plan_of(method, seed)
             folder = root / "compare" / f"{method}{seed}"
-            make_run(folder, plan, values, gallery=pictures(), groups=cells, predictions=predictions)
+            make_run(folder, plan, values, gallery=with_negatives(pictures()), groups=cells, predictions=predictions)
     _hostile(root / "hostile")
     # pytest keeps long names for its folders; a page must not depend on where it lies
     return {name: write([root / name], root / f"{name}.html") for name in os.listdir(root)}
@@ -82,7 +82,9 @@ def _hostile(root: Path) -> None:
         record |= {"findings": [finding_of(question=text, table=[{text: text}]) for text in HOSTILE]}
         make_audit(root / kind, **record)
     plan = plan_of("mine", label=HOSTILE[4], data=HOSTILE[2], options={HOSTILE[0]: HOSTILE[1]})
-    make_run(root / "run", plan, BIASED, gallery=pictures(), classes=HOSTILE[:2], attributes=HOSTILE[2:4])
+    make_run(
+        root / "run", plan, BIASED, gallery=with_negatives(pictures()), classes=HOSTILE[:2], attributes=HOSTILE[2:4]
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 from markupsafe import Markup, escape
 from test_analyses_report import cell_of, grown
-from test_report import BETTER, BIASED, Page, check_self_contained, make_run, pictures, plan_of
+from test_report import BETTER, BIASED, Page, check_self_contained, make_run, pictures, plan_of, with_negatives
 from test_report_audit import make_audit
 
 from longcut import registry, runs
@@ -34,7 +34,7 @@ def classification(place: Path) -> None:
         for seed in range(2):
             folder = place / f"{method}{options.get('q', '')}-{seed}"
             plan = plan_of(method, seed, options=options)
-            make_run(folder, plan, BETTER, gallery=pictures(), predictions=said, groups=groups)
+            make_run(folder, plan, BETTER, gallery=with_negatives(pictures()), predictions=said, groups=groups)
             grown(folder, [0.2, 0.5], bias={"probe": 0.8, "head": 0.6}, identification=found)
 
 

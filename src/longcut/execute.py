@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longcut import identify, runs
+from longcut import backbone, identify, runs
 from longcut.analyses import bias_accuracy
 from longcut.context import Epoch, calling
 from longcut.data import Dataset, Splits
@@ -65,7 +66,9 @@ def execute(
                 progress(epoch)
 
         splits = load(plan.data, plan.data_seed)
-        method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed)
+        found = backbone.pretrained(plan, Inputs.of(splits.train))
+        start = None if found is None else partial(backbone.begin, state=found, whence=plan.source)
+        method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
         state = run.start(fingerprint(splits))
         fitted = fit(
             method,

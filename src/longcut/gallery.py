@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from longcut.analyses import negatives
 from longcut.data import Dataset, generator, in_turns
 
 if TYPE_CHECKING:
     from longcut.methods.base import Method
 
 __all__ = ["gallery"]
+
+ANCHORS, NEGATIVES = 4, 5  # whose negatives are shown, and how many of the hardest and of the easiest
 
 
 def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -23,7 +26,11 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
         ``sample_conflicting``, a few of every class. If the method mixes: ``pair_anchor_x, pair_partner_x,
         pair_mixed_x, pair_share`` and labels and attributes of both. If it has a bias model: ``embedding (m, d)`` of
         up to 600 training samples, a third of them conflicting if there are so many, with ``embedding_label``,
-        ``embedding_attribute`` and ``embedding_conflicting``. Attributes are left out where they are not known.
+        ``embedding_attribute`` and ``embedding_conflicting``; ``features (m, e)``, the same samples in the net that
+        is used; and what :func:`longcut.analyses.negatives` finds among them for a few anchors: ``negative_anchor,
+        negative_row`` (rows of the embedding), ``negative_weight, negative_debiased, negative_biased``, and for images
+        ``negative_x``, of each anchor itself, its hardest and its easiest negatives. Attributes are left out where
+        they are not known.
     """
     draw = generator(len(train), 41)
     known = train.attribute is not None and bool(train.info.aligned) and train.info.task == "classification"
@@ -45,13 +52,34 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
             tensors["pair_share"] = share
     few = order[conflicting[order]][:200]
     rows = torch.cat([few, order[~conflicting[order]][: 600 - len(few)]])
+    biased, debiased = [], []
     with torch.no_grad():
-        parts = [method.embedding(train.gather(chunk, device)) for chunk in rows.split(100)]
-    found = [part.float() for part in parts if part is not None]
-    if found:
-        tensors |= {"embedding": torch.cat(found), "embedding_conflicting": conflicting[rows]}
-        tensors |= _columns("embedding", train, rows)
+        for chunk in rows.split(100):
+            x = train.gather(chunk, device)
+            if (seen := method.embedding(x)) is not None:
+                biased.append(seen.float().cpu())
+                debiased.append(method.net.features(x).float().cpu())
+    if biased:
+        tensors |= {"embedding": torch.cat(biased), "embedding_conflicting": conflicting[rows]}
+        tensors |= _columns("embedding", train, rows) | {"features": torch.cat(debiased)}
+        tensors |= _negatives(train, rows, tensors)
     return tensors
+
+
+def _negatives(train: Dataset, rows: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The hardest and easiest negatives of a few anchors among the embedded samples: some of every kind of anchor."""
+    debiased, biased, conflicting = (tensors[name] for name in ("features", "embedding", "embedding_conflicting"))
+    if len(rows) < 2 or not (debiased.isfinite().all() and biased.isfinite().all()):
+        return {}
+    place = torch.empty(len(train), dtype=torch.long)
+    place[rows] = torch.arange(len(rows))
+    against = _of_every_class(train, rows[conflicting], ANCHORS // 2)
+    anchor = place[torch.cat([_of_every_class(train, rows[~conflicting], ANCHORS - len(against)), against])]
+    found = negatives(debiased, biased, anchor, NEGATIVES)
+    shown = {f"negative_{name}": value for name, value in vars(found).items()}
+    if train.info.kind == "image":
+        shown["negative_x"] = _pixels(train, rows[torch.cat([anchor[:, None], found.row.flatten(1)], 1).flatten()])
+    return shown
 
 
 def _of_every_class(train: Dataset, rows: Tensor, n: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Plans: what is to be run, checked, and the names of the folders it goes to.
 
 A method is written ``name``, ``name@recipe`` or ``name:key=value,key=value``, as data sets and nets are; the keys are
-options of the method, settings of the training loop, or ``net``.
+options of the method, settings of the training loop, ``net``, or ``init``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longcut import augment
+from longcut import augment, backbone
 from longcut.datasets import DATASETS, parse, spec_of
 from longcut.errors import unknown
 from longcut.methods import METHODS
-from longcut.record import Plan
+from longcut.nets import blank
+from longcut.record import SEED, Plan
 from longcut.registry import files_adding
 from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
@@ -48,7 +49,9 @@ def plan(
     Args:
         data: spec of the data set, such as ``"colored-digits:ratio=0.02"``.
         method: such as ``"selecmix"``, ``"selecmix@paper"`` or ``"selecmix:mode=A,epochs=5"``.
-        settings: options of the method, settings of the training loop, or ``net``, by name; text is converted.
+        settings: options of the method, settings of the training loop, ``net``, or ``init``, by name; text is
+            converted. ``init`` is the folder of a finished run from whose stages the main network starts, with a head
+            of its own; ``{seed}`` in it stands for ``seed``. The net is then the run's, unless it is said.
         seed: of the run.
         data_seed: of the data; by default that of the run, so that runs with several seeds also differ in what was
             drawn when the data was made (split, colours), and their spread speaks of both.
@@ -56,7 +59,8 @@ def plan(
         label: name in tables; by default ``method`` as given.
 
     Raises:
-        UserError: for any name that is unknown, or value that is not allowed.
+        UserError: for any name that is unknown, or value that is not allowed, or an ``init`` that is no finished run
+            with that net.
 
     >>> plan("colored-digits", "erm", settings={"epochs": "3"}).training.epochs
     3
@@ -66,16 +70,22 @@ def plan(
     cls = METHODS.find(name)
     options, known = {option.name for option in options_of(cls.__init__)}, _training_fields()
     given = {**(settings or {}), **own}
+    allowed = {*options, *known, "net", "init"}
     for key in given:
-        if key not in {*options, *known, "net"}:
-            raise unknown(f"setting of {name}", key, {*options, *known, "net"})
+        if key not in allowed:
+            raise unknown(f"setting of {name}", key, allowed)
+    init = str(given.pop("init", ""))
     published = _recipe(name, recipe)
     suited = {} if recipe else dict(DATASETS[data_name].options.get(name, {}))
     loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
-    loop |= published.pop("net") | {key: value for key, value in given.items() if key not in options}
+    said = published.pop("net") | {key: value for key, value in given.items() if key not in options}
+    loop |= said
     chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
     checked = validate(f"method '{name}'", cls.__init__, chosen)
-    net = loop.pop("net")
+    net, weights = loop.pop("net"), ""
+    if init:
+        run = backbone.source(init.replace(SEED, str(seed)), said.get("net"))
+        net, weights = said.get("net", blank(run.record.plan.net)), backbone.digest(run)
     training = Training(**validate("training", Training, loop))
     training = dataclasses.replace(training, augment=augment.written(training.augment))
     regression_loss(training.loss)
@@ -96,6 +106,8 @@ def plan(
         seed=seed,
         select=select,
         files={Path(path).name: digest[:16] for path, digest in files.items()},
+        init=init,
+        init_weights=weights,
     )
 
 

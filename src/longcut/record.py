@@ -41,6 +41,8 @@ RENAMED: dict[str, dict[str, str | dict[str, dict[str, Any]]]] = {
 }
 DEFAULTS = {"afr": {"sharpness": 10.0}}
 
+SEED = "{seed}"  # in Plan.init
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,6 +61,9 @@ class Plan:
         files: name of each loaded file that the plan needs, to the first 16 digits of its SHA-256 (see
             :mod:`longcut.registry`).
         unknown: settings of the loop that another longcut had and this one does not.
+        init: folder of the run whose stages the main network starts from, in which ``{seed}`` stands for the seed;
+            empty where it starts from random ones.
+        init_weights: the first 16 digits of the SHA-256 of that run's weights.
     """
 
     data: str
@@ -72,18 +77,32 @@ class Plan:
     select: str
     files: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
+    init: str = ""
+    init_weights: str = ""
+
+    @property
+    def source(self) -> str:
+        """The folder that ``init`` means."""
+        return self.init.replace(SEED, str(self.seed))
 
     @property
     def setting(self) -> str:
         """What runs that differ in their seeds alone have in common, as text to compare."""
-        plain = self.to_dict()
-        return to_json({key: plain[key] for key in plain if key not in ("seed", "data_seed")}, sort_keys=True)
+        seeded = ("seed", "data_seed", "init", "init_weights")
+        plain = {key: value for key, value in self.to_dict().items() if key not in seeded}
+        return to_json(plain | self.start, sort_keys=True)
+
+    @property
+    def start(self) -> dict[str, str]:
+        """``init`` and, unless each seed has its own, ``init_weights``; empty without them."""
+        own = {} if SEED in self.init else {"init_weights": self.init_weights}
+        return {"init": self.init, **own} if self.init else {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as the run folder stores them."""
         plain = dataclasses.asdict(self)
         plain["training"] |= plain.pop("unknown")
-        return {key: plain[key] for key in plain if key != "files" or self.files}
+        return {key: plain[key] for key in plain if plain[key] or key not in ("files", "init", "init_weights")}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -105,6 +124,8 @@ class Plan:
             select=stored["select"],
             files=dict(stored.get("files", {})),
             unknown={key: value for key, value in stored["training"].items() if key not in known},
+            init=stored.get("init", ""),
+            init_weights=stored.get("init_weights", ""),
         )
 
 

@@ -213,12 +213,15 @@ def _differences(there: Plan, here: Plan) -> list[str]:
             said.append(f"made without {name}")
         elif there.files[name] != here.files[name]:
             said.append(f"made before {name} was changed")
+    if there.init == here.init and there.init_weights != here.init_weights:
+        said.append(f"made before the weights in {here.source} were changed")
     return said
 
 
 def _flat(plan: Plan) -> dict[str, Any]:
     """All settings by name, as JSON has them."""
     plain = json.loads(to_json(plan.to_dict() | {"files": {}}))
+    plain.pop("init_weights", None)
     parts = [plain.pop(name) for name in ("options", "training", "files")]
     return {name: value for part in (plain, *parts) for name, value in part.items()}
 

@@ -1,6 +1,8 @@
 """What papers look at beside accuracy: each analysis is a function that returns its numbers.
 
-=========================  ==========================================================================================
+Figures and tables are the SelecMix paper's where no other is named.
+
+=========================  ===================================================================================
 :func:`similarity_traces`  how alike a contrastive biased model finds the four kinds of pairs, epoch by epoch (Figure 2)
 :func:`bias_accuracy`      how well a biased model knows the attribute (Table 3)
 :func:`tsne`               an embedding in the plane (Figure 4)
@@ -8,11 +10,14 @@
 :func:`partner_share`      how many of the chosen partners contradict the shortcut, epoch by epoch
 :func:`linear_probe`       what a linear layer on frozen features knows of the label
 :func:`knn_probe`          what the nearest samples in a feature space say of the label
+:func:`negatives`          the hardest and easiest negatives of an anchor (Figures 3 and 4 of Jang & Wang 2023), and
+                           :func:`kinds`, what they have in common with it
 =========================  ==========================================================================================
 """
 
 from longcut.analyses.curves import curve, partner_share, varied
 from longcut.analyses.embedding import tsne
+from longcut.analyses.negatives import kinds, negatives
 from longcut.analyses.probe import bias_accuracy
 from longcut.analyses.probes import Probed, knn_probe, linear_probe
 from longcut.analyses.similarity import pair_cosines, similarity_traces
@@ -21,8 +26,10 @@ __all__ = [
     "Probed",
     "bias_accuracy",
     "curve",
+    "kinds",
     "knn_probe",
     "linear_probe",
+    "negatives",
     "pair_cosines",
     "partner_share",
     "similarity_traces",

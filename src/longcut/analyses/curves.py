@@ -146,7 +146,7 @@ def _settings(plan: Plan) -> dict[Setting, Any]:
     method = METHODS.get(plan.method)
     options = (_defaults(method.__init__) if method else {}) | dict(plan.options)
     rest = {"method": plan.method, "net": plan.net, "select": plan.select, "data": data, **plan.files}
-    rest |= dataclasses.asdict(plan.training) | dict(plan.unknown)
+    rest |= plan.start | dataclasses.asdict(plan.training) | dict(plan.unknown)
     parts = {"data": own, "method": options if method else {}, "run": rest if method else rest | options}
     return {(owner, name): value for owner, part in parts.items() for name, value in part.items()}
 

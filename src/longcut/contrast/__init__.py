@@ -5,7 +5,7 @@ anchor, its other view its positive, and the 2B - 2 views of other samples its n
 and half precision becomes float32, so any network's outputs will do.
 """
 
-from longcut.contrast.difficulty import contrastive_triplet, difficulty_weight
+from longcut.contrast.difficulty import contrastive_triplet, difficulty_weight, weight_of_distances
 from longcut.contrast.supervised import generalized_supervised_contrastive, supervised_contrastive
 from longcut.contrast.views import (
     Anchors,
@@ -28,5 +28,6 @@ __all__ = [
     "hard_contrastive",
     "simclr_loss",
     "supervised_contrastive",
+    "weight_of_distances",
     "weighted_contrastive",
 ]

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from longcut.contrast.base import Reduction, check_tau, check_temperature, cosines, negatives_of, reduced, unit_views
 from longcut.errors import UserError, unknown
 
-__all__ = ["contrastive_triplet", "difficulty_weight"]
+__all__ = ["contrastive_triplet", "difficulty_weight", "weight_of_distances"]
 
+Norm = Literal["batch-max", "row"]
 TINY = 1e-12  # what a sum of distances is never less than
 RELEASED = 1e-6  # what the released code adds to it
 
@@ -56,7 +57,7 @@ def difficulty_weight(
     z: Tensor,
     biased: Tensor,
     weight: Literal["distance", "squared", "similarity"] = "distance",
-    norm: Literal["batch-max", "row"] = "batch-max",
+    norm: Norm = "batch-max",
     temperature: float = 0.5,
 ) -> Tensor:
     """``1 + D / (D + D_b)`` of each anchor and negative: near 2 where the biased encoder alone finds them alike.
@@ -73,7 +74,8 @@ def difficulty_weight(
         temperature: above 0; of the similarity.
 
     Returns:
-        ``(2B, 2B)`` in [1, 2]; 1 where there is no negative, and where both encoders see no difference at all.
+        ``(2B, 2B)`` in [1, 2]; 1 where there is no negative. Where both encoders see no difference at all it is 1.5,
+        and 1 in the released forms.
 
     Raises:
         UserError: when an argument is not allowed, or the encoders were given different numbers of views.
@@ -94,7 +96,7 @@ def difficulty_weight(
     own, other = (unit_views(one) for one in (z, biased))
     negative = negatives_of(own)
     seen = [_apart(cosines(one), negative, weight, norm, temperature) for one in (own, other)]
-    return _difficulty(seen[0], seen[1], norm)
+    return torch.where(negative, weight_of_distances(seen[0], seen[1], norm), 1)
 
 
 def _apart(cosine: Tensor, negative: Tensor, weight: str, norm: str, temperature: float) -> Tensor:
@@ -106,10 +108,20 @@ def _apart(cosine: Tensor, negative: Tensor, weight: str, norm: str, temperature
     return squared.sqrt() if weight == "distance" else squared
 
 
-def _difficulty(own: Tensor, other: Tensor, norm: str) -> Tensor:
-    """``1 + D / (D + D_b)`` of what is normalised first."""
+def weight_of_distances(debiased: Tensor, biased: Tensor, norm: Norm = "batch-max") -> Tensor:
+    """``1 + D / (D + D_b)`` of distances that are normalised first; 1.5 where both are 0, and 1 with ``norm="row"``.
+
+    Args:
+        debiased, biased: distances of the same pairs in each encoder, at least 0; a row for each anchor.
+        norm: over the largest of all, or over the length of the row.
+
+    Source: Jang and Wang 2023, section 5.2.
+
+    >>> weight_of_distances(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([0.0, 1.0, 0.5]))
+    tensor([2.0000, 1.3333, 1.5000])
+    """
     if norm == "row":
-        own, other = (F.normalize(one, dim=1, eps=TINY) for one in (own, other))
-        return 1 + own / (own + other + RELEASED)
-    own, other = (one / one.max().clamp_min(TINY) for one in (own, other))
-    return 1 + own / (own + other).clamp_min(TINY)
+        far, near = (F.normalize(one, dim=1, eps=TINY) for one in (debiased, biased))
+        return 1 + far / (far + near + RELEASED)
+    far, near = (one / one.max().clamp_min(TINY) for one in (debiased, biased))
+    return 1 + torch.where(far + near > 0, far / (far + near), 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from longcut import nets
 from longcut.data import Info, generator
 from longcut.errors import UserError
-from longcut.methods.base import Method
+from longcut.methods.base import MakeNet, Method
 from longcut.registry import Registry, required
 from longcut.spec import validate
 
@@ -88,7 +88,13 @@ METHODS: Registry[type[Method]] = Registry(
 
 
 def build(
-    method: str | type[Method], info: Info, *, net: str = "mlp", options: Mapping[str, Any] | None = None, seed: int = 0
+    method: str | type[Method],
+    info: Info,
+    *,
+    net: str = "mlp",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    start: Callable[[nets.Net], None] | None = None,
 ) -> Method:
     """A fresh method, its networks initialised from ``seed``; the caller's random state is left as it was.
 
@@ -98,6 +104,7 @@ def build(
         net: spec of the main network (see :func:`longcut.nets.build`).
         options: the method's hyperparameters by name; text is converted.
         seed: of the initial weights.
+        start: is handed the main network when it is made, to change its weights; no other network of the method.
 
     Raises:
         UserError: for an unknown method, net or option, or a value out of range.
@@ -109,4 +116,17 @@ def build(
     checked = validate(f"method '{cls.name}'", cls.__init__, options or {})
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator(seed, 4).initial_seed())
-        return cls(lambda: nets.build(net, info), info, **checked)
+        return cls(_maker(net, info, start), info, **checked)
+
+
+def _maker(net: str, info: Info, start: Callable[[nets.Net], None] | None) -> MakeNet:
+    """Makes networks; the first, which is the main one, begins as ``start`` says."""
+    first = [] if start is None else [start]
+
+    def make_net() -> nets.Net:
+        made = nets.build(net, info)
+        if first:
+            first.pop()(made)
+        return made
+
+    return make_net

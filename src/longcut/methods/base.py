@@ -105,7 +105,8 @@ class Method(nn.Module):
         variants: options, settings of the loop or ``net`` that act only together, for the tests to try.
 
     Args:
-        make_net: call it once per network of the main kind that the method needs.
+        make_net: call it once per network of the main kind that the method needs; the first is the main one, which
+            may start from another run (``init``).
         info: of the data.
 
     A subclass adds its hyperparameters as keyword-only arguments, ``Annotated`` with a ``pydantic.Field`` that gives

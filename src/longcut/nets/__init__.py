@@ -13,9 +13,9 @@ from longcut.nets.small import auto, conv, linear, mlp, stack, tiny
 from longcut.nets.text import tokens, transformer
 from longcut.nets.vision import densenet121, resnet18, resnet50
 from longcut.registry import Registry, required
-from longcut.spec import options_of, read, validate, write
+from longcut.spec import options_of, read, validate, write, written
 
-__all__ = ["NETS", "Net", "Shrink", "blank", "build"]
+__all__ = ["NETS", "Net", "Shrink", "blank", "build", "canonical"]
 
 NETS: Registry[Callable[..., Net]] = Registry(
     "net",
@@ -76,3 +76,16 @@ def blank(spec: str) -> str:
     if name not in NETS or "weights" not in (option.name for option in options_of(NETS[name])):
         return spec
     return write(name, {**read(spec, "net")[1], "weights": "none"})
+
+
+def canonical(spec: str) -> str:
+    """The one way to write the spec of a net, whatever weights it starts from: equal for nets that are built alike.
+
+    Raises:
+        UserError: as :func:`build`, for the spec itself.
+
+    >>> canonical("mlp: hidden=8, scale=1") == canonical("mlp:hidden=8"), canonical("resnet50:weights=resnet50.pth")
+    (True, 'resnet50')
+    """
+    name, given = read(blank(spec), "net")
+    return written(name, NETS.find(name), given)

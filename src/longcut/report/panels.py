@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longcut.registry import Registry, required
-from longcut.report import analyses, audit, errors, pictures, samples, settings, tables
+from longcut.report import analyses, audit, errors, negatives, pictures, samples, settings, tables
 from longcut.report.base import Panel
 
 __all__ = ["PANELS"]
@@ -38,6 +38,7 @@ PANELS: Registry[Panel] = Registry(
         "minority": Panel("study", "Whom the methods took for the minority", analyses.minority, 550),
         "knowledge": Panel("study", "", analyses.knowledge, 600),
         "maps": Panel("study", "", pictures.maps, 650),
+        "negatives": Panel("study", "Hard and easy negatives", negatives.negatives, 700),
         "settings": Panel("study", "", settings.settings, 900),
         "command": Panel("study", "Make it again", settings.command, 1000),
     },

@@ -17,7 +17,7 @@ from longcut.report.template import fragment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["bars", "maps", "mixtures", "samples", "training"]
+__all__ = ["Words", "bars", "contenders_with", "maps", "mixtures", "samples", "training"]
 
 SAMPLES, PAIRS, PICTURED = 20, 6, 3  # pictures of a kind, and methods with pictures; studies share them
 
@@ -70,7 +70,7 @@ def _curves(study: Study, page: Page) -> Iterator[Markup]:
 # --- samples, mixtures and maps ---------------------------------------------------------------------------------------
 
 
-class _Words:
+class Words:
     """Labels and attributes of a gallery as people call them."""
 
     def __init__(self, about: Mapping[str, Any]) -> None:
@@ -90,7 +90,7 @@ class _Words:
         return found[0], found[1]
 
 
-def _with(study: Study, tensor: str) -> list[tuple[Contender, Mapping[str, Tensor], Mapping[str, Any]]]:
+def contenders_with(study: Study, tensor: str) -> list[tuple[Contender, Mapping[str, Tensor], Mapping[str, Any]]]:
     """The contenders whose first run has that tensor in its gallery, and the gallery."""
     found = [(contender, *gallery(contender.runs[0])) for contender in study.contenders]
     return [item for item in found if tensor in item[1]]
@@ -101,7 +101,7 @@ def samples(study: Study, page: Page) -> Markup | None:
     n = max(4, SAMPLES // page.studies)
     found: dict[str, list[dict[str, Any]]] = {"agree": [], "contradict": []}
     tensors, about = gallery(study.runs[0])
-    words = _Words(about)
+    words = Words(about)
     for i, image in enumerate(tensors.get("sample_x", ())):
         label, attribute = words(tensors, "sample", i)
         row = found["contradict" if tensors["sample_conflicting"][i] else "agree"]
@@ -117,19 +117,19 @@ def mixtures(study: Study, page: Page) -> Markup | None:
 
 
 def _mixtures(study: Study, n: int, methods: int) -> Iterator[dict[str, Any]]:
-    found = _with(study, "pair_mixed_x")[:methods]
+    found = contenders_with(study, "pair_mixed_x")[:methods]
     for contender, tensors, about in found:
         kinds: dict[tuple[int, str], list[int]] = {}
         for i in range(len(tensors["pair_share"])):
             kinds.setdefault(_kind(tensors, i, study.cue or "attribute"), []).append(i)
         parts = []
         for (_, title), rows in sorted(kinds.items()):
-            pairs = [_pair(tensors, _Words(about), i) for i in rows[: max(2, n // len(found))]]
+            pairs = [_pair(tensors, Words(about), i) for i in rows[: max(2, n // len(found))]]
             parts.append({"title": title, "count": len(rows), "pairs": pairs})
         yield {"name": contender.name, "count": len(tensors["pair_share"]), "kinds": parts}
 
 
-def _pair(tensors: Mapping[str, Tensor], words: _Words, i: int) -> dict[str, Any]:
+def _pair(tensors: Mapping[str, Tensor], words: Words, i: int) -> dict[str, Any]:
     pair: dict[str, Any] = {"share": 100 * float(tensors["pair_share"][i])}
     for part in ("anchor", "partner", "mixed"):
         label, attribute = words(tensors, f"pair_{part}", i)
@@ -153,27 +153,27 @@ def _kind(tensors: Mapping[str, Tensor], i: int, cue: str) -> tuple[int, str]:
 
 
 def maps(study: Study, page: Page) -> Markup | None:
-    """The embedding of each bias model, once coloured by label and once by attribute; None where there is none."""
+    """Each bias model's embedding, and the net's, coloured by label and by attribute; None where there is none."""
     found = list(_maps(study, max(1, PICTURED // page.studies), page.ids))
     return fragment("study", "maps", found) if found else None
 
 
 def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, Any]]:
-    for contender, tensors, about in _with(study, "embedding")[:methods]:
-        place = figures.flatten(tensors["embedding"].numpy())
-        label = tensors["embedding_label"]
-        if place is None or label.is_floating_point():
-            continue
-        ringed = tensors["embedding_conflicting"].numpy()
-        views = []
-        for what, names in _Words(about).names.items():
-            column = tensors.get(f"embedding_{what}")
-            if column is None:
+    for contender, tensors, about in contenders_with(study, "embedding")[:methods]:
+        label, ringed = tensors["embedding_label"], tensors["embedding_conflicting"].numpy()
+        for who, tensor in (("bias model", "embedding"), ("net", "features")):
+            place = figures.flatten(tensors[tensor].numpy()) if tensor in tensors else None
+            if place is None or label.is_floating_point():
                 continue
-            called = [name_of(names, i) for i in range(int(column.max()) + 1)]
-            looks = figures.looks_of(called, named=what == "attribute")
-            alt = f"Map of {len(place)} training samples as the bias model of {contender.name} sees them, by {what}."
-            picture = embed.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))
-            title = study.cue or what if what == "attribute" else what
-            views.append({"title": title, "svg": picture, "legend": embed.legend(called, looks, ids, line=False)})
-        yield {"name": contender.name, "views": views, "ringed": bool(ringed.any())}
+            views = []
+            for what, names in Words(about).names.items():
+                column = tensors.get(f"embedding_{what}")
+                if column is None:
+                    continue
+                called = [name_of(names, i) for i in range(int(column.max()) + 1)]
+                looks = figures.looks_of(called, named=what == "attribute")
+                alt = f"Map of {len(place)} training samples as the {who} of {contender.name} sees them, by {what}."
+                picture = embed.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))
+                title = study.cue or what if what == "attribute" else what
+                views.append({"title": title, "svg": picture, "legend": embed.legend(called, looks, ids, line=False)})
+            yield {"who": who, "name": contender.name, "views": views, "ringed": bool(ringed.any())}

@@ -89,6 +89,7 @@ def _again(contender: Contender) -> tuple[str, list[str]] | None:
         try:
             own = plan(first.data, spec, select=first.select)
             settings = differences([first, own])[1][0]
+            settings.pop("init_weights", None)  # follows from init
             flags = [word for key, value in settings.items() for word in ("--set", write("", {key: value})[1:])]
             typed = {key: str(value) for key, value in settings.items()}
             made = [plan(first.data, spec, settings=typed, seed=p.seed, select=p.select) for p in plans]

@@ -262,6 +262,7 @@ def differences(plans: Sequence[Plan]) -> tuple[dict[str, Any], list[dict[str, A
     """
     flat = [
         {"method": one.method, "net": one.net, "select": one.select, **one.options, **one.files}
+        | one.start
         | asdict(one.training)
         | dict(one.unknown)
         for one in plans
