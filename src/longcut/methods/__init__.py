@@ -73,6 +73,8 @@ HOMES = (
     "mixing.metamix:MetaMix",
     "mixing.puzzlemix:PuzzleMix",
     "mixing.guidedmixup:GuidedMixup",
+    "fairness.laftr:LAFTR",
+    "fairness.hsic:HSIC",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",
