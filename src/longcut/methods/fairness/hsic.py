@@ -36,7 +36,9 @@ class HSIC(Method):
         weight: Annotated[float, Field(ge=0, description="of the penalty")] = 10.0,
         on: Annotated[
             Literal["outputs", "features"],
-            Field(description="what is to be independent: the probabilities of the classes, or what the last layer sees"),
+            Field(
+                description="what is to be independent: the probabilities of the classes, or what the last layer sees"
+            ),
         ] = "outputs",
         given: Annotated[
             Literal["label", "nothing"],
@@ -63,5 +65,7 @@ class HSIC(Method):
         outputs = self.net.answer(features)
         losses = cross_entropy(outputs, batch.label)
         self.context.saw(batch, outputs, losses)
-        shared = self.dependence(features if self.on == "features" else outputs.softmax(1), batch.label, batch.attribute)
+        shared = self.dependence(
+            features if self.on == "features" else outputs.softmax(1), batch.label, batch.attribute
+        )
         return losses.mean() + self.weight * shared, {"hsic": shared.detach()}

@@ -110,7 +110,7 @@ class LAFTR(Method):
         return train
 
     def unmasked(self, batch: Batch, z: Tensor) -> Tensor:
-        """What the adversary misses of the attribute, given features ``(n, width)``: about the sum of the cells' means."""
+        """What the adversary misses, given features ``(n, width)``: in expectation, the sum of the cells' means."""
         assert batch.attribute is not None
         seen = z if self.labels == 1 else torch.cat([z, F.one_hot(batch.label, self.labels).to(z)], 1)
         return (self.weight[self.cell(batch)] * missed(self.adversary(seen), batch.attribute)).mean()
