@@ -537,6 +537,9 @@ ELSEWHERE = (
     "crime",
     "skillcraft",
     "rcf-mnist",
+    "adult",
+    "compas",
+    "german",
 )  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder

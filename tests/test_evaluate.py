@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fairlearn.metrics import MetricFrame
+from fairlearn.metrics import (
+    MetricFrame,
+    count,
+    demographic_parity_difference,
+    equal_opportunity_difference,
+    equalized_odds_difference,
+    false_positive_rate,
+    selection_rate,
+    true_positive_rate,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
@@ -25,7 +35,17 @@ from sklearn.metrics import (
 
 from longcut.data import Dataset, generator
 from longcut.errors import UserError
-from longcut.evaluate import METRICS, Metric, lower_is_better, metrics, paired, paired_sets, sample_values, scores
+from longcut.evaluate import (
+    METRICS,
+    Metric,
+    lower_is_better,
+    metrics,
+    paired,
+    paired_sets,
+    rates_by_group,
+    sample_values,
+    scores,
+)
 from longcut.evaluate.outputs import Outputs
 from longcut.evaluate.table import made
 from longcut.registry import load_file
@@ -65,8 +85,15 @@ ORACLES = {
     "r2": "scikit-learn's r2_score",
     "worst_group_rmse": "scikit-learn's mean_squared_error in a loop over groups",
     "worst_fifth_rmse": "pandas' qcut and scikit-learn's mean_squared_error",
+    "equalized_odds_sum": "fairlearn's rates by group, arithmetic by hand",
+    "equalized_odds_max": "fairlearn's equalized_odds_difference",
+    "equalized_odds_mean": "fairlearn's equalized_odds_difference(agg='mean')",
+    "equal_opportunity": "fairlearn's equal_opportunity_difference",
+    "demographic_parity": "fairlearn's demographic_parity_difference",
 }
 OF_NUMBERS = ("rmse", "mae", "mape", "r2", "worst_group_rmse", "worst_fifth_rmse")
+EQUALIZED = ("equalized_odds_sum", "equalized_odds_max", "equalized_odds_mean")
+OF_GROUPS = (*EQUALIZED, "equal_opportunity", "demographic_parity")
 
 
 def test_every_metric_has_a_definition_and_an_oracle():
@@ -94,6 +121,12 @@ def test_every_metric_by_hand():
             "ece": math.nan,
             "auroc": math.nan,
             **dict.fromkeys(OF_NUMBERS, math.nan),
+            # true positive rates 0 / 1 and 1 / 3, false ones 1 / 4 and 1 / 2, predicted 1 of 5 and 2 of 5
+            "equalized_odds_sum": 1 / 3 + 1 / 4,
+            "equalized_odds_max": 1 / 3,
+            "equalized_odds_mean": (1 / 3 + 1 / 4) / 2,
+            "equal_opportunity": 1 / 3,
+            "demographic_parity": 2 / 5 - 1 / 5,
         },
         nan_ok=True,
     )
@@ -102,7 +135,7 @@ def test_every_metric_by_hand():
 
 def test_what_is_not_known_is_nan():
     found = metrics(torch.tensor(RIGHT), dataset(LABEL))
-    unknown = ["aligned", "conflicting", "train_weighted", "ece", "auroc", *OF_NUMBERS]
+    unknown = ["aligned", "conflicting", "train_weighted", "ece", "auroc", *OF_NUMBERS, *OF_GROUPS]
     assert [name for name, value in found.items() if math.isnan(value)] == unknown
     assert found["worst_group"] == pytest.approx(1 / 4), "without an attribute, groups are classes"
     no_shortcut = metrics(torch.tensor(RIGHT), dataset(LABEL, ATTRIBUTE))
@@ -294,6 +327,98 @@ def test_scores_are_metrics_with_repeatable_intervals():
     assert plain["n"] == 10
 
 
+# --- rates of groups --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("seed", range(8))
+def test_gaps_between_groups_are_fairlearns(groups: int, seed: int):
+    rng = np.random.default_rng(seed)
+    label, attribute, predicted = rng.integers(0, 2, 80), rng.integers(0, groups, 80), rng.integers(0, 2, 80)
+    data = dataset(label, attribute, n_classes=2, n_attributes=groups)
+    found = scores(sample_values(one_hot(list(predicted), 2), data), data, draws=2)
+    how: dict = {"y_true": label, "y_pred": predicted, "sensitive_features": attribute}
+    rates = {"true": true_positive_rate, "false": false_positive_rate, "all": selection_rate, "n": count}
+    frame = MetricFrame(metrics=rates, **how)
+    gaps = frame.difference()
+    expected = {
+        "equalized_odds_sum": gaps["true"] + gaps["false"],
+        "equalized_odds_max": equalized_odds_difference(**how),
+        "equalized_odds_mean": equalized_odds_difference(**how, agg="mean"),
+        "equal_opportunity": equal_opportunity_difference(**how),
+        "demographic_parity": demographic_parity_difference(**how),
+    }
+    assert {name: found.values[name] for name in expected} == pytest.approx(expected)
+    assert [rates.attribute for rates in rates_by_group(found)] == list(range(groups))
+    for rates in rates_by_group(found):
+        row: Any = frame.by_group.loc[rates.attribute]
+        assert (rates.true_positive[0], rates.false_positive[0]) == pytest.approx((row["true"], row["false"]))
+        assert (rates.n, rates.positive) == pytest.approx((row["n"], row["all"]))
+        assert rates.base == pytest.approx(label[attribute == rates.attribute].mean())
+    swapped = dataset(1 - label, attribute, n_classes=2, n_attributes=groups)
+    other = metrics(sample_values(one_hot(list(1 - predicted), 2), swapped), swapped)
+    for name in (*EQUALIZED, "demographic_parity"):
+        assert other[name] == pytest.approx(found.values[name]), "whichever class is the positive one"
+
+
+@pytest.mark.parametrize(
+    ("label", "attribute", "defined"),
+    [
+        ([0, 1, 0, 1, 0, 0], [0, 0, 1, 1, 2, 2], ["demographic_parity"]),  # group 2 has no positives
+        ([0, 1, 0, 1, 1, 1], [0, 0, 1, 1, 2, 2], ["equal_opportunity", "demographic_parity"]),  # nor negatives
+        ([0, 1, 0, 1], [0, 0, 0, 0], []),  # one value alone
+        ([0, 1, 0, 1], [0, 0, 2, 2], list(OF_GROUPS)),  # a value that nobody has is no group
+    ],
+)
+def test_a_gap_is_undefined_where_a_group_lacks_what_it_is_about(label, attribute, defined):
+    data = dataset(label, attribute, n_classes=2, n_attributes=3)
+    found = metrics(torch.ones(len(label)), data)
+    assert [name for name in OF_GROUPS if not math.isnan(found[name])] == defined
+    intervals = scores(torch.ones(len(label)), data, draws=30).intervals
+    assert all(math.isnan(intervals[name][0]) for name in OF_GROUPS if name not in defined)
+
+
+def test_rates_have_the_intervals_of_their_groups_and_are_undefined_without_samples():
+    found = scores(torch.tensor([1.0, 0, 1, 0, 1]), dataset([0, 0, 0, 1, 1], [0, 0, 0, 0, 1], n_attributes=3), draws=99)
+    first, second = rates_by_group(found)
+    negative = found.groups[0]
+    assert first.false_positive == pytest.approx((1 / 3, 1 - negative.high, 1 - negative.low))
+    assert (first.n, first.positive, first.base) == pytest.approx((4, 1 / 4, 1 / 4))
+    assert second.true_positive == (1, 1, 1)
+    assert all(map(math.isnan, second.false_positive))
+    assert (second.n, second.positive, second.base) == (1, 1, 1)
+
+
+def test_gaps_are_of_two_classes_and_of_groups():
+    three = dataset([0, 1, 2] * 4, [0, 1] * 6)
+    alone = dataset([0, 1] * 4)
+    for data in (three, alone):
+        found = metrics(torch.ones(len(data)), data)
+        assert all(math.isnan(found[name]) for name in OF_GROUPS)
+        assert rates_by_group(scores(torch.ones(len(data)), data, draws=2)) == []
+
+
+def test_gaps_between_memberships_are_those_of_overlapping_groups():
+    label, members = torch.tensor([0, 1, 0, 1, 0, 1]), torch.tensor([[1, 0], [1, 1], [1, 1], [0, 1], [0, 1], [1, 0]])
+    data = Dataset.of(torch.zeros(6, 1), label, memberships=members.bool())
+    found = metrics(torch.tensor([1.0, 1, 0, 0, 1, 1]), data)  # predicted: 0, 1, 1, 0, 0, 1
+    # first: true 2 / 2, false 1 / 2; second: true 1 / 2, false 1 / 2; predicted 3 of 4 and 2 of 4
+    assert (found["equalized_odds_sum"], found["demographic_parity"]) == pytest.approx((0.5, 0.25))
+
+
+def test_a_gap_has_a_paired_bootstrap():
+    rng = np.random.default_rng(0)
+    label, attribute = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    data = dataset(label, attribute)
+    fair = torch.from_numpy(rng.random(400) < 0.8).double()
+    unfair = torch.where(torch.from_numpy((attribute == 1) & (label == 1)), 0.0, fair)
+    found = paired(fair, unfair, data, "equalized_odds_sum", draws=200)
+    one, other = (metrics(values, data)["equalized_odds_sum"] for values in (fair, unfair))
+    assert found.value == pytest.approx(one - other)
+    assert found.low < found.value < found.high < 0
+    assert lower_is_better("equalized_odds_sum", "classification")
+
+
 # --- published arithmetic ---------------------------------------------------------------------------------------------
 
 
@@ -339,7 +464,7 @@ def test_equal_classes_differ_by_nothing():
 
 def test_which_metrics_are_better_low():
     low = [name for name in METRICS if lower_is_better(name, "classification")]
-    assert low == ["class_difference", "ece", *(name for name in OF_NUMBERS if name != "r2")]
+    assert low == ["class_difference", "ece", *(name for name in OF_NUMBERS if name != "r2"), *OF_GROUPS]
     assert [name for name in METRICS if not lower_is_better(name, "regression")] == ["auroc", "r2"]
 
 

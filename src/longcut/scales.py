@@ -36,6 +36,7 @@ class Scale:
         curves: metrics that are followed over the epochs.
         judged: metrics by which one method is better than another, the hardest first.
         hidden: metrics that are not shown, because they are of another task, or say the same less plainly.
+        asked: metrics that tables and pages show where a data set is there to measure one of them.
         roots: metrics that are the root of the mean of a sample's values, and which mean that is.
     """
 
@@ -53,6 +54,7 @@ class Scale:
     curves: tuple[str, ...]
     judged: tuple[str, ...]
     hidden: frozenset[str]
+    asked: frozenset[str] = frozenset()
     roots: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, value: float | None) -> str:
@@ -99,6 +101,8 @@ class Scale:
 
 _OF_SHARES = ("average", "aligned", "conflicting", "worst_group", "group_mean", "train_weighted")
 _OF_CLASSES = ("worst_class", "balanced", "class_difference", "ece", "auroc")
+_OF_GROUPS = ("equalized_odds_sum", "equalized_odds_max", "equalized_odds_mean", "equal_opportunity")
+_OF_GROUPS += ("demographic_parity",)
 _OF_NUMBERS = ("rmse", "mae", "mape", "r2", "worst_group_rmse", "worst_fifth_rmse")
 
 SCALES: Mapping[str, Scale] = {
@@ -127,12 +131,18 @@ SCALES: Mapping[str, Scale] = {
                 "train weighted",
                 "mean of the groups' accuracies, weighted by their share of the training set (adjusted average)",
             ),
+            "equalized_odds_sum": (
+                "EOd (sum)",
+                "largest difference between groups of the true positive rate, plus that of the false positive rate "
+                "(equalized odds), in points of 100; lower is better",
+            ),
         },
-        optional=frozenset({"train_weighted"}),
+        optional=frozenset({"train_weighted", "equalized_odds_sum"}),
         bars=("conflicting", "worst_group", "average", "aligned"),
         curves=("average", "aligned", "conflicting"),
         judged=("worst_group", "average"),
         hidden=frozenset(_OF_NUMBERS),
+        asked=frozenset(_OF_GROUPS),
     ),
     "regression": Scale(
         noun="error",
@@ -163,7 +173,7 @@ SCALES: Mapping[str, Scale] = {
         bars=("worst_group_rmse", "rmse", "mae"),
         curves=("rmse", "worst_group_rmse"),
         judged=("worst_group_rmse", "rmse"),
-        hidden=frozenset(_OF_SHARES + _OF_CLASSES),
+        hidden=frozenset(_OF_SHARES + _OF_CLASSES + _OF_GROUPS),
         roots={"rmse": "average", "worst_group_rmse": "worst_group"},
     ),
 }

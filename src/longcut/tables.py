@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from longcut.datasets import metrics_of
 from longcut.numbers import spread
 from longcut.record import Record
 from longcut.scales import scale_of
@@ -37,8 +38,9 @@ def summary(record: Record) -> dict[str, Any]:
 
 def _shown(record: Record) -> dict[str, float]:
     """The columns of the table."""
-    scale = scale_of(record.task)
-    scores = {name: scale.score(record.scores.test, name) for name in scale.columns}
+    scale, asked = scale_of(record.task), metrics_of(record.plan.data)
+    names = (name for name in scale.columns if name not in scale.asked or name in asked)
+    scores = {name: scale.score(record.scores.test, name) for name in names}
     return scores | {scale.best: scale.of_mean(record.best.average)}
 
 
@@ -56,6 +58,6 @@ def table(records: Iterable[Record]) -> list[dict[str, Any]]:
     return [
         dict(zip(keys, key, strict=True))
         | {"runs": len(lines)}
-        | {name: spread(line[name] for line in lines) for name in scale_of(key[-1]).columns}
+        | {name: spread(line.get(name) for line in lines) for name in scale_of(key[-1]).columns}
         for key, lines in groups.items()
     ]

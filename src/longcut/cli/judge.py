@@ -42,6 +42,7 @@ def evaluate(
         what = METRICS[name].definition if name in METRICS else "added by a file or package that is not loaded"
         table.add_row(name, "–" if math.isnan(value) else f"{value:.4g}", interval, what)
     show.show(table)
+    show.print_rates(scores, stored)
 
 
 @app.command()

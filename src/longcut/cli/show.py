@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from longcut.evaluate import Scores
     from longcut.record import Record
+    from longcut.runs import Run
     from longcut.spec import Option
 
 
@@ -133,6 +135,36 @@ def print_comparison(records: list[Record]) -> None:
             f"{label} took for the minority {mean['conflicting']:.0f} training samples that contradict the shortcut "
             f"and {mean['aligned']:.0f} that do not: {shares}."
         )
+
+
+def print_rates(scores: Scores, run: Run) -> None:
+    """The rates of positive predictions of each group, where there are two classes and groups to compare."""
+    from longcut.evaluate import rates_by_group
+    from longcut.numbers import number
+
+    found = rates_by_group(scores)
+    if not found:
+        return
+    about: dict[str, Any] = {}
+    with suppress(FileNotFoundError):  # somebody removed it
+        about = run.gallery()[1]
+    names = dict(enumerate(about.get("membership_names") or about.get("attribute_names", ())))
+    positive = dict(enumerate(about.get("class_names", ()))).get(1, 1)
+    shown = table("group", "samples", "positive", "predicted", "TPR", "FPR")
+    for rates in found:
+        (true, *true_ends), (false, *false_ends) = rates.true_positive, rates.false_positive
+        ends = [", ".join(map(number, some)) for some in (true_ends, false_ends)]
+        shown.add_row(
+            str(names.get(rates.attribute, rates.attribute)),
+            str(rates.n),
+            *map(number, (rates.base, rates.positive)),
+            *(f"{number(value)} [{between}]" for value, between in zip((true, false), ends, strict=True)),
+        )
+    print(
+        f"By group, in %, where '{positive}' is positive: how many are and are predicted to be, and the true and the "
+        "false\npositive rate with their 95 % intervals:"
+    )
+    show(shown)
 
 
 def _minorities(records: list[Record]) -> dict[str, list[Mapping[str, float]]]:

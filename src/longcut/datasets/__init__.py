@@ -23,7 +23,7 @@ from longcut.spec import options_of, read, validate, write, written
 if TYPE_CHECKING:
     from longcut.data import Splits
 
-__all__ = ["DATASETS", "Entry", "data_folder", "load", "parse", "resolve", "spec_of", "title_of"]
+__all__ = ["DATASETS", "Entry", "data_folder", "load", "metrics_of", "parse", "resolve", "spec_of", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,13 @@ class Entry:
             where it stands, as ``"module:function"``.
         training: recommended training settings.
         options: of methods, by their name: what suits them on this data set, where no recipe is asked for.
+        metrics: what this data set is there to measure, by name, beside what every data set shows.
     """
 
     target: str | Callable[..., Splits]
     training: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
 
     @property
     def function(self) -> Callable[..., Splits]:
@@ -80,6 +82,8 @@ _SERIES_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "
 _CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "unmixed": 0.0}}
 
 _OBJECTS_TRAINING = {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
+_PEOPLE_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "mlp:hidden=128-128"}
+_FAIRNESS = ("equalized_odds_sum",)
 _KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
     "colored-mnist-png": Entry("longcut.datasets.colored_mnist:colored_mnist_png", _MNIST_TRAINING),
@@ -112,6 +116,10 @@ _KNOWN = {
     "crime": Entry("longcut.datasets.regression:crime", _REGRESSION_TRAINING),
     "skillcraft": Entry("longcut.datasets.regression:skillcraft", _REGRESSION_TRAINING),
     "rcf-mnist": Entry("longcut.datasets.rcf_mnist:rcf_mnist", {**_PHOTO_TRAINING, "augment": "none"}),
+    **{
+        name: Entry(f"longcut.datasets.fairness:{name}", _PEOPLE_TRAINING, metrics=_FAIRNESS)
+        for name in ("adult", "compas", "german")
+    },
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 
@@ -236,6 +244,16 @@ def _kind(path: Path, typed: str) -> str:
             f"there is no file or folder {typed}; check the path (a data set of the hub is written hub:path=NAME)."
         )
     raise unknown("data set", typed, DATASETS)
+
+
+def metrics_of(spec: str) -> tuple[str, ...]:
+    """What the data set of a spec is there to measure, beside what every data set shows.
+
+    >>> metrics_of("adult:sensitive=race"), metrics_of("colored-digits")
+    (('equalized_odds_sum',), ())
+    """
+    entry = DATASETS.get(spec.partition(":")[0])
+    return entry.metrics if isinstance(entry, Entry) else ()  # none where the file that adds it is not loaded
 
 
 def title_of(spec: str) -> str:

@@ -19,7 +19,7 @@ from longcut.data import Dataset, Splits, generator
 from longcut.datasets.subpopulation import find, name_of, read_csv
 from longcut.errors import UserError
 
-__all__ = ["airfoil", "crime", "exchange_rate", "no2", "skillcraft"]
+__all__ = ["airfoil", "crime", "exchange_rate", "no2", "parts_of", "skillcraft", "standardized"]
 
 Protocol = Annotated[
     Literal["clean", "legacy"],
@@ -91,11 +91,11 @@ def exchange_rate(*, protocol: Protocol = "clean", folder: Folder = None) -> Spl
     rates = rates / np.abs(rates).max(0)
     n, length, ahead = len(rates), 168, 12
     first, valid, test = length + ahead - 1, int(0.6 * n), int(0.8 * n)
-    seen = rates if protocol == "legacy" else _standardized(rates, np.arange(first, valid))
+    seen = rates if protocol == "legacy" else standardized(rates, np.arange(first, valid))
     windows = np.lib.stride_tricks.sliding_window_view(seen, length, axis=0)  # (start, series, step)
     x = torch.from_numpy(windows[: n - first].transpose(0, 2, 1).astype(np.float32, order="C"))
     data = Dataset.of(x, rates[first:], name=name)
-    return _parts(data, np.repeat([0, 1, 2], [valid - first, test - valid, n - test]))
+    return parts_of(data, np.repeat([0, 1, 2], [valid - first, test - valid, n - test]))
 
 
 def crime(*, protocol: Protocol = "clean", folder: Folder = None) -> Splits:
@@ -179,7 +179,7 @@ def _read(
         raise UserError(f"{name}: {path} must hold numbers alone ({error}); get it again from {origin}.") from None
 
 
-def _standardized(x: Rows, train: NDArray[np.int64]) -> Rows:
+def standardized(x: Rows, train: NDArray[np.int64]) -> Rows:
     """Mean 0 and deviation 1 in the training rows; a column that is the same in all of them becomes 0 there."""
     deviation = x[train].std(0)
     return (x - x[train].mean(0)) / np.where(deviation > 0, deviation, 1)
@@ -190,7 +190,7 @@ def _scaled(x: Rows, train: NDArray[np.int64], protocol: str) -> NDArray[np.floa
     known = x if protocol == "legacy" else x[train]
     x = np.where(np.isnan(x), np.nanmean(known, axis=0), x)
     if protocol == "clean":
-        return _standardized(x, train).astype(np.float32)
+        return standardized(x, train).astype(np.float32)
     extent = np.ptp(x, axis=0)
     return ((x - x.min(0)) / np.where(extent > 0, extent, 1)).astype(np.float32)
 
@@ -201,7 +201,7 @@ def _at_random(name: str, protocol: str, x: Rows, y: Rows, sizes: tuple[int, int
     order = torch.randperm(len(x), generator=generator(seed)).numpy()
     part = np.full(len(x), 2)
     part[order[:train]], part[order[train : train + valid]] = 0, 1
-    return _parts(Dataset.of(_scaled(x, np.flatnonzero(part == 0), protocol), y, name=name), part)
+    return parts_of(Dataset.of(_scaled(x, np.flatnonzero(part == 0), protocol), y, name=name), part)
 
 
 def _of_domains(
@@ -209,9 +209,10 @@ def _of_domains(
 ) -> Splits:
     """Parts that are given, with a domain for each sample as its attribute."""
     scaled, known = _scaled(x, np.flatnonzero(part == 0), protocol), tuple(names)
-    return _parts(Dataset.of(scaled, y, domain, name=name, n_attributes=len(known), attribute_names=known), part)
+    return parts_of(Dataset.of(scaled, y, domain, name=name, n_attributes=len(known), attribute_names=known), part)
 
 
-def _parts(data: Dataset, part: NDArray[np.int64]) -> Splits:
+def parts_of(data: Dataset, part: NDArray[np.int64]) -> Splits:
+    """The training, validation and test part by the number of each sample's part: 0, 1 or 2."""
     rows: list[Tensor] = [torch.from_numpy(np.flatnonzero(part == number)) for number in range(3)]
     return Splits(*(data.take(some) for some in rows))

@@ -51,6 +51,20 @@ def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]
     return codes, [str(name) for name in names]
 
 
+def same_rows(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Labels and predicted labels ``(n,)`` as arrays.
+
+    Raises:
+        UserError: on unequal lengths.
+    """
+    true, predicted = np.asarray(as_array(y_true)), np.asarray(as_array(y_pred))
+    if true.shape != predicted.shape or true.ndim != 1 or not len(true):
+        raise UserError(
+            f"y_true has shape {true.shape} and y_pred {predicted.shape}; give one label for each row in both."
+        )
+    return true, predicted
+
+
 def times_of(weight: NDArray[np.float64]) -> NDArray[np.int64]:
     """How often each row stands, for only the proportions of weights count; whole numbers are kept exactly.
 

@@ -71,9 +71,9 @@ class DebiasedClassifier(ClassifierMixin, Debiased):
         self._train(x, label, attribute, names, times, class_names=tuple(map(str, self.classes_)))
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities ``(n, C)``, columns as in ``classes_``."""
-        return self._outputs(X).softmax(1).numpy()
+        return self._outputs(X).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable label of each row ``(n,)``."""

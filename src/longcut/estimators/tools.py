@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from longcut.data import Dataset
 from longcut.errors import UserError
-from longcut.estimators.base import as_array, classes_of, codes_of, inputs, require_axes, scaling
+from longcut.estimators.base import as_array, classes_of, codes_of, inputs, require_axes, same_rows, scaling
 
 
 class AboutLabelled(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -137,11 +137,7 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, attribute: Arr
     """
     import pandas as pd
 
-    true, predicted = np.asarray(as_array(y_true)), np.asarray(as_array(y_pred))
-    if true.shape != predicted.shape or true.ndim != 1 or not len(true):
-        raise UserError(
-            f"y_true has shape {true.shape} and y_pred {predicted.shape}; give one label for each row in both."
-        )
+    true, predicted = same_rows(y_true, y_pred)
     groups = [true] if attribute is None else [true, codes_of(attribute, len(true))[0]]
     accuracy: Any = pd.Series(true == predicted).groupby(groups).mean()
     return float(accuracy.min())

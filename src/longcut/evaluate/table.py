@@ -80,6 +80,25 @@ def _difference(mean: Tensor, n: Tensor) -> Tensor:
     return total.clamp_min(0) / (known * (known - 1) / 2).squeeze(-1)
 
 
+def _gaps(draws: Draws) -> Tensor:
+    """Largest differences between groups of their false positive, true positive and positive rates ``(3, …)``.
+
+    The second class is the positive one. ``nan`` for other than two classes, where fewer than two groups have samples,
+    and where one of these lacks those that a rate is about, in the data or in a resample.
+    """
+    cells = draws.cells
+    if cells.classes != 2:
+        return draws.nan.expand(3, *draws.nan.shape)
+    mean, n = (values.unflatten(-1, (2, -1)) for values in draws.groups)  # (…, label, group)
+    rate, size = torch.stack([1 - mean[..., 0, :], mean[..., 1, :]]), n.movedim(-2, 0)
+    positive = torch.where(size > 0, rate * size, 0).sum(0) / size.sum(0)
+    known = cells.by_group(torch.bincount(cells.cell, minlength=cells.cells).double()).reshape(2, -1).sum(0) > 0
+    rates = torch.cat([rate, positive[None]])[..., known]
+    if rates.shape[-1] < 2:
+        return draws.nan.expand(3, *draws.nan.shape)
+    return rates.amax(-1) - rates.amin(-1)
+
+
 # --- of the outputs ---------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +166,9 @@ def _number(name: str, function: OwnMetric, outputs: Tensor, data: Dataset) -> f
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
+
+_LARGEST = "largest difference between groups (attribute values, or memberships) of"
+_FAIR = "of two classes, the second is the positive one; lower is better"
 
 METRICS: Registry[Metric] = Registry(
     "metric",
@@ -228,6 +250,26 @@ METRICS: Registry[Metric] = Registry(
             partial(_of_numbers, "worst_fifth_rmse"),
             lower=True,
             outputs=True,
+        ),
+        "equalized_odds_sum": Metric(
+            f"equalized odds, sum: {_LARGEST} the true positive rate, plus that of the false positive rate (from 0 to "
+            f"2); not defined where a group lacks one of the classes; {_FAIR}",
+            lambda draws: _gaps(draws)[:2].sum(0),
+            lower=True,
+        ),
+        "equalized_odds_max": Metric(
+            "equalized odds, maximum: the larger one of the two differences of equalized_odds_sum; lower is better",
+            lambda draws: _gaps(draws)[:2].amax(0),
+            lower=True,
+        ),
+        "equalized_odds_mean": Metric(
+            "equalized odds, mean: half of equalized_odds_sum (average odds difference); lower is better",
+            lambda draws: _gaps(draws)[:2].mean(0),
+            lower=True,
+        ),
+        "equal_opportunity": Metric(f"{_LARGEST} the true positive rate; {_FAIR}", lambda draws: _gaps(draws)[1], True),
+        "demographic_parity": Metric(
+            f"{_LARGEST} the rate of positive predictions; {_FAIR}", lambda draws: _gaps(draws)[2], True
         ),
     },
     made=made,

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from longcut.compare import difference
-from longcut.datasets import title_of
+from longcut.datasets import metrics_of, title_of
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.numbers import number, spread
@@ -57,7 +57,8 @@ def _facts(study: Study) -> list[str]:
 
 def methods(study: Study, page: Page) -> Markup:
     """A line for each method with its metrics, and what the metrics are."""
-    columns = study.metrics(metric for metric in METRICS if metric not in study.scale.hidden)
+    away = study.scale.hidden if metrics_of(study.data) else study.scale.hidden | study.scale.asked
+    columns = study.metrics(metric for metric in METRICS if metric not in away)
     rows = [_method(c, columns, page.looks[c.name].color) for c in study.contenders]
     return fragment("study", "methods", study, rows, columns)
 
@@ -164,7 +165,9 @@ def groups(study: Study, page: Page) -> Markup | None:
             cell["worst"] = sign * float(cell["sort"]) == min(sign * float(other["sort"]) for other in known)
     rows.sort(key=lambda row: (not row["cells"][0]["sort"], sign * float(row["cells"][0]["sort"] or 0)))
     names = [contender.name for contender in study.contenders]
-    return fragment("study", "groups", study, names, rows, bool(about.get("membership_names")))
+    labels = {label for label, _ in first}
+    positive = name_of(about.get("class_names", ()), 1) if metrics_of(study.data) and labels == {0, 1} else ""
+    return fragment("study", "groups", study, names, rows, bool(about.get("membership_names")), positive)
 
 
 def _by_group(run: Run) -> dict[tuple[int, int | None], Group]:
