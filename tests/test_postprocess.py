@@ -22,9 +22,10 @@ from longcut.cli import app
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets import DATASETS
 from longcut.errors import UserError
+from longcut.evaluate import metrics, sample_values
 from longcut.execute import execute
 from longcut.plans import plan
-from longcut.postprocess import fit_rule, hardt, rates
+from longcut.postprocess import GAPS, fit_rule, hardt, rates
 
 ODDS, OPPORTUNITY, PARITY = "equalized-odds", "equal-opportunity", "demographic-parity"
 
@@ -93,8 +94,26 @@ def test_a_group_without_positives_has_no_rate_and_no_gap():
     assert found.demographic_parity == pytest.approx(1 / 2 - 1 / 3)
 
 
+def test_groups_that_are_not_there_are_left_out_and_one_group_has_no_gap():
+    label, attribute = [1, 0, 1, 0, 1], [0, 0, 2, 2, 2]
+    data = Dataset.of(torch.zeros(5, 1), label, attribute, n_attributes=3)
+    found = rates(torch.tensor([1, 0, 0, 0, 1]), data)
+    assert found.tpr[0::2] == (1.0, 0.5) and math.isnan(found.tpr[1])
+    assert found.equalized_odds_sum == 0.5
+    alone = rates(torch.tensor([1, 0]), data.take(torch.arange(2)))
+    assert all(math.isnan(getattr(alone, name)) for name in GAPS)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_gaps_are_those_of_the_metrics(groups):
+    outputs, data = table(groups=groups)
+    found = rates(outputs.argmax(1), data)
+    theirs = metrics(sample_values(outputs, data), data, None, outputs=outputs)
+    assert {name: getattr(found, name) for name in GAPS} == pytest.approx({name: theirs[name] for name in GAPS})
+
+
 def test_gaps_agree_with_fairlearn_in_three_groups():
-    from fairlearn import metrics
+    from fairlearn import metrics as theirs
 
     outputs, data = table(groups=3)
     predicted = outputs.argmax(1)
@@ -102,10 +121,10 @@ def test_gaps_agree_with_fairlearn_in_three_groups():
     a = data.attribute
     assert a is not None
     given = {"y_true": data.label.numpy(), "y_pred": predicted.numpy(), "sensitive_features": a.numpy()}
-    assert found.equalized_odds_max == pytest.approx(metrics.equalized_odds_difference(**given))
-    assert found.equalized_odds_mean == pytest.approx(metrics.equalized_odds_difference(**given, agg="mean"))
-    assert found.equal_opportunity == pytest.approx(metrics.equal_opportunity_difference(**given))
-    assert found.demographic_parity == pytest.approx(metrics.demographic_parity_difference(**given))
+    assert found.equalized_odds_max == pytest.approx(theirs.equalized_odds_difference(**given))
+    assert found.equalized_odds_mean == pytest.approx(theirs.equalized_odds_difference(**given, agg="mean"))
+    assert found.equal_opportunity == pytest.approx(theirs.equal_opportunity_difference(**given))
+    assert found.demographic_parity == pytest.approx(theirs.demographic_parity_difference(**given))
 
 
 # --- hardt ------------------------------------------------------------------------------------------------------------

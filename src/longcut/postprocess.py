@@ -65,6 +65,8 @@ BY_GROUP = {
 class Rates:
     """How often samples are called positive, by group: shares in [0, 1], ``nan`` where a group has no such samples.
 
+    Differences are defined as the metrics of the same names are, see :data:`longcut.evaluate.METRICS`.
+
     Attributes:
         accuracy: of all.
         tpr: of each attribute value, the share of its positives that is called positive.
@@ -80,17 +82,17 @@ class Rates:
     @property
     def equal_opportunity(self) -> float:
         """Largest difference of ``tpr`` between two groups."""
-        return _gap(self.tpr)
+        return self._gap(self.tpr)
 
     @property
     def demographic_parity(self) -> float:
         """Largest difference of ``selected`` between two groups."""
-        return _gap(self.selected)
+        return self._gap(self.selected)
 
     @property
     def equalized_odds_sum(self) -> float:
         """The differences of ``tpr`` and of ``fpr``, added."""
-        return _gap(self.tpr) + _gap(self.fpr)
+        return self._gap(self.tpr) + self._gap(self.fpr)
 
     @property
     def equalized_odds_mean(self) -> float:
@@ -100,17 +102,19 @@ class Rates:
     @property
     def equalized_odds_max(self) -> float:
         """The larger of the two differences."""
-        gaps = _gap(self.tpr), _gap(self.fpr)
+        gaps = self._gap(self.tpr), self._gap(self.fpr)
         return math.nan if math.isnan(sum(gaps)) else max(gaps)
+
+    def _gap(self, values: tuple[float, ...]) -> float:
+        """Between groups that have samples; ``nan`` where there are not two, or one of these has no such samples."""
+        there = [value for value, share in zip(values, self.selected, strict=True) if not math.isnan(share)]
+        defined = len(there) > 1 and not any(map(math.isnan, there))
+        return max(there) - min(there) if defined else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers by name, the differences first."""
         gaps = {name: getattr(self, name) for name in GAPS}
         return {"accuracy": self.accuracy, **gaps} | {name: list(getattr(self, name)) for name in BY_GROUP}
-
-
-def _gap(values: tuple[float, ...]) -> float:
-    return math.nan if any(map(math.isnan, values)) else max(values) - min(values)
 
 
 def rates(chance: Tensor, data: Dataset) -> Rates:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from longcut.data import Batch, Dataset, Info
 from longcut.errors import UserError
 from longcut.losses import cross_entropy
-from longcut.methods.base import FitHelper, MakeNet, Method, adam, optimizer
+from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, optimizer
 from longcut.methods.erm import ERM
 from longcut.methods.last_layer.dfr import features_of
 from longcut.nets import Net
@@ -41,6 +41,7 @@ class LAFTR(Method):
     W is 1 / P(cell), of label and attribute together, so that each cell weighs the same and an adversary who knows
     nothing is at its optimum by a coin. Where the adversary cannot win, a classifier on the features has equal rates of
     true and false positives in all groups. More than two attribute values are predicted as classes, at 1 - p(a).
+    Features should be few (recipe ``paper``): among many, a new last layer finds what the adversary overlooked.
     """
 
     name = "laftr"
@@ -52,6 +53,14 @@ class LAFTR(Method):
         {"constraint": "equal-opportunity", "class_loss": "l1"},
         {"refit": False, "adversary_steps": 2},
     )
+    recipes = {
+        "paper": Recipe(
+            "Adult, as released: a narrow net and adversary, cross-entropy for the classes; up to 1000 epochs",
+            {"adversary": 8},
+            {"batch": 64, "lr": 1e-3, "pool": 1, "drop_last": True},
+            "mlp:hidden=8-8,activation=leaky",
+        )
+    }
 
     def __init__(
         self,
