@@ -11,15 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fairlearn.metrics import MetricFrame
+from fairlearn.metrics import MetricFrame, demographic_parity_difference, equalized_odds_difference
+from fairlearn.postprocessing import ThresholdOptimizer
+from fairlearn.reductions import EqualizedOdds, ExponentiatedGradient
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import longcut
@@ -31,6 +33,10 @@ from longcut.estimators import (
     DebiasedRegressor,
     GroupBalancer,
     SuspectedConflict,
+    demographic_parity,
+    demographic_parity_scorer,
+    equalized_odds,
+    equalized_odds_scorer,
     worst_group_accuracy,
     worst_group_scorer,
 )
@@ -397,6 +403,86 @@ def test_without_routing_the_scorer_takes_classes_as_groups():
         assert value == min(right[y[test] == label].mean() for label in (0, 1))
 
 
+@pytest.mark.parametrize(
+    ("scorer", "score"),
+    [(equalized_odds_scorer, equalized_odds), (demographic_parity_scorer, demographic_parity)],
+    ids=["equalized odds", "demographic parity"],
+)
+def test_a_grid_search_by_a_gap_between_groups(routing, scorer, score):
+    """The less, the better; the setting with the largest gap, which leaves out what matters, is the last one."""
+    x, y, attribute = toy(120)
+    x[:, 1] += 4 * attribute
+    told, blind = FunctionTransformer(lambda rows: rows[:, 1:]), FunctionTransformer(lambda rows: rows[:, :1])
+    net = DebiasedClassifier("erm", **QUICK).set_fit_request(attribute=False)
+    model = Pipeline([("columns", told), ("net", net)])
+    folds = KFold(2, shuffle=True, random_state=0)
+    search = GridSearchCV(model, {"columns": [told, blind]}, scoring=scorer, cv=folds).fit(x, y, attribute=attribute)
+    by_hand = []
+    for columns in (told, blind):
+        values = []
+        for train, test in folds.split(x):
+            own = Pipeline([("columns", columns), ("net", net)]).fit(x[train], y[train])
+            values.append(score(y[test], own.predict(x[test]), attribute=attribute[test]))
+        by_hand.append(statistics.fmean(values))
+    assert search.cv_results_["mean_test_score"] == pytest.approx(-np.array(by_hand))
+    assert by_hand[0] > by_hand[1] + 0.2
+    assert search.best_params_ == {"columns": blind}
+
+
+def test_without_routing_a_gap_has_no_groups():
+    x, y, _ = toy(60)
+    model = DebiasedClassifier("erm", steps=1, random_state=0)
+    with pytest.raises(UserError, match="equalized_odds compares groups, and no attribute was given; give attribute=…"):
+        cross_val_score(model, x, y, scoring=equalized_odds_scorer, cv=2, error_score="raise")  # type: ignore[arg-type]
+
+
+# --- fairlearn around it ----------------------------------------------------------------------------------------------
+
+
+def unequal(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of two classes, told apart by one column with noise, and a group that another column gives away."""
+    draw = np.random.default_rng(seed)
+    group = np.arange(n) % 2
+    y = (draw.random(n) < np.where(group == 1, 0.7, 0.3)).astype(int)
+    x = draw.normal(size=(n, 3))
+    x[:, 0] += 1.5 * y
+    x[:, 1] += 2 * group
+    return x, y, group
+
+
+def test_probabilities_are_in_double_precision():
+    x, y, _ = toy()
+    for rows in (x, x.astype(np.float32)):
+        found = DebiasedClassifier("erm", **QUICK).fit(rows, y).predict_proba(rows)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found.sum(1), 1, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("constraints", ["demographic_parity", "equalized_odds"])
+@pytest.mark.parametrize("prefit", [True, False])
+def test_fairlearn_moves_the_thresholds_of_a_classifier(constraints, prefit):
+    x, y, group = unequal()
+    model = DebiasedClassifier("erm", **QUICK)
+    before = model.fit(x, y).predict(x)
+    moved = ThresholdOptimizer(estimator=model, constraints=constraints, prefit=prefit, predict_method="predict_proba")
+    after = moved.fit(x, y, sensitive_features=group).predict(x, sensitive_features=group, random_state=0)
+    gap = {"demographic_parity": demographic_parity, "equalized_odds": equalized_odds}[constraints]
+    assert gap(y, after, attribute=group) < gap(y, before, attribute=group) / 2
+
+
+@pytest.mark.filterwarnings("ignore:Setting a")  # fairlearn 0.15 with pandas 3
+def test_fairlearn_reweights_a_classifier():
+    x, y, group = unequal()
+    model = DebiasedClassifier("erm", **QUICK)
+    fair = ExponentiatedGradient(model, EqualizedOdds(difference_bound=0.02), max_iter=5).fit(
+        x, y, sensitive_features=group
+    )
+    after = fair.predict(x, random_state=0)
+    before = model.fit(x, y).predict(x)
+    assert len(fair.predictors_) > 1
+    assert equalized_odds(y, after, attribute=group) < equalized_odds(y, before, attribute=group) / 2
+
+
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
@@ -409,6 +495,28 @@ def test_worst_group_accuracy_is_that_of_fairlearn(names):
     assert worst_group_accuracy(true, predicted, attribute=names[attribute]) == pytest.approx(frame.group_min())
     frame = MetricFrame(metrics=accuracy_score, y_true=true, y_pred=predicted, sensitive_features=groups[["label"]])
     assert worst_group_accuracy(torch.from_numpy(true), predicted.tolist()) == pytest.approx(frame.group_min())
+
+
+@pytest.mark.parametrize("names", [np.arange(3), np.array(["x", "y", "z"])])
+def test_gaps_between_groups_are_those_of_fairlearn(names):
+    draw = np.random.default_rng(1)
+    true, predicted = (np.array(["no", "yes"])[draw.integers(2, size=90)] for _ in range(2))
+    group = names[draw.integers(3, size=90)]
+    how: dict[str, Any] = {"y_true": true == "yes", "y_pred": predicted == "yes", "sensitive_features": group}
+    found = {one: equalized_odds(true, predicted, attribute=group, how=one) for one in ("sum", "max", "mean")}
+    mean = equalized_odds_difference(**how, agg="mean")
+    expected = {"sum": 2 * mean, "max": equalized_odds_difference(**how), "mean": mean}
+    assert found == pytest.approx(expected)
+    assert equalized_odds(true, predicted, attribute=group) == found["sum"]
+    parity = demographic_parity(torch.from_numpy(how["y_true"]), how["y_pred"].tolist(), attribute=group)
+    assert parity == pytest.approx(demographic_parity_difference(**how))
+
+
+def test_gaps_that_are_undefined():
+    assert np.isnan(equalized_odds([0, 1, 0, 0], [0, 1, 1, 0], attribute=[0, 0, 1, 1])), "a group without positives"
+    assert np.isnan(equalized_odds([0, 1], [0, 1], attribute=[0, 0]))
+    assert np.isnan(demographic_parity([0, 1], [0, 1], attribute=[0, 0]))
+    assert demographic_parity([0, 0, 0], [0, 0, 0], attribute=[0, 1, 1]) == 0, "all alike, whatever that is"
 
 
 def test_fairlearn_takes_our_predictions():
@@ -564,6 +672,25 @@ def test_attributes_that_are_refused(take):
 def test_predictions_of_another_length():
     with pytest.raises(UserError, match=r"y_true has shape \(3,\) and y_pred \(2,\); give one label for each row"):
         worst_group_accuracy([0, 1, 1], [0, 1])
+
+
+@pytest.mark.parametrize("score", [equalized_odds, demographic_parity])
+def test_gaps_that_are_refused(score):
+    with pytest.raises(
+        UserError, match=f"{score.__name__} is about two classes, and these labels are of 3; merge some"
+    ):
+        score([0, 1, 2], [0, 1, 1], attribute=[0, 1, 1])
+    with pytest.raises(UserError, match=f"{score.__name__} compares groups, and no attribute was given"):
+        score([0, 1], [0, 1])
+    with pytest.raises(UserError, match=r"y_true has shape \(3,\) and y_pred \(2,\); give one label for each row"):
+        score([0, 1, 1], [0, 1], attribute=[0, 1, 1])
+    with pytest.raises(UserError, match=r"attribute has shape \(1,\), but X has 2 rows"):
+        score([0, 1], [0, 1], attribute=[0])
+
+
+def test_another_way_to_put_two_gaps_together_is_refused():
+    with pytest.raises(UserError, match="how='worst' is not known; give sum, max or mean"):
+        equalized_odds([0, 1], [0, 1], attribute=[0, 1], how="worst")  # type: ignore[arg-type]
 
 
 def test_a_regressor_refuses_methods_for_classes():

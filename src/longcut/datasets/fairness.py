@@ -146,7 +146,7 @@ def compas(
     name = name_of("compas", sensitive=sensitive, rows=rows, inputs=inputs, counts=counts)
     files = ["compas-scores-two-years.csv", "compas-scores-two-years.noname.csv"]
     place, file = find(name, folder, ["compas"], files, PROPUBLICA)
-    table = read_csv(place / file, PROPUBLICA)
+    table: Any = read_csv(place / file, PROPUBLICA)
     numbers = ["age", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count"]
     categories = ["age_cat", "c_charge_degree", "c_charge_desc"]
     others = ["sex", "race", "days_b_screening_arrest", "is_recid", "score_text", "two_year_recid"]
