@@ -52,7 +52,7 @@ def judged(method: Any) -> Rates:
 
 def made(method: str, data: Dataset, **options: Any) -> Any:
     """In float64, and prepared."""
-    built = build(method, data.info, net="mlp:hidden=6-4,activation=leaky", options=options).double()
+    built: Any = build(method, data.info, net="mlp:hidden=6-4,activation=leaky", options=options).double()
     built.context = context(data)
     built.prepare(data, None)
     return built
@@ -152,7 +152,7 @@ def test_laftr_refit_changes_the_last_layer_alone():
 
 def test_laftr_refit_is_ordinary_training_on_the_features_as_they_are():
     data = unfair(50)
-    method = build("laftr", data.info, net="mlp:hidden=6-4")
+    method: Any = build("laftr", data.info, net="mlp:hidden=6-4")
     z, before = predict(method.net.features, data), copy.deepcopy(method.net.state_dict())
     seen: list[Any] = []
 

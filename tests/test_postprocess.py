@@ -120,7 +120,7 @@ def test_gaps_agree_with_fairlearn_in_three_groups():
     found = rates(predicted, data)
     a = data.attribute
     assert a is not None
-    given = {"y_true": data.label.numpy(), "y_pred": predicted.numpy(), "sensitive_features": a.numpy()}
+    given: dict[str, Any] = {"y_true": data.label.numpy(), "y_pred": predicted.numpy(), "sensitive_features": a.numpy()}
     assert found.equalized_odds_max == pytest.approx(theirs.equalized_odds_difference(**given))
     assert found.equalized_odds_mean == pytest.approx(theirs.equalized_odds_difference(**given, agg="mean"))
     assert found.equal_opportunity == pytest.approx(theirs.equal_opportunity_difference(**given))
@@ -233,7 +233,9 @@ def test_the_chances_are_those_that_fairlearn_draws_with(constraint, gap):
 
     outputs, data = table(1000)
     assert data.attribute is not None
-    said = {ODDS: "equalized_odds", OPPORTUNITY: "true_positive_rate_parity", PARITY: "demographic_parity"}[constraint]
+    said: Any = {ODDS: "equalized_odds", OPPORTUNITY: "true_positive_rate_parity", PARITY: "demographic_parity"}[
+        constraint
+    ]
     x, y, a = (outputs[:, 1:] - outputs[:, :1]).double().numpy(), data.label.numpy(), data.attribute.numpy()
     theirs = ThresholdOptimizer(  # a regression with one rising coefficient has the same order
         estimator=LogisticRegression().fit(x, y), constraints=said, prefit=True, predict_method="decision_function"
