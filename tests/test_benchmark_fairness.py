@@ -73,7 +73,7 @@ def test_p_is_that_of_the_corrected_test(benchmark):
     from scipy.stats import t, ttest_1samp
 
     values = [0.01, 0.03, -0.01, 0.02, 0.04]
-    plain = ttest_1samp(values, 0)
+    plain: Any = ttest_1samp(values, 0)
     assert benchmark.corrected_p(values, ratio=0) == pytest.approx(plain.pvalue)
     shrunk = plain.statistic * math.sqrt((1 / 5) / (1 / 5 + 15 / 70))
     assert benchmark.corrected_p(values) == pytest.approx(2 * t.sf(shrunk, 4))
