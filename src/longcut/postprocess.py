@@ -212,12 +212,12 @@ def fit_rule(outputs: Tensor, data: Dataset, constraint: str = "equalized-odds",
     present = _require_groups(data)
     if rule == "scores":
         return _thresholds(outputs, data, constraint)
-    now = rates(_predicted(outputs), data)
+    now = rates(outputs.argmax(1), data)
     cells = torch.bincount(data.group, minlength=2 * data.info.n_attributes).view(2, -1)[:, present]
     tpr, fpr = (torch.tensor(of, dtype=torch.float64)[present] for of in (now.tpr, now.fpr))
     p = torch.full((2, data.info.n_attributes), torch.nan, dtype=torch.float64)
     p[:, present] = hardt(cells[1], cells[0], tpr, fpr, constraint=constraint)
-    return lambda outputs, attribute: p[_predicted(outputs), attribute]
+    return lambda outputs, attribute: p[outputs.argmax(1), attribute]
 
 
 def _thresholds(outputs: Tensor, data: Dataset, constraint: str) -> Rule:
@@ -264,10 +264,6 @@ def _thresholds(outputs: Tensor, data: Dataset, constraint: str) -> Rule:
 def _score(outputs: Tensor) -> Any:
     """Log-odds of class 1, as an array ``(n,)``: probabilities near 1 would be equal."""
     return (outputs[:, 1].double() - outputs[:, 0].double()).numpy()
-
-
-def _predicted(outputs: Tensor) -> Tensor:
-    return outputs.argmax(1)
 
 
 def _require_groups(data: Dataset) -> Tensor:
@@ -400,5 +396,5 @@ def postprocess(
         )
     chance = chance_of(outputs, attribute)
     drawn = torch.rand(len(chance), generator=generator(seed), dtype=torch.float64) < chance
-    before, after = rates(_predicted(outputs), test), rates(chance, test)
+    before, after = rates(outputs.argmax(1), test), rates(chance, test)
     return Postprocessed(constraint, rule, names, before, after, chance, drawn.long())
