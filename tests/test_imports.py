@@ -29,7 +29,7 @@ ROWS = [
     {"record", "runs", "backbone"},
     {"datasets", "analyses", "gallery", "audit", "estimators", "plans"},
     {"execute", "compare", "tables"},
-    {"deploy", "report", "papers"},
+    {"deploy", "report", "papers", "postprocess"},
     {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

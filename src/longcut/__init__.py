@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from longcut.methods import METHODS
     from longcut.methods.base import Method
     from longcut.mixing import Mix
+    from longcut.postprocess import postprocess
     from longcut.training import Training
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "postprocess",
     "worst_group_accuracy",
     "worst_group_scorer",
 ]
@@ -70,6 +72,7 @@ _HOME = {
     "UserError": "errors",
     "fit": "fit",
     "load": "datasets",
+    "postprocess": "postprocess",
     "worst_group_accuracy": "estimators",
     "worst_group_scorer": "estimators",
 }

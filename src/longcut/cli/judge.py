@@ -11,6 +11,7 @@ import typer
 from longcut.cli import show
 from longcut.cli.app import Device, Json, Load, app
 from longcut.cli.settings import device_of
+from longcut.numbers import number
 
 
 @app.command()
@@ -90,6 +91,45 @@ def difference(
         "\nseeds averaged; it does not speak of the spread over training runs.\n"
         f"{metric.replace('_', ' ')}: {METRICS[metric].definition}"
     )
+
+
+@app.command()
+def postprocess(
+    run: Annotated[Path, typer.Argument(help="run folder, of data with two classes and an attribute")],
+    constraint: Annotated[
+        str, typer.Option(help="what is to be equal: equalized-odds, equal-opportunity or demographic-parity")
+    ] = "equalized-odds",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="scores: thresholds by group, mixed at random (needs fairlearn); hardt: from predicted classes alone"
+        ),
+    ] = "scores",
+    seed: Annotated[int, typer.Option(min=0, help="of the predictions that are drawn, with --json")] = 0,
+    device: Device = "auto",
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Make the groups of a run equal after training: fitted on its validation set, shown on its test set.
+
+    The rule needs the attribute of each sample that it is used on. Rates after are expected ones; the run stays as it
+    is.
+    """
+    from longcut.postprocess import BY_GROUP, GAPS, postprocess
+
+    found = postprocess(run, constraint, rule=rule, seed=seed, device=device_of(device))
+    if as_json:
+        return show.print_json(found.to_dict())
+    sides = found.before.to_dict(), found.after.to_dict()
+    table = show.table("on the test set", "before", "after", "what it is")
+    what = {"accuracy": "share of right predictions"} | GAPS
+    for name, words in what.items():
+        table.add_row(name.replace("_", " "), *(number(side[name]) for side in sides), words)
+    for name, words in BY_GROUP.items():
+        for k, group in enumerate(found.names):
+            table.add_row(f"{name} of {group}", *(number(side[name][k]) for side in sides), words)
+    show.show(table)
+    print(f"In percent; {found.constraint} by rule {found.rule}, fitted on the validation set.")
 
 
 @app.command()

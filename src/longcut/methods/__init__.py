@@ -77,6 +77,8 @@ HOMES = (
     "contrastive.dcl:DCL",
     "contrastive.hcl:HCL",
     "contrastive.wcl:WCL",
+    "fairness.laftr:LAFTR",
+    "fairness.hsic:HSIC",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

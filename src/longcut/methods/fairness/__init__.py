@@ -1,0 +1,1 @@
+"""Methods that keep what the net says from depending on a sensitive attribute."""
