@@ -236,7 +236,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
         ("notes.txt", "notes.txt is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
         ("photos/land/000.png", "photos/land/000.png is neither a folder of images, a table"),
         ("colored-digts", "unknown data set 'colored-digts': did you mean 'colored-digits'?"),
-        ("", "unknown data set '': Known: airfoil, arrays, bar, bffhq"),
+        ("", "unknown data set '': Known: adult, airfoil, arrays, bar"),
         ("\udcff", r"the path '\udcff' is not UTF-8; rename it."),
     ],
 )
