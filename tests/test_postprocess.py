@@ -201,6 +201,47 @@ def test_where_it_was_fitted_odds_are_equal_and_accuracy_is_above_a_coins(rule):
     assert rule == "scores" or after.accuracy <= before.accuracy
 
 
+def by_hand() -> tuple[Tensor, Dataset]:
+    """Log-odds of ten samples. The line at 0 has 8 right, and one of the second group's two positives missed."""
+    score = [-3.0, -2, 1, 3, 5, -3, -2, -1, 2, 4]
+    label = [0, 0, 0, 1, 1, 0, 0, 1, 0, 1]
+    data = Dataset.of(torch.zeros(10, 1), label, [0] * 5 + [1] * 5)
+    return torch.tensor([[0.0, one] for one in score]), data
+
+
+def test_one_threshold_by_hand():
+    """Between 2 and 3 nobody is called positive wrongly, and the groups differ by one of two positives."""
+    outputs, data = by_hand()
+    assert data.attribute is not None
+    before = rates(outputs.argmax(1), data)
+    assert before.equalized_odds_sum == pytest.approx(0.5 + abs(1 / 3 - 1 / 3))
+    after = rates(fit_rule(outputs, data, ODDS, rule="threshold", loss=0.2)(outputs, data.attribute), data)
+    assert after.equalized_odds_sum <= before.equalized_odds_sum
+    dear = rates(fit_rule(outputs, data, ODDS, rule="threshold", loss=1)(outputs, data.attribute), data)
+    assert dear.equalized_odds_sum == 0  # nobody, or everybody, is called positive
+
+
+@pytest.mark.parametrize("constraint", [ODDS, PARITY, "equal-opportunity"])
+@pytest.mark.parametrize("loss", [0.0, 0.02, 0.1])
+def test_one_threshold_is_the_most_equal_of_those_that_cost_no_more(constraint, loss):
+    outputs, data = table(2000)
+    assert data.attribute is not None
+    score, gap = outputs[:, 1] - outputs[:, 0], constraint.replace("-", "_").replace("odds", "odds_sum")
+    least = rates(outputs.argmax(1), data).accuracy - loss
+    tried = [rates((score > line).double(), data) for line in score.sort().values[::50]]
+    best = min((getattr(one, gap) for one in tried if one.accuracy >= least), default=torch.inf)
+    rule = fit_rule(outputs, data, constraint, rule="threshold", loss=loss)
+    found = rates(rule(outputs, data.attribute), data)
+    assert found.accuracy >= least and getattr(found, gap) <= best + 0.02  # which lines are tried differs
+    assert torch.equal(rule(outputs, data.attribute), rule(outputs, 1 - data.attribute)), "nobody's group is looked at"
+
+
+def test_a_threshold_that_costs_more_than_there_is():
+    outputs, data = table(200)
+    with pytest.raises(UserError, match=r"a threshold may cost is 2; give a share from 0 to 1, such as 0\.02"):
+        fit_rule(outputs, data, rule="threshold", loss=2)
+
+
 def test_scores_lose_less_accuracy_than_classes_alone():
     outputs, data = table(2000)
     assert data.attribute is not None
@@ -417,4 +458,4 @@ def test_the_command_says_mistakes_in_one_line(monkeypatch, tmp_path):
     run = made("shapes", blobs(), monkeypatch, tmp_path)
     told = CliRunner().invoke(app, ["postprocess", str(run.folder), "--rule", "coin"])
     assert told.exit_code == 2
-    assert told.stderr == "longcut: unknown rule 'coin': Known: hardt, scores.\n"
+    assert told.stderr == "longcut: unknown rule 'coin': Known: hardt, scores, threshold.\n"

@@ -43,7 +43,7 @@ def feature_swap(
     x: Tensor,
     generator: torch.Generator | None,
     *,
-    rate: Annotated[float, Field(ge=0, le=1, description="probability of each feature, published: 0.6")] = 0.6,
+    rate: Annotated[float, Field(ge=0, le=1, description="probability of each feature, published: 0.6")] = 0.3,
 ) -> Tensor:
     """Some features of each row of a table replaced by those of other rows of the batch, each of a row of its own.
 

@@ -102,9 +102,13 @@ def postprocess(
     rule: Annotated[
         str,
         typer.Option(
-            help="scores: thresholds by group, mixed at random (needs fairlearn); hardt: from predicted classes alone"
+            help="scores: thresholds by group, mixed at random (needs fairlearn); hardt: from predicted classes alone; "
+            "threshold: one for everybody, which is not told the group"
         ),
     ] = "scores",
+    loss: Annotated[
+        float, typer.Option(min=0, max=1, help="accuracy that the threshold for everybody may cost, a share")
+    ] = 0.02,
     seed: Annotated[int, typer.Option(min=0, help="of the predictions that are drawn, with --json")] = 0,
     device: Device = "auto",
     load_: Load = None,
@@ -112,12 +116,12 @@ def postprocess(
 ) -> None:
     """Make the groups of a run equal after training: fitted on its validation set, shown on its test set.
 
-    The rule needs the attribute of each sample that it is used on. Rates after are expected ones; the run stays as it
-    is.
+    Rules by group need the attribute of each sample that they are used on. Rates after are expected ones; the run stays
+    as it is.
     """
     from longcut.postprocess import BY_GROUP, GAPS, postprocess
 
-    found = postprocess(run, constraint, rule=rule, seed=seed, device=device_of(device))
+    found = postprocess(run, constraint, rule=rule, loss=loss, seed=seed, device=device_of(device))
     if as_json:
         return show.print_json(found.to_dict())
     sides = found.before.to_dict(), found.after.to_dict()

@@ -38,8 +38,8 @@ Views = Annotated[
     str,
     Field(
         examples=["resized-crop-flip:scale=0.08+jitter"],
-        description="how a view is made: augmentations joined by '+'; auto: crops and colours of images, noise on "
-        "tables, dropped tokens",
+        description="how a view is made: augmentations joined by '+'; auto: crops and colours of images, features of "
+        "tables from other rows, dropped tokens",
     ),
 ]
 Probe = Annotated[
@@ -54,7 +54,7 @@ ProbeLr = Annotated[float, Field(gt=0, description="learning rate of the probe, 
 
 VIEWS = {
     "image": "resized-crop-flip:scale=0.08+jitter+grayscale",
-    "table": "feature-noise",
+    "table": "feature-swap",  # by validation on Adult and COMPAS, docs/contrastive.md
     "tokens": "token-dropout",
 }
 HIDDEN = 512  # units in the projection, as released
