@@ -52,10 +52,10 @@ NARROW = {"net": "mlp:hidden=8-8,activation=leaky", "batch": 64, "adversary": 8}
 ROWS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "erm": ("erm", [{}]),
     "reweight by group": ("reweight", [{"by": "group"}]),
-    "laftr": ("laftr", [{**NARROW, "fair": fair} for fair in (0.1, 0.3, 1.0, 3.0)]),
+    "laftr": ("laftr", [{**NARROW, "fair": fair} for fair in (0.1, 0.3, 1.0)]),
     "hsic": ("hsic", [{"weight": weight} for weight in (1.0, 3.0, 10.0, 30.0)]),
     "hsic, guessed": ("guessed", [{"weight": weight} for weight in (10.0, 30.0)]),
-    "lff": ("lff", [{"q": q} for q in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)]),
+    "lff": ("lff", [{"q": q} for q in (0.01, 0.1, 0.3, 0.7)]),
     "exponentiated gradient": ("reduction", [{"bound": bound} for bound in (0.01, 0.05)]),
     **{name: (name, [CONTRAST]) for name in ("simclr", "dcl", "hcl", "wcl")},
 }
