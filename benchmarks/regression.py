@@ -11,7 +11,6 @@ Every finished run is written to ``results/regression.json`` at once, so a kille
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -20,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from ledger import Ledger
 from scipy.stats import ttest_rel
 
 from longcut.datasets import load
-from longcut.files import replacing
 from longcut.fit import Training, fit
 from longcut.methods import METHODS, build
 from longcut.predict import predict
@@ -87,24 +86,6 @@ SAME_UNIT = {
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
-
-
-class Ledger:
-    """Finished runs by what they are, in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.runs: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-
-    def run(self, data: str, method: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Scores of a run, which is made unless it is known."""
-        key = json.dumps([data, method, seed, dict(settings)])
-        if key not in self.runs:
-            self.runs[key] = made(data, method, seed, settings)
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps(self.runs, indent=1))
-            print(f"{data} {method} {seed} {dict(settings)}: {self.runs[key]}", flush=True)
-        return self.runs[key]
 
 
 def made(data: str, method: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +181,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="legacy: fewer than published")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    ledger, lines = Ledger(FILE), []
+    ledger, lines = Ledger(FILE, made), []
     for data in arguments.data:
         if arguments.track == "legacy":
             lines += legacy(ledger, data, arguments.seeds or 3, arguments.epochs)

@@ -1,6 +1,12 @@
-"""What tests of methods share."""
+"""What tests of methods, and of benchmarks, share."""
 
 from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from longcut.augment import Augment, unchanged
 from longcut.context import Context
@@ -10,3 +16,14 @@ from longcut.data import Dataset, generator
 def context(data: Dataset, seed: int = 0, epoch: int = 0, epochs: int = 1, augment: Augment = unchanged) -> Context:
     """What the loop would tell a method, with a generator of its own."""
     return Context(generator(seed), data, augment, epoch, epochs)
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A program of ``benchmarks/`` as a module, with its neighbours in reach."""
+    path = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
+    monkeypatch.syspath_prepend(path.parent)
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+    assert spec and spec.loader
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

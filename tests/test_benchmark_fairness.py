@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import script
 
 from longcut.data import Dataset, Splits, generator
-
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "fairness.py"
 
 
 @pytest.fixture
 def benchmark(tmp_path, monkeypatch) -> Any:
-    spec = importlib.util.spec_from_file_location("benchmark_fairness", SCRIPT)
-    assert spec and spec.loader
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("fairness", monkeypatch)
     monkeypatch.setattr(module, "FILE", tmp_path / "fairness.json")
     return module
 
@@ -45,10 +39,10 @@ def test_a_killed_benchmark_goes_on_where_it_was(benchmark, monkeypatch):
 
     monkeypatch.setattr(benchmark, "made", run)
     with pytest.raises(KeyboardInterrupt):
-        benchmark.collected(benchmark.Ledger(benchmark.FILE), "compas", ["erm"], 5)
+        benchmark.collected(benchmark.Ledger(benchmark.FILE, benchmark.made), "compas", ["erm"], 5)
     assert len(json.loads(benchmark.FILE.read_text())) == 3
     made.clear()
-    every = benchmark.collected(benchmark.Ledger(benchmark.FILE), "compas", ["erm"], 5)
+    every = benchmark.collected(benchmark.Ledger(benchmark.FILE, benchmark.made), "compas", ["erm"], 5)
     assert made == [3, 4]
     assert {*every} == {"erm", "erm, hardt", "erm, scores", "erm, threshold"}
 
@@ -99,7 +93,7 @@ def test_a_row_is_made_and_drawn(benchmark, monkeypatch, tmp_path, row):
     short = {"iterations": 2} if method == "reduction" else {"epochs": 1}
     monkeypatch.setitem(benchmark.ROWS, row, (method, [{**variants[0], **short}]))
     monkeypatch.setattr(benchmark, "ROWS", {name: benchmark.ROWS[name] for name in ("erm", row)})
-    every = benchmark.collected(benchmark.Ledger(benchmark.FILE), "compas", [*benchmark.ROWS], 2)
+    every = benchmark.collected(benchmark.Ledger(benchmark.FILE, benchmark.made), "compas", [*benchmark.ROWS], 2)
     for settings in every.values():
         for _, runs in settings:
             assert all(0 <= run["test"]["accuracy"] <= 1 for run in runs)

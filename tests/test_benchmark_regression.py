@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "regression.py"
+from helpers import script
 
 
 @pytest.fixture
 def benchmark(tmp_path, monkeypatch) -> Any:
-    spec = importlib.util.spec_from_file_location("benchmark_regression", SCRIPT)
-    assert spec and spec.loader
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("regression", monkeypatch)
     monkeypatch.setattr(module, "FILE", tmp_path / "regression.json")
     return module
 
@@ -38,10 +32,10 @@ def test_a_killed_benchmark_goes_on_where_it_was(benchmark, monkeypatch):
 
     monkeypatch.setattr(benchmark, "made", run)
     with pytest.raises(KeyboardInterrupt):
-        list(benchmark.legacy(benchmark.Ledger(benchmark.FILE), "no2", 2, None))
+        list(benchmark.legacy(benchmark.Ledger(benchmark.FILE, benchmark.made), "no2", 2, None))
     assert len(json.loads(benchmark.FILE.read_text())) == 3
     made.clear()
-    lines = list(benchmark.legacy(benchmark.Ledger(benchmark.FILE), "no2", 2, None))
+    lines = list(benchmark.legacy(benchmark.Ledger(benchmark.FILE, benchmark.made), "no2", 2, None))
     assert len(made) == 3, "three of six were known"
     assert lines[0].startswith("| no2 | erm | 0.537 | 2 ± 0 | – | 100 epochs, 2 seeds |")
 
@@ -58,11 +52,11 @@ def test_every_row_has_the_same_trials_and_the_best_on_validation_is_run(benchma
         return scores(0.5 if best else 1.0, 0.1 * (seed % 10) + (0 if best else 9))
 
     monkeypatch.setattr(benchmark, "made", run)
-    lines = list(benchmark.clean(benchmark.Ledger(benchmark.FILE), "no2", 3))
+    lines = list(benchmark.clean(benchmark.Ledger(benchmark.FILE, benchmark.made), "no2", 3))
     assert len(lines) == len(benchmark.ROWS) == 6
     assert set(tried.values()) == {len(benchmark.LOOPS["no2"]) * 2}
     assert len(tried) == 2 * len(benchmark.ROWS)
-    some = list(benchmark.clean(benchmark.Ledger(benchmark.FILE), "no2", 3, ["mixup"]))
+    some = list(benchmark.clean(benchmark.Ledger(benchmark.FILE, benchmark.made), "no2", 3, ["mixup"]))
     assert [line.split(" | ")[1] for line in some] == ["erm", "mixup"]
     assert all("lr=0.01" in line and "| 0.1 ± 0.1 |" in line for line in lines)
 

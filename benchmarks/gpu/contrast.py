@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from longcut.context import Epoch, calling
 from longcut.evaluate import metrics, sample_values
 from longcut.files import replacing, to_json
 from longcut.methods import Method, build
-from longcut.nets import Net
 from longcut.numbers import spread, with_spread
 from longcut.predict import predict
 from longcut.spec import read
@@ -37,6 +36,8 @@ STEPS = 100  # of L-BFGS
 
 def probe(train: Tensor, label: Tensor, test: Tensor, classes: int, balance: Tensor | None = None) -> Tensor:
     """Logistic regression on standardised features, all samples at once: its logits for other features.
+
+    :func:`longcut.analyses.linear_probe` does the same on the CPU, where 50,000 images take a minute for every probe.
 
     Args:
         train: features ``(n, d)``.
@@ -61,10 +62,30 @@ def probe(train: Tensor, label: Tensor, test: Tensor, classes: int, balance: Ten
     return (other @ weight[:, :-1].T + weight[:, -1]).detach()
 
 
-def judged(net: Net, splits: Splits, device: str, balanced: bool) -> dict[str, dict[str, float]]:
+def without_training(splits: Splits, device: str) -> str:
+    """What the most frequent class alone, and probes of the inputs as they are, reach: lines of a table."""
+    most = torch.nn.functional.one_hot(splits.train.label.bincount().argmax(), splits.info.n_classes).float()
+    rows = {"the most frequent class": {}}
+    for name, data in (("valid", splits.valid), ("test", splits.test)):
+        if data is not None:
+            outputs = most.expand(len(data), -1)
+            rows["the most frequent class"][name] = metrics(sample_values(outputs, data), data, outputs=outputs)
+    for balanced in (False, True):
+        how = "balanced" if balanced else "plain"
+        rows[f"inputs as they are, {how} probe"] = judged(torch.nn.Flatten(), splits, device, balanced)
+    lines = ["| | part | accuracy | worst group |", "|---|---|---|---|"]
+    for what, parts in rows.items():
+        for part, scores in parts.items():
+            lines.append(f"| {what} | {part} | {100 * scores['average']:.1f} | {100 * scores['worst_group']:.1f} |")
+    return "\n".join(lines)
+
+
+def judged(
+    features: Callable[[Tensor], Tensor], splits: Splits, device: str, balanced: bool
+) -> dict[str, dict[str, float]]:
     """Scores of a probe on validation (where there is one) and test; ``balanced``: each group weighs the same."""
     train = splits.train
-    known, label = predict(net.features, train, device).to(device), train.label.to(device)
+    known, label = predict(features, train, device).to(device), train.label.to(device)
     balance = None
     if balanced:
         group = train.group.to(device)
@@ -72,7 +93,7 @@ def judged(net: Net, splits: Splits, device: str, balanced: bool) -> dict[str, d
     found = {}
     for name, data in (("valid", splits.valid), ("test", splits.test)):
         if data is not None and len(data):
-            said = probe(known, label, predict(net.features, data, device).to(device), train.info.n_classes, balance)
+            said = probe(known, label, predict(features, data, device).to(device), train.info.n_classes, balance)
             scored = metrics(sample_values(said.cpu(), data), data, splits.train, outputs=said.cpu())
             found[name] = {key: scored[key] for key in ("average", "worst_class", "worst_group")}
     return found
@@ -94,7 +115,7 @@ def run(method: str, seed: int, given: argparse.Namespace, training: Training) -
             return
         for encoder in encoders(made):
             for balanced in (False, True)[: 1 + given.balanced]:
-                scores = judged(getattr(made, encoder), splits, given.device, balanced)
+                scores = judged(getattr(made, encoder).features, splits, given.device, balanced)
                 rows.append({"encoder": encoder, "epoch": epoch.epoch, "balanced": balanced, **scores})
                 print(f"{method} s{seed} {rows[-1]}", file=sys.stderr, flush=True)
         logs = {key: value for key, value in epoch.row.items() if isinstance(value, float)}
@@ -104,7 +125,7 @@ def run(method: str, seed: int, given: argparse.Namespace, training: Training) -
         with replacing(file) as temporary:
             temporary.write_text(to_json({**whole, "done": epoch.epoch == training.epochs}, indent=1) + "\n", "utf-8")
 
-    made.finish = lambda *_: None  # the probes have been
+    made.finish = lambda train, valid, fit: None  # the probes have been
     fit(made, splits, training, seed=seed, device=given.device, observers=[calling(on_epoch=look)])
 
 
@@ -146,12 +167,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--balanced", action="store_true", help="a second probe, in which each group weighs the same")
     parser.add_argument("--ways", default="", help="see fast.py")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--inputs", action="store_true", help="judge the inputs as they are, and train nothing")
     parser.add_argument("--table", action="store_true", help="print what is there and train nothing")
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     training = Training(
         epochs=given.epochs, batch=given.batch, pool=1, lr=given.lr, weight_decay=1e-6, drop_last=True, every=10**6
     )
+    if given.inputs:
+        return print(without_training(load(given.data, int(given.seeds.split(",")[0])), given.device))
     if not given.table:
         for seed in map(int, given.seeds.split(",")):
             for method in given.methods:

@@ -15,7 +15,7 @@ from longcut.errors import UserError
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, Recipe, adam, optimizer
 from longcut.methods.erm import ERM
-from longcut.methods.last_layer.dfr import features_of
+from longcut.methods.last_layer.heads import features_of
 from longcut.nets import Net
 from longcut.training import Training
 
