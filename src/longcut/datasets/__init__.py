@@ -62,6 +62,7 @@ OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
 TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
 
 _MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
+_DIGITS_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
 _CIFAR_TRAINING = {
     "epochs": 40,
     "batch": 256,
@@ -120,6 +121,9 @@ _KNOWN = {
         name: Entry(f"longcut.datasets.fairness:{name}", _PEOPLE_TRAINING, metrics=_FAIRNESS)
         for name in ("adult", "compas", "german")
     },
+    "digits": Entry("longcut.datasets.digits:digits", _DIGITS_TRAINING),
+    "mnist": Entry("longcut.datasets.digits:mnist", _MNIST_TRAINING),
+    "planted": Entry("longcut.datasets.zoo:planted", {**_DIGITS_TRAINING, "net": "auto"}),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 

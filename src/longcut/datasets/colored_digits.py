@@ -9,7 +9,7 @@ from longcut.data import Dataset, Splits, generator, ranks
 from longcut.datasets import spec_of
 from longcut.datasets.planted import COLORS, TEN, Noise, Ratio, in_rotation, plant, splits
 
-__all__ = ["colored_digits"]
+__all__ = ["colored_digits", "stratified_order"]
 
 
 def colored_digits(
@@ -46,7 +46,7 @@ def colored_digits(
     pixels, target = load_digits(return_X_y=True)
     level, label = torch.tensor(pixels).reshape(-1, 8, 8), torch.tensor(target).long()
     draw = generator(seed)
-    order = _stratified_order(label, draw)
+    order = stratified_order(label, draw)
     train, valid, test = order.tensor_split([1000, 1197])
     attribute = plant(label, [(part, round(ratio * len(part))) for part in (train, valid)], draw)
     attribute[test] = in_rotation(label[test])
@@ -62,7 +62,7 @@ def colored_digits(
     return splits(data, train, valid, data.take(test.sort().values), noise, seed)
 
 
-def _stratified_order(label: Tensor, draw: torch.Generator) -> Tensor:
+def stratified_order(label: Tensor, draw: torch.Generator) -> Tensor:
     """A random order in which every stretch has the classes in proportion, give or take one."""
     shuffled = torch.randperm(len(label), generator=draw)
     labels = label[shuffled]

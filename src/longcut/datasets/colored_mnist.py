@@ -25,7 +25,7 @@ from longcut.datasets.planted import COLORS, TEN, Noise, Ratio, plant, splits
 from longcut.errors import UserError
 from longcut.sources import Progress
 
-__all__ = ["colored_mnist", "colored_mnist_png"]
+__all__ = ["colored_mnist", "colored_mnist_png", "mnist_files"]
 
 THRESHOLD = 100  # brighter pixels take the colour, the others stay grey
 PUBLISHED_CONFLICTS = {0.005: 249, 0.01: 491, 0.02: 986, 0.05: 2449}
@@ -107,7 +107,7 @@ def colored_mnist(
         raise UserError(f"severity={severity} belongs to recipe=lff, and recipe=dfa has no noise; leave severity out.")
     name = spec_of("colored-mnist", {"ratio": ratio, "recipe": recipe, "severity": severity, "noise": noise})
     place = Path(folder) if folder else data_folder("mnist")
-    images, label, test_images, test_label = (_idx(place, file) for file in CHECKSUMS)
+    images, label, test_images, test_label = mnist_files(place)
     info: dict[str, Any] = {"name": name, **TEN}
     if recipe == "lff":
         sigma = LFF_NOISE[severity - 1]
@@ -154,6 +154,15 @@ def _lff_paint(grey: Tensor, attribute: Tensor, sigma: float, draw: torch.Genera
 
 
 # --- the MNIST files --------------------------------------------------------------------------------------------------
+
+
+def mnist_files(folder: Path) -> tuple[Tensor, ...]:
+    """Training images ``(n, 28, 28)`` and labels, test images and labels, of checked files that are fetched if missing.
+
+    Raises:
+        UserError: when a file cannot be had or is damaged.
+    """
+    return tuple(_idx(folder, file) for file in CHECKSUMS)
 
 
 def _idx(folder: Path, name: str) -> Tensor:
