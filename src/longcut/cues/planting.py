@@ -51,7 +51,7 @@ def plant(
 
     >>> grey = Dataset.of(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
     >>> plant(Splits(grey, None, grey), "patch", ratio=0.1).train.conflicting.sum()
-    tensor(2)
+    tensor(4)
     """
     cues = parse_cues(cue, splits.info, strength)
     info = dataclasses.replace(splits.info, name=name or f"{splits.info.name}, {cue}", membership_names=())
