@@ -9,7 +9,7 @@ from longcut.nets.layers import Shrink
 from longcut.nets.net import Net
 from longcut.nets.pretrained import hf
 from longcut.nets.series import highway, lstnet
-from longcut.nets.small import auto, conv, linear, mlp, stack, tiny
+from longcut.nets.small import auto, conv, glance, linear, mlp, stack, tiny
 from longcut.nets.text import tokens, transformer
 from longcut.nets.vision import densenet121, resnet18, resnet50
 from longcut.registry import Registry, required
@@ -24,6 +24,7 @@ NETS: Registry[Callable[..., Net]] = Registry(
         "auto": auto,
         "conv": conv,
         "densenet121": densenet121,
+        "glance": glance,
         "hf": hf,
         "linear": linear,
         "mlp": mlp,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ChannelsLast", "GlobalMean", "MeanToken", "Scale", "Shrink", "Standardize", "block"]
+__all__ = ["ChannelsLast", "GlobalMean", "LocalStatistics", "MeanToken", "Scale", "Shrink", "Standardize", "block"]
 
 
 class Scale(nn.Module):
@@ -79,3 +81,26 @@ class MeanToken(nn.Module):
         """``(n, length, width)`` to ``(n, width)``."""
         real = x.detach().ne(0).any(2, keepdim=True)
         return x.sum(1) / real.sum(1).clamp_min(1)
+
+
+class LocalStatistics(nn.Module):
+    """Images ``(n, C, H, W)`` to statistics of the cells of a grid ``(n, 7 C, cells, cells)``.
+
+    The mean, the largest and the smallest value, and the mean absolute difference of neighbours to the right, below,
+    and on both diagonals. Images may be smaller than the grid, but not a single pixel along a side.
+    """
+
+    NUMBERS = 7  # of each cell and channel
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(n, C, H, W)`` to ``(n, 7 C, cells, cells)``."""
+        mean = partial(F.adaptive_avg_pool2d, output_size=self.cells)
+        largest = partial(F.adaptive_max_pool2d, output_size=self.cells)
+        x = F.pad(x, (0, 1, 0, 1), mode="replicate")
+        here, right, below, beyond = x[..., :-1, :-1], x[..., :-1, 1:], x[..., 1:, :-1], x[..., 1:, 1:]
+        apart = [(here - right).abs(), (here - below).abs(), (here - beyond).abs(), (right - below).abs()]
+        return torch.cat([mean(here), largest(here), -largest(-here), *map(mean, apart)], 1)

@@ -11,11 +11,11 @@ from torch import nn
 
 from longcut.data import Info
 from longcut.errors import UserError
-from longcut.nets.layers import GlobalMean, Scale, Shrink, block
+from longcut.nets.layers import GlobalMean, LocalStatistics, Scale, Shrink, block
 from longcut.nets.net import Dropout, Net, need_images, need_numbers
 from longcut.nets.text import tokens
 
-__all__ = ["auto", "conv", "linear", "mlp", "stack", "tiny"]
+__all__ = ["auto", "conv", "glance", "linear", "mlp", "stack", "tiny"]
 
 Side = Annotated[
     int, Field(ge=1, description="larger images are averaged down until their short side is at most this, in pixels")
@@ -115,6 +115,40 @@ def tiny(
     stages = [Shrink(side), block(info.shape[0], width, 5, 2), block(width, 2 * width, 3, 2), GlobalMean()]
     hidden = nn.Sequential(nn.Linear(2 * width, 8 * width), nn.ReLU())
     return Net([*stages, hidden], nn.Linear(8 * width, outputs))
+
+
+def glance(
+    info: Info,
+    outputs: int,
+    *,
+    cells: Annotated[int, Field(ge=1, description="of the grid, along each side; small images have fewer")] = 8,
+    width: Annotated[
+        int, Field(ge=1, description="channels of the layer on them; all other widths are in proportion")
+    ] = 32,
+    where: Annotated[bool, Field(description="false: the mean over the grid, so that no place is known")] = True,
+) -> Net:
+    """What can be told at a glance: statistics of the cells of a coarse grid, one layer on them, and one hidden layer.
+
+    Of each cell and channel it knows the mean, the extremes, and how much neighbours differ in four directions. Those
+    show colours, small marks, lines, textures, blur and grain, and hardly any shape. Made for bias models; tables and
+    token ids are treated as by ``tiny``.
+    """
+    if info.kind == "tokens" or len(info.shape) != 3:
+        return tiny(info, outputs, width=width // 2)
+    channels, cells = (
+        LocalStatistics.NUMBERS * info.shape[0],
+        min(cells, *(max(1, side // 2) for side in info.shape[1:])),
+    )
+    seen = nn.Sequential(LocalStatistics(cells), nn.BatchNorm2d(channels))
+    if where:
+        side = -(-cells // 2)
+        layer, flat = (
+            block(channels, width, 3, 2),
+            nn.Sequential(nn.Flatten(), nn.Linear(width * side**2, 2 * width), nn.ReLU()),
+        )
+    else:
+        layer, flat = block(channels, 2 * width, 1, 1), GlobalMean()
+    return Net([seen, layer, flat], nn.Linear(2 * width, outputs))
 
 
 def auto(info: Info, outputs: int) -> Net:
