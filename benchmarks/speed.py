@@ -1,8 +1,8 @@
 """What longcut costs, as ratios made in one run: ``python benchmarks/speed.py [--json]``.
 
 Each comparison alternates its two sides and reports the median of the ratios pair by pair, so a machine whose speed
-drifts does not decide it. One thread by default. Data: the tensors of Colored MNIST where it is found, else noise of
-the same shape and size, which costs the same.
+drifts does not decide it; a row is printed as soon as it is known. One thread by default. Data: Colored MNIST where
+its files are found, else coloured patterns of the same shape and size, which cost the same; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,25 +21,43 @@ from torch.nn import functional as F
 
 from longcut import nets
 from longcut.bias import ContrastiveBias
-from longcut.data import Dataset, Splits
-from longcut.datasets import load
-from longcut.errors import UserError
+from longcut.context import calling
+from longcut.data import Batch, Dataset, Splits, generator
+from longcut.datasets import data_folder, load
+from longcut.datasets.colored_mnist import CHECKSUMS
+from longcut.datasets.planted import COLORS, TEN, plant
 from longcut.fit import Fitted, Training, fit
 from longcut.methods import METHODS, build
+from longcut.methods.mixing.base import MixingMethod
+from longcut.mixing import Partners
 
-SAMPLES = 20 * 1024
+SAMPLES = 55_000  # training images of Colored MNIST
+FEW = 20 * 1024  # twenty pools of them
+EPOCHS = 30  # of a usual run
+NETS = {"mlp": "mlp", "resnet18": "resnet18:stem=imagenet,width=8"}  # of the rows on second phases
+Row = tuple[str, dict[str, float]]
 
 
-def colored_mnist() -> Splits:
-    """Twenty pools of training data, and a test set too small to count."""
-    try:
+def colored_mnist(n: int) -> Splits:
+    """So many training images, and a test set too small to count."""
+    if all((data_folder("mnist") / file).exists() for file in CHECKSUMS):
         data = load("colored-mnist:ratio=0.005")
-    except UserError:
-        x = torch.randint(0, 256, (60_000, 3, 28, 28), dtype=torch.uint8)
-        label = torch.arange(60_000) % 10
-        noise = Dataset.of(x, label, label.clone(), name="noise", aligned=tuple(range(10)))
-        data = Splits(noise, None, noise)
-    return Splits(data.train.take(torch.arange(SAMPLES)), None, data.test.take(torch.arange(256)))
+    else:
+        known = patterns(n + 256)
+        data = Splits(known.take(torch.arange(n)), None, known.take(torch.arange(n, n + 256)))
+    return Splits(data.train.take(torch.arange(n)), None, data.test.take(torch.arange(256)))
+
+
+def patterns(n: int) -> Dataset:
+    """Ten patterns under noise, each in its own colour but for every two-hundredth image."""
+    draw, label, odd = generator(0), torch.arange(n) % 10, torch.arange(0, n, 200)
+    label[20:] = torch.randint(10, (n - 20,), generator=draw)
+    attribute = plant(label, [(odd, len(odd))], draw)
+    clean = torch.randint(0, 256, (10, 28, 28), dtype=torch.uint8, generator=draw)[label]
+    noise = torch.randint(0, 256, clean.shape, dtype=torch.uint8, generator=draw)
+    grey = torch.where(noise < 128, noise, clean)[:, None]
+    color = torch.tensor(list(COLORS.values()), dtype=torch.uint8)[attribute, :, None, None]
+    return Dataset.of(torch.where(grey > 100, color, grey), label, attribute, name="patterns", **TEN)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -69,15 +88,15 @@ def run_of(method: str, data: Splits, epochs: int = 2, net: str = "mlp", **optio
     return lambda: fit(build(method, data.info, net=net, options=options), data, training)
 
 
-def two_phases(data: Splits, pairs: int) -> dict[str, dict[str, float]]:
+def two_phases(data: Splits, pairs: int) -> Iterator[Row]:
     """What watching a net costs it, and what the second phase of each method costs beside ``erm``."""
-    small = replace(data, train=data.train.take(torch.arange(4096)))
-    results = {}
-    for name, net, some in (("mlp", "mlp", data), ("resnet18", "resnet18:stem=imagenet,width=8", small)):
+    small = replace(data, train=data.train.take(torch.arange(min(4096, len(data.train)))))
+    for name, net in NETS.items():
+        some = data if name == "mlp" else small
         erm = run_of("erm", some, net=net)
         for record in ("online", "evaluated"):
             watched = run_of("erm", some, net=net, record=record)
-            results[f"erm, record={record} / erm, {name}"] = ratio(watched, erm, pairs, trained)
+            yield f"erm, record={record} / erm, {name}", ratio(watched, erm, pairs, trained)
         helper = {"helper_epochs": 1, "helper_lr": 1e-4}
         methods: list[tuple[str, dict[str, Any]]] = [
             ("jtt", {"identify": "oracle"}),  # its errors weigh as much as the others: an epoch is twice as long
@@ -87,8 +106,32 @@ def two_phases(data: Splits, pairs: int) -> dict[str, dict[str, float]]:
         for method, options in methods:
             what = f"{method} {options.get('level', '')}".strip()
             second = run_of(method, some, net=net, **options)
-            results[f"{what}, second phase / erm, {name}"] = ratio(second, erm, pairs, trained)
-    return results
+            yield f"{what}, second phase / erm, {name}", ratio(second, erm, pairs, trained)
+
+
+def partner_search(data: Splits, pairs: int, **options: Any) -> dict[str, float]:
+    """The part of an epoch's time that ``selecmix`` spends on drawing partners, once its biased model is frozen."""
+
+    def part() -> float:
+        training = Training(**{"epochs": 6, "lr": 1e-3, "every": 6, **METHODS["selecmix"].training_defaults})
+        method = build("selecmix", data.info, net="mlp", options=options)
+        assert isinstance(method, MixingMethod)
+        draw, spent, marks = method.draw, [0.0], [0.0]
+
+        def timed(pool: Batch, level: int, *mode: Any) -> Partners:
+            start = time.perf_counter()
+            try:
+                return draw(pool, level, *mode)
+            finally:
+                spent[0] += time.perf_counter() - start
+
+        method.draw = timed
+        watch = calling(on_epoch=lambda _: marks.append(spent[0]))
+        history = fit(method, data, training, observers=[watch]).history
+        return (marks[6] - marks[4]) / sum(row["seconds"] for row in history[4:])
+
+    shares = [part() for _ in range(pairs)]
+    return {"median": statistics.median(shares), "min": min(shares), "max": max(shares)}
 
 
 def barest_loop(data: Splits) -> Callable[[], object]:
@@ -124,34 +167,44 @@ def auxiliary_step(spec: str, data: Splits, n: int) -> Callable[[], object]:
     return step
 
 
-def main() -> None:
+def rows(samples: int, pairs: int) -> Iterator[Row]:
+    """Each ratio with its name, as it is measured."""
+    whole = colored_mnist(samples)
+    data = replace(whole, train=whole.train.take(torch.arange(min(FEW, samples))))
+    bare = replace(data, test=data.test.take(torch.arange(2)))
+    erm, few = run_of("erm", data), min(pairs, 3)
+    yield "fit(erm) / barest loop", ratio(run_of("erm", bare), barest_loop(data), pairs)
+    both = run_of("selecmix", whole, EPOCHS), run_of("erm", whole, EPOCHS)
+    yield f"selecmix / erm, a usual run of {EPOCHS} epochs", ratio(*both, 1)
+    # 960 updates, where a usual run has 6,450, so the biased model learns for a larger part of it
+    yield "selecmix / erm, twelve epochs", ratio(run_of("selecmix", data, 12), run_of("erm", data, 12), few)
+    yield "selecmix while its biased model learns / erm", ratio(run_of("selecmix", data), erm, pairs)
+    yield "selecmix, known attribute / erm", ratio(run_of("selecmix", data, pairs="attribute"), erm, pairs)
+    search = f"partner search over {samples:,} samples"
+    yield f"{search} / a step", partner_search(whole, few)
+    yield f"{search}, all candidates / a step", partner_search(whole, few, candidates=1.0)
+    yield "lff / erm", ratio(run_of("lff", data), erm, pairs)
+    steps = auxiliary_step("resnet18", data, 64), auxiliary_step("tiny", data, 64)
+    yield "biased model: resnet18 / tiny, one update of 64", ratio(*steps, few)
+    yield from two_phases(data, pairs)
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=7, help="alternating measurements of each ratio")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help=f"training images; most rows take {FEW}")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    data = colored_mnist()
-    bare = replace(data, test=data.test.take(torch.arange(2)))
-    erm = run_of("erm", data)
-    results = {
-        "fit(erm) / barest loop": ratio(run_of("erm", bare), barest_loop(data), arguments.pairs),
-        # 960 updates; a default run on Colored MNIST has 6,450, so its biased model learns for a smaller part of it
-        "selecmix / erm, twelve epochs": ratio(run_of("selecmix", data, 12), run_of("erm", data, 12), 3),
-        "selecmix while its biased model learns / erm": ratio(run_of("selecmix", data), erm, arguments.pairs),
-        "selecmix, known attribute / erm": ratio(run_of("selecmix", data, pairs="attribute"), erm, arguments.pairs),
-        "lff / erm": ratio(run_of("lff", data), erm, arguments.pairs),
-        "biased model: resnet18 / tiny, one update of 64": ratio(
-            auxiliary_step("resnet18", data, 64), auxiliary_step("tiny", data, 64), 3
-        ),
-        **two_phases(data, arguments.pairs),
-    }
-    if arguments.json:
-        print(json.dumps({"torch": torch.__version__, "threads": arguments.threads, "ratios": results}, indent=1))
-        return
-    for name, row in results.items():
-        print(f"{name:48s} {row['median']:8.2f}   ({row['min']:.2f} to {row['max']:.2f})")
+    parser.add_argument("--json", action="store_true", help="all at the end, as JSON; the rows go to stderr")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    results = {}
+    for name, row in rows(given.samples, given.pairs):
+        results[name] = row
+        line = f"{name:56s} {row['median']:8.2f}   ({row['min']:.2f} to {row['max']:.2f})"
+        print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
+    if given.json:
+        print(json.dumps({"torch": torch.__version__, "threads": given.threads, "ratios": results}, indent=1))
 
 
 if __name__ == "__main__":

@@ -267,6 +267,27 @@ def test_a_line_is_learned_whatever_its_unit(method):
     assert (model.target_mean_, model.target_scale_) == (pytest.approx(y.mean()), pytest.approx(y.std()))
 
 
+@pytest.mark.parametrize("width", [None, 2])
+def test_a_line_is_learned_however_far_from_zero(width):
+    x = np.linspace(-1, 1, 80)[:, None]
+    y = 1e9 + x[:, 0] if width is None else np.hstack([1e9 + x, 1e-3 * x - 1e5])
+    assert len(np.unique(y.astype(np.float32).reshape(80, -1)[:, 0])) == 1, "in single precision they are all the same"
+    model = DebiasedRegressor("erm", steps=300, lr=0.01, random_state=0).fit(x, y)
+    assert (np.abs(model.predict(x) - y).mean(0) < 0.1 * y.std(0)).all()
+    np.testing.assert_allclose(model.target_mean_, y.mean(0), rtol=1e-15)
+    np.testing.assert_allclose(model.target_scale_, y.std(0), rtol=1e-6)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(x), model.predict(x))
+
+
+def test_the_targets_keep_their_unit():
+    x, _, _ = toy()
+    found = [
+        DebiasedRegressor("c-mixup", options={"unit": "target", "sigma": factor}, **QUICK).fit(x, factor * x[:, 0])
+        for factor in (1.0, 1024.0)
+    ]
+    np.testing.assert_array_equal(1024 * found[0].predict(x), found[1].predict(x))
+
+
 def test_target_statistics_are_weighted():
     model = DebiasedRegressor("erm", steps=1).fit([[0.0], [1.0]], [0.0, 4.0], sample_weight=[3, 1])
     assert (model.target_mean_, model.target_scale_) == (pytest.approx(1), pytest.approx(np.sqrt(3)))

@@ -1028,3 +1028,18 @@ def test_what_is_mixed_is_written_over_nothing_that_somebody_holds(blend):
     leaf = batch.x.clone().requires_grad_()
     mix(Batch(leaf, batch.label), None, generator(1)).x.sum().backward()
     assert leaf.grad is not None
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_who_stays_alone_is_written_over_nothing_that_somebody_holds(kind):
+    x = torch.rand(6, 3, 8, 8)
+    batch, label = Batch(x, torch.arange(6) % 2), torch.zeros(6, dtype=torch.long)
+    shelf, data = Shelf(torch.rand(6, 3, 8, 8, dtype=kind)), Dataset.of(torch.rand(6, 3, 8, 8), label, n_classes=1)
+    before = x.clone(), shelf.x.clone(), data.x.clone()
+    some = mixing.Mix(mixing.sometimes(mixing.anyone(), 0.5), mixing.uniform(), mixing.linear, mixing.of_partner)
+    for pool in (None, batch, data, shelf):
+        drawn = some.draw(batch, pool, generator(3))
+        assert 0 < drawn.found.sum() < 6
+        who = shelf.x if pool is shelf else (batch if pool is None else pool).gather(cast(Tensor, drawn.row))
+        assert torch.equal(drawn.x, torch.where(drawn.found.view(-1, 1, 1, 1), who, x))
+        assert torch.equal(x, before[0]) and torch.equal(shelf.x, before[1]) and torch.equal(data.x, before[2])

@@ -272,6 +272,43 @@ def test_an_interrupted_run_from_before_goes_on_as_it_was():
     assert torch.equal(outputs(whole, splits.test), outputs(resumed, splits.test))
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_record_of_an_interrupted_run_from_before_says_what_was_done(saved, tmp_path):
+    rows, folder = frame(), tmp_path / "run"
+    rows.to_csv(tmp_path / "prices.csv", index=False)
+    data, loop = f"table:path={tmp_path / 'prices.csv'},label=price", {"epochs": 4, "net": "mlp:hidden=8"}
+    now, before = plan(data, "erm", settings=loop), plan(data, "erm", settings=loop | {"standardize": False})
+    whole = execute(before, tmp_path / "whole")
+
+    def stop_after(number: int) -> Any:
+        def progress(epoch: Any) -> None:
+            if epoch.epoch == number:
+                raise KeyboardInterrupt
+
+        return progress
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(before, folder, stop_after(1))
+    # the folder as it was written then: neither the plan nor the weights know of the option
+    stored = json.loads((folder / "run.json").read_text())
+    del stored["plan"]["training"]["standardize"]
+    (folder / "run.json").write_text(json.dumps(stored))
+    state = torch.load(folder / "resume.pt", weights_only=True)
+    for name in ("net.shift", "net.scale"):
+        del state["method"][name]
+    torch.save(state, folder / "resume.pt")
+    if not saved:  # killed in its first epoch: it begins anew, as runs do today
+        (folder / "resume.pt").unlink()
+    for number in (2, 3):  # what is saved now knows of the option
+        with pytest.raises(KeyboardInterrupt):
+            execute(now, folder, stop_after(number))
+    record = execute(now, folder)
+    assert record.plan.training.standardize is not saved
+    assert runs.read(folder).record.plan.training.standardize is not saved
+    same = record.scores.test.values == whole.scores.test.values
+    assert same is saved
+
+
 # --- a numeric attribute ----------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,9 @@ def execute(
         start = None if found is None else partial(backbone.begin, state=found, whence=plan.source)
         method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
         state = run.start(fingerprint(splits))
+        if state is not None and splits.info.task == "regression" and _begun_unstandardized(run.folder, state):
+            assert run.record is not None
+            run.record = replace(run.record, plan=run.record.plan.unstandardized())
         fitted = fit(
             method,
             splits,
@@ -81,6 +85,18 @@ def execute(
             state=state,
         )
         return _finish(run, fitted, splits, device)
+
+
+def _begun_unstandardized(folder: Path, state: Mapping[str, Any]) -> bool:
+    """Whether a run from before targets were standardised goes on as it was, rather than anew.
+
+    Its plan does not know of it, and its head learns the numbers as they are.
+    """
+    training = json.loads((folder / runs.RECORD).read_text("utf-8"))["plan"]["training"]
+    weights = state["method"]
+    known = "net.shift" in weights  # as what was saved since, 0 and 1
+    plain = not known or (not weights["net.shift"].any() and bool((weights["net.scale"] == 1).all()))
+    return "standardize" not in training and plain
 
 
 def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.device | str) -> Record:

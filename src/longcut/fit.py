@@ -152,7 +152,7 @@ class _Loop:
         self.base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         decay = self.training.average
         averaging = _moving_average(decay)
-        self.average = AveragedModel(self.method.net, avg_fn=averaging, use_buffers=True) if decay else None
+        self.average = AveragedModel(self.method.net, multi_avg_fn=averaging, use_buffers=True) if decay else None
 
     @property
     def net(self) -> nn.Module:
@@ -260,16 +260,20 @@ def _factor(training: Training, done: float) -> float:
     return training.gamma ** sum(done >= float(at) for at in training.milestones.split("-"))
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Exponential, and short at first: after ``n`` updates the decay is at most ``(1 + n) / (10 + n)``.
 
     Without that, the first weights would still weigh a third after as many updates as a small data set needs.
     """
 
-    def update(average: Tensor, now: Tensor, n: Tensor | int) -> Tensor:
-        if not average.is_floating_point():  # counters of batch normalisation
-            return now
-        return torch.lerp(now, average, torch.as_tensor((1 + n) / (10 + n)).clamp(max=decay).to(average))
+    def update(averages: Sequence[Tensor], now: Sequence[Tensor], n: Tensor | int) -> None:
+        """All tensors of one type at once, in place."""
+        weight = torch.as_tensor((1 + n) / (10 + n)).clamp(max=decay).to(averages[0])
+        for average, one in zip(averages, now, strict=True):
+            if average.is_floating_point():
+                torch.lerp(one, average, weight, out=average)
+            else:  # counters of batch normalisation
+                average.copy_(one)
 
     return update
 

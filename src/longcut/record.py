@@ -98,6 +98,10 @@ class Plan:
         own = {} if SEED in self.init else {"init_weights": self.init_weights}
         return {"init": self.init, **own} if self.init else {}
 
+    def unstandardized(self) -> Self:
+        """As a regression was computed before its targets were standardised."""
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, standardize=False))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as the run folder stores them."""
         plain = dataclasses.asdict(self)
@@ -217,7 +221,7 @@ class Record:
             options = {**DEFAULTS.get(plan.method, {}), **renamed_options(plan.method, plan.options)}
             plan = dataclasses.replace(plan, options=options)
         if stored.get("task") == "regression" and "standardize" not in stored["plan"]["training"]:
-            plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, standardize=False))
+            plan = plan.unstandardized()
         parts: dict[str, Any] = {"plan": plan}
         if stored["status"] == "done":
             test, valid = stored["scores"]["test"], stored["scores"]["valid"]

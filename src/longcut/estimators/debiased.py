@@ -17,6 +17,8 @@ from longcut.methods import Method
 from longcut.spec import validate
 from longcut.training import Training
 
+FAR = 100  # ranges of a target; where its mean is farther from 0, single precision takes its digits
+
 
 class DebiasedClassifier(ClassifierMixin, Debiased):
     """A net trained by any classification method of longcut, as a scikit-learn classifier.
@@ -85,7 +87,9 @@ class DebiasedRegressor(RegressorMixin, Debiased):
     """A net trained by any regression method of longcut, as a scikit-learn regressor.
 
     The net learns targets of mean 0 and deviation 1 and predicts them in their own units; several numbers at once are
-    a target ``(n, width)``. ``score`` is R². Everything else is as in :class:`DebiasedClassifier`.
+    a target ``(n, width)``. Targets far from 0, such as 1e9 ± 1, keep their digits: their mean is taken off in double
+    precision and added to the predictions (``method_`` itself then predicts without it). ``score`` is R². Everything
+    else is as in :class:`DebiasedClassifier`.
 
     Args:
         method: ``"mixup"``, ``"erm"`` or another whose ``tasks`` say regression.
@@ -144,14 +148,20 @@ class DebiasedRegressor(RegressorMixin, Debiased):
         """
         checks = {"y_numeric": True, "multi_output": True, "ensure_min_samples": 2}
         x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight, **checks)
-        self._train(x, y.astype(np.float64), attribute, names, times)
+        y = y.astype(np.float64)
+        mean = np.average(y, axis=0, weights=times)
+        # the net computes in single precision, in which 1e9 and 1e9 + 1 are one number; less their mean, they are two
+        far = np.abs(mean) > FAR * np.ptp(y, axis=0)
+        self._centre = np.where(far, mean, 0.0) if self.standardize else np.zeros_like(mean)
+        self._train(x, y - self._centre, attribute, names, times)
         self._one = y.ndim == 1
-        self.target_mean_, self.target_scale_ = map(self._as_given, (self.method_.net.shift, self.method_.net.scale))
+        shift, self.target_scale_ = map(self._as_given, (self.method_.net.shift, self.method_.net.scale))
+        self.target_mean_ = shift + self._centre
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """The target of each row, in its own units: ``(n,)``, or ``(n, width)`` as ``fit`` saw it."""
-        return self._as_given(self._outputs(X))
+        return self._as_given(self._outputs(X)) + self._centre
 
     def _as_given(self, targets: Any) -> Any:
         """Targets ``(…, width)`` as an array, without an axis for numbers where there was none in ``fit``."""

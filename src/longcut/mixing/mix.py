@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from longcut.data import Batch
+from longcut.data import Batch, Dataset
 from longcut.errors import UserError
 from longcut.mixing.blends import IN_PLACE
 from longcut.mixing.types import Blend, LabelRule, Mixed, PairRule, Partners, Pool, RatioRule, Seeing, Seen
@@ -69,8 +69,15 @@ class Mix:
             return theirs if own is None else torch.where(_column(found, theirs), theirs, own)
 
         x = source.gather(rows).to(batch.x.device)
+        alone = (~found).nonzero().flatten()
+        if len(alone):
+            ours = isinstance(source, Batch | Dataset) and x.dtype == batch.x.dtype and not _learned(x, batch.x)
+            if ours:  # a copy that nobody else holds: only the rows that change are written
+                x.index_copy_(0, alone, batch.x.index_select(0, alone))
+            else:
+                x = torch.where(_column(found, x), x, batch.x)
         return Partners(
-            x=torch.where(_column(found, x), x, batch.x) if not found.all() else x,
+            x=x,
             label=cast(Tensor, of_partner(source.label, batch.label)),
             share=share,
             found=found,
