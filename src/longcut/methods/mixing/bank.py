@@ -14,7 +14,7 @@ from longcut.methods.base import Method
 from longcut.mixing.pairs import Take
 from longcut.predict import predict
 
-__all__ = ["atypical", "confirmed"]
+__all__ = ["atypical", "confirmed", "contradicting"]
 
 Where = Annotated[
     Literal["bank", "pool"], Field(description="partners from the whole training set, or from the current pool")
@@ -66,20 +66,38 @@ def atypical(
     """
     z = bias.direction(bias.bank[data.index.to(bias.bank.device)]).cpu()
     view = z, data.label, data.info.n_classes
-    contradicting = unexplained(*view)
-    if net is not None and unmixed * contradicting >= 1 and len(sure := confirmed(net, data, z, bias.bank.device)):
+    share_odd = unexplained(*view)
+    if net is not None and unmixed * share_odd >= 1:
+        odd = class_similarity(*view).argmax(1) != data.label
+        if len(sure := confirmed(net, data, odd)):
+            return sure, len(sure) / len(data)
+    return least_typical(*view, share), share_odd
+
+
+def contradicting(
+    odd: Tensor, clear: Tensor, data: Dataset, net: Method | None, unmixed: float
+) -> tuple[Tensor, float]:
+    """As :func:`atypical`, where it is known who looks like another class.
+
+    Args:
+        odd: who does ``(n,)``, boolean.
+        clear: who does so clearly, and may be a partner.
+        data, net, unmixed: as there.
+    """
+    share = float(odd.float().mean())
+    if net is not None and unmixed * share >= 1 and len(sure := confirmed(net, data, odd)):
         return sure, len(sure) / len(data)
-    return least_typical(*view, share), contradicting
+    return clear.nonzero().flatten(), share
 
 
-def confirmed(net: Method, data: Dataset, z: Tensor, device: torch.device) -> Tensor:
+def confirmed(net: Method, data: Dataset, odd: Tensor) -> Tensor:
     """Positions of the samples that look like another class, and whose label the net gives.
 
     Args:
         net: the main one.
         data: the training samples.
-        z: unit vectors of the biased model ``(n, d)``.
-        device: of the net.
+        odd: who looks like another class ``(n,)``, boolean.
     """
-    odd = (class_similarity(z, data.label, data.info.n_classes).argmax(1) != data.label).nonzero().flatten()
-    return odd[predict(net, data.take(odd), device).argmax(1) == data.label[odd]]
+    rows = odd.nonzero().flatten()
+    device = next(net.parameters()).device
+    return rows[predict(net, data.take(rows), device).argmax(1) == data.label[rows]]

@@ -22,13 +22,16 @@ PASSES = 4  # a sample that the biased model has seen more often than that, it k
 WIDTH = 128  # of the biased model's embedding, as in the paper
 
 Asked = Annotated[
-    Literal["learned", "cosine", "l2", "kl", "attribute"],
+    Literal["early", "learned", "cosine", "l2", "kl", "attribute"],
     Field(
-        description="who contradicts: asked of a contrastive biased model; of a biased classifier, by cosine "
-        "or distance of its features or divergence of its predictions; or known"
+        description="who contradicts: what a biased model chosen by evidence takes for another class; learned: asked of "
+        "a contrastive biased model; or of a biased classifier, by cosine or distance of its features or divergence "
+        "of its predictions; attribute: known"
     ),
 ]
-Auxiliary = Annotated[str, Field(description="net of the biased model")]
+Auxiliary = Annotated[
+    str, Field(description="net of the biased model; auto: with pairs=early chosen by evidence, else tiny")
+]
 AuxiliaryLr = Annotated[float, Field(gt=0, description="learning rate of the biased model")]
 AuxiliarySteps = Annotated[
     int, Field(ge=0, description="updates (within four epochs) after which the biased model is frozen; 0: never")

@@ -8,6 +8,7 @@ from longcut.methods.shared import DOUBLE_SCALED_MLP
 __all__ = ["RECIPES"]
 
 PAPER = {
+    "pairs": "learned",
     "a_rate": 0.5,
     "partners": "pool",
     "share_a": 0.5,

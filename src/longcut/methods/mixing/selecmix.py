@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
@@ -19,8 +20,10 @@ from torch import Tensor
 from longcut import mixing
 from longcut.context import Context
 from longcut.data import Batch, Dataset, Info, require_index, subsample
+from longcut.identify import Identification
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, optimizer, require_attribute
+from longcut.methods.biased.early import explain
 from longcut.methods.mixing import bank, likeness
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.mixing.bases import Base, build_base
@@ -86,7 +89,7 @@ class SelecMix(MixingMethod):
         base: Base = "erm",
         mode: Mode = "both",
         a_rate: ARate = 0.75,
-        pairs: likeness.Asked = "learned",
+        pairs: likeness.Asked = "early",
         partners: bank.Where = "bank",
         candidates: bank.Candidates = 0.05,
         search: bank.Search = 512,
@@ -100,7 +103,7 @@ class SelecMix(MixingMethod):
         blend: Blend = "linear",
         mixed_weight: Weight = 1.0,
         unmixed_forward: UnmixedForward = False,
-        auxiliary: likeness.Auxiliary = "tiny",
+        auxiliary: likeness.Auxiliary = "auto",
         auxiliary_lr: likeness.AuxiliaryLr = 0.001,
         auxiliary_steps: likeness.AuxiliarySteps = 200,
         auxiliary_optimizer: likeness.AuxiliaryOptimizer = "adam",
@@ -112,20 +115,26 @@ class SelecMix(MixingMethod):
         lff_scale: Scale = "paper",
     ) -> None:
         super().__init__(make_net, info)
-        self.by_attribute = pairs == "attribute"
+        self.pairs_by, self.auxiliary = pairs, auxiliary
         self.modes = ("A", "B") if mode == "both" else (mode,)
         self.mode: Literal["A", "B", "both"] = mode
         self.a_rate, self.mixed_weight, self.unmixed = a_rate, mixed_weight, unmixed
         self.partners, self.candidates, self.search, self.confirm = partners, candidates, search, confirm
         self.auxiliary_lr, self.auxiliary_steps, self.pretrain = auxiliary_lr, auxiliary_steps, pretrain
         self.auxiliary_optimizer, self.unmixed_forward = auxiliary_optimizer, unmixed_forward
-        self.same_label_possible = argmax == "code" and not self.by_attribute
-        if self.by_attribute:
+        self.asks = pairs not in ("early", "attribute")  # a biased model that learns beside the main net
+        self.same_label_possible = argmax == "code" and self.asks
+        if pairs == "attribute":
             require_attribute("selecmix with pairs=attribute", info.name, info.n_attributes > 0)
             self.who = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
+        elif pairs == "early":
+            self.register_buffer("looks", torch.zeros(info.n_stored, dtype=torch.long))
+            self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
+            self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
+            self.who = self._contradicting(lambda rows: rows.label), self._contradicting(self._looks_of)
         else:
             model = {"contrast": contrast, "temperature": temperature, "q": q, "scale": scale}
-            self.bias = biased_model(pairs, auxiliary, info, **model)
+            self.bias = biased_model(pairs, "tiny" if auxiliary == "auto" else auxiliary, info, **model)
             ask = partial(mixing.contradicting, self.bias.similarity, within=within, argmax=argmax)
             self.who = ask("positive"), ask("negative")
             # a shortcut is what is learned first: the count says when to stop learning
@@ -137,14 +146,35 @@ class SelecMix(MixingMethod):
         self.label = mixing.proportional if blend == "keep-both" else mixing.of_partner
 
     updates: Tensor
+    looks: Tensor  # the class that each stored sample looks like to the biased model that was chosen by evidence
+    odd: Tensor  # who looks like another class than its own
+    chosen: Tensor  # those of them who do so clearly
+
+    def _looks_of(self, rows: Batch | mixing.Pool) -> Tensor:
+        return self.looks[require_index(rows)]
+
+    def _contradicting(self, of: Callable[[Batch | mixing.Pool], Tensor]) -> mixing.PairRule:
+        """A contradicting sample, a random one, of which something is what it is of the anchor."""
+
+        def key(pool: mixing.Pool) -> Tensor:
+            return torch.where(self.odd[require_index(pool)], of(pool), self.info.n_classes)
+
+        return mixing.keyed(of, key)
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """The training set as it is; refused when its known attribute leaves nobody to mix with.
 
         A biased model that is to be frozen from the start learns here.
         """
-        if self.by_attribute:
+        if self.pairs_by == "attribute":
             mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
+        elif self.pairs_by == "early":
+            members = () if self.auxiliary == "auto" else (self.auxiliary,)
+            seed, device = self.generator.initial_seed(), self.looks.device
+            explained = explain(train, fit, seed=seed, device=device, members=members)
+            self.looks[train.index] = explained.looks.to(device)
+            self.odd[train.index] = (explained.looks != train.label).to(device)
+            self.chosen[train.index] = explained.contradicted(train.label).to(device)
         elif self.pretrain:
             fit(BiasAlone(self.bias, self.info, self._bias_optimizer), train, epochs=self.pretrain, average=0.0)
             self.updates += 1
@@ -153,13 +183,13 @@ class SelecMix(MixingMethod):
     def on_epoch(self, context: Context) -> None:
         """How long the biased model still learns; the count is asked once per epoch, for that waits for the device."""
         super().on_epoch(context)
-        frozen = self.by_attribute or self.pretrain or (self.auxiliary_steps and context.epoch >= PASSES)
+        frozen = not self.asks or self.pretrain or (self.auxiliary_steps and context.epoch >= PASSES)
         self.updates_left = 0.0 if frozen else (self.auxiliary_steps or math.inf) - int(self.updates)
 
     def make_mix(self) -> mixing.Mix:
         """Those of this epoch, of both modes: they differ in whom and how much alone."""
         self.candidate_set, unmixed = None, 0.0
-        if self.partners == "bank" and (self.by_attribute or self.pretrain or self.context.epoch > 0):
+        if self.partners == "bank" and (not self.asks or self.pretrain or self.context.epoch > 0):
             self.candidate_set, unmixed = self._candidate_set(self.context.data)
         self.mixes = {
             mode: mixing.Mix(mixing.sometimes(who, 1 - unmixed), how_much, self.shown, self.label)
@@ -169,23 +199,28 @@ class SelecMix(MixingMethod):
 
     def _candidate_set(self, data: Dataset) -> tuple[Dataset, float]:
         """Who may be a partner, and the share of the samples that stays as it is."""
-        if self.by_attribute:
+        ask = self if self.confirm else None
+        if self.pairs_by == "attribute":
             rows, contradicting = data.conflicting, float(data.conflicting.float().mean())
+        elif self.pairs_by == "early":
+            odd, clear = self.odd.cpu()[data.index], self.chosen.cpu()[data.index]
+            rows, contradicting = bank.contradicting(odd, clear, data, ask, self.unmixed)
         else:
             if self.remembered != int(self.updates):
                 self.bias.remember_all(data)
                 self.remembered = int(self.updates)
-            ask = self if self.confirm else None
             rows, contradicting = bank.atypical(self.bias, data, self.candidates, ask, self.unmixed)
         return data.take(rows), min(1.0, self.unmixed * contradicting)
 
     def draw(self, pool: Batch, level: int, mode: str = "A") -> mixing.Partners:
         """Out of the bank or, without one, of the pool by its fresh embedding with the pool's batch statistics."""
         if self.candidate_set is not None:
-            source = subsample(self.candidate_set, min(self.search, len(self.candidate_set)), self.generator)
+            source = self.candidate_set
+            if self.pairs_by != "early":  # which finds a partner among any number
+                source = subsample(source, min(self.search, len(source)), self.generator)
             drawn = self.mixes[mode].draw(pool, source, self.generator)
             return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator))
-        if not self.by_attribute:
+        if self.asks:
             with torch.no_grad():
                 self.bias.remember(require_index(pool), self.bias.embed(pool.x))
         return self.mixes[mode].draw(pool, pool, self.generator)
@@ -227,16 +262,20 @@ class SelecMix(MixingMethod):
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
         """The run's for the nets of the main kind, and an optimizer with its own learning rate for the biased model."""
         main = [parameter for name, parameter in self.named_parameters() if not name.startswith("bias.")]
-        own = [] if self.by_attribute or self.pretrain else self._bias_optimizer(training)
+        own = [] if not self.asks or self.pretrain else self._bias_optimizer(training)
         return [optimizer(main, training), *own]
 
     def _bias_optimizer(self, training: Training) -> list[torch.optim.Optimizer]:
         return [likeness.optimizer_of(self.bias.net, training, self.auxiliary_optimizer, self.auxiliary_lr)]
 
+    def identification(self) -> Identification | None:
+        """Who looks like another class, with ``pairs=early``."""
+        return Identification(self.chosen) if self.pairs_by == "early" else None
+
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor | None:
-        """How the biased model sees inputs, ``(n, 128)`` by default; None when the attribute is known instead."""
-        return None if self.by_attribute else self.bias.embed(x)
+        """How a biased model sees inputs that learns beside the main net, ``(n, 128)``; None without one."""
+        return self.bias.embed(x) if self.asks else None
 
     @torch.no_grad()
     def biased_logits(self, x: Tensor) -> Tensor | None:
