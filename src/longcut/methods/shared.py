@@ -41,6 +41,10 @@ Outliers = Annotated[
 Identify = Annotated[
     str, Field(description="helper: its errors; oracle: the conflicting ones; or a run's folder with a record")
 ]
+ShortcutFrom = Annotated[
+    Literal["helper", "attribute"],
+    Field(description="each sample's value of the shortcut: a biased net's prediction, or the true attribute"),
+]
 Record = Annotated[
     Literal["online", "evaluated"],
     Field(description="the helper's predictions: as its training saw them, or by a pass of its own after each epoch"),
