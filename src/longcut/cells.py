@@ -30,7 +30,7 @@ def cell_counts(shortcut: Tensor, label: Tensor, n_values: int, n_classes: int) 
 
 
 def log_conditional(counts: Tensor) -> Tensor:
-    """log P(label | value) of cells counted ``(n_values, n_classes)``, float64 of that shape; finite everywhere.
+    """The logarithm of P(label | value) of cells counted ``(n_values, n_classes)``: float64, finite everywhere.
 
     A cell without a sample counts as 1e-12 of one; a value that nobody has says nothing, all its labels are alike.
 

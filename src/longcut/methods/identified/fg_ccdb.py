@@ -14,7 +14,7 @@ from longcut.data import Dataset, Info, draw
 from longcut.identify import Identification
 from longcut.methods import shared
 from longcut.methods.base import FitHelper, MakeNet, Recipe
-from longcut.methods.identified.shortcut import BETA, GAMMA, ByShortcut
+from longcut.methods.identified.shortcut import FEW, SUREST, ByShortcut
 
 __all__ = ["FGCCDB"]
 
@@ -30,7 +30,11 @@ class FGCCDB(ByShortcut):
 
     name = "fg-ccdb"
     paper = "Zhao and Zhang, Fine-grained class-conditional distribution balancing for debiased learning, ICLR 2026"
-    variants = ({"identify": "attribute"}, {"weights": "printed", "repeats": 2})
+    variants = (
+        {"identify": "attribute"},
+        {"weights": "printed", "repeats": 2},
+        {"few": 0.8, "repeats": 0, "helper_lr": 0.02, "helper_epochs": 6},
+    )
     recipes = {
         "paper": Recipe(
             "sampler weights and repeats as printed; net, epochs and learning rate are not known",
@@ -50,8 +54,12 @@ class FGCCDB(ByShortcut):
                 description="q[s] / P(s|y), so that each class sees the shortcut alike; or that over the cell's size"
             ),
         ] = "matched",
-        gamma: Annotated[float, Field(gt=0, le=1, description="share of the data that the first net learns")] = GAMMA,
-        beta: Annotated[float, Field(gt=0, le=1, description="share of each class that the next net learns")] = BETA,
+        few: Annotated[
+            float, Field(gt=0, le=1, description="share of the data that the first net learns (gamma)")
+        ] = FEW,
+        surest: Annotated[
+            float, Field(gt=0, le=1, description="share of each class that the next net learns (beta): the surest")
+        ] = SUREST,
         repeats: Annotated[int, Field(ge=0, description="nets after the first, each by the one before it")] = 1,
         helper_epochs: shared.HelperEpochs = 3,
         helper_lr: shared.HelperLr = None,
@@ -59,7 +67,7 @@ class FGCCDB(ByShortcut):
         helper_optimizer: shared.HelperOptimizer = None,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, helper, {"gamma": gamma, "beta": beta, "repeats": repeats})
+        super().__init__(make_net, info, identify, helper, {"few": few, "surest": surest, "repeats": repeats})
         self.weights: Weighting = weights
         self.register_buffer("weight", torch.zeros(info.n_stored))
 

@@ -13,7 +13,7 @@ from longcut.data import Batch, Dataset, Info, draw
 from longcut.errors import UserError
 from longcut.methods import shared
 from longcut.methods.base import FitHelper, MakeNet
-from longcut.methods.identified.shortcut import BETA, GAMMA, ByShortcut
+from longcut.methods.identified.shortcut import FEW, SUREST, ByShortcut
 
 __all__ = ["GERNE", "extrapolated", "less_biased"]
 
@@ -80,7 +80,7 @@ class GERNE(ByShortcut):
         helper_optimizer: shared.HelperOptimizer = None,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, helper, {"gamma": GAMMA, "beta": BETA, "repeats": 1})
+        super().__init__(make_net, info, identify, helper, {"few": FEW, "surest": SUREST, "repeats": 1})
         self.c, self.beta = c, beta
         self.register_buffer("weight", torch.zeros(2, info.n_stored))  # in the biased, and in the less biased batch
 

@@ -17,9 +17,9 @@ from longcut.methods.base import FitHelper, MakeNet, Method, require_attribute
 from longcut.methods.erm import ERM
 from longcut.predict import predict
 
-__all__ = ["BETA", "GAMMA", "ByShortcut", "biased_logits", "most_confident"]
+__all__ = ["FEW", "SUREST", "ByShortcut", "biased_logits", "most_confident"]
 
-GAMMA, BETA = 0.1, 0.5  # of the two-step net, as published
+FEW, SUREST = 0.1, 0.5  # gamma and beta of the two-step net, as published
 
 
 def most_confident(loss: Tensor, label: Tensor, share: float) -> Tensor:
@@ -40,22 +40,22 @@ def biased_logits(
     train: Dataset,
     fit: FitHelper,
     *,
-    gamma: float,
-    beta: float,
+    few: float,
+    surest: float,
     repeats: int,
     helper: Mapping[str, Any],
 ) -> Tensor:
     """What a net that was led to the shortcut says of every training sample, ``(n, C)`` float64 on the CPU.
 
-    A first net learns from a random share gamma of the samples: too few to learn more than what is easy. Of every class
-    the share beta that it is surest of is what another net learns from, ``repeats`` times; the last one is asked. With
-    gamma 1 and no repeats that is an ordinary net.
+    A first net learns from a random share of the samples, ``few``: too few to learn more than what is easy. Of every
+    class, the share ``surest`` that it is surest of is what another net learns from, ``repeats`` times; the last one is
+    asked. With few = 1 and no repeats that is an ordinary net.
 
     Args:
         method: whose nets are made, and whose generator draws the share.
         train: the samples.
         fit: the loop, as ``prepare`` is handed it.
-        gamma, beta: shares in (0, 1].
+        few, surest: shares in (0, 1], the paper's gamma and beta.
         repeats: at least 0.
         helper: training settings of each of these nets.
 
@@ -65,10 +65,10 @@ def biased_logits(
         train if gamma == 1 else subsample(train, min(len(train), max(2, round(gamma * len(train)))), method.generator)
     )
     for step in range(repeats + 1):
-        net = fit(ERM(method.make_net, method.info), few, **helper)
+        net = fit(ERM(method.make_net, method.info), data, **helper)
         logits = predict(net, train, next(net.parameters()).device).double()
         if step < repeats:
-            few = train.take(most_confident(cross_entropy(logits, train.label), train.label, beta))
+            data = train.take(most_confident(cross_entropy(logits, train.label), train.label, surest))
     return logits  # type: ignore[reportPossiblyUnbound]
 
 
@@ -81,7 +81,7 @@ class ByShortcut(Method):
         make_net, info: as for every method.
         identify: ``"helper"``, a biased net, or ``"attribute"``, the true one.
         helper: training settings of the biased net.
-        two_step: its ``gamma``, ``beta`` and ``repeats``.
+        two_step: its ``few``, ``surest`` and ``repeats``.
     """
 
     tasks = frozenset({"classification"})

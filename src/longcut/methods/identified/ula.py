@@ -44,6 +44,7 @@ class ULA(ByShortcut):
 
     name = "ula"
     paper = "Tsirigotis et al., Group robust classification without any group information, NeurIPS 2023"
+    variants = ({"helper_optimizer": "sgd", "helper_lr": 0.1, "helper_epochs": 4},)
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class ULA(ByShortcut):
         helper_optimizer: shared.HelperOptimizer = None,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, "helper", helper, {"gamma": 1.0, "beta": 1.0, "repeats": 0})
+        super().__init__(make_net, info, "helper", helper, {"few": 1.0, "surest": 1.0, "repeats": 0})
         self.eta, self.temperature = eta, temperature
         self.register_buffer("adjustment", torch.zeros(info.n_classes, info.n_classes))  # log P(y | s) by s
 
