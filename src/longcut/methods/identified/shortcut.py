@@ -61,15 +61,17 @@ def biased_logits(
 
     Source: the multi-stage selective retraining (MST) of Zhao and Zhang, ICLR 2026, as others describe it.
     """
-    few = (
-        train if gamma == 1 else subsample(train, min(len(train), max(2, round(gamma * len(train)))), method.generator)
-    )
-    for step in range(repeats + 1):
+
+    def asked(data: Dataset) -> Tensor:
         net = fit(ERM(method.make_net, method.info), data, **helper)
-        logits = predict(net, train, next(net.parameters()).device).double()
-        if step < repeats:
-            data = train.take(most_confident(cross_entropy(logits, train.label), train.label, surest))
-    return logits  # type: ignore[reportPossiblyUnbound]
+        return predict(net, train, next(net.parameters()).device).double()
+
+    size = min(len(train), max(2, round(few * len(train))))
+    logits = asked(train if few == 1 else subsample(train, size, method.generator))
+    for _ in range(repeats):
+        loss = cross_entropy(logits, train.label)
+        logits = asked(train.take(most_confident(loss, train.label, surest)))
+    return logits
 
 
 class ByShortcut(Method):
