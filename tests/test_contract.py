@@ -230,7 +230,6 @@ def altered(option: Option) -> list[Any]:
         "identify": ["oracle", *option.choices],
         "ways": [1],
         "grids": ["2"],
-        "few": [0.5, 1.0],
         "border": [50.0],
         "views": ["flip", "feature-swap"],
     }  # few samples; lists; no folder; two classes; colours that differ little

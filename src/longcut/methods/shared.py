@@ -52,6 +52,9 @@ Record = Annotated[
 HelperEpochs = Annotated[int, Field(ge=1, description="epochs of the helper")]
 HelperLr = Annotated[float | None, Field(gt=0, description="learning rate of the helper; by default the run's")]
 HelperDecay = Annotated[float | None, Field(ge=0, description="weight decay of the helper; by default the run's")]
+HelperNet = Annotated[
+    str, Field(description="net of the helper, such as conv:width=8, which sees colours before shapes; same: the run's")
+]
 WorstShare = Annotated[
     float, Field(gt=0, lt=1, description="regression: share of the samples, those that lose most, that is an error")
 ]

@@ -32,8 +32,8 @@ class FGCCDB(ByShortcut):
     paper = "Zhao and Zhang, Fine-grained class-conditional distribution balancing for debiased learning, ICLR 2026"
     variants = (
         {"identify": "attribute"},
-        {"weights": "printed", "repeats": 2},
-        {"few": 0.8, "repeats": 0, "helper_lr": 0.02, "helper_epochs": 6},
+        {"weights": "printed", "few": 0.2, "helper_net": "same", "helper_epochs": 3},
+        {"repeats": 2, "helper_epochs": 3},
     )
     recipes = {
         "paper": Recipe(
@@ -61,13 +61,16 @@ class FGCCDB(ByShortcut):
             float, Field(gt=0, le=1, description="share of each class that the next net learns (beta): the surest")
         ] = SUREST,
         repeats: Annotated[int, Field(ge=0, description="nets after the first, each by the one before it")] = 1,
-        helper_epochs: shared.HelperEpochs = 3,
+        helper_net: shared.HelperNet = "same",
+        helper_epochs: shared.HelperEpochs = 10,
         helper_lr: shared.HelperLr = None,
         helper_weight_decay: shared.HelperDecay = None,
         helper_optimizer: shared.HelperOptimizer = None,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, helper, {"few": few, "surest": surest, "repeats": repeats})
+        super().__init__(
+            make_net, info, identify, helper, {"few": few, "surest": surest, "repeats": repeats, "net": helper_net}
+        )
         self.weights: Weighting = weights
         self.register_buffer("weight", torch.zeros(info.n_stored))
 

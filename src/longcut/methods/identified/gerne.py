@@ -62,7 +62,11 @@ class GERNE(ByShortcut):
 
     name = "gerne"
     paper = "Asaad et al., Gradient extrapolation for debiased representation learning, ICCV 2025"
-    variants = ({"identify": "attribute"}, {"identify": "attribute", "c": 1.0, "beta": -0.5})
+    variants = (
+        {"identify": "attribute"},
+        {"identify": "attribute", "c": 1.0, "beta": -0.5},
+        {"helper_net": "same", "helper_epochs": 3},
+    )
 
     def __init__(
         self,
@@ -74,13 +78,16 @@ class GERNE(ByShortcut):
         beta: Annotated[
             float, Field(ge=-1, description="how far beyond it; no value may get a negative weight in the end")
         ] = 1.0,
-        helper_epochs: shared.HelperEpochs = 3,
+        helper_net: shared.HelperNet = "same",
+        helper_epochs: shared.HelperEpochs = 10,
         helper_lr: shared.HelperLr = None,
         helper_weight_decay: shared.HelperDecay = None,
         helper_optimizer: shared.HelperOptimizer = None,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, helper, {"few": FEW, "surest": SUREST, "repeats": 1})
+        super().__init__(
+            make_net, info, identify, helper, {"few": FEW, "surest": SUREST, "repeats": 1, "net": helper_net}
+        )
         self.c, self.beta = c, beta
         self.register_buffer("weight", torch.zeros(2, info.n_stored))  # in the biased, and in the less biased batch
 

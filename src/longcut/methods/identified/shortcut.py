@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -15,6 +16,7 @@ from longcut.identify import Identification
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, Method, require_attribute
 from longcut.methods.erm import ERM
+from longcut.nets import build as build_net
 from longcut.predict import predict
 
 __all__ = ["FEW", "SUREST", "ByShortcut", "biased_logits", "most_confident"]
@@ -43,6 +45,7 @@ def biased_logits(
     few: float,
     surest: float,
     repeats: int,
+    net: str,
     helper: Mapping[str, Any],
 ) -> Tensor:
     """What a net that was led to the shortcut says of every training sample, ``(n, C)`` float64 on the CPU.
@@ -52,19 +55,21 @@ def biased_logits(
     asked. With few = 1 and no repeats that is an ordinary net.
 
     Args:
-        method: whose nets are made, and whose generator draws the share.
+        method: whose generator draws the share, and whose nets are made where no others are named.
         train: the samples.
         fit: the loop, as ``prepare`` is handed it.
         few, surest: shares in (0, 1], the paper's gamma and beta.
         repeats: at least 0.
-        helper: training settings of each of these nets.
+        net: spec of these nets, or ``"same"`` for nets as the method has.
+        helper: their training settings.
 
     Source: the multi-stage selective retraining (MST) of Zhao and Zhang, ICLR 2026, as others describe it.
     """
+    make_net = method.make_net if net == "same" else partial(build_net, net, method.info)
 
     def asked(data: Dataset) -> Tensor:
-        net = fit(ERM(method.make_net, method.info), data, **helper)
-        return predict(net, train, next(net.parameters()).device).double()
+        biased = fit(ERM(make_net, method.info), data, **helper)
+        return predict(biased, train, next(biased.parameters()).device).double()
 
     size = min(len(train), max(2, round(few * len(train))))
     logits = asked(train if few == 1 else subsample(train, size, method.generator))
@@ -83,7 +88,7 @@ class ByShortcut(Method):
         make_net, info: as for every method.
         identify: ``"helper"``, a biased net, or ``"attribute"``, the true one.
         helper: training settings of the biased net.
-        two_step: its ``few``, ``surest`` and ``repeats``.
+        two_step: its ``few``, ``surest``, ``repeats`` and ``net``.
     """
 
     tasks = frozenset({"classification"})

@@ -55,13 +55,14 @@ class ULA(ByShortcut):
         temperature: Annotated[
             float, Field(gt=0, description="of the biased net's probabilities, where P(y | s) is estimated")
         ] = 1.0,
+        helper_net: shared.HelperNet = "same",
         helper_epochs: shared.HelperEpochs = 3,
         helper_lr: shared.HelperLr = None,
         helper_weight_decay: shared.HelperDecay = None,
         helper_optimizer: shared.HelperOptimizer = None,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, "helper", helper, {"few": 1.0, "surest": 1.0, "repeats": 0})
+        super().__init__(make_net, info, "helper", helper, {"few": 1.0, "surest": 1.0, "repeats": 0, "net": helper_net})
         self.eta, self.temperature = eta, temperature
         self.register_buffer("adjustment", torch.zeros(info.n_classes, info.n_classes))  # log P(y | s) by s
 
