@@ -32,8 +32,8 @@ class FGCCDB(ByShortcut):
     paper = "Zhao and Zhang, Fine-grained class-conditional distribution balancing for debiased learning, ICLR 2026"
     variants = (
         {"identify": "attribute"},
-        {"weights": "printed", "few": 0.2, "helper_net": "same", "helper_epochs": 3},
-        {"repeats": 2, "helper_epochs": 3},
+        {"weights": "printed", "few": 0.2, "helper_epochs": 3},
+        {"repeats": 2, "helper_net": "same", "helper_epochs": 3},
     )
     recipes = {
         "paper": Recipe(
