@@ -227,7 +227,7 @@ def altered(option: Option) -> list[Any]:
     own = {
         "candidates": [1.0],
         "penalties": ["0.05"],
-        "identify": ["oracle"],
+        "identify": ["oracle", *option.choices],
         "ways": [1],
         "grids": ["2"],
         "border": [50.0],
@@ -278,7 +278,7 @@ def test_a_missing_attribute_is_fine_or_refused_in_one_sentence(case, data):
     blind = Splits(
         *(Dataset.of(part.x[part.index], part.label, name="blind") for part in (parts.train, parts.valid, parts.test))  # type: ignore[union-attr]
     )
-    told = {("by", "group"), ("pairs", "attribute"), ("identify", "oracle")}
+    told = {("by", "group"), ("pairs", "attribute"), ("identify", "oracle"), ("identify", "attribute")}
     if "attribute" not in case.method.needs and not told & {*case.options.items()}:
         fitted(case.method, {**case.options, "epochs": 1}, blind)
         return

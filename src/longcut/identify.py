@@ -151,10 +151,15 @@ class Identification:
     Attributes:
         chosen: who is taken for the minority ``(n_stored,)`` boolean; None where nobody is chosen.
         trajectory: the record behind it; None where there is none.
+        shortcut: the value of the shortcut that each sample is taken to have ``(n_stored,)``; None where nobody looked.
+        weights: how often each sample is shown, or how much it counts ``(n_stored,)``, with mean 1 over the training
+            samples; None where none were worked out.
     """
 
     chosen: Tensor | None = None
     trajectory: Trajectory | None = None
+    shortcut: Tensor | None = None
+    weights: Tensor | None = None
 
 
 def quality(chosen: Tensor, conflicting: Tensor) -> dict[str, float]:
@@ -182,8 +187,9 @@ def quality(chosen: Tensor, conflicting: Tensor) -> dict[str, float]:
 def columns(found: Identification, train: Dataset) -> dict[str, Tensor]:
     """What is kept of an identification in a run folder: tensors by name, with the samples they are about."""
     kept = {"index": train.index, "label": train.label}
-    if found.chosen is not None:
-        kept["chosen"] = found.chosen
+    for name in ("chosen", "shortcut", "weights"):
+        if (column := getattr(found, name)) is not None:
+            kept[name] = column
     if found.trajectory is not None:
         kept |= {name: getattr(found.trajectory, name) for name in ("correct", "loss", "margin")}
     return kept

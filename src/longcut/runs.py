@@ -9,8 +9,8 @@ The record of whom a net got wrong is named in :mod:`longcut.identify`, for meth
 ``inputs.json``           what the network takes and what its outputs mean, see :class:`longcut.record.Inputs`
 ``predictions.safetensors`` of the test set: ``outputs (n, C), label, attribute`` (if known), ``index``
 ``gallery.safetensors``   pictures and small tensors for the report, see :mod:`longcut.gallery`
-``identification.safetensors`` who an ordinary net got wrong in which epoch, if the method looked; see
-                          :mod:`longcut.identify`
+``identification.safetensors`` who an ordinary net got wrong in which epoch, who was taken for the minority, and what
+                          each sample weighs, where the method looked; see :mod:`longcut.identify`
 ``resume.pt``             what an unfinished run needs to go on with the same bits; gone when it is done
 ``.lock``                 held by the one process that writes
 ========================= ==========================================================================================
@@ -107,6 +107,11 @@ class Run:
         """Tensors as in :mod:`longcut.gallery`, and ``dataset, kind, class_names, attribute_names, aligned``."""
         tensors, metadata = self._tensors(GALLERY)
         return tensors, json.loads(metadata["about"])
+
+    def identification(self) -> dict[str, Tensor]:
+        """What the method found out about its training samples, see :func:`longcut.identify.columns`; or nothing."""
+        self._require_done()
+        return self._tensors(identify.NAME)[0] if (self.folder / identify.NAME).exists() else {}
 
     def scores(self) -> Scores:
         """Of the test set."""

@@ -168,6 +168,30 @@ def predict(
 
 
 @app.command()
+def weights(
+    run: Annotated[Path, typer.Argument(help="run folder, of a method that works out weights: fg-ccdb")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write")] = Path("weights.csv"),
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Write what each training sample of a run weighs, for any other training.
+
+    A row holds its index (and path, of an image from a file), label, value of the shortcut, and weight: 1 on average.
+    """
+    from longcut.deploy import sample_weights, write_predictions
+    from longcut.runs import read
+
+    frame = sample_weights(read(run))
+    path = write_predictions(frame, out)
+    weight = frame["weight"].to_numpy()
+    smallest, largest = float(weight.min()), float(weight.max())
+    if as_json:
+        found = {"weights": str(path), "samples": len(frame), "smallest": smallest, "largest": largest}
+        return show.print_json(found)
+    print(f"{len(frame)} weights, from {smallest:.3g} to {largest:.3g} and 1 on average, are in {path}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="run folder")],
     to: Annotated[str, typer.Option(help="onnx, torchscript or safetensors")],

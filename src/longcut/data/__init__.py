@@ -13,6 +13,7 @@ from longcut.data.core import Dataset, Splits, usual_attribute
 from longcut.data.episodes import Episodes, episodes
 from longcut.data.sample import (
     balance,
+    draw,
     favour_rare,
     generator,
     in_turns,
@@ -34,6 +35,7 @@ __all__ = [
     "Splits",
     "as_input",
     "balance",
+    "draw",
     "episodes",
     "favour_rare",
     "generator",

@@ -18,6 +18,7 @@ from longcut.errors import UserError
 
 __all__ = [
     "balance",
+    "draw",
     "favour_rare",
     "generator",
     "in_turns",
@@ -169,8 +170,17 @@ def favour_rare(data: Dataset, power: float, generator: torch.Generator) -> Data
     tensor(0.5000)
     """
     label = _groups(data, "class")
-    weight = torch.bincount(label).double()[label] ** -power
-    rows = torch.multinomial(weight.to(generator.device), len(data), replacement=True, generator=generator)
+    return draw(data, torch.bincount(label).double()[label] ** -power, generator)
+
+
+def draw(data: Dataset, weight: Tensor, generator: torch.Generator, n: int | None = None) -> Dataset:
+    """``n`` samples, by default as many as there are, drawn with repetition in proportion to ``weight (n,)``.
+
+    >>> draw(Dataset.of(torch.rand(2, 1), [0, 1]), torch.tensor([0.0, 1.0]), generator(0), 3).label
+    tensor([1, 1, 1])
+    """
+    size = len(data) if n is None else n
+    rows = torch.multinomial(weight.to(generator.device), size, replacement=True, generator=generator)
     return data.take(rows.cpu())
 
 

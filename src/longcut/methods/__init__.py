@@ -79,6 +79,10 @@ HOMES = (
     "contrastive.wcl:WCL",
     "fairness.laftr:LAFTR",
     "fairness.hsic:HSIC",
+    "identified.fg_ccdb:FGCCDB",
+    "identified.gerne:GERNE",
+    "reweighting.logit_adjustment:LogitAdjustment",
+    "identified.ula:ULA",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -41,6 +41,10 @@ Outliers = Annotated[
 Identify = Annotated[
     str, Field(description="helper: its errors; oracle: the conflicting ones; or a run's folder with a record")
 ]
+ShortcutFrom = Annotated[
+    Literal["helper", "attribute"],
+    Field(description="each sample's value of the shortcut: a biased net's prediction, or the true attribute"),
+]
 Record = Annotated[
     Literal["online", "evaluated"],
     Field(description="the helper's predictions: as its training saw them, or by a pass of its own after each epoch"),
@@ -48,6 +52,9 @@ Record = Annotated[
 HelperEpochs = Annotated[int, Field(ge=1, description="epochs of the helper")]
 HelperLr = Annotated[float | None, Field(gt=0, description="learning rate of the helper; by default the run's")]
 HelperDecay = Annotated[float | None, Field(ge=0, description="weight decay of the helper; by default the run's")]
+HelperNet = Annotated[
+    str, Field(description="net of the helper, such as conv:width=8, which sees colours before shapes; same: the run's")
+]
 WorstShare = Annotated[
     float, Field(gt=0, lt=1, description="regression: share of the samples, those that lose most, that is an error")
 ]
