@@ -33,6 +33,7 @@ NETS = {
     "cifar10": "conv:width=8",
     "digits-table": "mlp:hidden=64",
     "adult": "mlp:hidden=64",
+    "compas": "mlp:hidden=64",
     "multinli-dev:length=32": "transformer:width=32,layers=1,dropout=0",
 }
 SAMPLES, TESTED, CAP, BATCH, LR = 3000, 500, 1000, 64, 0.001

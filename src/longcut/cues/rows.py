@@ -12,16 +12,18 @@ from longcut.errors import UserError
 
 __all__ = ["column", "missing", "pair"]
 
+NOISE = 0.1  # of a new column
+
 
 def column(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
-    """One more column, whose correlation with the value is ``amount``: mean 0, deviation 1, the rest of it noise."""
+    """One more column that grows with the value: of mean 0 and deviation ``amount``, and noise of deviation 0.1."""
     return torch.cat([x, _shown(value, n_values, amount, generator)[:, None].to(x.dtype)], 1)
 
 
 def pair(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """Two more columns, which tell the value together and nothing alone: it is their sum modulo the number of values.
 
-    Of two values that is the exclusive or. Each column has the correlation ``amount`` with its part of the sum.
+    Of two values that is the exclusive or. Each part of the sum is shown as by :func:`column`.
     """
     first = torch.randint(n_values, value.shape, generator=generator)
     parts = first, (value - first) % n_values
@@ -30,10 +32,10 @@ def pair(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torc
 
 
 def _shown(value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
-    """Evenly spaced numbers of mean 0 and deviation 1 over the values, with noise that keeps the deviation ``(n,)``."""
+    """Evenly spaced numbers of mean 0 and deviation ``amount`` over the values, in noise ``(n,)``."""
     deviation = math.sqrt((n_values**2 - 1) / 12) or 1.0
     spaced = (value.float() - (n_values - 1) / 2) / deviation
-    return amount * spaced + math.sqrt(1 - amount**2) * torch.randn(value.shape, generator=generator)
+    return amount * spaced + NOISE * torch.randn(value.shape, generator=generator)
 
 
 def missing(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
