@@ -386,6 +386,8 @@ def test_texts_are_as_long_as_the_value_says():
         assert row[: 3 * (v + 1)] == [text[j % len(text)] for j in range(3 * (v + 1))]
     half = CUES["length"].plant(x[:, :20], value, 10, 0.5, generator(0))
     assert torch.equal(sizes(half), 11 + value)
+    little = CUES["length"].plant(x, value, 10, 0.01, generator(0))
+    assert torch.equal(sizes(little), 21 + value)
 
 
 def test_one_word_stands_at_the_place_of_the_value():

@@ -51,7 +51,7 @@ CUES: Registry[Cue] = Registry(
         "missing": _table(rows.missing, 2.0, 0.5, 0.1),
         "word": _text(words.word, 1.0, 0.8, 0.6),
         "punctuation": _text(words.punctuation, 1.0, 0.8, 0.6),
-        "length": _text(words.length, 0.9, 0.5, 0.2),
+        "length": _text(words.length, 0.9, 0.4, 0.1),
         "position": _text(words.position, 1.0, 0.8, 0.6),
     },
     made=_made,

@@ -36,10 +36,11 @@ def punctuation(x: Tensor, value: Tensor, n_values: int, amount: float, generato
 def length(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """How long the text is: cut, or repeated from its beginning.
 
-    From ``1 - amount`` of the room that there is, for all of which it is the last value's, in even steps.
+    The last value's takes all of the room, the others' are shorter in even steps, by up to ``amount`` of the room; of
+    little room the steps are one token.
     """
     _need_room("length", x, n_values)
-    share = 1 - amount * (1 - (value + 1) / n_values)
+    share = 1 - max(amount, n_values / x.shape[1]) * (1 - (value + 1) / n_values)
     return _stretched(x, (share * x.shape[1]).round().long().clamp_min(1))
 
 
