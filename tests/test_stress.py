@@ -14,7 +14,7 @@ from blobs import small_data  # noqa: F401
 from test_cli import call, printed, printed_json, refused
 from test_report import Page, check_self_contained
 
-from longcut import runs, stress
+from longcut import registry, runs, stress
 from longcut.compare import difference
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
@@ -110,6 +110,28 @@ def test_data_that_has_no_classes_or_no_room_is_refused():
     narrow = Dataset.of(torch.rand(8, 1), torch.arange(8) % 4, name="narrow")
     with pytest.raises(UserError, match="cue 'missing' has no room for 4 values in 1 column"):
         stress.plans("narrow", Splits(narrow, None, narrow), cues=["column", "missing"])
+
+
+MINE = """
+from longcut.cues import Cue
+
+def last(x, value, n_values, amount, generator):
+    changed = x.clone()
+    changed[:, -1] = amount * value
+    return changed
+
+CUES = {"last": Cue(last, "table", {"easy": 1.0, "medium": 0.5, "hard": 0.2}, "the last column")}
+"""
+
+
+@pytest.mark.usefixtures("small_data")
+def test_a_run_knows_the_file_of_its_cue(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    registry.load_file(path)
+    files = {one.data: list(one.files) for one in plans_of(cues=["pair+last:strength=hard", "pair"], seeds=1)}
+    assert files["planted:data=blobs,cue=pair+last:strength=hard"] == ["mine.py"]
+    assert files["planted:data=blobs,cue=pair"] == []
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------

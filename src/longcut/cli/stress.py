@@ -70,10 +70,11 @@ def stress(
     if as_json:
         return show.print_json(found.to_dict())
     _print(found)
-    print(f"The runs are in {folder}, the numbers in {folder / 'stress.json'}; a page: longcut report {folder}")
+    print(f"The runs and stress.json are in {folder}\nA page about them: longcut report {folder}")
 
 
 def _print(found: Matrix) -> None:
+    from longcut.datasets import title_of
     from longcut.stress import DEFINITIONS
 
     shown = show.table("cue", *found.methods)
@@ -81,7 +82,9 @@ def _print(found: Matrix) -> None:
         cells = (found.cells.get((method, cue)) for method in found.methods)
         shown.add_row(cue, *("–" if cell is None else _written(cell) for cell in cells))
     runs = max(cell.runs for cell in found.cells.values())
-    print(f"{found.data}, {runs} run{'s' * (runs != 1)} of each method, in %: worst group · conflicting · average,")
+    print(
+        f"{title_of(found.data)}, {runs} run{'s' * (runs != 1)} of each method, in %: worst group · conflicting · average,"
+    )
     print(f"and how much higher than {found.methods[0]} the conflicting (without a cue: the average) accuracy is")
     show.show(shown)
     print("Means over seeds on the test set, after the last epoch. In brackets the 95 % interval of a paired bootstrap")

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from longcut.datasets import title_of
 from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
@@ -46,7 +47,7 @@ def _panel(found: Matrix, page: Page) -> dict[str, Any]:
         said = "; ".join(f"{method} on {cue}: {_signed(gain.value)}" for method, cue, gain in known)
         alt = f"How much higher than {found.methods[0]} each method is on each cue, in points of 100: {said}."
         picture = embed.svg(heat(found), alt, next(page.ids))
-    return {"data": found.data, "methods": found.methods, "rows": rows, "picture": picture}
+    return {"data": title_of(found.data), "methods": found.methods, "rows": rows, "picture": picture}
 
 
 def _written(cell: Cell | None) -> dict[str, Any]:
