@@ -82,9 +82,8 @@ def _print(found: Matrix) -> None:
         cells = (found.cells.get((method, cue)) for method in found.methods)
         shown.add_row(cue, *("–" if cell is None else _written(cell) for cell in cells))
     runs = max(cell.runs for cell in found.cells.values())
-    print(
-        f"{title_of(found.data)}, {runs} run{'s' * (runs != 1)} of each method, in %: worst group · conflicting · average,"
-    )
+    head = f"{title_of(found.data)}, {runs} run{'s' * (runs != 1)} of each method"
+    print(f"{head}, in %: worst group · conflicting · average,")
     print(f"and how much higher than {found.methods[0]} the conflicting (without a cue: the average) accuracy is")
     show.show(shown)
     print("Means over seeds on the test set, after the last epoch. In brackets the 95 % interval of a paired bootstrap")
