@@ -28,7 +28,7 @@ ROWS = [
     {"fit", "evaluate", "selection"},
     {"record", "runs", "backbone"},
     {"datasets", "analyses", "gallery", "audit", "estimators", "plans"},
-    {"execute", "compare", "tables"},
+    {"execute", "compare", "tables", "stress"},
     {"deploy", "report", "papers", "postprocess"},
     {"cli", "__main__"},
 ]

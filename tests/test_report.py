@@ -73,7 +73,8 @@ def make_run(
     scores = scores_of(values)
     scores = dataclasses.replace(scores, groups=list(groups) or scores.groups)
     numbers = task == "regression"
-    known = {"attribute": [0, 1, 0, 1], "n_attributes": len(attributes)} if "attribute" in (predictions or {}) else {}
+    known: dict[str, Any] = {"attribute": [0, 1, 0, 1], "n_attributes": len(attributes), "aligned": tuple(aligned)}
+    known = known if "attribute" in (predictions or {}) else {}
     with runs.Writer(folder, plan) as run:
         run.start(fingerprint or f"data {plan.data_seed}")
         for epoch in (1, 2, 3):

@@ -56,7 +56,15 @@ def of_two_ratios(place: Path) -> None:
         make_run(place / f"{ratio}", plan(f"colored-digits:ratio={ratio}", "erm"), BIASED)
 
 
-RUNS = {make.__name__: make for make in (classification, regression, without_attribute, of_two_ratios)}
+def of_a_planted_cue(place: Path) -> None:
+    label = torch.arange(40) % 2
+    said = {"outputs": torch.eye(2)[label], "label": label, "attribute": torch.arange(40) // 2 % 2}
+    for method in ("erm", "lff"):
+        make_run(place / method, plan("planted:cue=stripe", method), BIASED, predictions=said)
+
+
+SEVERAL = (classification, regression, without_attribute, of_two_ratios, of_a_planted_cue)
+RUNS = {make.__name__: make for make in SEVERAL}
 AUDITS = {
     "image": {},
     "tokens": {},

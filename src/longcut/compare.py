@@ -22,7 +22,9 @@ from longcut.tables import summary
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["compare", "difference", "seeds_of"]
+    from longcut.data import Dataset
+
+__all__ = ["compare", "difference", "folders", "seeds_of"]
 
 
 def compare(
@@ -54,8 +56,8 @@ def compare(
             failed.
     """
     out = Path(out)
-    folders = _folders(plans, out, by_data)
-    tasks = dict(zip(folders, plans, strict=True))
+    places = folders(plans, out, by_data)
+    tasks = dict(zip(places, plans, strict=True))
     runs.check_parent(out)
     for folder, one in tasks.items():
         runs.check(folder, one)
@@ -64,7 +66,7 @@ def compare(
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
-    records = [result for folder in folders if isinstance(result := results[folder], Record)]
+    records = [result for folder in places if isinstance(result := results[folder], Record)]
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
         with replacing(out / "summary.json") as temporary:
@@ -129,14 +131,19 @@ def _load_again(files: Mapping[str, str]) -> None:
             raise UserError(f"{path} was changed while runs with it were on; start the same command again.")
 
 
-def _folders(plans: Sequence[Plan], out: Path, by_data: bool) -> list[Path]:
+def folders(plans: Sequence[Plan], out: Path, by_data: bool = False) -> list[Path]:
+    """The folder of each plan's run below ``out``; ``by_data`` as for :func:`compare`.
+
+    Raises:
+        UserError: when two different runs would have the same one.
+    """
     nested = by_data or len({one.data for one in plans}) > 1
-    folders = [(out / slug(one.data) if nested else out) / folder_name(one) for one in plans]
+    places = [(out / slug(one.data) if nested else out) / folder_name(one) for one in plans]
     owner: dict[Path, Plan] = {}
-    for folder, one in zip(folders, plans, strict=True):
+    for folder, one in zip(places, plans, strict=True):
         if owner.setdefault(folder, one) != one:
             raise UserError(f"two different runs would be called {folder.name}; give them different labels.")
-    return folders
+    return places
 
 
 # --- two methods ------------------------------------------------------------------------------------------------------
@@ -163,7 +170,12 @@ def seeds_of(path: Path | str) -> list[runs.Run]:
 
 
 def difference(
-    a: Sequence[runs.Run], b: Sequence[runs.Run], metric: str = "worst_group", *, draws: int = 2000
+    a: Sequence[runs.Run],
+    b: Sequence[runs.Run],
+    metric: str = "worst_group",
+    *,
+    draws: int = 2000,
+    judged: Callable[[runs.Run], Dataset] = tested,
 ) -> Difference:
     """How much higher a metric is for the runs ``a`` than for ``b``, from the predictions they kept.
 
@@ -175,6 +187,7 @@ def difference(
         b: finished runs of another, on the same data.
         metric: see there.
         draws: bootstrap resamples.
+        judged: the test set of a run in the groups by which it is judged.
 
     Raises:
         UserError: when they were not judged on the same test sets, or the metric does not do.
@@ -187,7 +200,7 @@ def difference(
         )
     sets = []
     for print_, first in sides[0].items():
-        test, plan = tested(first[0]), first[0].record.plan
+        test, plan = judged(first[0]), first[0].record.plan
         train = load(plan.data, plan.data_seed).train if metric == "train_weighted" else None
         rows = [[sample_values(run.predictions()["outputs"], test) for run in side[print_]] for side in sides]
         sets.append((*rows, test, train))

@@ -90,7 +90,8 @@ def plan(
     training = dataclasses.replace(training, augment=augment.written(training.augment))
     regression_loss(training.loss)
     spelled = (part.strip() for value in checked.values() for part in str(value).split("+"))  # views are several
-    parts = (net, training.loss, *spelled, *augment.names(training.augment))
+    planted = [data_options.get("data", ""), *data_options.get("cue", "").split("+")] if data_name == "planted" else []
+    parts = (net, training.loss, *spelled, *augment.names(training.augment), *planted)
     named = [name, data_name, parse_selection(select)[1], *parts]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(

@@ -21,8 +21,9 @@ class Cue:
 
     Attributes:
         plant: ``(x, value, n_values, amount, generator) -> x``: the stored inputs with the cue of each sample's value
-            ``(n,)`` in ``0 … n_values - 1``; the same shape and type, and nothing changed in place. All that is drawn
-            comes from the generator and does not depend on the values.
+            ``(n,)`` in ``0 … n_values - 1``; of the same type and shape, but a table may get further columns, and
+            nothing changed in place. All that is drawn comes from the generator and does not depend on the values.
+            Token ids below 0 are words of the cue's own: -1 the first, at most one for each value.
         kind: of the inputs it changes: ``"image"``, ``"table"`` or ``"tokens"``.
         amounts: how much is changed at each strength: ``easy`` is what a small net learns long before the label,
             ``hard`` what it learns as late (see ``docs/cues.md``).

@@ -19,6 +19,7 @@ from longcut.spec import read, validate
 __all__ = ["NONE", "Ratio", "Strength", "parse_cues", "plant", "values"]
 
 NONE = "none"  # values are given out, and nothing shows them
+AXES = {"image": 3, "table": 1, "tokens": 1}  # of one sample
 
 Strength = Annotated[Literal["easy", "medium", "hard"], Field(description="how plain the cue is to see")]
 Ratio = Annotated[float, Field(ge=0, le=1, description="share of the training samples of each class that conflict")]
@@ -50,7 +51,7 @@ def plant(
         UserError: for a regression, an unknown cue, or a cue of other inputs.
 
     >>> grey = Dataset.of(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), torch.arange(40) % 2)
-    >>> plant(Splits(grey, None, grey), "patch", ratio=0.1).train.conflicting.sum()
+    >>> plant(Splits(grey, None, grey), "patch", ratio=0.1).train.conflicting.sum()  # 2 of each class
     tensor(4)
     """
     cues = parse_cues(cue, splits.info, strength)
@@ -66,10 +67,13 @@ def plant(
 def _planted(
     data: Dataset, info: Info, cues: Sequence[tuple[str, Cue | None, float]], ratio: float | None, draw: torch.Generator
 ) -> Dataset:
-    x, classes, given = data.x[data.index], info.n_classes, []
+    x, classes, vocabulary, given = data.x[data.index], info.n_classes, info.vocabulary, []
     for _, cue, amount in cues:
         given.append(values(data.label, classes, ratio, draw))
         x = x if cue is None else cue.plant(x, given[-1], classes, amount, draw)
+        if cue is not None and info.kind == "tokens":
+            x = torch.where(x < 0, vocabulary - 1 - x, x)  # words of the cue's own
+            vocabulary += classes
     if len(cues) == 1:
         attribute, names, aligned = given[0], tuple(map(str, range(classes))), tuple(range(classes))
     else:
@@ -81,7 +85,7 @@ def _planted(
         )
         aligned = (0,) * classes
     known = {"n_attributes": len(names), "attribute_names": names, "aligned": aligned}
-    about = dataclasses.replace(info, n_stored=len(x), shape=tuple(x.shape[1:]), **known)
+    about = dataclasses.replace(info, n_stored=len(x), shape=tuple(x.shape[1:]), vocabulary=vocabulary, **known)
     return Dataset(x, torch.arange(len(x)), data.label, attribute, about)
 
 
@@ -126,7 +130,7 @@ def parse_cues(cue: str, info: Info, strength: str = "easy") -> list[tuple[str, 
             found.append((name, None, 0.0))
             continue
         row = CUES.find(name)
-        if info.kind != row.kind or (row.kind == "image" and len(info.shape) != 3):
+        if info.kind != row.kind or len(info.shape) != AXES[row.kind]:
             fit = sorted(other for other, known in CUES.items() if known.kind == info.kind)
             raise UserError(
                 f"cue '{name}' is planted in inputs of kind '{row.kind}', but {info.name} is of kind '{info.kind}' "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from longcut.cues import changed, painted
+from longcut.cues import changed, painted, rows, words
 from longcut.cues.base import Cue
 from longcut.errors import UserError
 from longcut.registry import Registry
@@ -12,9 +13,12 @@ from longcut.registry import Registry
 __all__ = ["CUES"]
 
 
-def _image(plant: Any, easy: float, medium: float, hard: float) -> Cue:
-    what = (plant.__doc__ or "").partition(":")[0]
-    return Cue(plant, "image", {"easy": easy, "medium": medium, "hard": hard}, what)
+def _cue(kind: str, plant: Any, easy: float, medium: float, hard: float) -> Cue:
+    what = (plant.__doc__ or "").partition("\n")[0].partition(":")[0].rstrip(".")
+    return Cue(plant, kind, {"easy": easy, "medium": medium, "hard": hard}, what)
+
+
+_image, _table, _text = (partial(_cue, kind) for kind in ("image", "table", "tokens"))
 
 
 def _made(name: str, given: Any) -> Cue:
@@ -42,6 +46,13 @@ CUES: Registry[Cue] = Registry(
         "watermark": _image(painted.watermark, 1.0, 0.5, 0.2),
         "jpeg": _image(changed.jpeg, 1.0, 0.8, 0.4),
         "noise": _image(changed.noisy, 0.4, 0.2, 0.06),
+        "column": _table(rows.column, 1.0, 0.2, 0.1),
+        "pair": _table(rows.pair, 1.5, 0.7, 0.3),
+        "missing": _table(rows.missing, 2.0, 0.5, 0.1),
+        "word": _text(words.word, 1.0, 0.8, 0.6),
+        "punctuation": _text(words.punctuation, 1.0, 0.8, 0.6),
+        "length": _text(words.length, 0.9, 0.4, 0.1),
+        "position": _text(words.position, 1.0, 0.8, 0.6),
     },
     made=_made,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longcut.registry import Registry, required
-from longcut.report import analyses, audit, errors, negatives, pictures, samples, settings, tables
+from longcut.report import analyses, audit, errors, negatives, pictures, samples, settings, stress, tables
 from longcut.report.base import Panel
 
 __all__ = ["PANELS"]
@@ -21,7 +21,8 @@ PANELS: Registry[Panel] = Registry(
         "audit-groups": Panel("audit", "Candidate groups", audit.groups, 600),
         "audit-settings": Panel("audit", "", audit.settings, 900),
         "audit-command": Panel("audit", "Make it again", audit.command, 1000),
-        "data-sweeps": Panel("studies", "", analyses.data_sweeps, 0),
+        "stress": Panel("studies", "", stress.stress, 0),
+        "data-sweeps": Panel("studies", "", analyses.data_sweeps, 100),
         "headline": Panel("study", "", tables.opening, 0),
         "bars": Panel("study", "", pictures.bars, 50),
         "methods": Panel("study", "Methods", tables.methods, 100),
