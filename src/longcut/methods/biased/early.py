@@ -1,10 +1,10 @@
 """What is learned early: a biased model chosen by evidence, and what it makes of samples that it has not seen.
 
-A shortcut is what little explains much of the label with, and soon. So a small family of nets, from simple to less
-simple, learns for a few hundred updates from one half of the data, and is asked about the other half. Taken is the
-simplest of those that do nearly as well as the best, and it learns no longer than it takes to do nearly as well as it
-ever does. What it then says of each sample comes from the half that the sample is not in, for what a net has seen it
-may know by heart.
+A shortcut explains most labels early, and contradicts the rest as surely as it explains the others; a net that has
+learned the label itself errs where it is in doubt. So a small family of nets learns for a few hundred updates from one
+half of the data, and is asked about the other half again and again. Taken are the net and the moment that explain
+most labels and are surest where they are wrong. What it says of each sample comes from the half that the sample is not
+in, for what a net has seen it may know by heart.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ import torch
 from torch import Tensor
 
 from longcut import nets
-from longcut.context import calling
+from longcut.context import Observer
 from longcut.data import Batch, Dataset, Info, balance, generator, ranks, split, subsample
 from longcut.losses import gce
 from longcut.methods.base import FitHelper, Method
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "explain", "family"]
+__all__ = ["Early", "Explained", "explain", "family", "margins", "sureness"]
 
-IMAGES = ("tiny:side=32,width=8", "glance", "linear")
-TABLES = ("linear", "mlp:hidden=64")
-TOKENS = ("tokens:width=32",)
+# Specs of nets, with how surely each must contradict what it does not explain (see `sureness`; chance is 1/2). A net
+# that is too simple for the label is surely wrong without any shortcut, and must be surer.
+SHAPELESS, PLAIN = 0.15, 0.35
+IMAGES = {"tiny:side=32,width=8": SHAPELESS, "glance": SHAPELESS, "linear": PLAIN}
+TABLES = {"linear": PLAIN, "mlp:hidden=64": SHAPELESS}
+TOKENS = {"tokens:width=32": SHAPELESS}
 
-BATCH, UPDATES, ROUNDS = 128, 50, 8  # what a member learns from, in rounds of so many updates
+BATCH, UPDATES, ROUNDS = 128, 50, 10  # what a member learns from, in rounds of so many updates
 ASKED = 4096  # held-out samples at most, about which every member is asked after every round
-NEARLY = 0.95  # the simplest member is taken whose accuracy, over chance, is that part of the best's
-ENOUGH = 0.99  # it learns until its accuracy, over chance, is that part of what it reaches
+MOST = 7 / 8  # a shortcut explains that many labels at least
 LOOP = {
     "batch": BATCH,
     "pool": 1,
@@ -47,8 +49,8 @@ LOOP = {
 }
 
 
-def family(info: Info) -> tuple[str, ...]:
-    """Specs of the nets that may be the biased model, from simple to less simple."""
+def family(info: Info) -> dict[str, float]:
+    """The nets that may be the biased model, and the sureness that each needs."""
     if info.kind == "tokens":
         return TOKENS
     return IMAGES if len(info.shape) == 3 else TABLES
@@ -84,36 +86,67 @@ class Explained:
 
     Attributes:
         member: spec of its net.
-        rounds: for how many rounds it learned.
         logits: of each sample, from a model that has not seen it ``(n, C)``.
-        curves: balanced accuracy on held-out samples of each member of the family, after each round.
+        separates: whether it explains most labels, and contradicts the others surely: what a shortcut does.
+        curves: of each member of the family, ``(balanced accuracy, sureness)`` on held-out samples after each round.
     """
 
     member: str
-    rounds: int
     logits: Tensor
-    curves: dict[str, list[float]] = field(default_factory=dict)
+    separates: bool
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def looks(self) -> Tensor:
         """The class that each sample looks like ``(n,)``."""
         return self.logits.argmax(1)
 
-    def contradicted(self, label: Tensor, share: float = 0.5) -> Tensor:
+    def contradicted(self, label: Tensor) -> Tensor:
         """Those that look like another class, the clearest of each class ``(n,)``, boolean.
+
+        Where the model is as surely wrong as right, those are all; the less sure it is, the more of them are merely
+        hard, and the fewer are taken: twice the sureness, as a share of those of each class, rounded up.
 
         Args:
             label: ``(n,)``.
-            share: of those of each class, rounded up.
         """
-        own = self.logits.gather(1, label[:, None])
-        margin = (own - self.logits.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
+        margin = margins(self.logits, label)
+        share = min(1.0, 2 * sureness(margin))
         odd = (margin < 0).nonzero().flatten()
         order = odd[margin[odd].argsort(stable=True)]
         size = torch.bincount(label[odd], minlength=self.logits.shape[1])
         clear = torch.zeros_like(label, dtype=torch.bool)
         clear[order[ranks(label[order]) < (share * size).ceil()[label[order]]]] = True
         return clear
+
+
+def margins(logits: Tensor, label: Tensor) -> Tensor:
+    """The logit of the label minus the largest other one ``(n,)``.
+
+    >>> margins(torch.tensor([[2.0, 0.5], [2.0, 0.5]]), torch.tensor([0, 1]))
+    tensor([ 1.5000, -1.5000])
+    """
+    own = logits.gather(1, label[:, None])
+    return (own - logits.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
+
+
+def sureness(margin: Tensor) -> float:
+    """How likely a sample that is told wrong is told more surely than one that is told right; 0 where none is wrong.
+
+    A model that knows a shortcut, and nothing else, is as sure of the samples that contradict it as of the others: 1/2.
+    One that knows the label errs where it is in doubt: near 0. Wrong labels are contradicted surely, too.
+
+    Args:
+        margin: of each sample ``(n,)``.
+
+    >>> sureness(torch.tensor([1.0, 3.0, -2.0, -4.0]))
+    0.75
+    """
+    right, wrong = margin[margin > 0].sort().values, -margin[margin <= 0]
+    if not len(right) or not len(wrong):
+        return 0.0
+    below, above = (torch.searchsorted(right, wrong, right=side) for side in (False, True))
+    return float((below + above).double().mean() / (2 * len(right)))
 
 
 def explain(
@@ -126,41 +159,54 @@ def explain(
         fit: the loop (see :meth:`longcut.methods.base.Method.prepare`).
         seed: of the halves and the members' first weights.
         device: where the nets are.
-        members: specs of nets, from simple to less simple; by default :func:`family`.
+        members: specs of nets; by default :func:`family`.
     """
-    members = members or family(train.info)
-    one, other = split(train, 0.5, generator(seed, 81))
-    asked = subsample(other, min(len(other), ASKED), generator(seed, 82))
-    curves = {spec: _learn(spec, one, asked, fit, ROUNDS, seed, device)[0] for spec in members}
-    chance = 1 / train.info.n_classes
-    best = max(map(max, curves.values())) - chance
-    member = next(spec for spec in members if max(curves[spec]) - chance >= NEARLY * best)
-    curve = curves[member]
-    rounds = 1 + next(i for i, hit in enumerate(curve) if hit - chance >= ENOUGH * (max(curve) - chance))
+    halves, known = split(train, 0.5, generator(seed, 81)), family(train.info)
+    needs = {spec: known.get(spec, SHAPELESS) for spec in members or known}
+    learned = {spec: _Learned.of(spec, need, *halves, fit, seed, device) for spec, need in needs.items()}
+    member = max(learned, key=lambda spec: learned[spec].evidence)
+    models = [learned[member], _Learned.of(member, needs[member], *reversed(halves), fit, seed, device)]
     place = torch.zeros(train.info.n_stored, dtype=torch.long)
     place[train.index] = torch.arange(len(train))  # samples that stand there several times are told alike
     logits = torch.zeros(len(train), train.info.n_classes)
-    for learned, held in ((one, other), (other, one)):
-        model = _learn(member, learned, None, fit, rounds, seed, device)[1]
-        logits[place[held.index]] = predict(model, held, device)
-    return Explained(member, rounds, logits[place[train.index]], curves)
+    for model, held in zip(models, reversed(halves), strict=True):
+        logits[place[held.index]] = predict(model.method, held, device)
+    separates = all(model.evidence[0] for model in models)
+    return Explained(member, logits[place[train.index]], separates, {k: one.curve for k, one in learned.items()})
 
 
-def _learn(
-    spec: str, data: Dataset, asked: Dataset | None, fit: FitHelper, rounds: int, seed: int, device: Any
-) -> tuple[list[float], Method]:
-    """A member that has learned for some rounds, and its balanced accuracy on other samples after each of them."""
-    curve: list[float] = []
+class _Learned(Observer):
+    """A member of the family with the weights of its best round, and how it did after each of them."""
 
-    def ask(method: Method) -> None:
-        if asked is not None:
-            curve.append(_balanced(predict(method, asked, device).argmax(1), asked.label))
+    def __init__(self, method: Early, need: float, asked: Dataset, device: torch.device | str) -> None:
+        self.method, self.need, self.asked, self.device = method, need, asked, device
+        self.curve: list[tuple[float, float]] = []
+        self.evidence = (False, -1.0)
+        self.weights: dict[str, Tensor] = {}
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
-        model = Early(spec, data.info)
-    fit(model, data, observers=[calling(on_trained=ask)], epochs=rounds, **LOOP)
-    return curve, model
+    @classmethod
+    def of(
+        cls, spec: str, need: float, data: Dataset, held: Dataset, fit: FitHelper, seed: int, device: Any
+    ) -> _Learned:
+        """Trained on one half, and asked about some of the other."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
+            method = Early(spec, data.info)
+        learned = cls(method, need, subsample(held, min(len(held), ASKED), generator(seed, 82)), device)
+        fit(method, data, observers=[learned], epochs=ROUNDS, **LOOP)
+        method.load_state_dict(learned.weights)
+        return learned
+
+    def on_trained(self, method: Method) -> None:
+        """Ask it, and keep its weights if no round was better."""
+        label, logits = self.asked.label, predict(method, self.asked, self.device)
+        hit, sure = _balanced(logits.argmax(1), label), sureness(margins(logits, label))
+        self.curve.append((hit, sure))
+        # most of the labels, as surely wrong as right; failing that, as many labels as possible
+        evidence = (True, sure / self.need) if hit >= MOST and sure >= self.need else (False, hit)
+        if evidence > self.evidence:
+            self.evidence = evidence
+            self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
 
 def _balanced(said: Tensor, label: Tensor) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 from longcut.bias import Likeness, class_similarity, least_typical, unexplained
 from longcut.data import Dataset
 from longcut.methods.base import Method
+from longcut.methods.biased.early import MOST
 from longcut.mixing.pairs import Take
 from longcut.predict import predict
 
@@ -74,18 +75,16 @@ def atypical(
     return least_typical(*view, share), share_odd
 
 
-def contradicting(
-    odd: Tensor, clear: Tensor, data: Dataset, net: Method | None, unmixed: float
-) -> tuple[Tensor, float]:
+def contradicting(odd: Tensor, clear: Tensor, data: Dataset, net: Method | None) -> tuple[Tensor, float]:
     """As :func:`atypical`, where it is known who looks like another class.
 
     Args:
         odd: who does ``(n,)``, boolean.
         clear: who does so clearly, and may be a partner.
-        data, net, unmixed: as there.
+        data, net: as there; too many are more than a shortcut leaves over.
     """
     share = float(odd.float().mean())
-    if net is not None and unmixed * share >= 1 and len(sure := confirmed(net, data, odd)):
+    if net is not None and share > 1 - MOST and len(sure := confirmed(net, data, odd)):
         return sure, len(sure) / len(data)
     return clear.nonzero().flatten(), share
 

@@ -98,7 +98,7 @@ class SelecMix(MixingMethod):
         partner: bank.Partner = "random",
         share_a: ShareA = 1.0,
         share_b: ShareB = 0.5,
-        unmixed: bank.Unmixed = 8.0,
+        unmixed: bank.Unmixed = 4.0,
         confirm: bank.Confirm = True,
         blend: Blend = "linear",
         mixed_weight: Weight = 1.0,
@@ -174,7 +174,8 @@ class SelecMix(MixingMethod):
             explained = explain(train, fit, seed=seed, device=device, members=members)
             self.looks[train.index] = explained.looks.to(device)
             self.odd[train.index] = (explained.looks != train.label).to(device)
-            self.chosen[train.index] = explained.contradicted(train.label).to(device)
+            if explained.separates:
+                self.chosen[train.index] = explained.contradicted(train.label).to(device)
         elif self.pretrain:
             fit(BiasAlone(self.bias, self.info, self._bias_optimizer), train, epochs=self.pretrain, average=0.0)
             self.updates += 1
@@ -204,7 +205,7 @@ class SelecMix(MixingMethod):
             rows, contradicting = data.conflicting, float(data.conflicting.float().mean())
         elif self.pairs_by == "early":
             odd, clear = self.odd.cpu()[data.index], self.chosen.cpu()[data.index]
-            rows, contradicting = bank.contradicting(odd, clear, data, ask, self.unmixed)
+            rows, contradicting = bank.contradicting(odd, clear, data, ask)
         else:
             if self.remembered != int(self.updates):
                 self.bias.remember_all(data)
