@@ -82,6 +82,15 @@ def test_who_was_taken_for_the_minority_stands_in_a_table(tmp_path: Path):
     assert "ERM" not in part.partition("</table>")[0].partition("Recall")[2].partition("What")[0]
 
 
+def test_what_methods_say_of_their_runs_stands_below_the_table(tmp_path: Path):
+    make_run(tmp_path / "erm", plan_of("erm"), BIASED)
+    for seed in range(2):
+        grown(make_run(tmp_path / f"lff{seed}", plan_of("lff", seed), BETTER), remarks=[f"chose <{seed}>.", "same."])
+    text = report(tmp_path).text
+    below = text.partition("nobody who trains a model has this number.")[2].lstrip()
+    assert re.match(r"LfF, seed 0 ?: chose <0>\. LfF ?: same\. LfF, seed 1 ?: chose <1>\.", below), below[:200]
+
+
 def test_what_an_attribute_without_a_name_is_called(tmp_path: Path):
     folder = make_run(tmp_path / "a", plan_of("lff"), BETTER, attributes=("1st", "2nd"), groups=[cell_of(0, None, 0.5)])
     grown(folder, bias={"probe": 0.9, "head": None})

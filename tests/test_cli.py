@@ -434,6 +434,12 @@ def test_a_warning_of_a_data_set_is_a_sentence_and_nothing_is_left_behind(monkey
     assert warnings.showwarning is before
 
 
+def test_what_a_method_says_of_its_run_stands_below_the_table(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(METHODS["erm"], "remarks", lambda self: ["chose [b] <i>."])
+    text = printed("train", "colored-digits", "--method", "erm:record=online", *FAST)
+    assert "\nerm:record=online: chose [b] <i>.\nThe run is in" in text
+
+
 def test_how_well_the_minority_was_found_is_said():
     text = printed("train", "colored-digits", "--method", "jtt:helper_epochs=2", *FAST)
     found = re.search(r"took for the minority (\d+) training samples that contradict the shortcut and (\d+) that", text)

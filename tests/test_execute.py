@@ -14,6 +14,7 @@ from longcut.datasets import DATASETS
 from longcut.errors import UserError
 from longcut.execute import execute, rescore
 from longcut.files import to_json
+from longcut.methods import METHODS
 from longcut.plans import plan
 from longcut.record import Best
 
@@ -44,6 +45,13 @@ def test_a_run_is_recorded(tmp_path: Path):
     assert torch.equal(predictions["index"], data.index)
     assert run.gallery()[1]["dataset"] == "blobs"
     assert run.gallery()[0]["embedding"].shape == (40, 4)
+
+
+def test_what_the_method_says_of_the_run_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert "remarks" not in execute(plan("blobs"), tmp_path / "silent").to_dict()
+    monkeypatch.setattr(METHODS["erm"], "remarks", lambda self: [f"has {len(self.net.levels)} levels."])
+    record = execute(plan("blobs"), tmp_path / "run")
+    assert record.remarks == runs.read(tmp_path / "run").record.remarks == ("has 2 levels.",)
 
 
 def test_seeds_draw_the_data_and_can_be_told_not_to(tmp_path: Path):

@@ -40,6 +40,7 @@ def stored(record: Record) -> dict[str, Any]:
     [
         DONE,
         replace(DONE, scores=Judged(SCORES, SCORES), bias=None, identification=None, conflicting_share=None),
+        replace(DONE, remarks=("chose a: it is better.", "doubtful.")),
         Record(1, "running", PLAN, "f", {"torch": "2"}),
     ],
 )

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from longcut.evaluate import Scores
 from longcut.plans import plan
 from longcut.record import Best, Judged, Record
-from longcut.tables import table
+from longcut.tables import remarks, table
 
 
 def record(label: str, seed: int, average: float, conflicting: float = 0.5) -> Record:
@@ -37,3 +38,10 @@ def test_the_table_has_mean_and_deviation_over_seeds():
 def test_what_is_not_defined_stays_so_in_the_table():
     (row,) = table([record("a", 0, 0.2), record("a", 1, 0.2, conflicting=math.nan)])
     assert row["conflicting"] == (None, None)
+
+
+def test_a_remark_is_said_once_with_the_seeds_that_say_it_unless_all_do():
+    said = {("a", 0): ("x", "y"), ("b", 0): (), ("a", 1): ("x",), ("b", 1): ("x",), ("a", 2): ("x", "y")}
+    records = [replace(record(label, seed, 0.2), remarks=own) for (label, seed), own in said.items()]
+    assert remarks((one.label, one) for one in records) == [("a", "x"), ("a, seed 0, 2", "y"), ("b, seed 1", "x")]
+    assert remarks([("a", record("a", 0, 0.2))]) == []

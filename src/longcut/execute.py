@@ -118,6 +118,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "best": _best(fitted, judged, info.task),
             **_about_attribute(method, splits, run.plan.seed, device),
             **_about_minority(found, splits.train),
+            "remarks": tuple(method.remarks()),
         },
         inputs=Inputs.of(splits.train),
         weights=method.net.state_dict(),

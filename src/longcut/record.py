@@ -171,6 +171,7 @@ class Record:
         conflicting_share: of the training samples, where that is known.
         bias: accuracy for the attribute by ``probe`` and ``head`` of a biased model, where there is one.
         identification: how well a method found the minority, see :func:`longcut.identify.quality`, where it looked.
+        remarks: what the method says of the run, see :meth:`longcut.methods.Method.remarks`; none of old runs.
     """
 
     schema: int
@@ -187,6 +188,7 @@ class Record:
     conflicting_share: float | None = None
     bias: Mapping[str, float] | None = None
     identification: Mapping[str, float] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -207,7 +209,7 @@ class Record:
         """Plain containers, as the run folder stores them."""
         plain = dataclasses.asdict(self) | {"plan": self.plan.to_dict()}
         begun = ("schema", "status", "plan", "fingerprint", "environment")
-        return {key: value for key, value in plain.items() if key in begun or (self.done and value is not None)}
+        return {key: value for key, value in plain.items() if key in begun or (self.done and value not in (None, ()))}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -228,6 +230,7 @@ class Record:
             parts["scores"] = Judged(_scores(test), None if valid is None else _scores(valid))
             parts["best"] = Best(**_defined(stored["best"]))
         parts |= {name: _defined(stored[name]) for name in ("bias", "identification") if name in stored}
+        parts["remarks"] = tuple(stored.get("remarks", ()))
         return cls(**(dict(stored) | parts))
 
 

@@ -10,7 +10,7 @@ from longcut.numbers import spread
 from longcut.record import Record
 from longcut.scales import scale_of
 
-__all__ = ["summary", "table"]
+__all__ = ["remarks", "summary", "table"]
 
 KEPT = ("average", "aligned", "conflicting", "worst_group", "train_weighted")  # whatever the task
 
@@ -60,4 +60,26 @@ def table(records: Iterable[Record]) -> list[dict[str, Any]]:
         | {"runs": len(lines)}
         | {name: spread(line.get(name) for line in lines) for name in scale_of(key[-1]).columns}
         for key, lines in groups.items()
+    ]
+
+
+def remarks(named: Iterable[tuple[str, Record]]) -> list[tuple[str, str]]:
+    """What the methods of some runs say of them: who, and what, each once.
+
+    Args:
+        named: runs, and what each is called; runs of several seeds have one name.
+
+    Returns:
+        Pairs of the name, with the seeds that say it unless all of that name do, and the remark.
+    """
+    runs: dict[str, list[int]] = {}
+    said: dict[str, dict[str, list[int]]] = {}
+    for name, record in named:
+        runs.setdefault(name, []).append(record.plan.seed)
+        for remark in record.remarks:
+            said.setdefault(name, {}).setdefault(remark, []).append(record.plan.seed)
+    return [
+        (name if len(seeds) == len(runs[name]) else f"{name}, seed {', '.join(map(str, seeds))}", remark)
+        for name, own in said.items()
+        for remark, seeds in own.items()
     ]

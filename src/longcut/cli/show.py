@@ -135,6 +135,8 @@ def print_comparison(records: list[Record]) -> None:
             f"{label} took for the minority {mean['conflicting']:.0f} training samples that contradict the shortcut "
             f"and {mean['aligned']:.0f} that do not: {shares}."
         )
+    for who, remark in tables.remarks((record.label, record) for record in records):
+        print(f"{who}: {remark}")
 
 
 def print_rates(scores: Scores, run: Run) -> None:

@@ -248,6 +248,13 @@ class Method(nn.Module):
         """For the run folder: who is taken for the minority, and the record that says so; None for most."""
         return None
 
+    def remarks(self) -> Sequence[str]:
+        """For the record, once the run is over: what its reader must know, such as what was chosen and why, or a doubt.
+
+        Each is sentences that begin in lower case, for they stand behind the method's name and a colon.
+        """
+        return ()
+
     def pairs(self, train: Dataset, n: int) -> Mapping[str, Tensor] | None:
         """For the report: ``n`` pairs as columns ``anchor, partner`` (positions in ``train``) and ``share``."""
         return None

@@ -20,6 +20,7 @@ from longcut.report.study import Contender, Study, gallery, name_of
 from longcut.report.template import fragment
 from longcut.scales import Scale
 from longcut.selection import rule_in_words
+from longcut.tables import remarks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,8 @@ def methods(study: Study, page: Page) -> Markup:
     away = study.scale.hidden if metrics_of(study.data) else study.scale.hidden | study.scale.asked
     columns = study.metrics(metric for metric in METRICS if metric not in away)
     rows = [_method(c, columns, page.looks[c.name].color) for c in study.contenders]
-    return fragment("study", "methods", study, rows, columns)
+    said = remarks((c.name, run.record) for c in study.contenders for run in c.runs)
+    return fragment("study", "methods", study, rows, columns, said)
 
 
 def _method(contender: Contender, columns: Sequence[str], color: str) -> dict[str, Any]:
