@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from longcut import nets
 from longcut.context import Observer
@@ -23,7 +23,7 @@ from longcut.losses import gce
 from longcut.methods.base import FitHelper, Method
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "explain", "family", "margins", "sureness"]
+__all__ = ["Early", "Explained", "Suspicion", "explain", "family", "margins", "sureness"]
 
 # Specs of nets, with how surely each must contradict what it does not explain (see `sureness`; chance is 1/2). A net
 # that is too simple for the label is surely wrong without any shortcut, and must be surer.
@@ -163,9 +163,9 @@ def explain(
     """
     halves, known = split(train, 0.5, generator(seed, 81)), family(train.info)
     needs = {spec: known.get(spec, SHAPELESS) for spec in members or known}
-    learned = {spec: _Learned.of(spec, need, *halves, fit, seed, device) for spec, need in needs.items()}
+    learned = {spec: _Learned.of(spec, need, halves[0], halves[1], fit, seed, device) for spec, need in needs.items()}
     member = max(learned, key=lambda spec: learned[spec].evidence)
-    models = [learned[member], _Learned.of(member, needs[member], *reversed(halves), fit, seed, device)]
+    models = [learned[member], _Learned.of(member, needs[member], halves[1], halves[0], fit, seed, device)]
     place = torch.zeros(train.info.n_stored, dtype=torch.long)
     place[train.index] = torch.arange(len(train))  # samples that stand there several times are told alike
     logits = torch.zeros(len(train), train.info.n_classes)
@@ -173,6 +173,58 @@ def explain(
         logits[place[held.index]] = predict(model.method, held, device)
     separates = all(model.evidence[0] for model in models)
     return Explained(member, logits[place[train.index]], separates, {k: one.curve for k, one in learned.items()})
+
+
+class Suspicion(nn.Module):
+    """What was explained, by stored sample, so that it survives an interruption.
+
+    Args:
+        info: of the data.
+        members: specs of nets; by default :func:`family`.
+    """
+
+    def __init__(self, info: Info, members: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.members = tuple(members or family(info))
+        self.register_buffer("looks", torch.zeros(info.n_stored, dtype=torch.long))
+        self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
+        self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
+        # which member, whether it separates, the share of the samples it explains, how surely it contradicts the others
+        self.register_buffer("evidence", torch.zeros(4))
+
+    looks: Tensor  # the class that each sample looks like
+    odd: Tensor  # who looks like another class than its own
+    chosen: Tensor  # those of them who do so clearly; nobody where no member separates
+    evidence: Tensor
+
+    def look(self, train: Dataset, fit: FitHelper, generator: torch.Generator) -> None:
+        """Explain the training samples (see :func:`explain`)."""
+        device = self.looks.device
+        found = explain(train, fit, seed=generator.initial_seed(), device=device, members=self.members)
+        odd = found.looks != train.label
+        self.looks[train.index], self.odd[train.index] = found.looks.to(device), odd.to(device)
+        if found.separates:
+            self.chosen[train.index] = found.contradicted(train.label).to(device)
+        explained, sure = 1 - float(odd.float().mean()), sureness(margins(found.logits, train.label))
+        self.evidence.copy_(torch.tensor([self.members.index(found.member), found.separates, explained, sure]))
+
+    @property
+    def separates(self) -> bool:
+        return bool(self.evidence[1])
+
+    @property
+    def too_many(self) -> bool:
+        """Whether more contradict than a shortcut leaves over, as with wrong labels, or labels that are hard."""
+        return not self.separates and float(self.evidence[2]) < MOST
+
+    def remark(self) -> str:
+        """What was found, as the beginning of a sentence."""
+        number, _, explained, sure = self.evidence.tolist()
+        return (
+            f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
+            f"{explained:.1%} of the labels of samples it has not seen, and is wrong with a sureness of {sure:.2f} "
+            "(½: a shortcut and nothing else, or wrong labels; near 0: in doubt)"
+        )
 
 
 class _Learned(Observer):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from longcut.bias import Likeness, class_similarity, least_typical, unexplained
 from longcut.data import Dataset
 from longcut.methods.base import Method
-from longcut.methods.biased.early import MOST
+from longcut.methods.biased.early import Suspicion
 from longcut.mixing.pairs import Take
 from longcut.predict import predict
 
@@ -75,18 +74,18 @@ def atypical(
     return least_typical(*view, share), share_odd
 
 
-def contradicting(odd: Tensor, clear: Tensor, data: Dataset, net: Method | None) -> tuple[Tensor, float]:
-    """As :func:`atypical`, where it is known who looks like another class.
+def contradicting(early: Suspicion, data: Dataset, net: Method | None) -> tuple[Tensor, float]:
+    """As :func:`atypical`, by a biased model that was chosen by evidence.
 
     Args:
-        odd: who does ``(n,)``, boolean.
-        clear: who does so clearly, and may be a partner.
-        data, net: as there; too many are more than a shortcut leaves over.
+        early: what it found.
+        data, net: as there.
     """
-    share = float(odd.float().mean())
-    if net is not None and share > 1 - MOST and len(sure := confirmed(net, data, odd)):
+    odd, clear = early.odd.cpu()[data.index], early.chosen.cpu()[data.index]
+    if net is not None and early.too_many:
+        sure = confirmed(net, data, odd)
         return sure, len(sure) / len(data)
-    return clear.nonzero().flatten(), share
+    return clear.nonzero().flatten(), float(odd.float().mean())
 
 
 def confirmed(net: Method, data: Dataset, odd: Tensor) -> Tensor:

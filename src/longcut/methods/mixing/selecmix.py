@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ from longcut.data import Batch, Dataset, Info, require_index, subsample
 from longcut.identify import Identification
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, optimizer, require_attribute
-from longcut.methods.biased.early import explain
+from longcut.methods.biased.early import Suspicion
 from longcut.methods.mixing import bank, likeness
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.mixing.bases import Base, build_base
@@ -115,7 +115,7 @@ class SelecMix(MixingMethod):
         lff_scale: Scale = "paper",
     ) -> None:
         super().__init__(make_net, info)
-        self.pairs_by, self.auxiliary = pairs, auxiliary
+        self.pairs_by = pairs
         self.modes = ("A", "B") if mode == "both" else (mode,)
         self.mode: Literal["A", "B", "both"] = mode
         self.a_rate, self.mixed_weight, self.unmixed = a_rate, mixed_weight, unmixed
@@ -128,9 +128,7 @@ class SelecMix(MixingMethod):
             require_attribute("selecmix with pairs=attribute", info.name, info.n_attributes > 0)
             self.who = mixing.same_label(other_attribute=True, take=partner), mixing.same_attribute(take=partner)
         elif pairs == "early":
-            self.register_buffer("looks", torch.zeros(info.n_stored, dtype=torch.long))
-            self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
-            self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
+            self.early = Suspicion(info, () if auxiliary == "auto" else (auxiliary,))
             self.who = self._contradicting(lambda rows: rows.label), self._contradicting(self._looks_of)
         else:
             model = {"contrast": contrast, "temperature": temperature, "q": q, "scale": scale}
@@ -146,18 +144,15 @@ class SelecMix(MixingMethod):
         self.label = mixing.proportional if blend == "keep-both" else mixing.of_partner
 
     updates: Tensor
-    looks: Tensor  # the class that each stored sample looks like to the biased model that was chosen by evidence
-    odd: Tensor  # who looks like another class than its own
-    chosen: Tensor  # those of them who do so clearly
 
     def _looks_of(self, rows: Batch | mixing.Pool) -> Tensor:
-        return self.looks[require_index(rows)]
+        return self.early.looks[require_index(rows)]
 
     def _contradicting(self, of: Callable[[Batch | mixing.Pool], Tensor]) -> mixing.PairRule:
         """A contradicting sample, a random one, of which something is what it is of the anchor."""
 
         def key(pool: mixing.Pool) -> Tensor:
-            return torch.where(self.odd[require_index(pool)], of(pool), self.info.n_classes)
+            return torch.where(self.early.odd[require_index(pool)], of(pool), self.info.n_classes)
 
         return mixing.keyed(of, key)
 
@@ -169,13 +164,7 @@ class SelecMix(MixingMethod):
         if self.pairs_by == "attribute":
             mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
         elif self.pairs_by == "early":
-            members = () if self.auxiliary == "auto" else (self.auxiliary,)
-            seed, device = self.generator.initial_seed(), self.looks.device
-            explained = explain(train, fit, seed=seed, device=device, members=members)
-            self.looks[train.index] = explained.looks.to(device)
-            self.odd[train.index] = (explained.looks != train.label).to(device)
-            if explained.separates:
-                self.chosen[train.index] = explained.contradicted(train.label).to(device)
+            self.early.look(train, fit, self.generator)
         elif self.pretrain:
             fit(BiasAlone(self.bias, self.info, self._bias_optimizer), train, epochs=self.pretrain, average=0.0)
             self.updates += 1
@@ -204,8 +193,7 @@ class SelecMix(MixingMethod):
         if self.pairs_by == "attribute":
             rows, contradicting = data.conflicting, float(data.conflicting.float().mean())
         elif self.pairs_by == "early":
-            odd, clear = self.odd.cpu()[data.index], self.chosen.cpu()[data.index]
-            rows, contradicting = bank.contradicting(odd, clear, data, ask)
+            rows, contradicting = bank.contradicting(self.early, data, ask)
         else:
             if self.remembered != int(self.updates):
                 self.bias.remember_all(data)
@@ -271,7 +259,19 @@ class SelecMix(MixingMethod):
 
     def identification(self) -> Identification | None:
         """Who looks like another class, with ``pairs=early``."""
-        return Identification(self.chosen) if self.pairs_by == "early" else None
+        return Identification(self.early.chosen) if self.pairs_by == "early" else None
+
+    def remarks(self) -> Sequence[str]:
+        """What the biased model that was chosen by evidence found, and what followed."""
+        if self.pairs_by != "early":
+            return ()
+        then = f"so {int(self.early.chosen.sum()):,} samples that it contradicts clearly serve as partners"
+        if self.early.too_many:
+            then = "so too many labels are left unexplained for a shortcut, as where labels are wrong or hard"
+            then += ": only what the main net confirms is mixed" if self.confirm else ": nothing is mixed, as in erm"
+        elif not self.early.separates:
+            then = "so no cue is told from the label: nothing is mixed, and selecmix trains as erm does"
+        return (f"{self.early.remark()}; {then}.",)
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor | None:
