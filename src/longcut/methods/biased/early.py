@@ -33,10 +33,10 @@ TABLES = {"linear": PLAIN, "mlp:hidden=64": SHAPELESS}
 TOKENS = {"tokens:width=32": SHAPELESS}
 
 BATCH, UPDATES, ROUNDS = 128, 50, 10  # what a member learns from, in rounds of so many updates
+AGAIN = 4  # of few samples a round has so many passes, in smaller batches
 ASKED = 4096  # held-out samples at most, about which every member is asked after every round
 MOST = 7 / 8  # a shortcut explains that many labels at least
 LOOP = {
-    "batch": BATCH,
     "pool": 1,
     "lr": 1e-3,
     "optimizer": "adam",
@@ -74,10 +74,19 @@ class Early(Method):
         return gce(self(batch.x), batch.label).mean(), {}
 
     def epoch_data(self, train: Dataset) -> Dataset:
-        """As many samples as one round takes, classes alike, each again and again where there are few."""
-        rows = torch.arange(-(-BATCH * UPDATES // len(train)) * len(train)) % len(train)
-        balanced = balance(train.take(rows), "class", self.generator)
-        return subsample(balanced, BATCH * UPDATES, self.generator)
+        """As many samples as one round takes, classes alike, each several times where there are few."""
+        n = per_round(len(train))
+        rows = torch.arange(-(-n // len(train)) * len(train)) % len(train)
+        return subsample(balance(train.take(rows), "class", self.generator), n, self.generator)
+
+
+def per_round(n: int) -> int:
+    """How many samples a member learns from in a round, of ``n``.
+
+    >>> per_round(100_000), per_round(100)
+    (6400, 400)
+    """
+    return min(BATCH * UPDATES, AGAIN * n)
 
 
 @dataclass(frozen=True)
@@ -245,7 +254,7 @@ class _Learned(Observer):
             torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
             method = Early(spec, data.info)
         learned = cls(method, need, subsample(held, min(len(held), ASKED), generator(seed, 82)), device)
-        fit(method, data, observers=[learned], epochs=ROUNDS, **LOOP)
+        fit(method, data, observers=[learned], epochs=ROUNDS, batch=max(8, per_round(len(data)) // UPDATES), **LOOP)
         method.load_state_dict(learned.weights)
         return learned
 
