@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from typing import Any
 
 import pytest
@@ -24,14 +25,14 @@ TRAINING = Training(epochs=20, batch=64, lr=3e-3, average=0.9, every=20)
 NET = "mlp:hidden=64"
 
 
-def crossed(n: int, seed: int, conflicting: float = 0.08) -> Dataset:
+def crossed(n: int, seed: int, conflicting: float = 0.05) -> Dataset:
     """The label is whether two columns have one sign, which no line tells; a third column is the shortcut."""
     core = 2.0 * torch.randint(0, 2, (n, 2), generator=generator(seed, 1)) - 1
     label = (core.prod(1) > 0).long()
     other = torch.rand(n, generator=generator(seed, 2)) < conflicting
     attribute = torch.where(other, 1 - label, label)
     x = torch.cat([core, 2.0 * attribute[:, None] - 1], 1)
-    x = x + 0.3 * torch.randn(n, 3, generator=generator(seed, 3))
+    x = x + torch.tensor([0.6, 0.6, 0.2]) * torch.randn(n, 3, generator=generator(seed, 3))
     return Dataset.of(x, label, attribute, name="crossed", aligned=(0, 1))
 
 
@@ -168,10 +169,14 @@ def test_on_a_shortcut_it_takes_who_is_better_where_it_fails(splits: Splits):
     assert chosen.names[int(chosen.choice)] != "erm"
     assert chosen.net is chosen.runner.net
     assert type(chosen.runner) is METHODS[chosen.names[int(chosen.choice)]]
-    assert conflicting(chosen, splits.test) > conflicting(fitted(splits, "erm"), splits.test) + 0.05
+    assert conflicting(chosen, splits.test) > conflicting(fitted(splits, "erm"), splits.test) + 0.2
     (said,) = chosen.remarks()
-    assert said.startswith(f"chose {chosen.names[int(chosen.choice)]}: of 600 held-out samples, half by the ")
-    assert "erm 5" in said and "fg-ccdb" in said and "above 1.5 standard errors" in said
+    assert said.startswith(f"chose {chosen.names[int(chosen.choice)]}: accuracy on held-out samples, half by the ")
+    numbers = re.search(r": erm ([\d.]+) %, selecmix ([\d.]+) % \(\+([\d.]+) ± [\d.]+\), fg-ccdb ", said)
+    assert numbers is not None
+    erm, selecmix, difference = map(float, numbers.groups())
+    assert difference == pytest.approx(selecmix - erm, abs=0.11) and difference > 10
+    assert "and 1.5 are asked for" in said and "The race took 0.97 runs of erm" in said  # 3 x 13 x 600 of 20 x 1200
     assert chosen.identification() is not None
 
 
@@ -191,7 +196,8 @@ def test_what_it_takes_trains_as_if_it_had_been_named(name: str, splits: Splits,
     """A race that draws from both random states beforehand is not seen."""
 
     def choose(self: Auto, train: Dataset, fit: Any) -> int:
-        torch.rand(3), torch.rand(5, generator=self.generator)
+        torch.rand(3)
+        torch.rand(5, generator=self.generator)
         return 1
 
     monkeypatch.setattr(Auto, "_choose", choose)
@@ -246,7 +252,7 @@ def race(splits: Splits, monkeypatch: pytest.MonkeyPatch, right: Any, **options:
     each of them ran."""
     epochs: dict[str, int] = {}
 
-    def result(self: Auto, name: str, learned: Dataset, held: Dataset, fit: Any, length: int) -> Any:
+    def result(self: Auto, name: str, learned: Dataset, held: Dataset, length: int, *_: Any) -> Any:
         epochs[name] = length
         return right(name, held)
 
@@ -260,10 +266,10 @@ def test_what_is_won_must_outweigh_what_is_lost(splits: Splits, monkeypatch: pyt
     def right(name: str, held: Dataset) -> Tensor:
         if name == "erm":
             return ~held.conflicting
-        return (torch.rand(len(held), generator=generator(7)) < {"jtt": 0.7, "lff": 0.95}[name]) | held.conflicting
+        return (torch.rand(len(held), generator=generator(7)) < {"jtt": 0.55, "lff": 0.95}[name]) | held.conflicting
 
     chosen, _ = race(splits, monkeypatch, right, runners="jtt", margin=3.0)
-    assert "chose erm" in chosen.said and "Out: jtt (loses 2" in chosen.said
+    assert "chose erm" in chosen.said and "Out: jtt (loses 3" in chosen.said
     chosen, _ = race(splits, monkeypatch, right, runners="jtt+lff", margin=3.0)
     assert "chose lff" in chosen.said
 
@@ -273,8 +279,8 @@ def test_many_runners_run_shorter(splits: Splits, monkeypatch: pytest.MonkeyPatc
     nobody = lambda name, held: torch.zeros(len(held), dtype=torch.bool)  # noqa: E731
     _, epochs = race(splits, monkeypatch, nobody, runners="jtt", share=0.25)
     assert epochs == {"erm": 10, "jtt": 10}
-    _, epochs = race(splits, monkeypatch, nobody, runners="erm+jtt+lff+mixup+hex+afr", share=1.0)
-    assert epochs == dict.fromkeys(("erm", "jtt", "lff", "mixup", "hex", "afr"), 10)  # a run and a half, by six
+    _, epochs = race(splits, monkeypatch, nobody, runners="erm+jtt+lff+mixup+gerne+afr", share=1.0)
+    assert epochs == dict.fromkeys(("erm", "jtt", "lff", "mixup", "gerne", "afr"), 10)  # a run and a half, by six
     chosen, _ = race(splits, monkeypatch, nobody)
     assert "chose erm" in chosen.said, "what is equal is not better"
 

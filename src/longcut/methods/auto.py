@@ -255,10 +255,10 @@ class Auto(Method):
 
     def _choose(self, train: Dataset, fit: FitHelper) -> int:
         """Position of the winner; what is to be said of the race is kept."""
-        meter = _Meter(fit)
+        race, beside = _Meter(fit), _Meter(fit)  # the runners, and all that helps to choose
         device = next(self.parameters()).device
         learned, held = split(train, 0.5, self.generator)
-        found = explain(train, meter, seed=self.generator.initial_seed(), device=device)
+        found = explain(train, beside, seed=self.generator.initial_seed(), device=device)
         logits = torch.zeros(train.info.n_stored, train.info.n_classes)
         logits[train.index] = found.logits
         cells = Cells.made(logits[held.index], held.label)
@@ -270,7 +270,7 @@ class Auto(Method):
             return 0
         share = min(self.share, SPENT / len(self.names))
         epochs = max(1, round(share * self.context.epochs * len(train) / len(learned)))
-        results = [self._result(name, learned, held, meter, epochs) for name in self.names]
+        results = [self._result(name, learned, held, epochs, race, beside) for name in self.names]
         base = results[0]
         if isinstance(base, str):
             raise UserError(f"{base}.")
@@ -282,28 +282,31 @@ class Auto(Method):
                 continue
             score, (difference, error) = cells.score(right), cells.better(right, base)
             lost = plain - by_class(right, held.label)
-            told.append(f"{name} {number(score)} % (difference {number(difference)} ± {number(error)})")
+            told.append(f"{name} {number(score)} % ({100 * difference:+.1f} ± {number(error)})")
             if difference > self.margin * error and difference - lost <= self.margin * error:
-                out.append(f"{name} (loses {number(lost)} on samples as frequent as they are)")
+                out.append(f"{name} (loses {number(lost)} on samples as they come)")
             elif difference - max(lost, 0.0) > self.margin * error and score > highest:
                 winner, highest = i, score
-        cost = meter.samples / (len(train) * self.context.epochs)
+        cost, small = (meter.samples / (len(train) * self.context.epochs) for meter in (race, beside))
         self.said = (
-            f"chose {self.names[winner]}: of {len(held)} held-out samples, half by the {cells.contradicting} that look "
-            f"like another class to a small net, is right {', '.join(told)}; a difference counts above "
-            f"{self.margin:g} standard errors. {f'Out: {left}. ' if (left := ', '.join(out)) else ''}"
-            f"The race and its small nets saw {cost:.2g} times the samples of a run of erm."
+            f"chose {self.names[winner]}: accuracy on held-out samples, half by the {cells.contradicting} that look "
+            f"like another class to a small net ({found.member}) and half by others that look the same: "
+            f"{', '.join(told)}, where ± is a standard error and {self.margin:g} are asked for beyond what is lost on "
+            f"samples as they come. {f'Out: {left}. ' if (left := ', '.join(out)) else ''}"
+            f"The race took {cost:.2g} runs of erm, its helpers and small nets saw {small:.2g} times a run's samples."
         )
         return winner
 
-    def _result(self, name: str, learned: Dataset, held: Dataset, fit: FitHelper, epochs: int) -> Tensor | str:
+    def _result(
+        self, name: str, learned: Dataset, held: Dataset, epochs: int, fit: FitHelper, help: FitHelper
+    ) -> Tensor | str:
         """Who of the held-out samples is told right ``(n,)``, or why that method cannot learn."""
         runner = self._made(name).to(self.choice.device)
         runner.context = dataclasses.replace(self.context, data=learned, epochs=epochs)
         try:
-            train = runner.prepare(learned, fit)
+            train = runner.prepare(learned, help)
             fit(runner, train, epochs=epochs)
-            runner.finish(train, None, fit)
+            runner.finish(train, None, help)
         except UserError as error:
             return _clause(error)
         return predict(runner, held, self.choice.device).argmax(1) == held.label
