@@ -95,13 +95,13 @@ def naive(logits: Tensor, label: Tensor, enough: int, strata: int) -> list[tuple
     return [(weight / total, agree, against) for weight, agree, against in found]
 
 
-@pytest.mark.parametrize(("n", "classes", "enough", "strata"), [(400, 3, 5, 10), (300, 5, 9, 3), (90, 4, 5, 2)])
+@pytest.mark.parametrize(("n", "classes", "enough", "strata"), [(400, 3, 5, 10), (900, 7, 9, 3), (90, 4, 5, 2)])
 def test_scores_are_those_of_a_loop_over_samples(n: int, classes: int, enough: int, strata: int):
     draw = generator(n, classes)
     label = torch.randint(0, classes - 1, (n,), generator=draw)
     logits = 2 * torch.randn(n, classes, generator=draw)
     logits[torch.arange(n), label] += 1
-    logits[:, -1] -= 2  # few look like it, and nobody is
+    logits += torch.linspace(1, -2, classes)  # few look like the last ones, and nobody is of the very last
     right, base = torch.rand(2, n, generator=draw) < torch.tensor([[0.6], [0.4]])
     cells, expected = Cells.made(logits, label, enough, strata), naive(logits, label, enough, strata)
     score = difference = variance = 0.0
@@ -113,7 +113,7 @@ def test_scores_are_those_of_a_loop_over_samples(n: int, classes: int, enough: i
             difference += weight / 2 * (won - lost) / len(side)
             size, b, c = len(side) + 2, won + 0.5, lost + 0.5
             variance += (weight / 2) ** 2 * (b + c - (b - c) ** 2 / size) / size**2
-    assert len(expected) > 1
+    assert len({round(weight, 9) for weight, _, _ in expected}) > 1, "classes with other numbers of strata"
     assert cells.contradicting == sum(len(against) for _, _, against in expected)
     assert cells.score(right) == pytest.approx(score, abs=1e-12)
     assert cells.better(right, base) == pytest.approx((difference, math.sqrt(variance)), abs=1e-12)
@@ -191,7 +191,7 @@ def test_without_a_shortcut_it_is_erm_to_the_bit():
     assert chosen.identification() is None
 
 
-@pytest.mark.parametrize("name", ["mixup", "jtt"])
+@pytest.mark.parametrize("name", ["mixup", "afr", "fg-ccdb"])
 def test_what_it_takes_trains_as_if_it_had_been_named(name: str, splits: Splits, monkeypatch: pytest.MonkeyPatch):
     """A race that draws from both random states beforehand is not seen."""
 
@@ -266,12 +266,18 @@ def test_what_is_won_must_outweigh_what_is_lost(splits: Splits, monkeypatch: pyt
     def right(name: str, held: Dataset) -> Tensor:
         if name == "erm":
             return ~held.conflicting
-        return (torch.rand(len(held), generator=generator(7)) < {"jtt": 0.55, "lff": 0.95}[name]) | held.conflicting
+        return (
+            torch.rand(len(held), generator=generator(7)) < {"jtt": 0.55, "lff": 0.95, "mixup": 0.9}[name]
+        ) | held.conflicting
 
     chosen, _ = race(splits, monkeypatch, right, runners="jtt", margin=3.0)
     assert "chose erm" in chosen.said and "Out: jtt (loses 3" in chosen.said
     chosen, _ = race(splits, monkeypatch, right, runners="jtt+lff", margin=3.0)
     assert "chose lff" in chosen.said
+    chosen, _ = race(splits, monkeypatch, right, runners="lff+mixup", margin=3.0)
+    assert "chose lff" in chosen.said and "mixup 9" in chosen.said
+    chosen, _ = race(splits, monkeypatch, right, runners="lff", margin=30.0)
+    assert "chose erm" in chosen.said and "Out" not in chosen.said
 
 
 def test_many_runners_run_shorter(splits: Splits, monkeypatch: pytest.MonkeyPatch):
@@ -347,6 +353,12 @@ def test_every_runner_begins_where_the_run_does(splits: Splits):
 def test_who_cannot_run_is_refused(runners: str, message: str, splits: Splits):
     with pytest.raises(UserError, match=message):
         build("auto", splits.info, net=NET, options={"runners": runners})
+
+
+def test_who_watches_its_own_run_is_refused(splits: Splits, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(METHODS["mixup"], "observers", lambda self: [calling()])
+    with pytest.raises(UserError, match="auto cannot race mixup, which watches its own run; leave it out of runners"):
+        build("auto", splits.info, net=NET, options={"runners": "mixup"})
 
 
 @pytest.mark.parametrize(("option", "value"), [("share", 0), ("share", 1.1), ("margin", -1), ("runners", "")])

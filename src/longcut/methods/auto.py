@@ -86,7 +86,7 @@ class Cells:
             cells += 2 * int(kept.sum())
             share = (1 if value < n_classes else int((~known).sum())) / count
             weight += [share] * (2 * int(kept.sum()))
-        found = torch.tensor(weight).double()
+        found = torch.tensor(weight, dtype=torch.float64)
         return cls(of, found / found.sum(), int((odd & (of >= 0)).sum()))
 
     def count(self, who: Tensor) -> Tensor:
@@ -176,23 +176,25 @@ class Auto(Method):
     # --- building ---
 
     def _require(self, name: str) -> None:
-        """Refuse a method that cannot run, or whose network is not the one that a run keeps."""
+        """Refuse a method that cannot run, or of which another one cannot play the part."""
         from longcut.methods import METHODS
 
         cls, why = METHODS.find(name), ""
         if cls is type(self):
-            why = "is itself"
+            why = "which is itself"
         elif "attribute" in cls.needs:
-            why = "needs the attribute, and nobody is told it here"
+            why = "which needs the attribute, and nobody is told it here"
         elif "classification" not in cls.tasks:
-            why = "learns no classes"
+            why = "which learns no classes"
+        else:
+            made = self._made(name)
+            shapes = {key: value.shape for key, value in made.net.state_dict().items()}
+            if not cls.judged_by_epoch or shapes != {key: value.shape for key, value in self._first.items()}:
+                why = "whose network is another one than the run's"
+            elif made.observers():
+                why = "which watches its own run"
         if why:
-            raise UserError(f"{self.name} cannot race {name}, which {why}; leave it out of runners.")
-        shapes = {key: value.shape for key, value in self._made(name).net.state_dict().items()}
-        if not cls.judged_by_epoch or shapes != {key: value.shape for key, value in self._first.items()}:
-            raise UserError(
-                f"{self.name} cannot race {name}, whose network is another one than the run's; leave it out of runners."
-            )
+            raise UserError(f"{self.name} cannot race {name}, {why}; leave it out of runners.")
 
     def _made(self, name: str) -> Method:
         """A fresh method of that name, with the first weights that it would have alone."""
@@ -283,9 +285,10 @@ class Auto(Method):
             score, (difference, error) = cells.score(right), cells.better(right, base)
             lost = plain - by_class(right, held.label)
             told.append(f"{name} {number(score)} % ({100 * difference:+.1f} ± {number(error)})")
-            if difference > self.margin * error and difference - lost <= self.margin * error:
+            needed = self.margin * error
+            if difference > needed >= difference - lost:
                 out.append(f"{name} (loses {number(lost)} on samples as they come)")
-            elif difference - max(lost, 0.0) > self.margin * error and score > highest:
+            elif difference > needed and score > highest:
                 winner, highest = i, score
         cost, small = (meter.samples / (len(train) * self.context.epochs) for meter in (race, beside))
         self.said = (
@@ -369,10 +372,7 @@ class _Meter:
             return drawn
 
         method.epoch_data = counted  # type: ignore[method-assign]
-        try:
-            return self.fit(method, train, observers=observers, **training)
-        finally:
-            del method.epoch_data
+        return self.fit(method, train, observers=observers, **training)
 
 
 def _clause(error: UserError) -> str:
