@@ -1,9 +1,9 @@
-"""Auto: a short race of methods, judged where the label and a biased model disagree, decides which one trains.
+"""Auto: a short race, judged where a label and a biased model disagree, decides which of several methods trains.
 
 Nobody has to say what the shortcut is: :func:`longcut.methods.biased.early.explain` says of every training sample which
 class it looks like to a small net that learned from others. One half of the training set is learned from, the other is
-asked, where each class counts half by its samples that look like it and half by those that look like another one. What
-is no better there than ordinary training, beyond chance, is not taken.
+asked, where those whose label is contradicted weigh as much as others that look the same. What is not clearly better
+there than ordinary training is not taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from longcut.training import Training
 
 __all__ = ["Auto", "Cells", "by_class"]
 
-BASELINE = "erm"
 ENOUGH = 5  # held-out samples in a cell that is asked
 STRATA = 10  # of a class, by how sure the biased model is, at most
 SPENT = 1.5  # runs that a race takes at most, whatever the number of runners
@@ -129,10 +128,11 @@ class Auto(Method):
     """One of several methods, chosen by a race on half of the training set, or ``erm`` if none is clearly better.
 
     The loss is that of the method chosen, which then learns from all samples for the whole run, as if it had been
-    named. A runner is better by its accuracy on the other half, balanced over label and whether a sample looks like
-    that label to a biased model; where no class has samples that look like another, ``erm`` is taken without a race.
-    The loop has the settings that are ``selecmix``'s defaults, whoever wins. Published for two classes, as a score to
-    choose hyperparameters by; that each class has two cells whatever the number of classes is ours.
+    named. The score is accuracy on the other half, balanced over label and what a sample looks like to a biased model,
+    as published for choosing hyperparameters, and here also over how sure that model is (:class:`Cells`). A runner is
+    taken whose score is above that of ``erm`` by more than chance and by more than it loses on these samples as
+    frequent as they are. Where too few samples contradict the biased model, ``erm`` is taken without a race. Whoever
+    trains, the loop has the settings that are ``selecmix``'s defaults.
     """
 
     name = "auto"
@@ -162,7 +162,7 @@ class Auto(Method):
         self._random = torch.get_rng_state()  # every method begins as it would alone
         super().__init__(make_net, info)
         self._first = {name: value.clone() for name, value in self.net.state_dict().items()}
-        self.names = list(dict.fromkeys([BASELINE, *(name.strip() for name in runners.split("+"))]))
+        self.names = list(dict.fromkeys(["erm", *(name.strip() for name in runners.split("+"))]))
         self.share, self.margin = share, margin
         self.register_buffer("choice", torch.zeros((), dtype=torch.long))
         self.said = ""
