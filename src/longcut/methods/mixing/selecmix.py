@@ -72,6 +72,7 @@ class SelecMix(MixingMethod):
         {"pairs": "learned", "blend": "keep-both", "contrast": "sc", "mode": "B", "share_b": 1.0},
         {"pairs": "learned", "auxiliary": "tiny:width=8", "within": 0.5, "unmixed": 0.5},
         {"pairs": "learned", "search": 5, "candidates": 1.0},
+        {"pairs": "learned", "temperature": 0.5, "q": 0.5, "scale": "code"},
         {"pairs": "learned", "auxiliary_steps": 3, "auxiliary_lr": 0.01},
         {"pairs": "learned", "confirm": False, "unmixed": 5.0, "auxiliary_lr": 1e-6},
         {"pairs": "learned", "argmax": "code", "partners": "pool", "mode": "B", "unmixed": 0.0},
