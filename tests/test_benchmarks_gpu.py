@@ -151,7 +151,8 @@ def test_ways_have_folders_of_their_own(sliced: ModuleType, tmp_path: Path, caps
 
 
 def method_of(name: str = "selecmix") -> Method:
-    return build(name, IMAGES, net="conv:width=8").eval()
+    options = {"pairs": "learned"} if name == "selecmix" else {}  # with a second net beside the main one
+    return build(name, IMAGES, net="conv:width=8", options=options).eval()
 
 
 def test_half_precision_is_of_the_layers_alone(monkeypatch: pytest.MonkeyPatch):

@@ -378,7 +378,7 @@ def test_a_newer_run_folder_is_refused():
     record = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps(record | {"schema": runs.SCHEMA + 1}))
     for arguments in (("evaluate", "run"), ("report", "run"), ("train", "colored-digits", "--out", "run")):
-        assert refused(*arguments).startswith("run was written by a newer longcut (run schema 3, this one knows 2);")
+        assert refused(*arguments).startswith("run was written by a newer longcut (run schema 4, this one knows 3);")
 
 
 def test_a_second_writer_is_refused():

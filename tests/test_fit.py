@@ -311,7 +311,8 @@ def test_each_player_has_a_gradient_of_its_own():
 )
 def test_the_optimizer_is_that_of_the_main_network(name, net, kinds):
     info = splits().info if net.startswith("mlp") else dataclasses.replace(splits().info, shape=(3, 8, 8), kind="image")
-    built = build(name, info, net=net).optimizers(Training(optimizer="sgd", weight_decay=0.25))
+    options = {"pairs": "learned"} if name == "selecmix" else {}
+    built = build(name, info, net=net, options=options).optimizers(Training(optimizer="sgd", weight_decay=0.25))
     assert [type(one).__name__ for one in built] == kinds
     assert built[0].param_groups[0]["momentum"] == 0.9
     assert built[0].param_groups[0]["weight_decay"] == 0.25

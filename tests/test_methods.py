@@ -27,7 +27,7 @@ def data(n: int = 40, conflicting: int = 4) -> Dataset:
 
 def test_selecmix_freezes_its_biased_model_after_the_given_updates():
     part = data()
-    method: Any = build("selecmix", part.info, net="mlp:hidden=4", options={"auxiliary_steps": 3})
+    method: Any = build("selecmix", part.info, net="mlp:hidden=4", options={"pairs": "learned", "auxiliary_steps": 3})
     after: list[dict[str, torch.Tensor]] = []
 
     def on_epoch(_):
@@ -41,7 +41,7 @@ def test_selecmix_freezes_its_biased_model_after_the_given_updates():
 
 
 def selecmix(part: Dataset, net: str = "mlp:hidden=4", **options: Any) -> Any:
-    method: Any = build("selecmix", part.info, net=net, options=options)
+    method: Any = build("selecmix", part.info, net=net, options={"pairs": "learned", **options})
     method.context = context(part, 7)
     return method
 

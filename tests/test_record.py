@@ -88,7 +88,8 @@ def test_options_are_read_under_the_names_they_have_now():
     for mix, now in (("input", {}), ("cut", {"blend": "cut"}), ("output", {"level": "output"})):
         assert renamed_options("umix", {"mix": mix}) == now
     plain = stored(replace(DONE, plan=replace(PLAN, method="selecmix", options=old)))
-    assert Record.from_dict(plain).plan.options == renamed_options("selecmix", old)
+    then = {"pairs": "learned", "unmixed": 8.0}
+    assert Record.from_dict(plain).plan.options == then | renamed_options("selecmix", old)
     for method, names in RENAMED.items():
         options = {option.name for option in options_of(METHODS[method].__init__)}
         new: set[str] = set()
@@ -104,6 +105,10 @@ def test_an_option_that_had_another_default_keeps_it():
     assert Record.from_dict(plain | {"schema": 2}).plan.options == {}
     plain["plan"]["options"] = {"sharpness": 1.0}
     assert Record.from_dict(plain).plan.options == {"sharpness": 1.0}
+    old = stored(replace(DONE, plan=replace(PLAN, method="selecmix", options={"unmixed": 1.0})))
+    for schema in (1, 2):
+        assert Record.from_dict(old | {"schema": schema}).plan.options == {"pairs": "learned", "unmixed": 1.0}
+    assert Record.from_dict(old | {"schema": 3}).plan.options == {"unmixed": 1.0}
 
 
 def test_a_method_that_is_not_known_any_more_is_read():

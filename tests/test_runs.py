@@ -86,7 +86,7 @@ def test_a_finished_run_is_read_back(tmp_path: Path):
     stored = runs.read(folder)
     assert stored.done
     assert stored.record == record
-    assert (record.schema, record.status, record.plan, record.fingerprint) == (2, "done", PLAN, "fingerprint")
+    assert (record.schema, record.status, record.plan, record.fingerprint) == (3, "done", PLAN, "fingerprint")
     assert (record.epoch, record.seconds, record.parameters, record.task) == (2, 0.5, 7, "classification")
     assert record.environment.keys() == {"python", "torch", "longcut", "platform"}
     assert math.isnan(stored.scores().values["average"])
@@ -253,7 +253,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path):
     folder = finished(tmp_path / "run")
     path = folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 3}))
-    message = f"{folder} was written by a newer longcut (run schema 3, this one knows 2); upgrade with pip install"
+    message = f"{folder} was written by a newer longcut (run schema 4, this one knows 3); upgrade with pip install"
     assert refused(folder).startswith(message)
     with pytest.raises(UserError, match="newer longcut"):
         runs.read(folder)

@@ -33,13 +33,16 @@ __all__ = [
     "renamed_options",
 ]
 
-# Options of runs of the first schema: by method, an old name and the new one, or what each of its values is now; and
-# what an option was where nobody said, if its default is another one now.
+# Options of runs of the first schema: by method, an old name and the new one, or what each of its values is now.
 RENAMED: dict[str, dict[str, str | dict[str, dict[str, Any]]]] = {
     "selecmix": {"raw": "unmixed", "raw_forward": "unmixed_forward"},
     "umix": {"mix": {"input": {}, "cut": {"blend": "cut"}, "output": {"level": "output"}}},
 }
-DEFAULTS = {"afr": {"sharpness": 10.0}}
+# By the schema since which they are others: what options were where nobody said.
+DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
+    2: {"afr": {"sharpness": 10.0}},
+    3: {"selecmix": {"pairs": "learned", "unmixed": 8.0}},
+}
 
 SEED = "{seed}"  # in Plan.init
 
@@ -213,15 +216,17 @@ class Record:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`, with ``None`` for ``nan``; of the first schema, with the options of today.
+        """The inverse of :meth:`to_dict`, with ``None`` for ``nan``; of an older schema, with the options of today.
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError: when something is missing or not what it should be.
         """
         plan = Plan.from_dict(stored["plan"])
-        if stored["schema"] == 1:
-            options = {**DEFAULTS.get(plan.method, {}), **renamed_options(plan.method, plan.options)}
-            plan = dataclasses.replace(plan, options=options)
+        options = renamed_options(plan.method, plan.options) if stored["schema"] == 1 else plan.options
+        for since, defaults in DEFAULTS.items():
+            if stored["schema"] < since:
+                options = {**defaults.get(plan.method, {}), **options}
+        plan = dataclasses.replace(plan, options=options)
         if stored.get("task") == "regression" and "standardize" not in stored["plan"]["training"]:
             plan = plan.unstandardized()
         parts: dict[str, Any] = {"plan": plan}

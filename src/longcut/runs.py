@@ -55,7 +55,7 @@ __all__ = [
     "read",
 ]
 
-SCHEMA = 2  # since options have other names, see longcut.record
+SCHEMA = 3  # since options have other names and defaults, see longcut.record
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
 
 RECORD, HISTORY, INPUTS, RESUME, LOCK = "run.json", "history.jsonl", "inputs.json", "resume.pt", ".lock"

@@ -3,7 +3,7 @@
 A shortcut explains most labels early, and contradicts the rest as surely as it explains the others; a net that has
 learned the label itself errs where it is in doubt. So a small family of nets learns for a few hundred updates from one
 half of the data, and is asked about the other half again and again. Taken are the net and the moment that explain
-most labels and are surest where they are wrong. What it says of each sample comes from the half that the sample is not
+most labels and are clearest where they are wrong. What it says of each sample comes from the half that the sample is not
 in, for what a net has seen it may know by heart.
 """
 
@@ -23,30 +23,32 @@ from longcut.losses import gce
 from longcut.methods.base import FitHelper, Method
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "Suspicion", "explain", "family", "margins", "sureness"]
+__all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family", "margins"]
 
 
 class Member(NamedTuple):
     """How a net may be the biased model.
 
     Attributes:
-        need: how surely it must contradict what it does not explain (see :func:`sureness`; chance is 1/2). A net that
-            is too simple for the label is surely wrong without any shortcut, and must be surer.
+        need: how clearly it must contradict what it does not explain (see :func:`clarity`). A net that is too simple
+            for the label is clearly wrong without any shortcut, and must be more so.
         rounds: for how many rounds it learns at most; what it knows after the first, it knows already.
     """
 
-    need: float = 0.15
+    need: float = 3.0
     rounds: int = 4
 
 
-IMAGES = {"tiny:side=32,width=8": Member(rounds=10), "glance": Member(), "linear": Member(need=0.35)}
-TABLES = {"linear": Member(need=0.35), "mlp:hidden=64": Member(rounds=10)}
+IMAGES = {"tiny:side=32,width=8": Member(rounds=10), "glance": Member(), "linear": Member(need=5.0)}
+TABLES = {"linear": Member(need=5.0), "mlp:hidden=64": Member(rounds=10)}
 TOKENS = {"tokens:width=32": Member(rounds=10)}
 
 BATCH, UPDATES = 128, 50  # what a member learns from in a round
 AGAIN = 4  # of few samples a round has so many passes, in smaller batches
 ASKED = 4096  # held-out samples at most, about which every member is asked after every round
 MOST = 7 / 8  # a shortcut explains that many labels at least
+DOUBT = 2.0  # the clarity of a net that is wrong where it is in doubt
+FEW = 5  # of fewer that are wrong, nothing can be said
 LOOP = {
     "pool": 1,
     "lr": 1e-3,
@@ -108,12 +110,14 @@ class Explained:
         member: spec of its net.
         logits: of each sample, from a model that has not seen it ``(n, C)``.
         separates: whether it explains most labels, and contradicts the others surely: what a shortcut does.
-        curves: of each member of the family, ``(balanced accuracy, sureness)`` on held-out samples after each round.
+        model: that of the two which learned from the first half.
+        curves: of each member of the family, ``(balanced accuracy, clarity)`` on held-out samples after each round.
     """
 
     member: str
     logits: Tensor
     separates: bool
+    model: Early
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
@@ -124,14 +128,14 @@ class Explained:
     def contradicted(self, label: Tensor) -> Tensor:
         """Those that look like another class, the clearest of each class ``(n,)``, boolean.
 
-        Where the model is as surely wrong as right, those are all; the less sure it is, the more of them are merely
-        hard, and the fewer are taken: twice the sureness, as a share of those of each class, rounded up.
+        Some of them are merely in doubt: of those that are wrong, about as many as the clarity of doubt, 2, is of the
+        whole. So many of each class are left out, the least clear.
 
         Args:
             label: ``(n,)``.
         """
         margin = margins(self.logits, label)
-        share = min(1.0, 2 * sureness(margin))
+        share = max(0.0, 1 - DOUBT / max(clarity(margin), DOUBT))
         odd = (margin < 0).nonzero().flatten()
         order = odd[margin[odd].argsort(stable=True)]
         size = torch.bincount(label[odd], minlength=self.logits.shape[1])
@@ -150,23 +154,28 @@ def margins(logits: Tensor, label: Tensor) -> Tensor:
     return (own - logits.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
-def sureness(margin: Tensor) -> float:
-    """How likely a sample that is told wrong is told more surely than one that is told right; 0 where none is wrong.
+def clarity(margin: Tensor) -> float:
+    """How many samples are told right less surely than one that is told wrong, for each that is told wrong.
 
-    A model that knows a shortcut, and nothing else, is as sure of the samples that contradict it as of the others: 1/2.
-    One that knows the label errs where it is in doubt: near 0. Wrong labels are contradicted surely, too.
+    Where a net is wrong because it is in doubt, samples of which it is as unsure are right as often as wrong: at most
+    about 2, whatever its accuracy. A net that knows a shortcut and nothing else is as sure of the share r of the
+    samples that contradict it as of the others: ``1 / (2 r)``, such as 25 at 2 %. Wrong labels are contradicted as
+    clearly.
 
     Args:
         margin: of each sample ``(n,)``.
 
-    >>> sureness(torch.tensor([1.0, 3.0, -2.0, -4.0]))
-    0.75
+    Returns:
+        At least 0; 0 where fewer than 5 are wrong, or none is right.
+
+    >>> clarity(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, -2.5, -2.5, -2.5, -2.5, -2.5]))
+    0.4
     """
     right, wrong = margin[margin > 0].sort().values, -margin[margin <= 0]
-    if not len(right) or not len(wrong):
+    if not len(right) or len(wrong) < FEW:
         return 0.0
     below, above = (torch.searchsorted(right, wrong, right=side) for side in (False, True))
-    return float((below + above).double().mean() / (2 * len(right)))
+    return float((below + above).double().mean() / (2 * len(wrong)))
 
 
 def explain(
@@ -185,8 +194,8 @@ def explain(
     learned: dict[str, _Learned] = {}
     for spec in members or known:
         learned[spec] = _Learned.of(spec, known.get(spec, Member(rounds=10)), halves[0], halves[1], fit, seed, device)
-        if learned[spec].sure >= 0.5:
-            break  # as surely wrong as right: there is no clearer evidence
+        if learned[spec].pure:
+            break  # there is no clearer evidence
     member = max(learned, key=lambda spec: learned[spec].evidence)
     models = [learned[member], _Learned.of(member, learned[member].how, halves[1], halves[0], fit, seed, device)]
     place = torch.zeros(train.info.n_stored, dtype=torch.long)
@@ -195,7 +204,8 @@ def explain(
     for model, held in zip(models, reversed(halves), strict=True):
         logits[place[held.index]] = predict(model.method, held, device)
     separates = all(model.evidence[0] for model in models)
-    return Explained(member, logits[place[train.index]], separates, {k: one.curve for k, one in learned.items()})
+    curves = {spec: one.curve for spec, one in learned.items()}
+    return Explained(member, logits[place[train.index]], separates, models[0].method, curves)
 
 
 class Suspicion(nn.Module):
@@ -212,8 +222,9 @@ class Suspicion(nn.Module):
         self.register_buffer("looks", torch.zeros(info.n_stored, dtype=torch.long))
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
         self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
-        # which member, whether it separates, the share of the samples it explains, how surely it contradicts the others
+        # which member, whether it separates, the share of the samples it explains, how clearly it contradicts others
         self.register_buffer("evidence", torch.zeros(4))
+        self.info, self.models = info, list[Early]()  # a list, for what is trained is not the method's to train
 
     looks: Tensor  # the class that each sample looks like
     odd: Tensor  # who looks like another class than its own
@@ -228,12 +239,33 @@ class Suspicion(nn.Module):
         self.looks[train.index], self.odd[train.index] = found.looks.to(device), odd.to(device)
         if found.separates:
             self.chosen[train.index] = found.contradicted(train.label).to(device)
-        explained, sure = 1 - float(odd.float().mean()), sureness(margins(found.logits, train.label))
-        self.evidence.copy_(torch.tensor([self.members.index(found.member), found.separates, explained, sure]))
+        self.models = [found.model]
+        explained, clear = 1 - float(odd.float().mean()), clarity(margins(found.logits, train.label))
+        self.evidence.copy_(torch.tensor([self.members.index(found.member), found.separates, explained, clear]))
 
     @property
     def separates(self) -> bool:
         return bool(self.evidence[1])
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> Tensor | None:
+        """How the biased model sees inputs: its features ``(n, width)``; None before it has learned."""
+        return self.models[0].to(x.device).eval().net.features(x) if self.models else None
+
+    def get_extra_state(self) -> Tensor:
+        """The biased model's weights, as bytes."""
+        from safetensors.torch import save
+
+        weights = {name: value.cpu() for model in self.models for name, value in model.state_dict().items()}
+        return torch.frombuffer(bytearray(save(weights)), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        from safetensors.torch import load
+
+        self.models = []
+        if weights := load(bytes(state.tolist())):
+            self.models = [Early(self.members[int(self.evidence[0])], self.info)]
+            self.models[0].load_state_dict(weights)
 
     @property
     def too_many(self) -> bool:
@@ -242,11 +274,12 @@ class Suspicion(nn.Module):
 
     def remark(self) -> str:
         """What was found, as the beginning of a sentence."""
-        number, _, explained, sure = self.evidence.tolist()
+        number, _, explained, clear = self.evidence.tolist()
         return (
             f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
-            f"{explained:.1%} of the labels of samples it has not seen, and is wrong with a sureness of {sure:.2f} "
-            "(½: a shortcut and nothing else, or wrong labels; near 0: in doubt)"
+            f"{explained:.1%} of the labels of samples it has not seen, and contradicts the others with a clarity of "
+            f"{clear:.1f} (up to 2: it is in doubt; {0.5 / max(1 - explained, 1e-9):.0f}: a shortcut and nothing else, "
+            "or wrong labels)"
         )
 
 
@@ -256,7 +289,7 @@ class _Learned(Observer):
     def __init__(self, method: Early, how: Member, asked: Dataset, device: torch.device | str) -> None:
         self.method, self.how, self.asked, self.device = method, how, asked, device
         self.curve: list[tuple[float, float]] = []
-        self.evidence, self.sure = (False, -1.0), 0.0
+        self.evidence, self.pure = (False, -1.0), False
         self.weights: dict[str, Tensor] = {}
 
     @classmethod
@@ -275,12 +308,13 @@ class _Learned(Observer):
     def on_trained(self, method: Method) -> None:
         """Ask it, and keep its weights if no round was better."""
         label, logits = self.asked.label, predict(method, self.asked, self.device)
-        hit, sure = _balanced(logits.argmax(1), label), sureness(margins(logits, label))
-        self.curve.append((hit, sure))
-        # most of the labels, as surely wrong as right; failing that, as many labels as possible
-        separates = hit >= MOST and sure >= self.how.need
-        self.sure = max(self.sure, sure * separates)
-        evidence = (True, sure / self.how.need) if separates else (False, hit)
+        hit, margin = _balanced(logits.argmax(1), label), margins(logits, label)
+        clear = clarity(margin)
+        self.curve.append((hit, clear))
+        separates = hit >= MOST and clear >= self.how.need
+        self.pure |= separates and 2 * clear * float((margin <= 0).double().mean()) >= 1  # as surely wrong as right
+        # most of the labels, and clearly wrong; failing that, as many labels as possible
+        evidence = (True, clear / self.how.need) if separates else (False, hit)
         if evidence > self.evidence:
             self.evidence = evidence
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}

@@ -277,7 +277,9 @@ class SelecMix(MixingMethod):
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor | None:
-        """How a biased model sees inputs that learns beside the main net, ``(n, 128)``; None without one."""
+        """How the biased model sees inputs ``(n, width)``; None where the attribute is known instead."""
+        if self.pairs_by == "early":
+            return self.early.embed(x)
         return self.bias.embed(x) if self.asks else None
 
     @torch.no_grad()

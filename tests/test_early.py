@@ -1,0 +1,197 @@
+"""The biased model that is chosen by evidence, against loops and on data where it is known what is easy."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from longcut.data import Dataset, Splits, generator
+from longcut.datasets import load
+from longcut.errors import UserError
+from longcut.fit import Training, fit
+from longcut.methods import build
+from longcut.methods.base import FitHelper
+from longcut.methods.biased import early
+from longcut.methods.biased.early import Explained, Suspicion, explain, margins, per_round, sureness
+from longcut.methods.erm import ERM
+
+
+class Handed(ERM):
+    """Keeps what the loop hands to a method that is prepared."""
+
+    name = "handed"
+
+    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
+        self.fit = fit
+        return train
+
+
+def helper(data: Dataset) -> FitHelper:
+    method = build(Handed, data.info, net="linear")
+    fit(method, Splits(data, None, data), Training(epochs=1))
+    return method.fit  # type: ignore[return-value]
+
+
+def bars(n: int, ratio: float, seed: int = 0, wrong: float = 0.0) -> Dataset:
+    """Three classes as faint vertical bars in noise, and one of three colours of a corner that nearly always agrees."""
+    draw = generator(seed, 4)
+    label = torch.arange(n) % 3
+    other = torch.rand(n, generator=draw) < ratio
+    color = torch.where(other, (label + torch.randint(1, 3, (n,), generator=draw)) % 3, label)
+    x = 0.3 * torch.rand(n, 3, 12, 12, generator=draw)
+    x[torch.arange(n), :, :, 2 + 4 * label] += 0.1 * torch.rand(n, 3, 12, generator=draw)
+    x[torch.arange(n), color, :3, :3] = 1.0
+    flip = torch.rand(n, generator=draw) < wrong
+    seen = torch.where(flip, (label + torch.randint(1, 3, (n,), generator=draw)) % 3, label)
+    return Dataset.of((255 * x).to(torch.uint8), seen, color, aligned=(0, 1, 2))
+
+
+def test_margins_and_sureness_against_loops():
+    draw = generator(3)
+    logits, label = torch.randn(40, 4, generator=draw), torch.randint(4, (40,), generator=draw)
+    logits[:5] = 0.0  # ties: a margin of 0 is wrong
+    expected = [
+        float(row[y] - max(v for c, v in enumerate(row) if c != y)) for row, y in zip(logits, label, strict=True)
+    ]
+    margin = margins(logits, label)
+    torch.testing.assert_close(margin, torch.tensor(expected))
+    right, wrong = [m for m in expected if m > 0], [-m for m in expected if m <= 0]
+    wins = [float(w > r) + 0.5 * float(w == r) for w, r in itertools.product(wrong, right)]
+    assert sureness(margin) == pytest.approx(sum(wins) / len(wins))
+
+
+@pytest.mark.parametrize("margin", [[1.0, 2.0], [-1.0, -2.0], []])
+def test_sureness_where_all_or_none_are_right(margin):
+    assert sureness(torch.tensor(margin)) == 0.0
+
+
+def test_sureness_of_ties_is_a_half():
+    assert sureness(torch.tensor([2.0, 2.0, -2.0])) == 0.5
+
+
+def test_a_round_has_few_passes_over_few_samples():
+    assert [per_round(n) for n in (1, 10, 1600, 1601, 10**6)] == [4, 40, 6400, 6400, 6400]
+
+
+def said(margin: list[float], label: list[int]) -> tuple[Explained, Tensor]:
+    """Two classes, told with these margins."""
+    logits = torch.zeros(len(label), 2)
+    logits[torch.arange(len(label)), torch.tensor(label)] = torch.tensor(margin)
+    return Explained("linear", logits, True, None), torch.tensor(label)  # type: ignore[arg-type]
+
+
+def test_of_those_that_look_like_another_class_the_clearest_of_each_are_taken():
+    # right: margins 1, 2, 3, 4; wrong: 0.5 (surer than none), 2.5 (than two), 1.5 and 0.1
+    explained, label = said([1, 2, 3, 4, -0.5, -2.5, -1.5, -0.1], [0, 0, 1, 1, 0, 0, 1, 1])
+    assert explained.looks.tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    # sureness (0 + 2 + 1 + 0) / 16 = 3/16, twice that is 3/8 of two in each class, rounded up: one
+    assert explained.contradicted(label).nonzero().flatten().tolist() == [5, 6]
+
+
+def test_a_pure_shortcut_leaves_out_nobody():
+    explained, label = said([1, 2, -1, -2, -9], [0, 1, 0, 1, 1])
+    assert explained.contradicted(label).tolist() == [False, False, True, True, True]
+
+
+def test_nobody_contradicts_where_all_is_explained():
+    explained, label = said([1, 2], [0, 1])
+    assert not explained.contradicted(label).any()
+
+
+@pytest.fixture(scope="module")
+def shortcut() -> tuple[Dataset, Explained]:
+    data = bars(600, 0.05)
+    return data, explain(data, helper(data), seed=1)
+
+
+def test_a_planted_shortcut_is_separated_and_who_contradicts_it_is_found(shortcut):
+    data, explained = shortcut
+    chosen = explained.contradicted(data.label)
+    assert explained.separates
+    assert (explained.looks == data.attribute).float().mean() > 0.98
+    assert (chosen & data.conflicting).sum() > 0.9 * data.conflicting.sum()
+    assert data.conflicting[chosen].float().mean() > 0.9
+
+
+def test_every_sample_is_told_by_a_model_that_has_not_seen_it(monkeypatch):
+    data, seen, asked = bars(120, 0.05), [], []
+    real = early._Learned.of.__func__  # type: ignore[attr-defined]
+
+    def watched(cls, spec, how, learn, held, *rest):
+        seen.append(set(learn.index.tolist()))
+        asked.append(set(held.index.tolist()))
+        return real(cls, spec, how, learn, held, *rest)
+
+    monkeypatch.setattr(early._Learned, "of", classmethod(watched))
+    explain(data, helper(data), members=["linear"])
+    assert not seen[0] & asked[0]
+    assert seen[0] | asked[0] == set(range(120))
+    assert (seen[1], asked[1]) == (asked[0], seen[0])
+
+
+def test_without_a_shortcut_nothing_is_separated():
+    for seed in range(3):
+        data = bars(600, 2 / 3, seed)  # the colour is uniform whatever the label
+        assert not explain(data, helper(data), seed=seed).separates
+
+
+def test_samples_that_stand_there_twice_are_told_alike():
+    data = bars(90, 0.05).take(torch.arange(180) % 90)
+    explained = explain(data, helper(data), members=["linear"])
+    assert torch.equal(explained.logits[:90], explained.logits[90:])
+
+
+def test_a_class_of_one_sample_is_refused():
+    data = bars(30, 0.0)
+    data = data.take((data.label > 0) | (torch.arange(30) == 0))
+    with pytest.raises(UserError, match="has one sample, so it cannot be in both parts"):
+        explain(data, helper(bars(30, 0.0)))
+
+
+def test_what_was_found_survives_an_interruption(shortcut):
+    data, _ = shortcut
+    found = Suspicion(data.info)
+    found.look(data, helper(data), generator(5))
+    again = Suspicion(data.info)
+    assert again.embed(torch.rand(2, 3, 12, 12)) is None, "before it has learned"
+    again.load_state_dict(found.state_dict())
+    x = data.gather(torch.arange(4))
+    torch.testing.assert_close(again.embed(x), found.embed(x))
+    assert again.remark() == found.remark()
+    assert torch.equal(again.chosen, found.chosen)
+    assert again.separates
+
+
+def test_selecmix_says_what_was_found_and_trains_as_erm_where_nothing_is():
+    blind = load("planted:data=digits,cue=none")
+    small = Splits(blind.train, None, blind.test)
+    training = Training(epochs=2, batch=64, pool=4, average=0.9)
+    method = build("selecmix", small.info)
+    fit(method, small, training, seed=3)
+    (remark,) = method.remarks()
+    assert "nothing is mixed, and selecmix trains as erm does" in remark
+    plain = build("erm", small.info)
+    fit(plain, small, training, seed=3)
+    for one, other in zip(method.net.parameters(), plain.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert not method.identification().chosen.any()
+
+
+def test_selecmix_says_how_many_partners_there_are(shortcut):
+    data, _ = shortcut
+    method = build("selecmix", data.info)
+    fit(method, Splits(data, None, data), Training(epochs=1))
+    chosen = method.identification().chosen
+    assert 20 < int(chosen.sum()) < 40
+    assert f"so {int(chosen.sum())} samples that it contradicts clearly serve as partners" in method.remarks()[0]
+
+
+def test_where_too_much_contradicts_selecmix_says_so():
+    data = bars(600, 0.0, wrong=0.3)
+    for confirm, said in ((True, "only what the main net confirms is mixed"), (False, "nothing is mixed, as in erm")):
+        method = build("selecmix", data.info, options={"confirm": confirm})
+        fit(method, Splits(data, None, data), Training(epochs=2))
+        assert said in method.remarks()[0]
