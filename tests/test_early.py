@@ -15,7 +15,7 @@ from longcut.fit import Training, fit
 from longcut.methods import build
 from longcut.methods.base import FitHelper
 from longcut.methods.biased import early
-from longcut.methods.biased.early import Explained, Suspicion, explain, margins, per_round, sureness
+from longcut.methods.biased.early import Explained, Suspicion, clarity, explain, margins, per_round
 from longcut.methods.erm import ERM
 
 
@@ -49,7 +49,7 @@ def bars(n: int, ratio: float, seed: int = 0, wrong: float = 0.0) -> Dataset:
     return Dataset.of((255 * x).to(torch.uint8), seen, color, aligned=(0, 1, 2))
 
 
-def test_margins_and_sureness_against_loops():
+def test_margins_and_clarity_against_loops():
     draw = generator(3)
     logits, label = torch.randn(40, 4, generator=draw), torch.randint(4, (40,), generator=draw)
     logits[:5] = 0.0  # ties: a margin of 0 is wrong
@@ -59,17 +59,33 @@ def test_margins_and_sureness_against_loops():
     margin = margins(logits, label)
     torch.testing.assert_close(margin, torch.tensor(expected))
     right, wrong = [m for m in expected if m > 0], [-m for m in expected if m <= 0]
-    wins = [float(w > r) + 0.5 * float(w == r) for w, r in itertools.product(wrong, right)]
-    assert sureness(margin) == pytest.approx(sum(wins) / len(wins))
+    less_sure = [float(w > r) + 0.5 * float(w == r) for w, r in itertools.product(wrong, right)]
+    assert clarity(margin) == pytest.approx(sum(less_sure) / len(wrong) / len(wrong))
 
 
-@pytest.mark.parametrize("margin", [[1.0, 2.0], [-1.0, -2.0], []])
-def test_sureness_where_all_or_none_are_right(margin):
-    assert sureness(torch.tensor(margin)) == 0.0
+@pytest.mark.parametrize("margin", [[1.0, 2.0], [-1.0] * 9, [], [9.0, *[-10.0] * 4]])
+def test_nothing_is_clear_where_all_or_none_are_right_or_hardly_any_is_wrong(margin):
+    assert clarity(torch.tensor(margin)) == 0.0
 
 
-def test_sureness_of_ties_is_a_half():
-    assert sureness(torch.tensor([2.0, 2.0, -2.0])) == 0.5
+def test_the_clarity_of_doubt_in_closed_form():
+    """Two classes, and probabilities p of the class that is said, right and evenly spread from 1/2 to 1.
+
+    Those that are wrong have the density 2 (1 - p), a quarter of all; right below p are p^2 - 1/4. The integral of the
+    product from 1/2 to 1 is 5/96; over the square of a quarter that is 5/6.
+    """
+    draw = generator(8)
+    p = 0.5 + 0.5 * torch.rand(400_000, generator=draw)
+    right = torch.rand(len(p), generator=draw) < p
+    assert clarity(torch.where(right, p, -p)) == pytest.approx(5 / 6, rel=0.02)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.05, 0.1])
+def test_a_pure_shortcut_is_as_clear_as_its_counterexamples_are_rare(ratio):
+    draw = generator(8)
+    margin = torch.rand(100_000, generator=draw) * torch.where(torch.rand(100_000, generator=draw) < ratio, -1.0, 1.0)
+    assert clarity(margin) == pytest.approx(0.5 * (1 - ratio) / ratio, rel=0.1)
+    # wrong labels cannot be told from it
 
 
 def test_a_round_has_few_passes_over_few_samples():
@@ -79,21 +95,21 @@ def test_a_round_has_few_passes_over_few_samples():
 def said(margin: list[float], label: list[int]) -> tuple[Explained, Tensor]:
     """Two classes, told with these margins."""
     logits = torch.zeros(len(label), 2)
-    logits[torch.arange(len(label)), torch.tensor(label)] = torch.tensor(margin)
+    logits[torch.arange(len(label)), torch.tensor(label)] = torch.tensor(margin, dtype=torch.float32)
     return Explained("linear", logits, True, None), torch.tensor(label)  # type: ignore[arg-type]
 
 
 def test_of_those_that_look_like_another_class_the_clearest_of_each_are_taken():
-    # right: margins 1, 2, 3, 4; wrong: 0.5 (surer than none), 2.5 (than two), 1.5 and 0.1
-    explained, label = said([1, 2, 3, 4, -0.5, -2.5, -1.5, -0.1], [0, 0, 1, 1, 0, 0, 1, 1])
-    assert explained.looks.tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
-    # sureness (0 + 2 + 1 + 0) / 16 = 3/16, twice that is 3/8 of two in each class, rounded up: one
-    assert explained.contradicted(label).nonzero().flatten().tolist() == [5, 6]
-
-
-def test_a_pure_shortcut_leaves_out_nobody():
-    explained, label = said([1, 2, -1, -2, -9], [0, 1, 0, 1, 1])
-    assert explained.contradicted(label).tolist() == [False, False, True, True, True]
+    # thirty right ones with margins 1 … 30; of class 0 three wrong ones, of class 1 two
+    margin = [*range(1, 31), -8.5, -20.5, -2.5, -4.5, -16.5]
+    explained, label = said([float(m) for m in margin], [i % 2 for i in range(30)] + [0, 0, 0, 1, 1])
+    assert explained.looks[30:].tolist() == [1, 1, 1, 0, 0]
+    # clarity (8 + 20 + 2 + 4 + 16) / 5 / 5 = 2; with the last at 30.5 it is 64 / 25 = 2.56, of which 2 are doubt
+    assert not explained.contradicted(label).any()
+    margin[-1] = -30.5
+    explained, label = said([float(m) for m in margin], label.tolist())
+    # a share of 1 - 2 / 2.56 = 0.22, rounded up in each class: the clearest
+    assert explained.contradicted(label).nonzero().flatten().tolist() == [31, 34]
 
 
 def test_nobody_contradicts_where_all_is_explained():
@@ -112,7 +128,7 @@ def test_a_planted_shortcut_is_separated_and_who_contradicts_it_is_found(shortcu
     chosen = explained.contradicted(data.label)
     assert explained.separates
     assert (explained.looks == data.attribute).float().mean() > 0.98
-    assert (chosen & data.conflicting).sum() > 0.9 * data.conflicting.sum()
+    assert (chosen & data.conflicting).sum() > 0.7 * data.conflicting.sum()
     assert data.conflicting[chosen].float().mean() > 0.9
 
 

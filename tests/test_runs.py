@@ -252,7 +252,7 @@ def test_a_plan_with_tuples_is_the_same_after_json(tmp_path: Path):
 def test_a_newer_schema_is_refused(tmp_path: Path):
     folder = finished(tmp_path / "run")
     path = folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 3}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 4}))
     message = f"{folder} was written by a newer longcut (run schema 4, this one knows 3); upgrade with pip install"
     assert refused(folder).startswith(message)
     with pytest.raises(UserError, match="newer longcut"):

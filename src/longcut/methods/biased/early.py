@@ -2,9 +2,9 @@
 
 A shortcut explains most labels early, and contradicts the rest as surely as it explains the others; a net that has
 learned the label itself errs where it is in doubt. So a small family of nets learns for a few hundred updates from one
-half of the data, and is asked about the other half again and again. Taken are the net and the moment that explain
-most labels and are clearest where they are wrong. What it says of each sample comes from the half that the sample is not
-in, for what a net has seen it may know by heart.
+half of the data, and is asked about the other half again and again. Taken are the net and the moment that explain most
+labels and are clearest where they are wrong. What it says of each sample comes from the half that the sample is not in,
+for what a net has seen it may know by heart.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BATCH, UPDATES = 128, 50  # what a member learns from in a round
 AGAIN = 4  # of few samples a round has so many passes, in smaller batches
 ASKED = 4096  # held-out samples at most, about which every member is asked after every round
 MOST = 7 / 8  # a shortcut explains that many labels at least
-DOUBT = 2.0  # the clarity of a net that is wrong where it is in doubt
+DOUBT = 2.0  # about the clarity of a net that is wrong where it is in doubt
 FEW = 5  # of fewer that are wrong, nothing can be said
 LOOP = {
     "pool": 1,
@@ -157,10 +157,10 @@ def margins(logits: Tensor, label: Tensor) -> Tensor:
 def clarity(margin: Tensor) -> float:
     """How many samples are told right less surely than one that is told wrong, for each that is told wrong.
 
-    Where a net is wrong because it is in doubt, samples of which it is as unsure are right as often as wrong: at most
-    about 2, whatever its accuracy. A net that knows a shortcut and nothing else is as sure of the share r of the
-    samples that contradict it as of the others: ``1 / (2 r)``, such as 25 at 2 %. Wrong labels are contradicted as
-    clearly.
+    Where a net is wrong because it is in doubt, samples of which it is as unsure are right about as often: 5/6 for two
+    classes whose probabilities are right and evenly spread, 1 to 2.3 for nets on digits and photographs without a
+    shortcut, at any accuracy. A net that knows a shortcut and nothing else is as sure of the share r of the samples
+    that contradict it as of the others: ``1 / (2 r)``, such as 25 at 2 %. Wrong labels are contradicted as clearly.
 
     Args:
         margin: of each sample ``(n,)``.
