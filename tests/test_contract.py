@@ -35,6 +35,7 @@ TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="
 LOOP = {field.name for field in dataclasses.fields(Training)}
 HELPER = {"helper_epochs": 1, "helper_lr": 1e-4}  # one that still errs
 CHOOSING_CLASSES = ("similar-mix", "transplant")  # of two classes the other one is no choice
+COMPARING = ("auto",)  # methods, on held-out samples, of which it needs some
 OF_TARGETS = {"resample": {"by": "group"}, "reweight": {"by": "group"}}  # which have no classes
 
 
@@ -106,7 +107,8 @@ def tiny_target_images(n: int, seed: int) -> Dataset:
 def data() -> dict[str, Splits]:
     tables = {"targets": tiny_targets, "target images": tiny_target_images}
     made = {"images": tiny_images, "three": three_classes, **tables}
-    return {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
+    found = {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
+    return found | {"many": dataclasses.replace(found["images"], train=tiny_images(300, 0))}
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +234,7 @@ def altered(option: Option) -> list[Any]:
         "grids": ["2"],
         "border": [50.0],
         "views": ["flip", "feature-swap"],
+        "runners": ["jtt"],
     }  # few samples; lists; no folder; two classes; colours that differ little
     if option.name in own:
         return own[option.name]
@@ -259,7 +262,7 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
     ],
 )
 def test_each_hyperparameter_matters(method, option, data):
-    images = "three" if method.name in CHOOSING_CLASSES else "images"
+    images = "three" if method.name in CHOOSING_CLASSES else "many" if method.name in COMPARING else "images"
     kinds = [kind for task, kind in (("classification", images), ("regression", "targets")) if task in method.tasks]
     for kind, context in itertools.product(kinds, contexts(method, option)):
         beside = {key: value for key, value in context.items() if key != option.name}

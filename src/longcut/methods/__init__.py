@@ -83,6 +83,7 @@ HOMES = (
     "identified.gerne:GERNE",
     "reweighting.logit_adjustment:LogitAdjustment",
     "identified.ula:ULA",
+    "auto:Auto",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

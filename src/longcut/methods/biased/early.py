@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +25,29 @@ from longcut.predict import predict
 
 __all__ = ["Early", "Explained", "Suspicion", "explain", "family", "margins", "sureness"]
 
-# Specs of nets, with how surely each must contradict what it does not explain (see `sureness`; chance is 1/2). A net
-# that is too simple for the label is surely wrong without any shortcut, and must be surer.
-SHAPELESS, PLAIN = 0.15, 0.35
-IMAGES = {"tiny:side=32,width=8": SHAPELESS, "glance": SHAPELESS, "linear": PLAIN}
-TABLES = {"linear": PLAIN, "mlp:hidden=64": SHAPELESS}
-TOKENS = {"tokens:width=32": SHAPELESS}
 
-BATCH, UPDATES, ROUNDS = 128, 50, 10  # what a member learns from, in rounds of so many updates
+class Member(NamedTuple):
+    """How a net may be the biased model.
+
+    Attributes:
+        need: how surely it must contradict what it does not explain (see :func:`sureness`; chance is 1/2). A net that
+            is too simple for the label is surely wrong without any shortcut, and must be surer.
+        rounds: for how many rounds it learns at most; what it knows after the first, it knows already.
+    """
+
+    need: float = 0.15
+    rounds: int = 4
+
+
+IMAGES = {"tiny:side=32,width=8": Member(rounds=10), "glance": Member(), "linear": Member(need=0.35)}
+TABLES = {"linear": Member(need=0.35), "mlp:hidden=64": Member(rounds=10)}
+TOKENS = {"tokens:width=32": Member(rounds=10)}
+
+BATCH, UPDATES = 128, 50  # what a member learns from in a round
+AGAIN = 4  # of few samples a round has so many passes, in smaller batches
 ASKED = 4096  # held-out samples at most, about which every member is asked after every round
 MOST = 7 / 8  # a shortcut explains that many labels at least
 LOOP = {
-    "batch": BATCH,
     "pool": 1,
     "lr": 1e-3,
     "optimizer": "adam",
@@ -49,8 +60,8 @@ LOOP = {
 }
 
 
-def family(info: Info) -> dict[str, float]:
-    """The nets that may be the biased model, and the sureness that each needs."""
+def family(info: Info) -> dict[str, Member]:
+    """The nets that may be the biased model, by their specs."""
     if info.kind == "tokens":
         return TOKENS
     return IMAGES if len(info.shape) == 3 else TABLES
@@ -74,10 +85,19 @@ class Early(Method):
         return gce(self(batch.x), batch.label).mean(), {}
 
     def epoch_data(self, train: Dataset) -> Dataset:
-        """As many samples as one round takes, classes alike, each again and again where there are few."""
-        rows = torch.arange(-(-BATCH * UPDATES // len(train)) * len(train)) % len(train)
-        balanced = balance(train.take(rows), "class", self.generator)
-        return subsample(balanced, BATCH * UPDATES, self.generator)
+        """As many samples as one round takes, classes alike, each several times where there are few."""
+        n = per_round(len(train))
+        rows = torch.arange(-(-n // len(train)) * len(train)) % len(train)
+        return subsample(balance(train.take(rows), "class", self.generator), n, self.generator)
+
+
+def per_round(n: int) -> int:
+    """How many samples a member learns from in a round, of ``n``.
+
+    >>> per_round(100_000), per_round(100)
+    (6400, 400)
+    """
+    return min(BATCH * UPDATES, AGAIN * n)
 
 
 @dataclass(frozen=True)
@@ -162,10 +182,13 @@ def explain(
         members: specs of nets; by default :func:`family`.
     """
     halves, known = split(train, 0.5, generator(seed, 81)), family(train.info)
-    needs = {spec: known.get(spec, SHAPELESS) for spec in members or known}
-    learned = {spec: _Learned.of(spec, need, halves[0], halves[1], fit, seed, device) for spec, need in needs.items()}
+    learned: dict[str, _Learned] = {}
+    for spec in members or known:
+        learned[spec] = _Learned.of(spec, known.get(spec, Member(rounds=10)), halves[0], halves[1], fit, seed, device)
+        if learned[spec].sure >= 0.5:
+            break  # as surely wrong as right: there is no clearer evidence
     member = max(learned, key=lambda spec: learned[spec].evidence)
-    models = [learned[member], _Learned.of(member, needs[member], halves[1], halves[0], fit, seed, device)]
+    models = [learned[member], _Learned.of(member, learned[member].how, halves[1], halves[0], fit, seed, device)]
     place = torch.zeros(train.info.n_stored, dtype=torch.long)
     place[train.index] = torch.arange(len(train))  # samples that stand there several times are told alike
     logits = torch.zeros(len(train), train.info.n_classes)
@@ -230,22 +253,22 @@ class Suspicion(nn.Module):
 class _Learned(Observer):
     """A member of the family with the weights of its best round, and how it did after each of them."""
 
-    def __init__(self, method: Early, need: float, asked: Dataset, device: torch.device | str) -> None:
-        self.method, self.need, self.asked, self.device = method, need, asked, device
+    def __init__(self, method: Early, how: Member, asked: Dataset, device: torch.device | str) -> None:
+        self.method, self.how, self.asked, self.device = method, how, asked, device
         self.curve: list[tuple[float, float]] = []
-        self.evidence = (False, -1.0)
+        self.evidence, self.sure = (False, -1.0), 0.0
         self.weights: dict[str, Tensor] = {}
 
     @classmethod
     def of(
-        cls, spec: str, need: float, data: Dataset, held: Dataset, fit: FitHelper, seed: int, device: Any
+        cls, spec: str, how: Member, data: Dataset, held: Dataset, fit: FitHelper, seed: int, device: Any
     ) -> _Learned:
         """Trained on one half, and asked about some of the other."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
             method = Early(spec, data.info)
-        learned = cls(method, need, subsample(held, min(len(held), ASKED), generator(seed, 82)), device)
-        fit(method, data, observers=[learned], epochs=ROUNDS, **LOOP)
+        learned = cls(method, how, subsample(held, min(len(held), ASKED), generator(seed, 82)), device)
+        fit(method, data, observers=[learned], epochs=how.rounds, batch=max(8, per_round(len(data)) // UPDATES), **LOOP)
         method.load_state_dict(learned.weights)
         return learned
 
@@ -255,7 +278,9 @@ class _Learned(Observer):
         hit, sure = _balanced(logits.argmax(1), label), sureness(margins(logits, label))
         self.curve.append((hit, sure))
         # most of the labels, as surely wrong as right; failing that, as many labels as possible
-        evidence = (True, sure / self.need) if hit >= MOST and sure >= self.need else (False, hit)
+        separates = hit >= MOST and sure >= self.how.need
+        self.sure = max(self.sure, sure * separates)
+        evidence = (True, sure / self.how.need) if separates else (False, hit)
         if evidence > self.evidence:
             self.evidence = evidence
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}

@@ -24,9 +24,9 @@ WIDTH = 128  # of the biased model's embedding, as in the paper
 Asked = Annotated[
     Literal["early", "learned", "cosine", "l2", "kl", "attribute"],
     Field(
-        description="who contradicts: who looks like another class to a biased model chosen by evidence; learned: asked "
-        "of a contrastive biased model; or of a biased classifier, by cosine or distance of its features or divergence "
-        "of its predictions; attribute: known"
+        description="who contradicts: early: who looks like another class to a biased model chosen by evidence; "
+        "learned: asked of a contrastive biased model; or of a biased classifier, by cosine or distance of its "
+        "features or divergence of its predictions; attribute: known"
     ),
 ]
 Auxiliary = Annotated[
