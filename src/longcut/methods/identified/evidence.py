@@ -21,7 +21,7 @@ from longcut import nets
 from longcut.data import Dataset, Info, draw, generator, split
 from longcut.errors import UserError
 from longcut.methods.base import FitHelper, Method
-from longcut.methods.biased.early import BATCH, LOOP, ROUNDS, UPDATES, explain, margins, sureness
+from longcut.methods.biased.early import BATCH, LOOP, UPDATES, explain, margins, sureness
 from longcut.predict import predict
 
 __all__ = ["Kind", "Verdict", "above_chance", "asked", "examine", "judge_minority", "learnable"]
@@ -31,7 +31,7 @@ LEVEL = 0.01  # of every test
 MANY, MOST = 1 / 8, 1 / 2  # of the data: what a shortcut leaves over at most, and what is no minority at all
 SURE = 0.35  # how surely a biased model must be wrong, see `sureness`: where labels are only hard, it is less so
 HARD = 1 / 4  # of the samples that are told right, those that are told least surely: a mistake as unsure is no evidence
-NET = "tiny:side=32,width=8"  # what is asked; on tables and token ids as small a net of their kind
+NET, ROUNDS = "tiny:side=32,width=8", 10  # what is asked, on tables and token ids as small a net of their kind
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def asked(train: Dataset, looks: Tensor, fit: FitHelper, *, seed: int, device: t
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(generator(seed, 92 + number).initial_seed())
             net = Heeding(train.info, weight)
-        fit(net, half, epochs=ROUNDS, **LOOP)
+        fit(net, half, epochs=ROUNDS, batch=BATCH, **LOOP)
         said[place[held.index]] = predict(net, held, device).argmax(1)
     return said[place[train.index]]
 
