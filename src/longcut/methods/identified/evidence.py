@@ -130,7 +130,11 @@ def judge_minority(
         ask = "of the {asked:.0f} surest, a net that has not seen them gives {label:.0f} their label"
         looked = f"{looked}; {ask.format(**answered)}, and {answered['by_error']:.1f} would be by its errors alone"
         if answered["p_label"] >= LEVEL and answered["p_looks"] < LEVEL:
-            return Verdict("noise", numbers, f"{looked}, as where labels are wrong, or the input does not tell them: look at those.")
+            return Verdict(
+                "noise",
+                numbers,
+                f"{looked}, as where labels are wrong, or the input does not tell them: look at those.",
+            )
     if not separates or sure < SURE:
         then = "no biased model tells a cue from the label here, so that they may be hard samples and no minority"
         return Verdict("unclear", numbers, f"{looked}, but {then}.")
