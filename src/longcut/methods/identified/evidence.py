@@ -114,7 +114,8 @@ def judge_minority(
         return Verdict("nobody", numbers, f"{who}, so that it did nothing for anybody that erm does not do.")
     if size > MOST * n:
         return Verdict("too many", numbers, f"{who}: more than half are no minority.")
-    odd, hit = logits.argmax(1) != label, int((chosen & (logits.argmax(1) != label)).sum())
+    odd = logits.argmax(1) != label
+    hit = int((chosen & odd).sum())
     expected, p_chance = above_chance(label, chosen, odd)
     numbers |= {"odd": hit, "expected": expected, "p_chance": p_chance}
     looked = f"{who}; {hit:,} of them look like another class to a biased model that has not seen them"
@@ -130,11 +131,8 @@ def judge_minority(
         ask = "of the {asked:.0f} surest, a net that has not seen them gives {label:.0f} their label"
         looked = f"{looked}; {ask.format(**answered)}, and {answered['by_error']:.1f} would be by its errors alone"
         if answered["p_label"] >= LEVEL and answered["p_looks"] < LEVEL:
-            return Verdict(
-                "noise",
-                numbers,
-                f"{looked}, as where labels are wrong, or the input does not tell them: look at those.",
-            )
+            then = "as where labels are wrong, or the input does not tell them: look at those"
+            return Verdict("noise", numbers, f"{looked}, {then}.")
     if not separates or sure < SURE:
         then = "no biased model tells a cue from the label here, so that they may be hard samples and no minority"
         return Verdict("unclear", numbers, f"{looked}, but {then}.")
