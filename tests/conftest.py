@@ -45,6 +45,13 @@ def forget_files() -> None:
         registry._FILES.pop(where)
 
 
+@pytest.fixture(autouse=True)
+def _unexamined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's minority is judged, which would cost each run more than its training; ``examined`` lets it be."""
+    if not request.node.get_closest_marker("examined"):
+        monkeypatch.setattr("longcut.methods.identified.evidence.examine", lambda *told: None)
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Iterator[Path]:
     """A file with a method, loaded until the end of the test."""

@@ -59,6 +59,10 @@ class Difficulty(nn.Module):
         self.loss[:, index] = self.decay * before + (1 - self.decay) * now
         self.label[index] = label
         self.seen[index] = True
+        return self.weights(index, label)
+
+    def weights(self, index: Tensor, label: Tensor) -> Tensor:
+        """Those of these samples as they are remembered ``(n,)``."""
         peak = self.loss.new_zeros(2, self.n_classes)
         peak.scatter_reduce_(1, self.label.expand(2, -1), self.loss, "amax")
         scaled = self.loss[:, index] / peak[:, label].clamp_min(torch.finfo(torch.float32).tiny)

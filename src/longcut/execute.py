@@ -83,6 +83,7 @@ def execute(
             select=plan.select,
             observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
             state=state,
+            examined=True,
         )
         return _finish(run, fitted, splits, device)
 
@@ -118,7 +119,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "best": _best(fitted, judged, info.task),
             **_about_attribute(method, splits, run.plan.seed, device),
             **_about_minority(found, splits.train),
-            "remarks": tuple(method.remarks()),
+            "remarks": (*method.remarks(), *([fitted.verdict.sentence] if fitted.verdict else [])),
         },
         inputs=Inputs.of(splits.train),
         weights=method.net.state_dict(),

@@ -22,6 +22,7 @@ from longcut.data import Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
 from longcut.methods.base import FitHelper, Method, require_attribute
+from longcut.methods.identified import evidence
 from longcut.nets import Net
 from longcut.predict import predict
 from longcut.regression_losses import regression_loss
@@ -40,11 +41,14 @@ class Fitted:
         epoch: the epoch the weights come from.
         history: a row per epoch: ``epoch, seconds, loss``, the method's logs, and where it was judged ``valid`` and
             ``test`` metrics.
+        verdict: whether those are a minority whom the method took for one; None where it took nobody by itself, or
+            nobody asked.
     """
 
     method: Method
     epoch: int
     history: list[dict[str, Any]]
+    verdict: evidence.Verdict | None = None
 
 
 def fit(
@@ -57,6 +61,7 @@ def fit(
     select: str = "last",
     observers: Sequence[Observer] = (),
     state: dict[str, Any] | None = None,
+    examined: bool = False,
 ) -> Fitted:
     """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
 
@@ -73,6 +78,8 @@ def fit(
             (``"oracle"``: by the average). Best is lowest for a metric where lower is better; the first of equals.
         observers: who watches (see :class:`longcut.context.Observer`), beside those of the method.
         state: what an earlier ``Epoch.state()`` returned.
+        examined: whether a minority that the method found by itself is judged in the end, by nets of its own (see
+            :func:`longcut.methods.identified.evidence.examine`).
 
     Raises:
         UserError: when method and data do not fit each other, or the loss stops being finite.
@@ -121,8 +128,12 @@ def fit(
         method.eval()
         helper = _helper(training, seed, 2000, device, observers)  # a resumed run draws the same
         method.finish(train, splits.valid, helper)
-    method.eval()
-    return Fitted(method, chosen, history)
+        method.eval()
+        verdict = None
+        if examined:
+            own = _helper(training, seed, 3000, device, observers)
+            verdict = evidence.examine(method, splits.train, own, generator(seed, 6).initial_seed())
+    return Fitted(method, chosen, history, verdict)
 
 
 class _Loop:

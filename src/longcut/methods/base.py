@@ -248,6 +248,13 @@ class Method(nn.Module):
         """For the run folder: who is taken for the minority, and the record that says so; None for most."""
         return None
 
+    def minority(self, train: Dataset) -> Tensor | None:
+        """Whom it took for the minority by itself ``(n,)``, boolean, once trained: judged when the run is recorded.
+
+        None for most, and where it was told. See :func:`longcut.methods.identified.evidence.judge_minority`.
+        """
+        return None
+
     def remarks(self) -> Sequence[str]:
         """For the record, once the run is over: what its reader must know, such as what was chosen and why, or a doubt.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from longcut.bias import Difficulty
 from longcut.context import Context
-from longcut.data import Batch, Info, require_index
+from longcut.data import Batch, Dataset, Info, require_index
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
 from longcut.methods.shared import DOUBLE_SCALED_MLP, Decay, Scale
@@ -156,6 +156,11 @@ class DFA(Method):
 
     def _gce(self, logits: Tensor, label: Tensor) -> Tensor:
         return gce(logits, label, self.q, scale=self.scale).mean()
+
+    def minority(self, train: Dataset) -> Tensor:
+        """Those that weigh more than one half: the biased net finds them harder than the other net does."""
+        device = self.difficulty.loss.device
+        return self.difficulty.weights(train.index.to(device), train.label.to(device)).cpu() > 0.5
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor:

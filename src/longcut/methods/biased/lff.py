@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut.bias import Difficulty
-from longcut.data import Batch, Info, require_index
+from longcut.data import Batch, Dataset, Info, require_index
 from longcut.losses import cross_entropy, gce
 from longcut.methods.base import MakeNet, Method, Recipe
 from longcut.methods.shared import Decay, Scale
@@ -71,6 +71,11 @@ class LfF(Method):
         biased = self.biased(batch.x)
         loss, weight = failure_loss(batch, self(batch.x), biased, self.difficulty, self.q, self.scale)
         return loss, {"weight": weight.mean()}
+
+    def minority(self, train: Dataset) -> Tensor:
+        """Those that weigh more than one half: the biased net finds them harder than the other net does."""
+        device = self.difficulty.loss.device
+        return self.difficulty.weights(train.index.to(device), train.label.to(device)).cpu() > 0.5
 
     @torch.no_grad()
     def embedding(self, x: Tensor) -> Tensor:

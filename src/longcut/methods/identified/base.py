@@ -94,6 +94,10 @@ class ErrorSet(TwoPhase):
             raise UserError(self._nobody(train.info.name))
         return train
 
+    def minority(self, train: Dataset) -> Tensor | None:
+        """The helper's errors."""
+        return None if self.identify in ("oracle", "none") else self.chosen.cpu()[train.index]
+
     def _nobody(self, data: str) -> str:
         if self.identify == "oracle":
             return f"{self.name} with identify=oracle chose nobody: no training sample of {data} contradicts; take erm."

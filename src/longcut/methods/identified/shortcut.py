@@ -139,6 +139,10 @@ class ByShortcut(Method):
         self.chosen[train.index] = chosen.to(self.chosen.device)
         return found
 
+    def minority(self, train: Dataset) -> Tensor | None:
+        """Who has another value than is usual in its class."""
+        return None if self.identify == "attribute" else self.chosen.cpu()[train.index]
+
     def identification(self) -> Identification:
         """Who contradicts what is usual in its class, and by which value of the shortcut."""
         return Identification(self.chosen, shortcut=self.shortcut)

@@ -130,6 +130,11 @@ class UMIX(MixingMethod, TwoPhase):
         self.weight = self.eta * trajectory.uncertainty(self.start, stop, window, self.worst).to(self.weight) + 1
         return train
 
+    def minority(self, train: Dataset) -> Tensor:
+        """Those that weigh more than the mean."""
+        weight = self.weight.cpu()[train.index]
+        return weight > weight.mean()
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted two-term loss of a mixed batch, or the weighted loss of one that is not."""
         weight = self.weight[require_index(batch)]

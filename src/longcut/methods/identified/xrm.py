@@ -94,6 +94,10 @@ class XRM(Inferred):
         one, other = (predict(net, train, self.chosen.device) for net in (twins.net, twins.other))
         return cross_mistakes(one, other, train.label)
 
+    def minority(self, train: Dataset) -> Tensor:
+        """The mistakes of either twin."""
+        return self.chosen.cpu()[train.index]
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """GroupDRO's; ``flipped``, the share of labels that the twins replaced, is by what the paper tunes them."""
         loss, logs = super().loss(batch)
