@@ -175,7 +175,7 @@ def test_where_no_cue_is_told_from_the_label_they_may_be_hard():
     found = judge_minority(odd, label, in_doubt, True, label)
     assert found.kind == "unclear"
     assert "hard samples" in found.sentence
-    assert found.numbers["sureness"] < 0.05
+    assert found.numbers["clarity"] < 0.5
 
 
 def test_nobody_more_than_half_and_a_minority_lost_in_a_crowd():

@@ -21,7 +21,7 @@ from longcut import nets
 from longcut.data import Dataset, Info, draw, generator, split
 from longcut.errors import UserError
 from longcut.methods.base import FitHelper, Method
-from longcut.methods.biased.early import BATCH, LOOP, UPDATES, explain, margins, sureness
+from longcut.methods.biased.early import BATCH, LOOP, UPDATES, Member, clarity, explain, margins
 from longcut.predict import predict
 
 __all__ = ["Kind", "Verdict", "above_chance", "asked", "examine", "judge_minority", "learnable"]
@@ -29,7 +29,6 @@ __all__ = ["Kind", "Verdict", "above_chance", "asked", "examine", "judge_minorit
 Kind = Literal["minority", "chance", "noise", "too many", "nobody", "unclear"]
 LEVEL = 0.01  # of every test
 MANY, MOST = 1 / 8, 1 / 2  # of the data: what a shortcut leaves over at most, and what is no minority at all
-SURE = 0.35  # how surely a biased model must be wrong, see `sureness`: where labels are only hard, it is less so
 HARD = 1 / 4  # of the samples that are told right, those that are told least surely: a mistake as unsure is no evidence
 NET, ROUNDS = "tiny:side=32,width=8", 10  # what is asked, on tables and token ids as small a net of their kind
 
@@ -43,7 +42,7 @@ class Verdict:
             another class no more often than anybody; ``noise``, where they do, but their labels cannot be learned;
             ``too many``, where most of them are no minority; ``nobody``; ``unclear``.
         numbers: ``chosen``, how many; ``odd``, how many of them look like another class; ``expected``, how many of as
-            many random ones of the same classes would; ``p_chance``, how likely those are to be as many; ``sureness``
+            many random ones of the same classes would; ``p_chance``, how likely those are to be as many; ``clarity``
             of the biased model; and those of :func:`learnable`. What was not worked out is missing.
         sentence: for the record; begins in lower case.
     """
@@ -123,8 +122,7 @@ def judge_minority(
         doubt = f"of as many random ones {expected:,.1f} do, so that its minority is no better than chance"
         return Verdict("chance", numbers, f"{looked}, but {doubt}: take erm, or say who is in the minority.")
     looked = f"{looked} ({expected:,.1f} by chance)"
-    sure = sureness(margins(logits, label))
-    numbers["sureness"] = sure
+    numbers["clarity"] = clarity(margins(logits, label))
     if said is not None:
         answered = learnable(chosen, label, logits, said)
         numbers |= answered
@@ -133,7 +131,7 @@ def judge_minority(
         if answered["p_label"] >= LEVEL and answered["p_looks"] < LEVEL:
             then = "as where labels are wrong, or the input does not tell them: look at those"
             return Verdict("noise", numbers, f"{looked}, {then}.")
-    if not separates or sure < SURE:
+    if not separates or numbers["clarity"] < Member().need:
         then = "no biased model tells a cue from the label here, so that they may be hard samples and no minority"
         return Verdict("unclear", numbers, f"{looked}, but {then}.")
     if numbers.get("p_label", 1.0) >= LEVEL:
