@@ -12,7 +12,7 @@ from longcut.data import Dataset, Splits, generator
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
-from longcut.methods import build
+from longcut.methods import Method, build
 from longcut.methods.base import FitHelper
 from longcut.methods.biased import early
 from longcut.methods.biased.early import Explained, Suspicion, clarity, explain, margins, per_round
@@ -181,6 +181,12 @@ def test_what_was_found_survives_an_interruption(shortcut):
     assert again.separates
 
 
+def chosen_by(method: Method) -> Tensor:
+    found = method.identification()
+    assert found is not None and found.chosen is not None
+    return found.chosen
+
+
 def test_selecmix_says_what_was_found_and_trains_as_erm_where_nothing_is():
     blind = load("planted:data=digits,cue=none")
     small = Splits(blind.train, None, blind.test)
@@ -193,14 +199,14 @@ def test_selecmix_says_what_was_found_and_trains_as_erm_where_nothing_is():
     fit(plain, small, training, seed=3)
     for one, other in zip(method.net.parameters(), plain.net.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert not method.identification().chosen.any()
+    assert not chosen_by(method).any()
 
 
 def test_selecmix_says_how_many_partners_there_are(shortcut):
     data, _ = shortcut
     method = build("selecmix", data.info)
     fit(method, Splits(data, None, data), Training(epochs=1))
-    chosen = method.identification().chosen
+    chosen = chosen_by(method)
     assert 20 < int(chosen.sum()) < 40
     assert f"so {int(chosen.sum())} samples that it contradicts clearly serve as partners" in method.remarks()[0]
 

@@ -288,8 +288,8 @@ def test_adjusted_losses_are_those_of_a_loop(by: str, tau: float):
     batch = train.batch(torch.arange(25))
     total = 0.0
     for i in range(25):
-        attribute: Any = data.attribute
-        same = data.label[attribute == batch.attribute[i]] if by == "group" else data.label
+        attribute, group = cast(Tensor, data.attribute), cast(Tensor, batch.attribute)
+        same = data.label[attribute == group[i]] if by == "group" else data.label
         prior = [float((same == y).double().mean()) for y in (0, 1)]
         z = [v + tau * math.log(p) for v, p in zip(method(batch.x)[i].tolist(), prior, strict=True)]
         total -= z[int(batch.label[i])] - math.log(sum(map(math.exp, z)))
