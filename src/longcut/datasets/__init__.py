@@ -80,7 +80,9 @@ _SERIES_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "
 
 # Corruptions are seen in detail alone, so the biased model looks at whole images, for four epochs; and as it is wrong
 # too often there to tell how much of the data contradicts, no sample is left unmixed.
-_CIFAR_OPTIONS = {"selecmix": {"auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "unmixed": 0.0}}
+_CIFAR_OPTIONS = {
+    "selecmix": {"pairs": "learned", "auxiliary": "tiny:side=32", "auxiliary_steps": 1000, "unmixed": 0.0}
+}
 
 _OBJECTS_TRAINING = {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
 _PEOPLE_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "mlp:hidden=128-128"}
