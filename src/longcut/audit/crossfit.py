@@ -3,7 +3,7 @@
 * A *biased* one, small and stopped early, trained with the generalized cross-entropy and, for its embedding, with the
   generalized supervised contrastive loss: what it knows is what is easy.
 * An *ordinary* one, as somebody would train it.
-* A *debiased* one, SelecMix with its defaults, which is kept from relying on what is easy.
+* A *debiased* one, SelecMix with a contrastive biased model, which is kept from relying on what is easy.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def judge(view: View, net: str, progress: Callable[[float, int], None] | None = 
     counter = _Counter(progress, (3 if view.original is None else 4) * folds)
     fold, easy, profile, stopped = _easy(view, folds, counter)
     updates, ordinary = _crossfit(view, fold, "erm", net, counter)
-    # calibrated without confirmation, whose early guesses would make it another yardstick
-    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, confirm=False)
+    # calibrated so, and without confirmation, whose early guesses would make it another yardstick
+    calibrated = {"pairs": "learned", "unmixed": 8.0, "confirm": False}
+    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, **calibrated)
     hits = ordinary.argmax(2) == view.label
     numbers = None
     if view.original is not None:

@@ -16,6 +16,8 @@ from longcut.predict import predict
 
 __all__ = ["atypical", "confirmed", "contradicting"]
 
+BY_HEART = 0.15  # of those that look like another class, what a net confirms at most that does not know them by heart
+
 Where = Annotated[
     Literal["bank", "pool"], Field(description="partners from the whole training set, or from the current pool")
 ]
@@ -77,6 +79,9 @@ def atypical(
 def contradicting(early: Suspicion, data: Dataset, net: Method | None) -> tuple[Tensor, float]:
     """As :func:`atypical`, by a biased model that was chosen by evidence.
 
+    A main net that confirms many of those that look like another class has learned wrong labels by heart, or has learned
+    what was merely hard for the biased model; then there are no partners.
+
     Args:
         early: what it found.
         data, net: as there.
@@ -84,6 +89,7 @@ def contradicting(early: Suspicion, data: Dataset, net: Method | None) -> tuple[
     odd, clear = early.odd.cpu()[data.index], early.chosen.cpu()[data.index]
     if net is not None and early.too_many:
         sure = confirmed(net, data, odd)
+        sure = sure[: len(sure) * (len(sure) < BY_HEART * int(odd.sum()))]
         return sure, len(sure) / len(data)
     return clear.nonzero().flatten(), float(odd.float().mean())
 
