@@ -60,7 +60,7 @@ STRONG = {
 }
 SHARE = 0.6  # of the anchor, asked of every blend
 NET = "tiny:side=64"  # where one must be looked at
-KNOWN = {"jm1": {"identify": "oracle"}}  # a net errs by chance on eight photographs
+KNOWN = {"selecmix": {"pairs": "learned"}, "jm1": {"identify": "oracle"}}  # a net errs by chance on eight photographs
 
 
 class Shown(NamedTuple):
@@ -143,7 +143,9 @@ def methods(data: Dataset) -> dict[str, tuple[str, Shown]]:
         except UserError as why:
             warnings.warn(f"the gallery has no {name}: {why}", stacklevel=1)
             continue
-        pairs: Mapping[str, Tensor] = method.pairs(data, len(data))
+        pairs: Mapping[str, Tensor] | None = method.pairs(data, len(data))
+        if pairs is None:  # it chose another method, which does not mix
+            continue
         at, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
         rule = method.mix.label if isinstance(method, MixingMethod) else proportional
         label = rule(data.label[at], data.label[partner], share).soft(len(LABELS))

@@ -564,6 +564,7 @@ LOADABLE = [
     *test_archives.SPECS,  # small archives in every published layout
     pytest.param("colored-digits"),
     pytest.param("colored-mnist", marks=pytest.mark.data),
+    pytest.param("mnist", marks=pytest.mark.data),
     pytest.param("colored-mnist:recipe=lff", marks=pytest.mark.data),
     pytest.param("corrupted-cifar10", marks=pytest.mark.data),
     pytest.param("cifar10:imbalance=100", marks=pytest.mark.data),

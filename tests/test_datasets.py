@@ -71,8 +71,8 @@ def test_a_wrong_spec_is_refused(spec, message):
 
 
 def test_spec_of_refuses_an_unknown_name():
-    with pytest.raises(UserError, match="unknown data set 'digits'"):
-        spec_of("digits", {})
+    with pytest.raises(UserError, match="unknown data set 'digit'"):
+        spec_of("digit", {})
 
 
 def test_what_a_data_set_does_not_take_it_is_not_given(monkeypatch):

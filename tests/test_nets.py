@@ -40,6 +40,7 @@ EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each ki
     "resnet50": {"photo": "resnet50:width=4"},
     "stack": {"image": "stack"},
     "tiny": dict.fromkeys(("image", "table", "tokens"), "tiny"),
+    "glance": dict.fromkeys(("image", "table", "tokens"), "glance"),
     "tokens": {"tokens": "tokens"},
     "transformer": {"tokens": "transformer"},
     "highway": {"series": "highway:window=4"},
@@ -823,7 +824,7 @@ def test_padding_stays_zero_in_training():
         ("resnet1", "unknown net 'resnet1': did you mean 'resnet18'"),
         (
             "",
-            "unknown net '': Known: auto, conv, densenet121, hf, highway, linear, ",
+            "unknown net '': Known: auto, conv, densenet121, glance, hf, highway, linear, ",
         ),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),

@@ -203,9 +203,11 @@ def explain(
     logits = torch.zeros(len(train), train.info.n_classes)
     for model, held in zip(models, reversed(halves), strict=True):
         logits[place[held.index]] = predict(model.method, held, device)
-    separates = all(model.evidence[0] for model in models)
+    logits = logits[place[train.index]]
+    hit, clear = _balanced(logits.argmax(1), train.label), clarity(margins(logits, train.label))
+    separates = models[0].evidence[0] and hit >= MOST and clear >= models[0].how.need
     curves = {spec: one.curve for spec, one in learned.items()}
-    return Explained(member, logits[place[train.index]], separates, models[0].method, curves)
+    return Explained(member, logits, separates, models[0].method, curves)
 
 
 class Suspicion(nn.Module):
@@ -264,7 +266,8 @@ class Suspicion(nn.Module):
 
         self.models = []
         if weights := load(bytes(state.tolist())):
-            self.models = [Early(self.members[int(self.evidence[0])], self.info)]
+            with torch.random.fork_rng(devices=[]):
+                self.models = [Early(self.members[int(self.evidence[0])], self.info)]
             self.models[0].load_state_dict(weights)
 
     @property
@@ -278,8 +281,8 @@ class Suspicion(nn.Module):
         return (
             f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
             f"{explained:.1%} of the labels of samples it has not seen, and contradicts the others with a clarity of "
-            f"{clear:.1f} (up to 2: it is in doubt; {0.5 / max(1 - explained, 1e-9):.0f}: a shortcut and nothing else, "
-            "or wrong labels)"
+            f"{clear:.1f} (1 to 2: it is in doubt; a shortcut that they all contradict, or wrong labels: "
+            f"{0.5 / max(1 - explained, 1e-9):.1f})"
         )
 
 

@@ -65,6 +65,7 @@ class SelecMix(MixingMethod):
         {"base": "end", "pairs": "attribute", "partner": "first"},
         {"base": "rebias", "pairs": "learned"},
         {"pairs": "attribute"},
+        {"pairs": "attribute", "a_rate": 0.25, "unmixed": 0.5},
         {"pairs": "attribute", "partner": "first", "unmixed": 0.0},
         {"pairs": "attribute", "unmixed": 1.0},
         {"auxiliary": "linear", "partners": "pool", "unmixed": 0.5},
