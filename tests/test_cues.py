@@ -617,3 +617,10 @@ def test_digits_have_no_shortcut_yet():
     assert [len(part) for part in (made.train, made.valid or made.test, made.test)] == [1000, 197, 600]
     assert made.train.attribute is None
     assert torch.equal(made.train.x[:, 0], made.train.x[:, 2])
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_nothing_is_planted_in_no_image(name):
+    none = torch.zeros(0, 3, 12, 12, dtype=torch.uint8)
+    planted = CUES[name].plant(none, torch.zeros(0).long(), 4, CUES[name].amounts["easy"], generator(0))
+    assert planted.shape == none.shape and planted.dtype == none.dtype

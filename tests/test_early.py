@@ -12,10 +12,11 @@ from longcut.data import Dataset, Splits, generator
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
+from longcut.identify import margins
 from longcut.methods import Method, build
 from longcut.methods.base import FitHelper
 from longcut.methods.biased import early
-from longcut.methods.biased.early import Explained, Suspicion, clarity, explain, margins, per_round
+from longcut.methods.biased.early import Explained, Suspicion, clarity, explain, per_round
 from longcut.methods.erm import ERM
 
 
@@ -85,7 +86,6 @@ def test_a_pure_shortcut_is_as_clear_as_its_counterexamples_are_rare(ratio):
     draw = generator(8)
     margin = torch.rand(100_000, generator=draw) * torch.where(torch.rand(100_000, generator=draw) < ratio, -1.0, 1.0)
     assert clarity(margin) == pytest.approx(0.5 * (1 - ratio) / ratio, rel=0.1)
-    # wrong labels cannot be told from it
 
 
 def test_a_round_has_few_passes_over_few_samples():

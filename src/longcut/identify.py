@@ -17,10 +17,20 @@ from longcut.predict import predict
 if TYPE_CHECKING:
     from longcut.methods.base import Method
 
-__all__ = ["NAME", "Identification", "Recorder", "Trajectory", "columns", "load", "quality"]
+__all__ = ["NAME", "Identification", "Recorder", "Trajectory", "columns", "load", "margins", "quality"]
 
 NAME = "identification.safetensors"  # in a run folder
 AT_ONCE = 32  # batches: noting each by itself would cost a small net a twentieth of its time
+
+
+def margins(logits: Tensor, label: Tensor) -> Tensor:
+    """The logit of the label minus the largest other one ``(n,)``.
+
+    >>> margins(torch.tensor([[2.0, 0.5], [2.0, 0.5]]), torch.tensor([0, 1]))
+    tensor([ 1.5000, -1.5000])
+    """
+    own = logits.gather(1, label[:, None])
+    return (own - logits.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 class Trajectory(nn.Module):
@@ -73,8 +83,7 @@ class Trajectory(nn.Module):
         if label.is_floating_point():
             self.loss[epoch, index] = loss.to(self.record.dtype)
             return
-        own = outputs.gather(1, label[:, None])
-        margin = (own - outputs.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
+        margin = margins(outputs, label)
         rows = torch.stack([(outputs.argmax(1) == label).to(margin.dtype), loss, margin])
         largest = torch.finfo(torch.float16).max
         self.record[:, epoch, index] = rows.clamp(-largest, largest).half()

@@ -35,7 +35,7 @@ def by_chunks(change: Callable[[Tensor, Tensor, int, float, torch.Generator], Te
     @wraps(change)
     def plant(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
         planted = torch.empty_like(x)
-        for rows in torch.arange(len(x)).split(CHUNK):
+        for rows in torch.arange(len(x)).split(CHUNK) if len(x) else ():
             some = x[rows].float() / 255 if x.dtype == torch.uint8 else x[rows].float()
             changed = change(some, value[rows], n_values, amount, generator)
             if x.dtype == torch.uint8:

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from longcut import nets
 from longcut.context import Observer
 from longcut.data import Batch, Dataset, Info, balance, generator, ranks, split, subsample
+from longcut.identify import margins
 from longcut.losses import gce
 from longcut.methods.base import FitHelper, Method
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family", "margins"]
+__all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family"]
 
 
 class Member(NamedTuple):
@@ -128,8 +129,8 @@ class Explained:
     def contradicted(self, label: Tensor) -> Tensor:
         """Those that look like another class, the clearest of each class ``(n,)``, boolean.
 
-        Some of them are merely in doubt: of those that are wrong, about as many as the clarity of doubt, 2, is of the
-        whole. So many of each class are left out, the least clear.
+        A clarity of about 2 is that of doubt alone. So where it is k, a share 2 / k of them counts as merely doubtful,
+        and the least clear ones of each class are left out; of a clarity up to 2, all.
 
         Args:
             label: ``(n,)``.
@@ -142,16 +143,6 @@ class Explained:
         clear = torch.zeros_like(label, dtype=torch.bool)
         clear[order[ranks(label[order]) < (share * size).ceil()[label[order]]]] = True
         return clear
-
-
-def margins(logits: Tensor, label: Tensor) -> Tensor:
-    """The logit of the label minus the largest other one ``(n,)``.
-
-    >>> margins(torch.tensor([[2.0, 0.5], [2.0, 0.5]]), torch.tensor([0, 1]))
-    tensor([ 1.5000, -1.5000])
-    """
-    own = logits.gather(1, label[:, None])
-    return (own - logits.scatter(1, label[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 
 
 def clarity(margin: Tensor) -> float:

@@ -20,8 +20,9 @@ from torch import Tensor
 from longcut import nets
 from longcut.data import Dataset, Info, draw, generator, split
 from longcut.errors import UserError
+from longcut.identify import margins
 from longcut.methods.base import FitHelper, Method
-from longcut.methods.biased.early import BATCH, LOOP, UPDATES, Member, clarity, explain, margins
+from longcut.methods.biased.early import BATCH, LOOP, UPDATES, Member, clarity, explain
 from longcut.predict import predict
 
 __all__ = ["Kind", "Verdict", "above_chance", "asked", "examine", "judge_minority", "learnable"]

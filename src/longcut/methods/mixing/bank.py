@@ -22,9 +22,12 @@ Where = Annotated[
     Literal["bank", "pool"], Field(description="partners from the whole training set, or from the current pool")
 ]
 Candidates = Annotated[
-    float, Field(gt=0, le=1, description="bank: the most atypical share of each class that may be a partner")
+    float,
+    Field(gt=0, le=1, description="bank, pairs=learned: share of each class, the most atypical, that may be a partner"),
 ]
-Search = Annotated[int, Field(ge=2, description="bank: candidates, drawn anew, that each pool is compared with")]
+Search = Annotated[
+    int, Field(ge=2, description="bank, but not pairs=early: candidates, drawn anew, that each pool is compared with")
+]
 Within = Annotated[
     float, Field(ge=0, le=1, description="how far from the best a partner may be, in parts of the row's range")
 ]
