@@ -22,7 +22,7 @@ ROWS = [
     {"errors"},
     {"spec", "registry", "files", "numbers", "scales"},
     {"data", "sources", "training"},
-    {"mixing", "losses", "regression_losses", "contrast", "penalties", "nets", "augment", "cells", "cues"},
+    {"mixing", "losses", "regression_losses", "contrast", "penalties", "nets", "augment", "cells", "cues", "encoders"},
     {"predict", "bias", "context", "identify"},
     {"methods"},
     {"fit", "evaluate", "selection"},
