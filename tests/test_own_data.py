@@ -198,7 +198,8 @@ def test_a_path_is_found_whatever_it_is_called(name: str):
 def test_a_data_set_goes_before_a_folder_of_its_name():
     Path("folder").mkdir()
     Path("colored-digits").mkdir()
-    assert resolve("colored-digits") == "colored-digits"
+    with pytest.warns(UserWarning, match=r"colored-digits is the data set .* what lies here is \./colored-digits\."):
+        assert resolve("colored-digits") == "colored-digits"
     assert resolve("./colored-digits", size=32) == "folder:path=colored-digits,size=32"
     assert resolve("./folder") == resolve("folder/") == "folder:path=folder"
     assert parse("folder:path=folder") == ("folder", {"path": "folder"})
@@ -914,7 +915,7 @@ def test_mnist_as_a_folder_of_pictures(real_data: Path):
             label = np.frombuffer(file.read(8 + 200), np.uint8, offset=8)
         write_images(x, [Path("mnist", part, str(y), f"{i:05}.png") for i, y in enumerate(label)])
         shown[part] = np.bincount(label, minlength=10).tolist()
-    record = printed_json("train", "mnist", "-m", "erm", "--out", "run", *FAST)
+    record = printed_json("train", "./mnist", "-m", "erm", "--out", "run", *FAST)
     assert [group["n"] for group in record["scores"]["test"]["groups"]] == shown["test"]
     splits = load(record["plan"]["data"])
     assert torch.bincount(splits.train.label).tolist() == shown["train"]

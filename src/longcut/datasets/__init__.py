@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -187,10 +188,14 @@ def resolve(data: str, **columns: Any) -> str:
     Raises:
         UserError: when there is no such data set, file or folder, or an option does not belong to it or is given twice.
 
+    Warns when a file or folder here is called as the data set is.
+
     >>> resolve("colored-digits:ratio=0.02", label=None)
     'colored-digits:ratio=0.02'
     """
     name, given = _read(data)
+    if data in DATASETS and os.path.exists(data):
+        warnings.warn(f"{data} is the data set of that name; what lies here is ./{data}.", stacklevel=2)
     for key, value in columns.items():
         if value is not None:
             _check_flag(key, columns, data, name)
