@@ -2,9 +2,11 @@
 
     python benchmarks/audit.py results/audit.json --draws 200 --jobs 2
 
-Colored digits with no shortcut (``ratio=0.9``: the colour is uniform whatever the digit), half of the draws with
-imbalanced classes, the rarest a fifth as large as the commonest; with shortcuts of growing strength; and, for the check
-of known columns alone, with the named attribute permuted. What the file already holds is not done again.
+Without a shortcut, half of the draws with imbalanced classes, the rarest a fifth as large as the commonest: colored
+digits whose colour is uniform whatever the digit (``ratio=0.9``), tables of normal columns, and texts of words that
+come more or less often with each class. With one: digits with colours of growing strength, tables with a column and
+texts with a word that go with the label, and the other cues of the zoo in digits. And, for the check of known columns
+alone, with the named attribute permuted. What the file already holds is not done again.
 """
 
 from __future__ import annotations
@@ -18,51 +20,105 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
 import longcut
 from longcut.audit import CHECKS, View, audit
 from longcut.audit.judged import Judged
+from longcut.cues import CUES
 from longcut.data import Dataset, generator
 from longcut.files import replacing, to_json
 
-NET = "mlp:hidden=100-100-16"  # of the colored digits
+NETS = {"digits": "mlp:hidden=100-100-16", "zoo": "conv:width=16,side=40"}
 RATIOS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+NOTHING = 0.9  # of ten classes, a colour that says nothing; also our word for it elsewhere
+ROWS = 1000
 
 
 def cases(draws: int) -> Iterator[dict[str, Any]]:
     """What is audited; seeds below 1000 were used while the audit was developed, and are not used here."""
-    per_ratio = math.ceil(draws / 16)
-    for i in range(max(draws // 2, per_ratio)):
-        for imbalanced in (False, True):
-            if i < draws // 2:
-                yield {"ratio": 0.9, "imbalanced": imbalanced, "seed": 1000 + i}
+    few = math.ceil(draws / 16)
+    for kind in ("table", "text", "digits"):
+        for seed in range(1000, 1000 + draws):
+            yield {"kind": kind, "ratio": NOTHING, "imbalanced": seed % 2 == 1, "seed": seed}
         for ratio in RATIOS:
-            if i < per_ratio:
-                yield {"ratio": ratio, "imbalanced": False, "seed": 1000 + i}
-    for i in range(draws):
-        yield {"ratio": 0.05, "imbalanced": i % 2 == 1, "permuted": True, "seed": 1000 + i}
+            for seed in range(1000, 1000 + few):
+                yield {"kind": kind, "ratio": ratio, "imbalanced": False, "seed": seed}
+    for name, cue in CUES.items():
+        for strength in ("easy", "medium"):
+            for seed in range(1000, 1003):
+                if cue.kind == "image":
+                    yield {"kind": "zoo", "cue": name, "strength": strength, "ratio": 0.05, "seed": seed}
+    for seed in range(1000, 1000 + draws):
+        yield {"kind": "digits", "ratio": 0.05, "imbalanced": seed % 2 == 1, "permuted": True, "seed": seed}
 
 
 def samples(case: dict[str, Any]) -> Dataset:
-    data = longcut.load(f"colored-digits:ratio={case['ratio']}", case["seed"]).train
+    if case["kind"] == "zoo":
+        cue = f"{case['cue']}:strength={case['strength']}"
+        return longcut.load(f"planted:data=digits,cue={cue},ratio={case['ratio']}", case["seed"]).train
+    if case["kind"] == "digits":
+        data = longcut.load(f"colored-digits:ratio={case['ratio']}", case["seed"]).train
+    else:
+        data = (table if case["kind"] == "table" else text)(case["ratio"], np.random.default_rng(case["seed"]))
     if not case["imbalanced"]:
         return data
-    kept = torch.linspace(1, 0.2, 10)[data.label]
+    kept = torch.linspace(1, 0.2, data.info.n_classes)[data.label]
     return data.take(torch.rand(len(data), generator=generator(case["seed"], 8)) < kept)
+
+
+def given_away(label: np.ndarray, classes: int, ratio: float, draw: np.random.Generator) -> np.ndarray:
+    """The label, but for a share of the samples another class; of ``NOTHING``, any class whatever the label."""
+    if ratio == NOTHING:
+        return draw.integers(classes, size=len(label))
+    other = (label + draw.integers(1, classes, size=len(label))) % classes
+    return np.where(draw.random(len(label)) < ratio, other, label)
+
+
+def table(ratio: float, draw: np.random.Generator) -> Dataset:
+    """Two to five classes; twenty normal columns, of which four to twelve know a little of the label, and one more."""
+    classes, informed = int(draw.integers(2, 6)), int(draw.integers(4, 13))
+    label = draw.permutation(np.arange(ROWS) % classes)
+    centre = np.zeros((classes, 20))
+    centre[:, :informed] = draw.normal(size=(classes, informed)) * draw.uniform(0.3, 1.0)
+    frame = pd.DataFrame(draw.normal(size=(ROWS, 20)) + centre[label]).add_prefix("x")
+    frame["site"] = [f"site {site}" for site in given_away(label, classes, ratio, draw)]
+    return Dataset.from_table(frame.assign(label=[f"class {y}" for y in label]), label="label")
+
+
+def text(ratio: float, draw: np.random.Generator) -> Dataset:
+    """Two to four classes; texts of 5 to 30 of 400 words that come more or less often with each class, and one more."""
+    classes = int(draw.integers(2, 5))
+    label = draw.permutation(np.arange(ROWS) % classes)
+    often = 1 / np.arange(2, 402) * np.exp(draw.normal(size=(classes, 400)) * draw.uniform(0.3, 1.0))
+    often /= often.sum(1, keepdims=True)
+    site = given_away(label, classes, ratio, draw)
+    lines = []
+    for y, z in zip(label, site, strict=True):
+        words = [f"word{w}" for w in draw.choice(400, size=draw.integers(5, 31), p=often[y])]
+        words.insert(int(draw.integers(len(words) + 1)), f"site{z}")
+        lines.append(" ".join(words))
+    frame = pd.DataFrame({"text": lines, "label": [f"class {y}" for y in label]})
+    return Dataset.from_table(frame, label="label", text="text")
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     if case.get("permuted"):
         return case | permuted(case)
-    found = audit(samples(case), net=NET, seed=case["seed"])
+    found = audit(samples(case), net=NETS.get(case["kind"]), seed=case["seed"])
     names = [finding.name for finding in found.findings]
     verdicts = {name: found[name].verdict for name in names}
     statistics = {name: found[name].statistic for name in names}
     baselines = {name: found[name].baseline for name in names}
-    return case | {"verdicts": verdicts, "statistics": statistics, "baselines": baselines, "seconds": found.seconds}
+    return case | {
+        "verdicts": verdicts,
+        "statistics": statistics,
+        "baselines": baselines,
+        "member": found.judged.member,
+    }
 
 
 def permuted(case: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +136,7 @@ def permuted(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def key(case: dict[str, Any]) -> tuple[Any, ...]:
-    return case["ratio"], case["imbalanced"], case["seed"], case.get("permuted", False)
+    return tuple(case.get(name) for name in ("kind", "ratio", "imbalanced", "seed", "permuted", "cue", "strength"))
 
 
 def main() -> None:
@@ -93,11 +149,13 @@ def main() -> None:
     known = set(map(key, done))
     work = [case for case in cases(given.draws) if key(case) not in known]
     for row in Parallel(given.jobs, return_as="generator_unordered")(delayed(measure)(case) for case in work):
+        assert row is not None
         done.append(row)
         with replacing(given.out) as temporary:
             temporary.write_text(to_json(done, indent=1) + "\n", "utf-8")
         alarms = [name for name, check in CHECKS.items() if check.share and row["verdicts"].get(name) == "alarm"]
-        print(f"{len(done)}: ratio {row['ratio']}, alarms: {', '.join(alarms) or 'none'}", flush=True)
+        what = f"{row['kind']} {row.get('cue', '')} ratio {row['ratio']}"
+        print(f"{len(done)}: {what}, alarms: {', '.join(alarms) or 'none'}", flush=True)
 
 
 if __name__ == "__main__":

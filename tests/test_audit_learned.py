@@ -21,6 +21,7 @@ from longcut.context import Epoch
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.methods import Method
+from longcut.methods.biased import early
 
 RNG = np.random.default_rng
 
@@ -328,8 +329,8 @@ def test_the_biased_model_is_stopped_when_it_is_nearly_as_good_as_it_gets(monkey
     label = np.repeat([0, 1], 20)
     shares = [10, 15, 18, 19, 20, 17]  # of 20 in each class; 18 is 80 % of the way from guessing, 19 is 90 %
     hits = [[i % 20 < share for i in range(40)] for share in shares]
-    for early, stop in ((0.85, 3), (0.8, 2), (0.91, 4), (0.4, 1)):
-        _, easy, profile, stopped = curve(monkeypatch, label, hits, early)
+    for within, stop in ((0.85, 3), (0.8, 2), (0.91, 4), (0.4, 1)):
+        easy, profile, stopped, _ = curve(monkeypatch, label, hits, within)[1]
         assert stopped == 10 + stop
         assert ((easy.argmax(1) == label) == hits[stop]).all()
         assert (profile == stop).all()
@@ -339,9 +340,11 @@ def test_the_way_to_the_best_is_measured_with_every_class_counting_the_same(monk
     label = np.repeat([0, 1], [30, 10])
     always = [i < 30 for i in range(40)]  # three quarters right by saying the large class: no better than guessing
     some = [i < 24 or i >= 32 for i in range(40)]  # 80 % of each class
-    assert curve(monkeypatch, label, [always, some], 0.5)[3] == 11
-    assert curve(monkeypatch, label, [always, always], 0.5)[3] == 10
-    assert curve(monkeypatch, label, [[not right for right in always]], 0.5)[3] == 10  # never better than guessing
+    assert curve(monkeypatch, label, [always, some], 0.5)[1].stopped == 11
+    assert curve(monkeypatch, label, [always, always], 0.5)[1].stopped == 10
+    assert (
+        curve(monkeypatch, label, [[not right for right in always]], 0.5)[1].stopped == 10
+    )  # never better than guessing
 
 
 def test_marks_of_the_learning_curve():
@@ -389,6 +392,30 @@ def test_suspected_are_those_that_contradict_a_planted_cue(made, n, share):
     assert against[suspected].mean() > 0.9
     assert suspected[against].mean() > 0.5
     assert score[against].mean() > score[~against].mean() + 0.5
+
+
+def test_where_a_net_of_the_family_separates_it_is_the_biased_model(monkeypatch):
+    monkeypatch.setattr(crossfit, "_crossfit", lambda *_: pytest.fail("another one was trained"))
+    data, against = cue_table(1200, 0.95)
+    fold, biased = crossfit._easy(View(data, None), 4, crossfit._Counter(None, 4))
+    assert biased.member in early.TABLES
+    assert biased.stopped % early.UPDATES == 0 < biased.stopped
+    assert np.bincount(fold).tolist() == [300] * 4
+    assert biased.easy.sum(1) == pytest.approx(np.ones(1200), abs=1e-5)
+    assert np.square(biased.profile).sum(1) == pytest.approx(np.ones(1200), abs=1e-5)
+    assert (biased.easy.argmax(1) == biased.profile.argmax(1)).all()
+    assert ((biased.easy.argmax(1) != data.label.numpy()) == against).mean() > 0.97
+
+
+def test_see_takes_the_net_that_was_chosen():
+    data, against = cue_table(800, 0.95)
+    first, second = data.take(torch.arange(500)), data.take(torch.arange(500, 800))
+    before = torch.get_rng_state()
+    found = [see(View(first, None), second, 300, "mlp:hidden=64") for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(found[0].easy, found[1].easy)
+    assert against[500:][found[0].contradicts].mean() > 0.9
+    assert found[0].contradicts[against[500:]].mean() > 0.9
 
 
 def test_see_judges_other_samples():

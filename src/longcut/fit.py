@@ -29,7 +29,7 @@ from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
 from longcut.training import Training
 
-__all__ = ["Fitted", "Training", "fit"]
+__all__ = ["Fitted", "Training", "fit", "helper"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fit(
         if state is None:
             _reseed(_derived(seed, 0), device)
             method.context = loop.context(splits.train, generator(seed, 0, 2, device=device))
-            train = method.prepare(splits.train, _helper(training, seed, 1000, device, observers))
+            train = method.prepare(splits.train, helper(training, seed, 1000, device, observers))
             history: list[dict[str, Any]] = []
             loop.start(train)
         else:
@@ -126,12 +126,12 @@ def fit(
         last = generator(seed, training.epochs, 3, device=device)
         method.context = loop.context(train, last, training.epochs - 1)
         method.eval()
-        helper = _helper(training, seed, 2000, device, observers)  # a resumed run draws the same
-        method.finish(train, splits.valid, helper)
+        own = helper(training, seed, 2000, device, observers)  # a resumed run draws the same
+        method.finish(train, splits.valid, own)
         method.eval()
         verdict = None
         if examined:
-            own = _helper(training, seed, 3000, device, observers)
+            own = helper(training, seed, 3000, device, observers)
             verdict = evidence.examine(method, splits.train, own, generator(seed, 6).initial_seed())
     return Fitted(method, chosen, history, verdict)
 
@@ -320,10 +320,18 @@ def steps_per_epoch(n: int, training: Training) -> int:
     return whole * training.pool + len(_cuts(rest, training.batch))
 
 
-def _helper(
+def helper(
     training: Training, seed: int, first: int, device: torch.device | str, told: Sequence[Observer]
 ) -> FitHelper:
-    """The loop, as methods are handed it for their helper models: no evaluation, no selection."""
+    """The loop, as methods are handed it for their helper models: no evaluation, no selection.
+
+    Args:
+        training: settings, where the method does not say.
+        seed: of everything that is drawn.
+        first: number of the first model, for whoever trains several kinds with one seed.
+        device: where to compute.
+        told: observers that are told of each epoch.
+    """
     calls = 0
 
     def run(method: Method, train: Dataset, *, observers: Sequence[Observer] = (), **overrides: Any) -> Method:

@@ -1,7 +1,9 @@
 """Three models judge every sample, none of which saw it in training (cross-fitting).
 
-* A *biased* one, small and stopped early, trained with the generalized cross-entropy and, for its embedding, with the
-  generalized supervised contrastive loss: what it knows is what is easy.
+* A *biased* one, small and stopped early: what it knows is what is easy. Where a net of a small family separates the
+  labels into what a shortcut explains and what contradicts it (:func:`longcut.methods.biased.early.explain`), it is
+  that net. Elsewhere it is trained with the generalized cross-entropy and, for its embedding, with the generalized
+  supervised contrastive loss, and stopped where it is nearly as good as it gets.
 * An *ordinary* one, as somebody would train it.
 * A *debiased* one, SelecMix with a contrastive biased model, which is kept from relying on what is easy.
 """
@@ -10,9 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,13 +28,14 @@ from longcut.audit.association import balanced_accuracies, folds_of
 from longcut.audit.base import View
 from longcut.audit.judged import Judged
 from longcut.bias import ContrastiveBias
-from longcut.context import Epoch, calling
+from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
 from longcut.errors import UserError
-from longcut.fit import fit, steps_per_epoch
+from longcut.fit import fit, helper, steps_per_epoch
 from longcut.losses import gce
 from longcut.methods import Method, build
-from longcut.methods.base import MakeNet
+from longcut.methods.base import FitHelper, MakeNet
+from longcut.methods.biased import early
 from longcut.predict import predict
 from longcut.training import Training
 
@@ -76,17 +80,20 @@ def judge(view: View, net: str, progress: Callable[[float, int], None] | None = 
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     counter = _Counter(progress, (3 if view.original is None else 4) * folds)
-    fold, easy, profile, stopped = _easy(view, folds, counter)
+    fold, biased = _easy(view, folds, counter)
     updates, ordinary = _crossfit(view, fold, "erm", net, counter)
     # calibrated so, and without confirmation, whose early guesses would make it another yardstick
     calibrated = {"pairs": "learned", "unmixed": 8.0, "confirm": False}
+    if biased.member:
+        calibrated = {"auxiliary": biased.member, "confirm": False}
     _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, **calibrated)
     hits = ordinary.argmax(2) == view.label
     numbers = None
     if view.original is not None:
         _, said = _crossfit(dataclasses.replace(view, data=view.original), fold, "erm", net, counter, points=0)
         numbers = said[-1, :, 0]
-    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped, numbers)
+    easy, profile, stopped, member = biased
+    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped, member, numbers)
 
 
 def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -104,13 +111,26 @@ def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDAr
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     view = View(data, data.source, seed=seed)
-    _, easy, profile, _ = _easy(view, folds, _Counter(None, folds))
-    judged = Judged(view.label, easy, profile, easy, easy)
+    _, biased = _easy(view, folds, _Counter(None, folds))
+    judged = Judged(view.label, biased.easy, biased.profile, biased.easy, biased.easy)
     return judged.score, judged.suspected
 
 
-def see(view: View, data: Dataset, updates: int) -> Judged:
-    """Judge other samples by a biased model that is trained on all audited ones for about ``updates`` updates."""
+def see(view: View, data: Dataset, updates: int, member: str = "") -> Judged:
+    """Judge other samples by a biased model that is trained on all audited ones for about ``updates`` updates.
+
+    Args:
+        view: the audited samples.
+        data: the others.
+        updates: after which it is stopped.
+        member: spec of its net, if it is of the family of those that are chosen by evidence.
+    """
+    if member:
+        rounds = max(1, round(updates / early.UPDATES))
+        with _seeded(view.seed):
+            model = early.learn(member, view.data, _loop(view.seed), rounds, seed=view.seed)
+        easy, profile = _seen(predict(model, data))
+        return Judged(data.label.numpy(), easy, profile, easy, easy)
     train = balance(view.data, "class", generator(view.seed, 97, 31))
     model = build(EasyCue, train.info, net="tiny", seed=view.seed * 1009 + 97)
     training = _training(model, len(train), len(train))
@@ -135,11 +155,40 @@ class _Counter:
         if self.progress:
             self.progress(self.done + epoch.epoch / epoch.epochs % 1, self.total)
 
+    def beside(self, done: int, total: int) -> None:
+        """What is trained before the first model is not counted."""
+        if self.progress:
+            self.progress(self.done, self.total)
 
-def _easy(
-    view: View, folds: int, counter: _Counter
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], int]:
-    """Folds, the biased model's probabilities and profile, and the updates after which it was stopped."""
+
+class _Biased(NamedTuple):
+    """A biased model's probabilities and profile ``(n, C)``, the updates it had, and which of the family it is."""
+
+    easy: NDArray[np.float32]
+    profile: NDArray[np.float32]
+    stopped: int
+    member: str = ""  # of no family
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """For the time of a ``with``, what is drawn follows from ``seed``; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(seed, 84).initial_seed())
+        yield
+
+
+def _loop(seed: int, *told: Observer) -> FitHelper:
+    return helper(Training(), seed, 4000, "cpu", told)
+
+
+def _seen(logits: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities, and the cosine with each class's axis."""
+    return logits.softmax(1).numpy(), F.normalize(logits, dim=1).numpy()
+
+
+def _easy(view: View, folds: int, counter: _Counter) -> tuple[NDArray[np.int64], _Biased]:
+    """Folds, and the biased model."""
     if view.data.info.task != "classification":
         raise UserError(f"{view.data.info.name} is a regression; suspicion needs classes.")
     if len(view.classes) < 2:
@@ -152,11 +201,16 @@ def _easy(
             "add samples or leave the class out."
         )
     fold = folds_of(view.label, folds, view.random(1))
+    with _seeded(view.seed):
+        found = early.explain(view.data, _loop(view.seed, calling(on_helper=counter.beside)), seed=view.seed)
+    if found.separates:
+        counter.done += folds
+        return fold, _Biased(*_seen(found.logits), found.rounds * early.UPDATES, found.member)
     updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter)
     hit = balanced_accuracies(seen[:, :, 0].argmax(2), view.label)
     chance = 1 / len(view.classes)
     stop = int(np.argmax(hit - chance >= EARLY * (hit.max() - chance)))
-    return fold, seen[stop, :, 0], seen[stop, :, 1], updates[stop]
+    return fold, _Biased(seen[stop, :, 0], seen[stop, :, 1], updates[stop])
 
 
 def _crossfit(

@@ -30,6 +30,7 @@ class Judged:
         updates: of the ordinary model, at the points of its learning curve ``(p,)``.
         hits: whether the ordinary model was right by then ``(p, n)``.
         stopped: updates after which the biased model was stopped.
+        member: spec of its net, where it was chosen from a family by evidence; else empty.
         numbers: of a target of numbers, what an ordinary model that learned the numbers says ``(n,)``; else None.
     """
 
@@ -41,6 +42,7 @@ class Judged:
     updates: list[int] = field(default_factory=list)
     hits: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
     stopped: int = 0
+    member: str = ""
     numbers: NDArray[np.float32] | None = None
 
     @cached_property

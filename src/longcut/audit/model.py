@@ -40,7 +40,7 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
     if test.info.class_names != view.classes or not torch.equal(predictions["label"], test.label):
         raise UserError(f"the run in {run.folder} was made with other data; name a run on the data that is audited.")
     correct = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()
-    sides = see(view, test, judged.stopped)
+    sides = see(view, test, judged.stopped, judged.member)
     cost, baseline = float(gap(correct, sides)[0]), float(gap(judged.debiased_correct, judged)[0])
     n = len(correct)
     counts = view.random(5).multinomial(n, np.full(n, 1 / n), size=DRAWS)

@@ -24,7 +24,7 @@ from longcut.losses import gce
 from longcut.methods.base import FitHelper, Method
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family"]
+__all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family", "learn"]
 
 
 class Member(NamedTuple):
@@ -94,6 +94,34 @@ class Early(Method):
         return subsample(balance(train.take(rows), "class", self.generator), n, self.generator)
 
 
+def learn(
+    spec: str,
+    data: Dataset,
+    fit: FitHelper,
+    rounds: int,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    observers: Sequence[Observer] = (),
+) -> Early:
+    """A member of the family after so many rounds.
+
+    Args:
+        spec: of its net.
+        data: what it learns from.
+        fit: the loop.
+        rounds: of ``UPDATES`` updates.
+        seed: of its first weights.
+        device: where it is.
+        observers: who watches.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
+        method = Early(spec, data.info).to(device)
+    fit(method, data, observers=observers, epochs=rounds, batch=max(8, per_round(len(data)) // UPDATES), **LOOP)
+    return method
+
+
 def per_round(n: int) -> int:
     """How many samples a member learns from in a round, of ``n``.
 
@@ -112,6 +140,7 @@ class Explained:
         logits: of each sample, from a model that has not seen it ``(n, C)``.
         separates: whether it explains most labels, and contradicts the others surely: what a shortcut does.
         model: that of the two which learned from the first half.
+        rounds: after which it was stopped.
         curves: of each member of the family, ``(balanced accuracy, clarity)`` on held-out samples after each round.
     """
 
@@ -119,6 +148,7 @@ class Explained:
     logits: Tensor
     separates: bool
     model: Early
+    rounds: int = 0
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
@@ -198,7 +228,7 @@ def explain(
     hit, clear = _balanced(logits.argmax(1), train.label), clarity(margins(logits, train.label))
     separates = models[0].evidence[0] and hit >= MOST and clear >= models[0].how.need
     curves = {spec: one.curve for spec, one in learned.items()}
-    return Explained(member, logits, separates, models[0].method, curves)
+    return Explained(member, logits, separates, models[0].method, models[0].round, curves)
 
 
 class Suspicion(nn.Module):
@@ -280,10 +310,12 @@ class Suspicion(nn.Module):
 class _Learned(Observer):
     """A member of the family with the weights of its best round, and how it did after each of them."""
 
-    def __init__(self, method: Early, how: Member, asked: Dataset, device: torch.device | str) -> None:
-        self.method, self.how, self.asked, self.device = method, how, asked, device
+    method: Early
+
+    def __init__(self, how: Member, asked: Dataset, device: torch.device | str) -> None:
+        self.how, self.asked, self.device = how, asked, device
         self.curve: list[tuple[float, float]] = []
-        self.evidence, self.pure = (False, -1.0), False
+        self.evidence, self.pure, self.round = (False, -1.0), False, 0
         self.weights: dict[str, Tensor] = {}
 
     @classmethod
@@ -291,12 +323,9 @@ class _Learned(Observer):
         cls, spec: str, how: Member, data: Dataset, held: Dataset, fit: FitHelper, seed: int, device: Any
     ) -> _Learned:
         """Trained on one half, and asked about some of the other."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
-            method = Early(spec, data.info)
-        learned = cls(method, how, subsample(held, min(len(held), ASKED), generator(seed, 82)), device)
-        fit(method, data, observers=[learned], epochs=how.rounds, batch=max(8, per_round(len(data)) // UPDATES), **LOOP)
-        method.load_state_dict(learned.weights)
+        learned = cls(how, subsample(held, min(len(held), ASKED), generator(seed, 82)), device)
+        learned.method = learn(spec, data, fit, how.rounds, seed=seed, device=device, observers=[learned])
+        learned.method.load_state_dict(learned.weights)
         return learned
 
     def on_trained(self, method: Method) -> None:
@@ -310,7 +339,7 @@ class _Learned(Observer):
         # most of the labels, and clearly wrong; failing that, as many labels as possible
         evidence = (True, clear / self.how.need) if separates else (False, hit)
         if evidence > self.evidence:
-            self.evidence = evidence
+            self.evidence, self.round = evidence, len(self.curve)
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
 
