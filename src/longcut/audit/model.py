@@ -37,6 +37,12 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
         UserError: when the run has other classes than the audited data.
     """
     predictions = run.predictions()
+    seen, known = view.data.info.encoder, test.info.encoder
+    if seen != known:
+        told = [f"features of {one}" if one else "no pretrained features" for one in (known, seen)]
+        raise UserError(
+            f"the run in {run.folder} sees {told[0]}, and the audit {told[1]}; give --features to both alike."
+        )
     if test.info.class_names != view.classes or not torch.equal(predictions["label"], test.label):
         raise UserError(f"the run in {run.folder} was made with other data; name a run on the data that is audited.")
     correct = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()

@@ -9,7 +9,7 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import Json, Load, app
-from longcut.cli.own import Data, OwnDataCommand, load, spec_given, typed
+from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given, typed
 from longcut.cli.settings import cores
 from longcut.errors import UserError
 
@@ -96,6 +96,7 @@ def methods(
 def audit(
     ctx: typer.Context,
     data: Data,
+    features: Features = None,
     model: Annotated[
         Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
     ] = None,
@@ -115,7 +116,7 @@ def audit(
     from longcut.plans import slug
     from longcut.runs import read
 
-    data = spec_given(ctx, data)
+    data = spec_given(ctx, data, features)
     place = out or Path("audits", slug(data))
     folder.check(place)
     run = None if model is None else read(model)

@@ -253,6 +253,7 @@ def read_rows(
         attribute=None if found.attribute is None else attribute,
         split=split if found.official else None,
         image=image,
+        root=None if image is None else str(root),
         text=texts,
         features=tuple(encoding.get("features", ())),
         facts=facts,
