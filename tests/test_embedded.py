@@ -83,6 +83,7 @@ def test_features_are_those_of_each_file_as_large_as_the_net_wants_it(tmp_path):
     base = load(f"folder:path={root},size=64")
     for name in ("train", "valid", "test"):
         part, plain = getattr(splits, name), getattr(base, name)
+        assert part.x is splits.train.x
         assert part.x.dtype == torch.float32 and part.info.shape == (WIDTH,) and part.info.kind == "table"
         assert torch.equal(part.label, plain.label) and torch.equal(part.index, plain.index)
         assert part.source.rows.equals(plain.source.rows) and part.source.facts.equals(plain.source.facts)
@@ -120,10 +121,8 @@ def test_tensors_are_enlarged_from_what_there_is():
     splits = load("embedded:data=colored-digits,encoder=eye")
     assert torch.equal(splits.test.x, looks(middle))
     assert torch.equal(splits.test.attribute, base.test.attribute)
-    assert (
-        (splits.info.aligned == base.info.aligned
-        and splits.train.pictures is base.train.x)
-        or base.train.x.equal(splits.train.pictures)
+    assert (splits.info.aligned == base.info.aligned and splits.train.pictures is base.train.x) or base.train.x.equal(
+        splits.train.pictures
     )
 
 
@@ -313,7 +312,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="cannot store features here .*; set LONGCUT_CACHE to another folder"):
+    with pytest.raises(UserError, match=r"cannot store features here .*; set LONGCUT_CACHE to another folder"):
         features.of_texts(EAR, ["a"], "mine")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
+from torch import Tensor
 
 from longcut import encoders
 from longcut.data import Dataset, Splits
@@ -73,12 +74,12 @@ def embed(data: Splits, encoder: Encoder, progress: Progress | None = None) -> S
     Raises:
         UserError: as :func:`embedded` says.
     """
-    made: dict[int, NDArray[Any]] = {}  # by storage, which parts may share
+    made: dict[int, Tensor] = {}  # by storage, which parts may share
 
     def features_of(part: Dataset) -> Dataset:
         storage = id(part.x)
         if storage not in made:
-            made[storage] = _features(part, encoder, progress)
+            made[storage] = as_tensor(_features(part, encoder, progress))
         return _with(part, encoder, made[storage])
 
     valid = None if data.valid is None else features_of(data.valid)
@@ -117,8 +118,7 @@ def pictured(data: str) -> str:
     return spec_of(name, options if size is None or size.default is not None else {"size": PICTURES, **options})
 
 
-def _with(data: Dataset, encoder: Encoder, found: NDArray[Any]) -> Dataset:
-    x = as_tensor(found)
+def _with(data: Dataset, encoder: Encoder, x: Tensor) -> Dataset:
     pictures = data.x if data.info.kind == "image" else None
     info = dataclasses.replace(
         data.info,

@@ -24,12 +24,14 @@ from longcut.sources.options import (
     Config,
     Image,
     Label,
+    Layer,
     OptionalLabel,
     Size,
     Split,
     Task,
     Text,
     Unreadable,
+    Vectors,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ def table(
     size: Size = None,
     unreadable: Unreadable = "refuse",
     task: Task = "auto",
+    vectors: Vectors = None,
+    layer: Layer = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
@@ -85,10 +89,13 @@ def table(
 
     Args:
         path: of the table.
-        label, attribute, split, image, text: columns; without ``image`` and ``text`` the others are the input.
+        label, attribute, split, image, text: columns; without ``image``, ``text`` and ``vectors`` the others are the
+            input.
         attribute_bins: how many ranges a numeric attribute is cut into.
         size, unreadable: of images, as for a folder.
         task: classes or numbers; ``auto`` takes many distinct numbers for a regression.
+        vectors: column with vectors, such as embeddings, or a ``.npy`` file of them.
+        layer: which of them, where each row has several.
         seed: of the parts, where there is no split column.
         progress: told how many images of how many are decoded.
 
@@ -114,6 +121,8 @@ def table(
             size=size,
             unreadable=unreadable,
             task=task,
+            vectors=vectors,
+            layer=layer,
             seed=seed,
             progress=progress,
         )
@@ -127,6 +136,7 @@ def arrays(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    layer: Layer = None,
     seed: int = 0,
 ) -> Splits:
     """Arrays in an ``.npz`` or ``.safetensors`` file, such as embeddings of a frozen model.
@@ -135,6 +145,7 @@ def arrays(
         path: of the file.
         label, attribute, split: names of arrays.
         attribute_bins: how many ranges a numeric attribute is cut into.
+        layer: which vectors, where there are several of each sample.
         seed: of the parts, where there is no split array.
 
     Raises:
@@ -145,7 +156,7 @@ def arrays(
         splits = arrays(path="embeddings.npz", attribute="hospital")
     """
     place = _required("arrays", path)
-    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "seed": seed}
+    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "layer": layer, "seed": seed}
     return Splits.of(Dataset.from_arrays(place, label=label, **how))
 
 

@@ -123,9 +123,9 @@ def squares(paths: Sequence[str], root: Path, *, resize: int, crop: int) -> NDAr
     Raises:
         UserError: on images that cannot be read.
     """
-    read = partial(_read, size=crop, squeeze=None, shape=None, resize=resize)
+    files, read = [os.path.join(root, path) for path in paths], partial(_read, size=crop, resize=resize)
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = list(pool.map(read, [os.path.join(root, path) for path in paths]))
+        found = list(pool.map(read, files))
     if broken := [(row, image.trouble) for row, image in enumerate(found) if image.trouble]:
         raise _refusal(paths, root, broken)
     return np.stack([cast(Any, image.pixels) for image in found])
@@ -247,7 +247,7 @@ _one_large_image = threading.Lock()
 
 
 def _read(
-    path: str, size: int | None, squeeze: int | None, shape: tuple[int, int] | None, resize: int | None = None
+    path: str, size: int | None, squeeze: int | None = None, shape: tuple[int, int] | None = None, resize: int = 0
 ) -> _Read:
     """Decodes a file; ``shape`` (width, height) is what images must have where ``size`` is None."""
     try:
@@ -312,9 +312,7 @@ def _trouble(image: ImageFile.ImageFile) -> str:
     return ""
 
 
-def _pixels(
-    image: Image.Image, orientation: int, size: int | None, squeeze: int | None, resize: int | None
-) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, turned: int, size: int | None, squeeze: int | None, resize: int) -> NDArray[np.uint8]:
     """The image upright, in RGB, cut and resized: ``(3, H, W)``."""
     from PIL import Image
 
@@ -335,7 +333,7 @@ def _pixels(
         6: Image.Transpose.ROTATE_270,
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
+    }.get(turned)
     if turn is not None:
         image = image.transpose(turn)
     if size and squeeze:
