@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from longcut.data import Info
+from longcut.nets.efficientnet import efficientnet_lite0
 from longcut.nets.layers import Shrink
 from longcut.nets.net import Net
 from longcut.nets.pretrained import hf
@@ -36,6 +37,7 @@ NETS: Registry[Callable[..., Net]] = Registry(
         "transformer": transformer,
         "highway": highway,
         "lstnet": lstnet,
+        "efficientnet-lite0": efficientnet_lite0,
     },
     made=required(callable, "a function (info, outputs, *, options) that returns a Net"),
 )

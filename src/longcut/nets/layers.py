@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ChannelsLast", "GlobalMean", "LocalStatistics", "MeanToken", "Scale", "Shrink", "Standardize", "block"]
+__all__ = [
+    "ChannelsLast",
+    "GlobalMean",
+    "LocalStatistics",
+    "MeanToken",
+    "Resize",
+    "Scale",
+    "Shrink",
+    "Standardize",
+    "block",
+]
 
 
 class Scale(nn.Module):
@@ -48,6 +58,27 @@ class Shrink(nn.Module):
         """``(n, C, H, W)`` to ``(n, C, H / k, W / k)``."""
         k = -(-min(x.shape[-2:]) // self.side)
         return F.avg_pool2d(x, k) if k > 1 else x
+
+
+class Resize(nn.Module):
+    """Images of one channel or three to squares of three, whatever their ratio.
+
+    Smaller ones are enlarged bilinearly. Of larger ones, whole squares of pixels are averaged first, so that none is
+    skipped.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(n, 1 or 3, H, W)`` to ``(n, 3, side, side)``."""
+        height, width = (max(1, n // self.side) for n in x.shape[-2:])
+        if height > 1 or width > 1:
+            x = F.avg_pool2d(x, (height, width))
+        if x.shape[-2:] != (self.side, self.side):
+            x = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
+        return x.expand(-1, 3, -1, -1)
 
 
 class Standardize(nn.Module):
