@@ -242,7 +242,7 @@ def test_a_column_of_vectors_is_the_input_as_it_is(tmp_path, kind):
         table_with(cells).to_parquet(path)
     splits = own(path, label="y", vectors="e")
     assert splits.train.x.dtype == torch.float32 and torch.equal(splits.train.x, torch.from_numpy(x.astype(np.float32)))
-    assert "e" not in splits.train.source.rows
+    assert splits.train.source is not None and "e" not in splits.train.source.rows
 
 
 def test_a_layer_of_several_vectors(tmp_path):
