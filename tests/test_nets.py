@@ -28,12 +28,15 @@ TABLE = Info("people", (7,), 3, kind="table")
 TOKENS = Info("reviews", (12,), 2, kind="tokens", vocabulary=50)
 KINDS = {"image": IMAGE, "photo": Info("photos", (3, 64, 64), 10, kind="image"), "table": TABLE, "tokens": TOKENS}
 KINDS["series"] = Info("rates", (30, 3), 3, kind="table")
-LAYOUT = Path(__file__).parent / "tiny_bert"
+LAYOUT, PICTURES = (Path(__file__).parent / name for name in ("tiny_bert", "tiny_convnext"))
 EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each kind of data that it takes
     "auto": dict.fromkeys(("image", "table", "tokens"), "auto"),
     "conv": {"image": "conv"},
     "densenet121": {"photo": "densenet121:growth=4"},
-    "hf": {"tokens": write("hf", {"name": LAYOUT, "weights": "none"})},
+    "hf": {
+        "tokens": write("hf", {"name": LAYOUT, "weights": "none"}),
+        "photo": write("hf", {"name": PICTURES, "weights": "none"}),
+    },
     "linear": dict.fromkeys(("image", "table"), "linear"),
     "mlp": dict.fromkeys(("image", "table"), "mlp"),
     "resnet18": {"image": "resnet18"},
@@ -45,6 +48,7 @@ EXAMPLES: dict[str, dict[str, str]] = {  # of every net, a quick one for each ki
     "transformer": {"tokens": "transformer"},
     "highway": {"series": "highway:window=4"},
     "lstnet": {"series": "lstnet:skip=5,window=7"},
+    "efficientnet-lite0": {"photo": "efficientnet-lite0:weights=none,tune=all,side=64"},
 }
 IMAGE_VARIANTS = [
     "resnet18:stem=imagenet",
@@ -824,7 +828,7 @@ def test_padding_stays_zero_in_training():
         ("resnet1", "unknown net 'resnet1': did you mean 'resnet18'"),
         (
             "",
-            "unknown net '': Known: auto, conv, densenet121, glance, hf, highway, linear, ",
+            "unknown net '': Known: auto, conv, densenet121, efficientnet-lite0, glance, hf, highway, linear, ",
         ),
         ("mlp:hiden=5", "unknown option of net 'mlp' 'hiden': did you mean 'hidden'"),
         ("conv:outputs=5", "unknown option of net 'conv' 'outputs': Known: side, width"),

@@ -23,7 +23,7 @@ def efficientnet_lite0() -> Encoder:
     """
     model = published()
     version = digest(model, "efficientnet-lite0", RESIZE, SIDE, MEAN, DEVIATION)
-    net = folded(model).to(memory_format=torch.channels_last)
+    net = folded(model).to(memory_format=torch.channels_last)  # type: ignore[reportCallIssue] # its stubs lack it
 
     def features(x: Tensor) -> Tensor:
         """``(n, 3, 224, 224)`` bytes to ``(n, 1280)``."""

@@ -66,7 +66,10 @@ def tokenizer_of(name: str, who: str) -> Any:
 
     with quiet():
         try:
-            return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            found = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            if len(found) <= len(found.all_special_tokens):  # made of nothing, where there are no files
+                raise ValueError("it knows no words")
+            return found
         except Exception as error:  # of the hub, the network, the file system or a parser
             raise UserError(
                 f"{who}: {name} has no tokenizer to be loaded ({reason(error)}); give a model that has, "
