@@ -59,6 +59,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
 
 
 OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
+ENCODER = "efficientnet-lite0"  # where none is said
 TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
 
 _MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
@@ -282,7 +283,7 @@ def title_of(spec: str) -> str:
     name, _, options = spec.partition(":")
     if name == "embedded":
         given = read(spec, "data set")[1]
-        return f"{title_of(given['data'])} ({given.get('encoder', 'efficientnet-lite0')})"
+        return f"{title_of(given['data'])} ({given.get('encoder', ENCODER)})"
     return read(spec, "data set")[1]["path"] if name in OWN and options.startswith("path=") else spec
 
 

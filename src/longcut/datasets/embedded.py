@@ -13,7 +13,7 @@ from torch import Tensor
 from longcut import encoders
 from longcut.data import Dataset, Splits
 from longcut.data.checks import as_tensor
-from longcut.datasets import DATASETS, load, parse, spec_of
+from longcut.datasets import DATASETS, ENCODER, load, parse, spec_of
 from longcut.encoders import features
 from longcut.errors import UserError
 from longcut.sources import Progress
@@ -34,7 +34,7 @@ def embedded(
     data: Annotated[str | None, Field(description="spec of the data; a comma in it is written %2C")] = None,
     encoder: Annotated[
         str, Field(description="pretrained net, such as efficientnet-lite0 or minilm; a comma in it is written %2C")
-    ] = "efficientnet-lite0",
+    ] = ENCODER,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
