@@ -115,9 +115,9 @@ def _within(data: str, options: Mapping[str, Any]) -> list[str]:
     """The specs within the spec of a data set that wraps another."""
     if data not in ("planted", "embedded"):
         return []
-    inner = str(options["data"])
-    own = options.get("encoder", "") if data == "embedded" else options.get("cue", "")
-    return [inner, *str(own).split("+"), *_within(*parse(inner))]
+    own = [options.get("encoder", "")] if data == "embedded" else options.get("cue", "").split("+")
+    inner = options.get("data")
+    return own if inner is None else [*own, inner, *_within(*parse(inner))]
 
 
 def _training_fields() -> set[str]:
