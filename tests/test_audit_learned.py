@@ -208,6 +208,9 @@ def test_too_few_confident_mistakes_say_nothing():
     assert "contradicts hardly any with confidence" in finding.sentence
     against = np.arange(200) < FEW
     assert learned(view(np.arange(200) % 2), judged(label, against * 1, ordinary=~against)).verdict == "alarm"
+    features = learned(view(np.arange(200) % 2, encoder="net@1"), judged(label, against * 1, ordinary=~against))
+    assert features.verdict == "notice", "such a gain comes without a shortcut, too"
+    assert "On features of a pretrained net there is such a gain on data without a shortcut too" in features.sentence
 
 
 def test_table_of_labels_and_looks():

@@ -558,6 +558,7 @@ ELSEWHERE = (
     "adult",
     "compas",
     "german",
+    "embedded",
 )  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder

@@ -405,7 +405,7 @@ def test_a_second_start_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 def key(names: list[str], root: Path, size: int | None = 4) -> str:
-    return images._key(names, root, size)
+    return images.key(names, root, size)
 
 
 def test_the_key_is_that_of_the_files(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

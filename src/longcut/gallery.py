@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -37,11 +37,11 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
     conflicting = train.conflicting if known else torch.zeros(len(train), dtype=torch.bool)
     order = torch.randperm(len(train), generator=draw)
     tensors: dict[str, Tensor] = {}
-    if train.info.kind == "image":
+    if train.seen(order[:0]) is not None:
         rows = torch.cat([_of_every_class(train, order[conflicting[order] == flag], 20) for flag in (False, True)])
         tensors["sample_x"] = _pixels(train, rows)
         tensors |= _columns("sample", train, rows) | {"sample_conflicting": conflicting[rows]}
-        pairs = method.pairs(train, 24)
+        pairs = method.pairs(train, 24) if train.pictures is None else None  # features are mixed, and no pictures
         if pairs is not None:
             anchor, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
             own, other = _pixels(train, anchor), _pixels(train, partner)
@@ -77,7 +77,7 @@ def _negatives(train: Dataset, rows: Tensor, tensors: dict[str, Tensor]) -> dict
     anchor = place[torch.cat([_of_every_class(train, rows[~conflicting], ANCHORS - len(against)), against])]
     found = negatives(debiased, biased, anchor, NEGATIVES)
     shown = {f"negative_{name}": value for name, value in vars(found).items()}
-    if train.info.kind == "image":
+    if train.seen(rows[:0]) is not None:
         shown["negative_x"] = _pixels(train, rows[torch.cat([anchor[:, None], found.row.flatten(1)], 1).flatten()])
     return shown
 
@@ -90,7 +90,7 @@ def _of_every_class(train: Dataset, rows: Tensor, n: int) -> Tensor:
 
 
 def _pixels(train: Dataset, rows: Tensor) -> Tensor:
-    x = (train.gather(rows).clamp(0, 1) * 255).round().to(torch.uint8)
+    x = (cast(Tensor, train.seen(rows)).clamp(0, 1) * 255).round().to(torch.uint8)
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]
 
 

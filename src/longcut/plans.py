@@ -90,8 +90,7 @@ def plan(
     training = dataclasses.replace(training, augment=augment.written(training.augment))
     regression_loss(training.loss)
     spelled = (part.strip() for value in checked.values() for part in str(value).split("+"))  # views are several
-    planted = [data_options.get("data", ""), *data_options.get("cue", "").split("+")] if data_name == "planted" else []
-    parts = (net, training.loss, *spelled, *augment.names(training.augment), *planted)
+    parts = (net, training.loss, *spelled, *augment.names(training.augment), *_within(data_name, data_options))
     named = [name, data_name, parse_selection(select)[1], *parts]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(
@@ -110,6 +109,15 @@ def plan(
         init=init,
         init_weights=weights,
     )
+
+
+def _within(data: str, options: Mapping[str, Any]) -> list[str]:
+    """The specs within the spec of a data set that wraps another."""
+    if data not in ("planted", "embedded"):
+        return []
+    own = [options.get("encoder", "")] if data == "embedded" else options.get("cue", "").split("+")
+    inner = options.get("data")
+    return own if inner is None else [*own, inner, *_within(*parse(inner))]
 
 
 def _training_fields() -> set[str]:

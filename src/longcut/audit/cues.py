@@ -180,8 +180,7 @@ def _measured(view: View, rows: NDArray[np.int64]) -> dict[str, Matrix]:
     """Statistics of images and text, ``(n, numbers)`` by name."""
     found: dict[str, Matrix] = {}
     source, stored = view.source, view.data.index.numpy()[rows]
-    if view.data.info.kind == "image" and len(view.data.info.shape) == 3:
-        found |= _images(view, torch.from_numpy(rows))
+    found |= _images(view, torch.from_numpy(rows))
     if source and source.facts is not None:
         found |= _files(source.facts.iloc[stored])
     if source:
@@ -196,7 +195,9 @@ def _measured(view: View, rows: NDArray[np.int64]) -> dict[str, Matrix]:
 
 def _images(view: View, rows: Tensor) -> dict[str, Matrix]:
     """What :func:`_statistics` says, a chunk at a time: memory-mapped images are not all read at once."""
-    chunks = [_statistics(view.data.gather(chunk)) for chunk in rows.split(CHUNK)]
+    chunks = [_statistics(x) for chunk in rows.split(CHUNK) if (x := view.data.seen(chunk)) is not None]
+    if not chunks:
+        return {}
     return {name: torch.cat([chunk[name] for chunk in chunks]).double().numpy() for name in chunks[0]}
 
 
@@ -263,7 +264,7 @@ def _table(view: View, rows: NDArray[np.int64], rng: np.random.Generator) -> dic
     info, source = view.data.info, view.source
     if source and source.features:
         frame = source.rows[list(source.features)].iloc[view.data.index.numpy()[rows]]
-    elif info.kind == "table":
+    elif info.kind == "table" and not info.encoder:  # what a pretrained net says is no trivial cue
         x = view.data.gather(torch.from_numpy(rows)).flatten(1).numpy()
         frame = pd.DataFrame(x, columns=[f"column {i}" for i in range(x.shape[1])])
     else:

@@ -33,6 +33,8 @@ from longcut.record import environment, fingerprint
 if TYPE_CHECKING:
     import pandas as pd
 
+    from longcut.audit.base import View
+
 __all__ = ["SCHEMA", "find", "read", "suspects", "write"]
 
 SCHEMA = 1
@@ -179,7 +181,8 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         "schema": SCHEMA,
         "longcut": longcut.__version__,
         "data": data,
-        "kind": info.kind,
+        "kind": _kind(view),
+        "encoder": info.encoder,
         "n": len(view.data),
         "level": audit.level,
         "seed": view.seed,
@@ -206,6 +209,12 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         "command": command,
         "fingerprint": fingerprint(Splits(view.data, None, view.data)),
     }
+
+
+def _kind(view: View) -> str:
+    """What is shown of the samples: of features, that which they were made from."""
+    text = view.data.info.encoder and view.source is not None and view.source.text
+    return "image" if view.data.pictures is not None else "tokens" if text else view.data.info.kind
 
 
 # --- the gallery ------------------------------------------------------------------------------------------------------
@@ -241,14 +250,14 @@ class _Gallery:
             "typical": [self._shown(int(row)) for row in typical[:SHOWN]],
         }
         self._map(suspected)
-        if self.audit.view.data.info.kind == "image":
-            rows = torch.tensor(list(self.pictured))
-            x = (self.audit.view.data.gather(rows).clamp(0, 1) * 255).round().to(torch.uint8)
+        x = self.audit.view.data.seen(torch.tensor(list(self.pictured), dtype=torch.long)) if self.pictured else None
+        if x is not None:
+            x = (x.clamp(0, 1) * 255).round().to(torch.uint8)
             self.tensors["picture"] = (x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]).contiguous()
         return {"gallery": gallery, "pairs": pairs}
 
     def _shown(self, row: int, beside: int | None = None) -> dict[str, Any]:
-        image = self.audit.view.data.info.kind == "image"
+        image = _kind(self.audit.view) == "image"
         picture = self.pictured.setdefault(row, len(self.pictured)) if image else None
         return _sample(self.audit, row) | {"picture": picture} | _content(self.audit, row, beside, self.places)
 

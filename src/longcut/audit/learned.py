@@ -29,7 +29,8 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
 
     The statistic is the ordinary model's :func:`gap`, its baseline the debiased model's on the same samples. The test
     asks whether the difference is above ``MARGIN``, by a bootstrap over samples; the margin stands for the chances of
-    training, which the bootstrap does not see.
+    training, which the bootstrap does not see. On features of a pretrained net this raises no alarm: on those of
+    Waterbirds, with label and place independent, the difference was significant in four of five audits.
     """
     n, draw = len(judged.label), view.random(2)
     counts = draw.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.float32)
@@ -39,8 +40,9 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     p = float((1 + (excess <= MARGIN).sum()) / (1 + DRAWS))
     low, high = np.quantile(costs, [0.025, 0.975])
     few = int(judged.suspected.sum()) < FEW
-    if cost - baseline > MARGIN and p <= view.level and not few:
-        verdict = "alarm"
+    gained = cost - baseline > MARGIN and p <= view.level and not few
+    if gained:
+        verdict = "notice" if view.data.info.encoder else "alarm"
     elif few or low < NOTICE or judged.ease < NOTICE or judged.numbers is not None:
         verdict = "clear"  # of numbers, whatever lies near an end of its part is hard
     else:
@@ -55,7 +57,7 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         interval=(float(low), float(high)),
         p_value=p,
         verdict=verdict,
-        sentence=_sentence(judged, verdict, few),
+        sentence=_sentence(judged, verdict, few, gained),
         table=table,
     )
 
@@ -69,7 +71,7 @@ def loss(judged: Judged) -> str:
     )
 
 
-def _sentence(judged: Judged, verdict: str, few: bool) -> str:
+def _sentence(judged: Judged, verdict: str, few: bool, gained: bool) -> str:
     agree = float((judged.looks == judged.label).mean())
     found = f"A small model, stopped after {judged.stopped} updates, already gives {agree:.0%} of the labels"
     if judged.ease < EASE:
@@ -89,6 +91,11 @@ def _sentence(judged: Judged, verdict: str, few: bool) -> str:
         "nothing else here can replace. Look at them.",
         "clear": ": no clear gain, and not much is lost.",
     }
+    if verdict == "notice" and gained:
+        return (
+            f"{found}. On features of a pretrained net there is such a gain on data without a shortcut too, since what "
+            "is meant may be the easier there: no alarm is raised. Look at these samples."
+        )
     if judged.numbers is not None and verdict == "clear":
         return f"{found}: no clear gain; what lies near an end of its part is hard for any model."
     return found + meaning[verdict]

@@ -17,7 +17,7 @@ from longcut.errors import UserError
 if TYPE_CHECKING:
     from longcut.runs import Run
 
-__all__ = ["model"]
+__all__ = ["check_features", "model"]
 
 DRAWS = 1000
 
@@ -37,6 +37,7 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
         UserError: when the run has other classes than the audited data.
     """
     predictions = run.predictions()
+    check_features(run, test.info.encoder, view.data.info.encoder)
     if test.info.class_names != view.classes or not torch.equal(predictions["label"], test.label):
         raise UserError(f"the run in {run.folder} was made with other data; name a run on the data that is audited.")
     correct = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()
@@ -74,6 +75,22 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
         sentence=sentence,
         table=table,
     )
+
+
+def check_features(run: Run, own: str, audited: str) -> None:
+    """Refuse a run that sees other features than the audit does.
+
+    Args:
+        run: finished.
+        own: the pretrained net that made the features it sees, of :class:`longcut.data.Info`.
+        audited: the same of the audit.
+
+    Raises:
+        UserError: in this case.
+    """
+    if own != audited:
+        one, other = (f"features of {net}" if net else "no pretrained features" for net in (own, audited))
+        raise UserError(f"the run in {run.folder} sees {one}, and the audit {other}; give both the same --features.")
 
 
 def _while_training(view: View, judged: Judged, run: Run) -> tuple[float, float] | None:

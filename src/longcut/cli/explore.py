@@ -9,7 +9,7 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import Json, Load, app
-from longcut.cli.own import Data, OwnDataCommand, load, spec_given, typed
+from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given, typed
 from longcut.cli.settings import cores
 from longcut.errors import UserError
 
@@ -93,9 +93,43 @@ def methods(
 
 
 @app.command(cls=OwnDataCommand)
+def embed(
+    ctx: typer.Context,
+    data: Data,
+    with_: Annotated[
+        str, typer.Option("--with", metavar="NET", help="pretrained net, such as efficientnet-lite0 or minilm")
+    ] = "efficientnet-lite0",
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="file to write: .npz, .parquet, .safetensors, or .npy with a table beside it"),
+    ] = Path("features.npz"),
+    seed: Annotated[int, typer.Option(min=0, help="of what is drawn, such as parts")] = 0,
+    load_: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Write the features that a pretrained net makes of images or texts, for this and other programs.
+
+    Features are made once and kept in the cache; a process that is stopped goes on where it was.
+    """
+    from longcut.datasets.store import check, reading, write_features
+
+    check(out)
+    splits = load(spec_given(ctx, data, with_), seed)
+    write_features(splits, out)
+    parts = [part for part in (splits.train, splits.valid, splits.test) if part is not None]
+    samples, width = sum(map(len, parts)), splits.info.shape[0]
+    if as_json:
+        return show.print_json(
+            {"features": str(out), "samples": samples, "width": width, "encoder": splits.info.encoder}
+        )
+    print(f"{width} features of each of {samples:,} samples are in {out}\nTo read them: {reading(out, splits)}")
+
+
+@app.command(cls=OwnDataCommand)
 def audit(
     ctx: typer.Context,
     data: Data,
+    features: Features = None,
     model: Annotated[
         Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
     ] = None,
@@ -112,10 +146,13 @@ def audit(
     """Look for a shortcut in your data: which, how strong, who contradicts it, what does it cost?"""
     from longcut import datasets
     from longcut.audit import audit, folder
+    from longcut.audit.model import check_features
+    from longcut.audit.model import model as cost
+    from longcut.datasets.own import inputs_of
     from longcut.plans import slug
     from longcut.runs import read
 
-    data = spec_given(ctx, data)
+    data = spec_given(ctx, data, features)
     place = out or Path("audits", slug(data))
     folder.check(place)
     run = None if model is None else read(model)
@@ -124,11 +161,11 @@ def audit(
         if run.record.task == "regression":
             raise UserError(f"the run in {model} is a regression; --model needs a run with classes, leave it out.")
     splits = load(data, seed)
+    if run is not None:
+        check_features(run, inputs_of(run).info.encoder, splits.info.encoder)
     with show.bar("models") as progress:
         found = audit(splits, net=net, level=level, seed=seed, limit=limit, progress=progress)
     if run is not None:
-        from longcut.audit.model import model as cost
-
         test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))
     record = folder.write(found, place, data=data, command=typed(ctx))

@@ -15,13 +15,22 @@ if TYPE_CHECKING:
     from longcut.data import Splits
     from longcut.spec import Option
 
-__all__ = ["Data", "OwnDataCommand", "decode", "load", "spec_given", "typed"]
+__all__ = ["Data", "Features", "OwnDataCommand", "decode", "load", "spec_given", "typed"]
 
 Data = Annotated[
     str,
     typer.Argument(
         help="folder of images, table (.csv .tsv .parquet), arrays (.npz .safetensors), or a data set as name or "
         "name:key=value,… (see longcut datasets)"
+    ),
+]
+
+
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NET",
+        help="pretrained net whose features stand for the images or texts, such as efficientnet-lite0 or minilm",
     ),
 ]
 
@@ -61,18 +70,18 @@ class OwnDataCommand(TyperCommand):
         return super().invoke(ctx)
 
 
-def spec_given(ctx: typer.Context, data: str) -> str:
+def spec_given(ctx: typer.Context, data: str, features: str | None = None) -> str:
     """The canonical spec of what was typed as data and flags."""
     from longcut.datasets import parse, resolve, spec_of
 
-    return spec_of(*parse(resolve(data, **ctx.obj)))
+    return spec_of(*parse(resolve(data, features, **ctx.obj)))
 
 
 def load(data: str, seed: int) -> Splits:
     """The data set, with a bar while images are decoded for the first time, and the names of those left out."""
     from longcut import datasets
 
-    with show.bar("images") as progress:
+    with show.bar("samples" if data.startswith("embedded:") else "images") as progress:
         splits = datasets.load(data, seed, progress)
     source = splits.train.source
     if source is not None and source.skipped:

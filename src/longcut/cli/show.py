@@ -191,6 +191,10 @@ def bar(unit: str) -> Iterator[Callable[..., None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda done, total, of=unit: bar.update(
-            task, completed=done, total=total, description=f"{done:.4g}/{total} {of}"
-        )
+
+        def told(done: float, total: int, of: str = unit) -> None:
+            if bar.tasks[0].finished and done < total:  # something else begins, with a speed of its own
+                bar.reset(task)
+            bar.update(task, completed=done, total=total, description=f"{done:.4g}/{total} {of}")
+
+        yield told

@@ -9,7 +9,7 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Select, Set, app
-from longcut.cli.own import Data, OwnDataCommand, decode, spec_given
+from longcut.cli.own import Data, Features, OwnDataCommand, decode, spec_given
 from longcut.cli.settings import cores, device_of, settings_of, with_recipe
 
 
@@ -17,6 +17,7 @@ from longcut.cli.settings import cores, device_of, settings_of, with_recipe
 def train(
     ctx: typer.Context,
     data: Data,
+    features: Features = None,
     method: Annotated[str, typer.Option("--method", "-m", help=METHOD)] = "selecmix",
     set_: Set = None,
     recipe: Annotated[
@@ -35,7 +36,7 @@ def train(
     from longcut.execute import execute
     from longcut.plans import folder_name, plan, slug
 
-    data = spec_given(ctx, data)
+    data = spec_given(ctx, data, features)
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
     folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
@@ -57,6 +58,7 @@ def train(
 def compare(
     ctx: typer.Context,
     data: Data,
+    features: Features = None,
     methods: Annotated[str, typer.Option(help=f"joined by commas, each {METHOD}")] = "erm,lff,selecmix",
     seeds: Annotated[int, typer.Option(min=1, help="runs of each method; the seed also draws the data")] = 3,
     jobs: Jobs = 1,
@@ -75,7 +77,7 @@ def compare(
     from longcut.spec import split as split_specs
     from longcut.tables import summary
 
-    data = spec_given(ctx, data)
+    data = spec_given(ctx, data, features)
     settings = settings_of(set_, net, epochs)
     plans = [
         plan(data, method, settings=settings, seed=seed, select=select)

@@ -61,6 +61,8 @@ class Info:
         aligned: for each label, the attribute value that usually goes with it; empty when unknown.
         membership_names: of the overlapping groups, where the data has ``memberships``.
         vocabulary: number of token ids, for ``kind="tokens"``.
+        encoder: of features, the spec and version of the pretrained net that made them, as ``"spec@version"``; empty
+            where there is none or it is not known.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Info:
     aligned: tuple[int, ...] = ()
     vocabulary: int = 0
     membership_names: tuple[str, ...] = ()
+    encoder: str = ""
 
     def is_aligned(self, label: Tensor, attribute: Tensor) -> Tensor:
         """True where a sample agrees with the shortcut; shape ``(n,)``.

@@ -40,6 +40,8 @@ class Dataset:
         source: where the stored samples come from, for data that was read from somebody's files.
         memberships: ``(n, A)`` bool or None: to which of A groups that may overlap each sample belongs, to any number
             of them. They are for evaluation; no method sees them.
+        pictures: uint8 ``(n_stored, C, H, W)`` or None: small pictures of the stored samples to show, where ``x`` holds
+            features of images in place of the images.
     """
 
     x: Tensor
@@ -49,6 +51,7 @@ class Dataset:
     info: Info
     source: Source | None = None
     memberships: Tensor | None = None
+    pictures: Tensor | None = None
 
     @classmethod
     def of(
@@ -217,7 +220,8 @@ class Dataset:
         if data.attribute is not None and data.info.task == "classification":
             train = data.take(torch.from_numpy(source.part == 0)) if (source.part == 0).any() else data
             data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual_attribute(train)))
-        return dataclasses.replace(data, source=source)
+        info = dataclasses.replace(data.info, encoder=columns.encoder)
+        return dataclasses.replace(data, source=source, info=info)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -232,6 +236,12 @@ class Dataset:
         """Inputs of the samples at positions ``rows``, on ``device``; uint8 until they are there."""
         stored = self.x.index_select(0, self.index[rows.cpu()])  # row by row, five times as fast as indexing
         return as_input(to_device(stored, device))
+
+    def seen(self, rows: Tensor) -> Tensor | None:
+        """Images of the samples at positions ``rows``, floats in [0, 1] ``(k, C, H, W)``; None where there are none."""
+        if self.pictures is not None:
+            return as_input(self.pictures.index_select(0, self.index[rows]))
+        return self.gather(rows) if self.info.kind == "image" and len(self.info.shape) == 3 else None
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> Batch:
         """The samples at positions ``rows`` as a :class:`Batch` on ``device``."""

@@ -60,6 +60,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
 
 
 OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
+ENCODER = "efficientnet-lite0"  # where none is said
 TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
 
 _MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
@@ -87,6 +88,7 @@ _CIFAR_OPTIONS = {
 
 _OBJECTS_TRAINING = {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
 _PEOPLE_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "mlp:hidden=128-128"}
+_FEATURES_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "linear"}
 _FAIRNESS = ("equalized_odds_sum",)
 _KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
@@ -127,6 +129,7 @@ _KNOWN = {
     "digits": Entry("longcut.datasets.digits:digits", _DIGITS_TRAINING),
     "mnist": Entry("longcut.datasets.digits:mnist", _MNIST_TRAINING),
     "planted": Entry("longcut.datasets.zoo:planted", {**_DIGITS_TRAINING, "net": "auto"}),
+    "embedded": Entry("longcut.datasets.embedded:embedded", _FEATURES_TRAINING),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 
@@ -176,13 +179,14 @@ def spec_of(name: str, options: Mapping[str, Any]) -> str:
     return written(name, DATASETS.find(name).function, options)
 
 
-def resolve(data: str, **columns: Any) -> str:
+def resolve(data: str, features: str | None = None, **columns: Any) -> str:
     """What somebody types as their data, a spec or a path with flags for its columns, as one spec.
 
     Args:
         data: a spec; a folder of images; a ``.csv``, ``.tsv`` or ``.parquet`` table; an ``.npz`` or ``.safetensors``
             file; a Hugging Face data set that was saved to a folder. Options may follow a path, as they follow a name.
             A path that is also the name of a data set is written ``./name``.
+        features: spec of the pretrained net whose features stand for the images or texts; None: they stay.
         **columns: further options; None is not given.
 
     Raises:
@@ -193,6 +197,11 @@ def resolve(data: str, **columns: Any) -> str:
     >>> resolve("colored-digits:ratio=0.02", label=None)
     'colored-digits:ratio=0.02'
     """
+    if features is not None:
+        from longcut import encoders
+
+        base = spec_of(*parse(resolve(data, **columns)))
+        return write("embedded", {"data": base, "encoder": encoders.canonical(features)})
     name, given = _read(data)
     if data in DATASETS and os.path.exists(data):
         warnings.warn(f"{data} is the data set of that name; what lies here is ./{data}.", stacklevel=2)
@@ -263,7 +272,10 @@ def metrics_of(spec: str) -> tuple[str, ...]:
     >>> metrics_of("adult:sensitive=race"), metrics_of("colored-digits")
     (('equalized_odds_sum',), ())
     """
-    entry = DATASETS.get(spec.partition(":")[0])
+    name, options = read(spec, "data set")
+    if name == "embedded":
+        return metrics_of(options["data"])
+    entry = DATASETS.get(name)
     return entry.metrics if isinstance(entry, Entry) else ()  # none where the file that adds it is not loaded
 
 
@@ -274,6 +286,9 @@ def title_of(spec: str) -> str:
     ('birds/metadata.csv', 'colored-digits:ratio=0.02')
     """
     name, _, options = spec.partition(":")
+    if name == "embedded":
+        given = read(spec, "data set")[1]
+        return f"{title_of(given['data'])} ({given.get('encoder', ENCODER)})"
     return read(spec, "data set")[1]["path"] if name in OWN and options.startswith("path=") else spec
 
 

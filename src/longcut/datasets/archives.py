@@ -249,6 +249,7 @@ def part_of(
         label="label",
         attribute=None if bias is None else "attribute",
         image="path",
+        root=str(archive.folder),
         facts=images.facts,
         encoding=encoding,
     )

@@ -24,12 +24,14 @@ from longcut.sources.options import (
     Config,
     Image,
     Label,
+    Layer,
     OptionalLabel,
     Size,
     Split,
     Task,
     Text,
     Unreadable,
+    Vectors,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ def table(
     size: Size = None,
     unreadable: Unreadable = "refuse",
     task: Task = "auto",
+    vectors: Vectors = None,
+    layer: Layer = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
@@ -85,10 +89,13 @@ def table(
 
     Args:
         path: of the table.
-        label, attribute, split, image, text: columns; without ``image`` and ``text`` the others are the input.
+        label, attribute, split, image, text: columns; without ``image``, ``text`` and ``vectors`` the others are the
+            input.
         attribute_bins: how many ranges a numeric attribute is cut into.
         size, unreadable: of images, as for a folder.
         task: classes or numbers; ``auto`` takes many distinct numbers for a regression.
+        vectors: column with vectors, such as embeddings, or a ``.npy`` file of them.
+        layer: which of them, where each row has several.
         seed: of the parts, where there is no split column.
         progress: told how many images of how many are decoded.
 
@@ -114,6 +121,8 @@ def table(
             size=size,
             unreadable=unreadable,
             task=task,
+            vectors=vectors,
+            layer=layer,
             seed=seed,
             progress=progress,
         )
@@ -127,6 +136,7 @@ def arrays(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    layer: Layer = None,
     seed: int = 0,
 ) -> Splits:
     """Arrays in an ``.npz`` or ``.safetensors`` file, such as embeddings of a frozen model.
@@ -135,6 +145,7 @@ def arrays(
         path: of the file.
         label, attribute, split: names of arrays.
         attribute_bins: how many ranges a numeric attribute is cut into.
+        layer: which vectors, where there are several of each sample.
         seed: of the parts, where there is no split array.
 
     Raises:
@@ -145,7 +156,7 @@ def arrays(
         splits = arrays(path="embeddings.npz", attribute="hospital")
     """
     place = _required("arrays", path)
-    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "seed": seed}
+    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "layer": layer, "seed": seed}
     return Splits.of(Dataset.from_arrays(place, label=label, **how))
 
 
@@ -239,9 +250,14 @@ def reread(
     Raises:
         UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
     """
+    from longcut.datasets.embedded import embed, encoder_of, pictured
+
     inputs, train, labelled = inputs_of(run), None, True
+    encoded, who = inputs.info.encoder, f"the run in {run.folder}"
     if str(data).partition(":")[0] in DATASETS:
-        splits = load(str(data), run.record.plan.data_seed)
+        splits = load(pictured(str(data)) if encoded else str(data), run.record.plan.data_seed, progress)
+        if encoded and splits.info.kind != "table":
+            splits = embed(splits, encoder_of(encoded, who), progress)
         samples, train = splits.test, splits.train
         if samples.source is not None and to_json(samples.source.encoding) != to_json(inputs.encoding):
             raise UserError(
@@ -251,12 +267,15 @@ def reread(
     elif Path(data).exists():
         columns = _read(run, inputs, Path(data), attribute, progress)
         samples, labelled = Dataset.from_columns(columns), columns.label is not None
+        if encoded and samples.info.kind != "table":
+            samples = embed(Splits(samples, None, samples), encoder_of(encoded, who), progress).test
         if samples.attribute is not None:  # what is usual was decided by the training set
             samples = dataclasses.replace(samples, info=dataclasses.replace(samples.info, aligned=inputs.info.aligned))
     else:
         raise unknown("file, folder or data set", str(data), DATASETS)
     own, new = inputs.info, samples.info
     for name, there, here, fits in (
+        ("features of", own.encoder, new.encoder, own.encoder == new.encoder or not (own.encoder and new.encoder)),
         ("samples of shape", own.shape, new.shape, own.shape == new.shape),
         ("numbers of type", inputs.dtype, Inputs.of(samples).dtype, inputs.dtype == Inputs.of(samples).dtype),
         ("token ids below", own.vocabulary, new.vocabulary, own.vocabulary >= new.vocabulary),
@@ -279,7 +298,7 @@ def _read(run: Run, inputs: Inputs, path: Path, attribute: bool, progress: Progr
     kind = encoding.get("kind")
     lies = parse(resolve(str(path)))[0]
     if lies == "folder":
-        if inputs.info.kind != "image":
+        if inputs.info.kind != "image" and (not inputs.info.encoder or kind in ("table", "tokens", "vectors")):
             raise UserError(
                 f"the run in {run.folder} was not trained on images, but {path} is a folder; give a file like the one "
                 "it was trained on."
@@ -300,12 +319,15 @@ def _read(run: Run, inputs: Inputs, path: Path, attribute: bool, progress: Progr
 
 
 def _plain(inputs: Inputs, kind: str) -> dict[str, Any]:
-    """The encoding of samples that are taken as they are."""
+    """The encoding of samples that are taken as they are; of images that become features, small."""
+    from longcut.datasets.embedded import PICTURES
+
     info = inputs.info
+    small = kind == "image" and info.encoder != ""
     return {
         "kind": kind,
-        "size": None,
-        "shape": list(info.shape),
+        "size": PICTURES if small else None,
+        "shape": [3, PICTURES, PICTURES] if small else list(info.shape),
         "dtype": inputs.dtype,
         "token_ids": info.vocabulary,
         "classes": list(info.class_names) if info.task == "classification" else [],

@@ -244,7 +244,7 @@ def photos(
         )
     encoding = {"kind": "image", "size": size, "shape": list(images.x.shape[1:]), "image": "path"}
     encoding |= {"squeeze": squeeze} if squeeze else {}
-    known = {"image": "path", "facts": images.facts}
+    known = {"image": "path", "root": str(root), "facts": images.facts}
     return assemble(about, images.x, rows, label, attribute, part, encoding=encoding, source=known)
 
 

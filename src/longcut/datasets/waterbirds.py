@@ -121,5 +121,5 @@ def _saved(about: Published, size: int, squeeze: int | None, counts: str, progre
     rows = pd.DataFrame({"path": source.rows[source.image]})
     encoding = {"kind": "image", "size": size, "shape": list(found.x.shape[1:]), "image": "path"}
     encoding |= {"squeeze": squeeze} if squeeze else {}
-    known = {"image": "path", "facts": source.facts}
+    known = {"image": "path", "root": source.root, "facts": source.facts}
     return assemble(about, found.x, rows, bird, ground, source.part, encoding=encoding, source=known)

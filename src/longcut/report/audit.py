@@ -126,6 +126,7 @@ def _settings(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Data": record.get("data"),
         "Classes": " · ".join(f"{name} {count:,}" for name, count in counts),
         "Attribute": record.get("attribute"),
+        "Features": record.get("encoder") or None,
         "Level": record.get("level"),
         "Seed": record.get("seed"),
         "Took": None if record.get("seconds") is None else f"{record['seconds']:.3g} s",

@@ -40,6 +40,7 @@ class Source:
         facts: for images, of each file: ``width, height, bytes``, ``quality`` (JPEG, estimated; NaN for others).
         encoding: how rows become numbers, as plain containers that JSON can hold.
         skipped: images that could not be read and were left out, and why.
+        root: folder that the paths of images are relative to; None where the images are not those files as they are.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Source:
     facts: pd.DataFrame | None = None
     encoding: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
+    root: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Columns:
         class_names, attribute_names: what the ids mean; no class names for regression.
         source: where it came from.
         vocabulary: number of token ids, for text.
+        encoder: of :class:`longcut.data.Info`, for features that say which net made them.
     """
 
     x: NDArray[Any]
@@ -78,3 +81,4 @@ class Columns:
     attribute_names: tuple[str, ...]
     source: Source
     vocabulary: int = 0
+    encoder: str = ""

@@ -16,11 +16,12 @@ import numpy as np
 from longcut.errors import UserError, unknown
 from longcut.sources import Columns, Source
 from longcut.sources.table import marks
+from longcut.sources.vectors import floats, layer_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from longcut.sources.options import Attribute, AttributeBins, Label, Split
+    from longcut.sources.options import Attribute, AttributeBins, Label, Layer, Split
 
 __all__ = ["read_arrays"]
 
@@ -41,6 +42,7 @@ def read_arrays(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    layer: Layer = None,
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
 ) -> Columns:
@@ -54,6 +56,8 @@ def read_arrays(
 
     Images of float32 or uint8, tables of float32 and token ids of int64 in a ``.safetensors`` file stay memory-mapped.
     An ``.npz`` file is read into memory, all of it; data larger than memory belongs into a ``.safetensors`` file.
+    What an ``.npz`` file says as ``encoder``, a single text, or a ``.safetensors`` file in its metadata, is the net
+    that made its features, as ``longcut embed`` writes it.
 
     Args:
         path: of the file.
@@ -63,6 +67,7 @@ def read_arrays(
         attribute: name of the array with the suspected shortcut ``(n,)``; one with more than 12 numbers becomes ranges.
         attribute_bins: how many ranges, of about as many samples each; then one with fewer numbers is cut, too.
         split: name of the array that says train, valid or test ``(n,)``; without, parts are drawn.
+        layer: which of several vectors, of floats ``(n, layers, d)``; -1 is the last.
         seed: of the parts that are drawn.
         encoding: of an earlier reading; then classes go by their earlier ids, and label and attribute may be absent.
 
@@ -80,14 +85,15 @@ def read_arrays(
     import pandas as pd
 
     where = str(path)
-    arrays = _open(Path(path), where)
+    arrays, encoder = _open(Path(path), where)
     if label == LABELS[0]:
         label = next((name for name in LABELS if name in arrays), label)
     used = [name for name in (label, attribute, split) if name is not None and (name in arrays or encoding is None)]
     for name in used:
         if name not in arrays:
             raise unknown(f"array in {where}:", name, arrays)
-    name, x = _input(arrays, used, where)
+    layer = layer if encoding is None else encoding.get("layer")
+    name, x = _input(arrays, used, layer, where)
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
     several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
     for column in used:
@@ -99,6 +105,7 @@ def read_arrays(
     if encoding is None:
         form = {"kind": "arrays", "shape": list(x.shape[1:]), "dtype": str(x.dtype)}
         encoding = {**form, **found.names, **given, "token_ids": _token_ids(x)}
+        encoding |= {} if layer is None else {"layer": layer}
     elif list(x.shape[1:]) != encoding["shape"] or str(x.dtype) != encoding["dtype"]:
         now, before = f"{x.dtype} {x.shape[1:]}", f"{encoding['dtype']} {tuple(encoding['shape'])}"
         raise UserError(f"{where}: each sample of '{name}' is {now}, and was {before}; give samples of the same shape.")
@@ -125,20 +132,25 @@ def read_arrays(
         found.attribute_names,
         source,
         vocabulary=encoding["token_ids"],
+        encoder=encoder,
     )
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _open(path: Path, where: str) -> Arrays:
-    """The arrays of a file by name."""
+def _open(path: Path, where: str) -> tuple[Arrays, str]:
+    """The arrays of a file by name, and which net made them, where it says."""
     kind = path.suffix.lower()
     if kind not in (".npz", ".safetensors"):
         raise UserError(f"{where}: arrays are in a .npz or .safetensors file, not '{path.suffix}'; save them as one.")
     if not path.is_file():
         raise UserError(f"{where}: there is no such file; give the path of a .npz or .safetensors file.")
-    return _npz(path, where) if kind == ".npz" else _safetensors(path, where)
+    if kind == ".safetensors":
+        return _safetensors(path, where)
+    arrays = _npz(path, where)
+    told = "encoder" in arrays and arrays["encoder"].shape == () and arrays["encoder"].dtype.kind == "U"
+    return arrays, str(arrays.pop("encoder")) if told else ""
 
 
 def _npz(path: Path, where: str) -> Arrays:
@@ -174,14 +186,15 @@ def _member(file: Any, member: str, where: str) -> NDArray[Any]:
     return values
 
 
-def _safetensors(path: Path, where: str) -> Arrays:
+def _safetensors(path: Path, where: str) -> tuple[Arrays, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
         file = safe_open(path, framework="pt")  # unlike the framework numpy, it maps and does not read
     except SafetensorError as error:
         raise UserError(f"{where} is not a .safetensors file that can be read ({error}); save it again.") from error
-    return {name: _numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, it is no dict
+    arrays = {name: _numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, it is no dict
+    return arrays, (file.metadata() or {}).get("encoder", "")
 
 
 def _numpy(tensor: Any) -> NDArray[Any]:
@@ -194,7 +207,7 @@ def _numpy(tensor: Any) -> NDArray[Any]:
 # --- the arrays -------------------------------------------------------------------------------------------------------
 
 
-def _input(arrays: Arrays, used: list[str], where: str) -> tuple[str, NDArray[Any]]:
+def _input(arrays: Arrays, used: list[str], layer: int | None, where: str) -> tuple[str, NDArray[Any]]:
     """The array of inputs, as :class:`Columns` holds them, and its name."""
     free = [name for name in arrays if name not in used]
     usual = [name for name in INPUTS if name in free]
@@ -206,10 +219,12 @@ def _input(arrays: Arrays, used: list[str], where: str) -> tuple[str, NDArray[An
     name = (usual or free)[0]
     x = arrays[name]
     kind = x.dtype.kind
+    if layer is not None:
+        x = layer_of(x, layer, f"'{name}'", where)
     if not x.shape or not len(x):
         raise UserError(f"{where}: '{name}' has no samples; give one row for each.")
     if x.ndim == 2 and kind in "bf":
-        return name, _floats(x, name, where)
+        return name, floats(x, f"'{name}'", where)
     if x.ndim == 2 and kind in "iu" and x.dtype != np.uint8:
         ids = x.astype(np.int64, copy=False)
         if ids.min() < 0:
@@ -218,26 +233,12 @@ def _input(arrays: Arrays, used: list[str], where: str) -> tuple[str, NDArray[An
     if x.ndim == 3 and x.dtype == np.uint8:
         return name, x[:, None]
     if x.ndim == 4 and (x.dtype == np.uint8 or kind == "f") and {x.shape[1], x.shape[3]} & {1, 3}:
-        images = _floats(x, name, where) if kind == "f" else x
+        images = floats(x, f"'{name}'", where) if kind == "f" else x
         return name, np.moveaxis(images, 3, 1) if x.shape[3] in (1, 3) else images
     raise UserError(
         f"{where}: '{name}' is {x.dtype} of shape {x.shape}; give images as uint8 (n, H, W, 3) or (n, H, W), "
-        "a table as floats (n, d), or token ids as int64 (n, length)."
+        "a table as floats (n, d), or with --layer as (n, layers, d), or token ids as int64 (n, length)."
     )
-
-
-def _floats(x: NDArray[Any], name: str, where: str) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        floats = x.astype(np.float32, copy=False)
-    for start in range(0, len(floats), 4096):
-        block = floats[start : start + 4096]
-        if not (finite := np.isfinite(block).reshape(len(block), -1).all(axis=1)).all():
-            row = start + int(finite.argmin())
-            raise UserError(
-                f"{where}: '{name}' holds a value that is not finite (NaN or infinity) in row {row}, counted from 0; "
-                "impute or drop it first."
-            )
-    return floats
 
 
 def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The cache of images: what is decoded or made once lies in a folder of its own, whole or not at all."""
+"""The cache: what is decoded or made once lies in a folder of its own, whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def key_of(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def cache_folder(key: str) -> Path:
-    """Where the folder of this key lies: below ``$LONGCUT_CACHE``, else ``~/.cache/longcut``, in ``images``."""
+def cache_folder(key: str, what: str = "images") -> Path:
+    """Where the folder of this key lies: below ``$LONGCUT_CACHE``, else ``~/.cache/longcut``, in ``what``."""
     above = os.environ.get("LONGCUT_CACHE")
-    return (Path(above) if above else Path.home() / ".cache" / "longcut").absolute() / "images" / key
+    return (Path(above) if above else Path.home() / ".cache" / "longcut").absolute() / what / key
 
 
 def cached(key: str, fill: Callable[[Path], None]) -> Path:
@@ -64,6 +64,9 @@ def cached(key: str, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """The beginning of an ``.npy`` file of uint8; as long for any number of rows, since NumPy leaves room for it."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def write_header(file: BinaryIO, shape: tuple[int, ...], kind: str = "|u1") -> None:
+    """The beginning of an ``.npy`` file, of uint8 unless another ``kind`` is said.
+
+    It is as long for any number of rows, since NumPy leaves room for it.
+    """
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})

@@ -109,6 +109,7 @@ def read_folder(
         label=None if label is None else "class",
         split="split" if parted else None,
         image="path",
+        root=str(root),
         facts=images.facts,
         skipped=images.skipped,
         encoding=encoding

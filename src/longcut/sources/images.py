@@ -21,7 +21,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from longcut.sources import Progress
     from longcut.sources.options import Unreadable
 
-__all__ = ["Images", "decode"]
+__all__ = ["Images", "decode", "key", "squares"]
 
 VERSION = 1  # of the pixels: a change of how images are decoded makes all caches anew
 FACTS = ("width", "height", "bytes", "quality")
@@ -101,8 +101,7 @@ def decode(
         raise UserError(f"images of size {size} are not possible; give a side of at least 1 pixel, such as 64.")
     if not paths:
         raise UserError(f"{root}: no images were named; give at least one.")
-    key = _key(paths, root, size, squeeze)
-    folder = cached(key, lambda place: _write(place, paths, root, size, squeeze, progress))
+    folder = cached(key(paths, root, size, squeeze), lambda place: _write(place, paths, root, size, squeeze, progress))
     broken: list[tuple[int, str]] = json.loads((folder / "unreadable.json").read_text(encoding="utf-8"))
     if broken and unreadable == "refuse":
         raise _refusal(paths, root, broken)
@@ -112,6 +111,24 @@ def decode(
     x = np.load(folder / "x.npy", mmap_mode="r")
     skipped = tuple((paths[row], why) for row, why in broken)
     return Images(x, kept, facts.astype(dict.fromkeys(FACTS[:3], np.int64)), skipped)
+
+
+def squares(paths: Sequence[str], root: Path, *, resize: int, crop: int) -> NDArray[np.uint8]:
+    """The middle squares of images as a pretrained net wants them, 8-bit RGB ``(n, 3, crop, crop)``, not cached.
+
+    Args:
+        paths, root: of :func:`decode`.
+        resize, crop: of :class:`longcut.encoders.Encoder`.
+
+    Raises:
+        UserError: on images that cannot be read.
+    """
+    files, read = [os.path.join(root, path) for path in paths], partial(_read, size=crop, resize=resize)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(read, files))
+    if broken := [(row, image.trouble) for row, image in enumerate(found) if image.trouble]:
+        raise _refusal(paths, root, broken)
+    return np.stack([cast(Any, image.pixels) for image in found])
 
 
 def _refusal(paths: Sequence[str], root: Path, broken: Sequence[tuple[int, str]]) -> UserError:
@@ -124,7 +141,7 @@ def _refusal(paths: Sequence[str], root: Path, broken: Sequence[tuple[int, str]]
 # --- the cache --------------------------------------------------------------------------------------------------------
 
 
-def _key(paths: Sequence[str], root: Path, size: int | None, squeeze: int | None = None) -> str:
+def key(paths: Sequence[str], root: Path, size: int | None = None, squeeze: int | None = None) -> str:
     """A fingerprint of the files, in order, and of what is made of them.
 
     The folder is part of it: archives give many files the same time, and uncompressed images have the same length.
@@ -229,7 +246,9 @@ class _Read(NamedTuple):
 _one_large_image = threading.Lock()
 
 
-def _read(path: str, size: int | None, squeeze: int | None, shape: tuple[int, int] | None) -> _Read:
+def _read(
+    path: str, size: int | None, squeeze: int | None = None, shape: tuple[int, int] | None = None, resize: int = 0
+) -> _Read:
     """Decodes a file; ``shape`` (width, height) is what images must have where ``size`` is None."""
     try:
         with open(path, "rb") as file:
@@ -243,7 +262,7 @@ def _read(path: str, size: int | None, squeeze: int | None, shape: tuple[int, in
             if size is None and shape not in (None, upright):
                 return _Read(None, facts)
             with _one_large_image if width * height > LARGE else nullcontext():
-                return _Read(_pixels(image, orientation, size, squeeze), facts)
+                return _Read(_pixels(image, orientation, size, squeeze, resize), facts)
     except Exception as error:  # a decoder can fail in any way on a broken file, and that is what is to be told
         return _Read(None, (), str(error) or type(error).__name__)
 
@@ -293,12 +312,12 @@ def _trouble(image: ImageFile.ImageFile) -> str:
     return ""
 
 
-def _pixels(image: Image.Image, orientation: int, size: int | None, squeeze: int | None) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, turned: int, size: int | None, squeeze: int | None, resize: int) -> NDArray[np.uint8]:
     """The image upright, in RGB, cut and resized: ``(3, H, W)``."""
     from PIL import Image
 
     if size:  # let a JPEG decoder scale down by up to 8, to no less than twice the size: the filter does the rest
-        short, least = min(image.size), 2 * (squeeze or size)
+        short, least = min(image.size), 2 * (resize or squeeze or size)
         image.draft(None, (least * image.size[0] // short, least * image.size[1] // short))
     image.load()
     if image.mode in ("1", "L", "RGB", "YCbCr") and "transparency" not in image.info:
@@ -314,19 +333,28 @@ def _pixels(image: Image.Image, orientation: int, size: int | None, squeeze: int
         6: Image.Transpose.ROTATE_270,
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
+    }.get(turned)
     if turn is not None:
         image = image.transpose(turn)
     if size and squeeze:
         before = (squeeze - size) // 2
         image = image.resize((squeeze, squeeze), Image.Resampling.BILINEAR)
         image = image.crop((before, before, before + size, before + size))
+    elif size and resize:
+        image = _middle(image, *(min(side, 8 * min(image.size)) for side in image.size))  # a long thin one gets huge
+        width, height = (int(resize * side / min(image.size)) for side in image.size)
+        image = _middle(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
     elif size:  # cut first: resizing a long thin image would make it huge
         short = min(image.size)
         left, top = ((side - short) // 2 for side in image.size)
         square = image.crop((left, top, left + short, top + short))
         image = square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = (round((side - kept) / 2) for side, kept in zip(image.size, (width, height), strict=True))
+    return image.crop((left, top, left + width, top + height))
 
 
 def _orientation(exif: bytes) -> int:

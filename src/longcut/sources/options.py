@@ -15,6 +15,7 @@ __all__ = [
     "Config",
     "Image",
     "Label",
+    "Layer",
     "Metavar",
     "OptionalLabel",
     "Size",
@@ -22,6 +23,7 @@ __all__ = [
     "Task",
     "Text",
     "Unreadable",
+    "Vectors",
     "metavar",
     "own_options",
 ]
@@ -65,14 +67,25 @@ Unreadable = Annotated[Literal["refuse", "skip"], Field(description="what to do 
 Task = Annotated[
     Literal["auto", "classification", "regression"], Field(description="whether labels are classes or numbers")
 ]
+Vectors = Annotated[
+    str | None,
+    Field(
+        description="column with vectors, or a .npy file of them relative to the table, a row for each row: the input"
+    ),
+    COLUMN,
+]
+Layer = Annotated[
+    int | None, Field(description="which vector, where each row has several: from 0, or from the end, -1 the last")
+]
 Config = Annotated[str | None, Field(description="variant of a data set of the Hugging Face hub")]
 
 
 def own_options() -> tuple[Option, ...]:
     """All of these options, for a command line that offers each as a flag.
 
-    >>> [option.name for option in own_options()]
-    ['label', 'attribute', 'attribute_bins', 'split', 'image', 'text', 'size', 'unreadable', 'task', 'config']
+    >>> [option.name for option in own_options()]  # doctest: +NORMALIZE_WHITESPACE
+    ['label', 'attribute', 'attribute_bins', 'split', 'image', 'text', 'size', 'unreadable', 'task', 'config',
+    'vectors', 'layer']
     """
 
     def own(
@@ -87,6 +100,8 @@ def own_options() -> tuple[Option, ...]:
         unreadable: Unreadable = "refuse",
         task: Task = "auto",
         config: Config = None,
+        vectors: Vectors = None,
+        layer: Layer = None,
     ) -> None: ...
 
     return options_of(own)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,20 +12,32 @@ import numpy as np
 from longcut.errors import UserError, unknown
 from longcut.sources import TEST, TRAIN, Columns, Source, encode
 from longcut.sources import text as tokens
+from longcut.sources.frames import NAMELESS, check_names, read_frame
 from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges
+from longcut.sources.vectors import read_vectors
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
     from longcut.sources import Progress
-    from longcut.sources.options import Attribute, AttributeBins, Image, Label, Size, Split, Task, Text, Unreadable
+    from longcut.sources.options import (
+        Attribute,
+        AttributeBins,
+        Image,
+        Label,
+        Layer,
+        Size,
+        Split,
+        Task,
+        Text,
+        Unreadable,
+        Vectors,
+    )
 
 __all__ = ["Marks", "marks", "read_rows", "read_table"]
 
-EMPTY = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")  # cells of a missing value
 TASKS = ("auto", "classification", "regression")
-NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
 
 
 def read_table(
@@ -41,6 +52,8 @@ def read_table(
     size: Size = None,
     unreadable: Unreadable = "refuse",
     task: Task = "auto",
+    vectors: Vectors = None,
+    layer: Layer = None,
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -69,6 +82,7 @@ def read_table(
         unreadable: whether images that cannot be read are an error, or skipped.
         task: ``"auto"`` takes a label for a number to predict when it has fractions, or more than 50 distinct whole
             numbers, distinct in more than 20 % of the rows.
+        vectors, layer: of :func:`longcut.sources.vectors.read_vectors`; then these are the input, as they are.
         seed: of the parts that are drawn.
         encoding: of an earlier reading; then rows become numbers as they did then, the label and the attribute may be
             absent, and all rows are test rows. What is image, text or feature is taken from there.
@@ -87,7 +101,7 @@ def read_table(
         path, where = Path(table), str(table)
         kept = encoding or {}
         verbatim = {image, text, *(text or "").split("+"), kept.get("image"), *kept.get("text", ())}
-        rows = _read_file(path, verbatim, kept.get("categorical", ()))
+        rows = read_frame(path, verbatim, kept.get("categorical", ()))
         root = path.parent
     else:
         rows, where, root = table, "table", Path()
@@ -104,67 +118,12 @@ def read_table(
         size=size,
         unreadable=unreadable,
         task=task,
+        vectors=vectors,
+        layer=layer,
         seed=seed,
         encoding=encoding,
         progress=progress,
     )
-
-
-def _read_file(path: Path, verbatim: Container[str | None], categorical: Container[str]) -> pd.DataFrame:
-    """The rows of a file; ``verbatim`` columns are text even where they say NA, ``categorical`` where they say 1."""
-    import pandas as pd
-
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".tsv", ".parquet"):
-        raise UserError(f"{path}: a table is a .csv, .tsv or .parquet file, not '{path.suffix}'; convert or rename it.")
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give the path of a table.")
-    try:
-        if kind == ".parquet":
-            return pd.read_parquet(path)
-        how: dict[str, Any] = {"encoding": "utf-8", "low_memory": False, "keep_default_na": False}
-        how |= {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {"skipinitialspace": True}
-        first = pd.read_csv(path, header=None, nrows=2, dtype=str, **how)  # fails if a row is longer than the header
-        names = [name or f"{NAMELESS}{i}" for i, name in enumerate(first.iloc[0])]
-        _check_names(names, str(path))  # pandas would rename what is doubled
-        return pd.read_csv(
-            path,
-            header=0,
-            names=names,
-            dtype={name: str for name in names if name in verbatim or name in categorical},
-            na_values={name: EMPTY for name in names if name not in verbatim},
-            **how,
-        )
-    except UserError:  # is a ValueError too
-        raise
-    except ImportError as error:
-        raise UserError(f'{path}: Parquet files need a further package; pip install "longcut[parquet]".') from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {_bad_bytes(path)}; save it as UTF-8.") from error
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path} is empty; give a line of column names, and rows.") from error
-    except (ValueError, OSError) as error:  # of the parsers: pandas' and pyarrow's own are kinds of ValueError
-        why = " ".join(str(error).split())
-        raise UserError(f"{path} is not a table that can be read ({why}); repair or convert it.") from error
-
-
-def _bad_bytes(path: Path) -> str:
-    with path.open("rb") as file:
-        before = 0
-        for line, raw in enumerate(file, 1):
-            try:
-                raw.decode()
-            except UnicodeDecodeError as error:
-                return f"byte {before + error.start + 1}, in line {line}, is 0x{raw[error.start]:02x}"
-            before += len(raw)
-    return "it ends within a character"
-
-
-def _check_names(names: Iterable[str], where: str) -> None:
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        listed = ", ".join(f"'{name}'" for name in doubled)
-        raise UserError(f"{where} has more than one column named {listed}; rename or drop all but one.")
 
 
 def read_rows(
@@ -182,6 +141,8 @@ def read_rows(
     squeeze: int | None = None,
     unreadable: Unreadable,
     task: Task = "auto",
+    vectors: Vectors = None,
+    layer: Layer = None,
     seed: int,
     encoding: Mapping[str, Any] | None,
     progress: Progress | None,
@@ -192,24 +153,26 @@ def read_rows(
         rows: of the table, with any index.
         where: what the data is called.
         root: the folder that paths of images are relative to.
-        label, attribute, attribute_bins, split, image, text, size, unreadable, task, seed, encoding, progress: of
-            :func:`read_table`.
+        label, attribute, attribute_bins, split, image, text, size, unreadable, task, vectors, layer, seed, encoding,
+            progress: of :func:`read_table`.
         squeeze: of :func:`longcut.sources.images.decode`.
 
     Raises:
         UserError: when a column is missing or doubled, or the labels cannot be learned from.
     """
     rows = rows.set_axis([str(name) for name in rows.columns], axis=1).reset_index(drop=True)
-    _check_names(rows.columns, where)
+    check_names(rows.columns, where)
     if rows.empty:
         raise UserError(f"{where} has no rows; give at least one.")
     if encoding is None:
         texts = () if text is None else (text,) if text in rows.columns else tuple(text.split("+"))
     else:
         image, size, texts = encoding.get("image"), encoding.get("size"), tuple(encoding.get("text", ()))
-        squeeze = encoding.get("squeeze")
-    if image is not None and texts:
-        raise UserError(f"{where}: image '{image}' and text '{text}' are both given; choose one as the input.")
+        squeeze, vectors, layer = (encoding.get(name) for name in ("squeeze", "vectors", "layer"))
+    inputs = {"image": image, "text": "+".join(texts) or None, "vectors": vectors}
+    said = [f"{what} '{name}'" for what, name in inputs.items() if name is not None]
+    if len(said) > 1:
+        raise UserError(f"{where}: {' and '.join(said)} are both given; choose one as the input.")
     for what, names in (("image", [image] if image else []), ("text", texts)):
         for name in names:
             column(rows, name, what, where)
@@ -220,7 +183,7 @@ def read_rows(
     given = {"label": label, "attribute": attribute, "split": split}
     how = {"attribute_bins": attribute_bins, "task": task, "seed": seed, "encoding": encoding, "where": where}
     found = marks(rows, **given, **how)
-    facts, skipped, vocabulary = None, (), 0
+    facts, skipped, vocabulary, encoder = None, (), 0, ""
     if image is not None:
         from longcut.sources.images import decode
 
@@ -239,6 +202,10 @@ def read_rows(
         texts_read = [_texts(rows, [name]) for name in texts] if paired else [_texts(rows, texts)]
         how_read = encoding or _fit_text(texts_read, texts, found.part == TRAIN)
         x, vocabulary = tokens.apply(how_read, texts_read)
+    elif vectors is not None:
+        x, encoder = read_vectors(rows, vectors, root, layer=layer, where=where), rows.attrs.get("encoder", "")
+        how_read = encoding or {"kind": "vectors", "vectors": vectors, "layer": layer, "shape": list(x.shape[1:])}
+        rows = rows.drop(columns=vectors, errors="ignore")
     else:
         how_read = encoding or _fit_features(rows, roles, found.part == TRAIN, where)
         x = encode.apply(how_read, rows, where=where)
@@ -253,13 +220,16 @@ def read_rows(
         attribute=None if found.attribute is None else attribute,
         split=split if found.official else None,
         image=image,
+        root=None if image is None else str(root),
         text=texts,
         features=tuple(encoding.get("features", ())),
         facts=facts,
         encoding=encoding,
         skipped=skipped,
     )
-    return Columns(x, found.label, found.attribute, found.class_names, found.attribute_names, source, vocabulary)
+    return Columns(
+        x, found.label, found.attribute, found.class_names, found.attribute_names, source, vocabulary, encoder
+    )
 
 
 def _texts(rows: pd.DataFrame, names: Iterable[str]) -> list[str]:

@@ -1,0 +1,183 @@
+"""Features that a pretrained net makes, once: in slices that outlive a killed process, in a memory-mapped cache.
+
+A folder of the cache (see :mod:`longcut.sources.cache`) holds ``x.npy``. While it is filled it is called
+``KEY.unfinished``, and whoever fills it next goes on behind the last whole slice. What is encoded is decoded slice by
+slice and never stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from longcut.encoders.base import Encoder
+from longcut.errors import UserError
+from longcut.sources import images
+from longcut.sources.cache import cache_folder, key_of, write_header
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from longcut.sources import Progress
+
+__all__ = ["of_files", "of_pixels", "of_texts"]
+
+VERSION = 1  # of the features: a change of how they are made makes all caches anew
+SLICE = 64  # samples that are decoded, encoded and written at a time
+
+Read = Callable[[slice], "Tensor | Sequence[str]"]
+
+
+def of_files(encoder: Encoder, paths: Sequence[str], root: Path, progress: Progress | None = None) -> NDArray[Any]:
+    """Features of image files, float32 ``(n, width)``, memory-mapped.
+
+    Args:
+        encoder: of images.
+        paths: files below ``root``, relative to it.
+        root: the folder.
+        progress: told after every slice how many samples are done, and of how many.
+
+    Raises:
+        UserError: on a missing file, one outside ``root``, an image that cannot be read or whose features are not
+            finite, or a cache folder that cannot be written.
+    """
+
+    def read(rows: slice) -> Tensor:
+        return torch.from_numpy(images.squares(paths[rows], root, resize=encoder.resize, crop=encoder.crop))
+
+    return _made_once(encoder, len(paths), images.key(paths, root), read, lambda row: str(root / paths[row]), progress)
+
+
+def of_pixels(encoder: Encoder, x: Tensor, name: str, progress: Progress | None = None) -> NDArray[Any]:
+    """Features of images that are a tensor, uint8 or floats in [0, 1] ``(n, C, H, W)``, brought to the encoder's size.
+
+    Args:
+        encoder: of images.
+        x: the images; grey ones are shown to the encoder in three equal channels.
+        name: what they are called, for messages.
+        progress: as in :func:`of_files`.
+
+    Raises:
+        UserError: for images of another number of channels, or as in :func:`of_files`.
+    """
+    if x.shape[1] not in (1, 3):
+        raise UserError(f"{name}: images have {x.shape[1]} channels, and '{encoder.name}' takes 1 or 3; convert them.")
+    digest = hashlib.sha256(f"{tuple(x.shape)} {x.dtype}".encode())
+    for block in x.split(1024):
+        digest.update(block.contiguous().view(torch.uint8).numpy().data)
+    return _made_once(
+        encoder,
+        len(x),
+        digest.hexdigest(),
+        lambda rows: enlarged(x[rows], encoder.resize, encoder.crop),
+        lambda row: f"image {row} of {name}",
+        progress,
+    )
+
+
+def of_texts(encoder: Encoder, texts: Sequence[str], name: str, progress: Progress | None = None) -> NDArray[Any]:
+    """Features of texts, float32 ``(n, width)``, memory-mapped.
+
+    Args:
+        encoder: of texts.
+        texts: n of them.
+        name: what they are called, for messages.
+        progress: as in :func:`of_files`.
+
+    Raises:
+        UserError: as in :func:`of_files`.
+    """
+    key = json.dumps(list(texts))
+    return _made_once(encoder, len(texts), key, lambda rows: texts[rows], lambda row: f"text {row} of {name}", progress)
+
+
+def enlarged(x: Tensor, resize: int, crop: int) -> Tensor:
+    """Images as uint8 ``(n, 3, crop, crop)``: the short side brought to ``resize``, and the middle cut out.
+
+    >>> enlarged(torch.zeros(1, 1, 4, 6), 8, 6).shape
+    torch.Size([1, 3, 6, 6])
+    """
+    floats = x.float() if x.dtype == torch.uint8 else x.float().clamp(0, 1) * 255
+    height, width = (int(resize * side / min(x.shape[2:])) for side in x.shape[2:])
+    floats = F.interpolate(floats, size=(height, width), mode="bilinear", antialias=True)
+    top, left = round((height - crop) / 2), round((width - crop) / 2)
+    square = floats[..., top : top + crop, left : left + crop].round().clamp(0, 255)
+    return square.to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+
+def _made_once(
+    encoder: Encoder, n: int, content: str, read: Read, name: Callable[[int], str], progress: Progress | None
+) -> NDArray[Any]:
+    """Features of n samples from the cache, where they are put first if need be.
+
+    Args:
+        encoder: makes them.
+        n: how many.
+        content: what is encoded, as text to tell it from anything else.
+        read: gives the samples of some rows, as the encoder takes them.
+        name: of the sample in a row, for messages.
+        progress: told after every slice.
+    """
+    from filelock import FileLock
+
+    how = [VERSION, encoder.name, encoder.version, encoder.resize, encoder.crop, n, content]
+    folder = cache_folder(key_of(json.dumps(how)), "features")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.exists():
+                    unfinished = folder.with_suffix(".unfinished")
+                    unfinished.mkdir(exist_ok=True)
+                    file = unfinished / "x.npy"
+                    file.touch()
+                    with file.open("r+b") as opened:
+                        _fill(opened, encoder, n, read, name, progress)
+                    unfinished.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder.parent}: cannot store features here ({error.strerror or error}); "
+            "set LONGCUT_CACHE to another folder."
+        ) from error
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+def _fill(
+    file: BinaryIO, encoder: Encoder, n: int, read: Read, name: Callable[[int], str], progress: Progress | None
+) -> None:
+    """Writes what is missing behind the last whole slice; the next slice is decoded while one is encoded."""
+    write_header(file, (n, encoder.width), "<f4")
+    start, row = file.tell(), 4 * encoder.width
+    there = max(0, file.seek(0, os.SEEK_END) - start) // (SLICE * row) * SLICE
+    file.truncate(start + there * row)
+    file.seek(0, os.SEEK_END)
+    slices = [slice(begin, min(begin + SLICE, n)) for begin in range(there, n, SLICE)]
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(read, slices[0]) if slices else None
+        for rows, after in zip(slices, [*slices[1:], None], strict=True):
+            assert coming is not None
+            x, coming = coming.result(), None if after is None else ahead.submit(read, after)
+            values = encoder(x)
+            if not (finite := values.isfinite().all(1)).all():
+                wrong = name(rows.start + int(finite.int().argmin()))
+                raise UserError(
+                    f"{wrong}: its features by '{encoder.name}' are not finite; leave it out, or take another net."
+                )
+            file.write(values.contiguous().numpy().astype("<f4", copy=False).data)
+            file.flush()
+            os.fsync(file.fileno())
+            if progress:
+                progress(rows.stop, n)
