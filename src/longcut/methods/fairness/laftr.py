@@ -41,7 +41,8 @@ class LAFTR(Method):
     W is 1 / P(cell), of label and attribute together, so that each cell weighs the same and an adversary who knows
     nothing is at its optimum by a coin; it is 0 for a sample of unknown attribute. Where the adversary cannot win, a
     classifier on the features has equal rates of true and false positives in all groups. More than two attribute values
-    are predicted as classes, at 1 - p(a). Features should be few (recipe ``paper``): among many, a new last layer finds what the adversary overlooked.
+    are predicted as classes, at 1 - p(a). Features should be few (recipe ``paper``): among many, a
+    new last layer finds what the adversary overlooked.
     """
 
     name = "laftr"
