@@ -84,6 +84,8 @@ HOMES = (
     "reweighting.logit_adjustment:LogitAdjustment",
     "identified.ula:ULA",
     "auto:Auto",
+    "last_layer.evals:EVaLS",
+    "last_layer.neurontune:NeuronTune",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",
