@@ -55,7 +55,7 @@ def test_evals_takes_the_layer_that_is_best_in_the_worst_part_found(splits):
     from longcut.methods.identified.pseudo import environments
     from longcut.methods.last_layer.heads import features_of
 
-    options: dict[str, Any] = {"sizes": "0.5-1", "penalties": "1-0.05", "env_steps": 50}
+    options: dict[str, Any] = {"sizes": "0.5-1", "penalties": "1-0.05"}
     plain = fitted(METHODS["erm"], {"epochs": 2}, splits, seed=3).method
     found = fitted(METHODS["evals"], {"epochs": 2, **options}, splits, seed=3).method
     held = features_of(plain.net, splits.valid)  # the net that evals has before it ends
@@ -63,7 +63,7 @@ def test_evals_takes_the_layer_that_is_best_in_the_worst_part_found(splits):
     with torch.no_grad():
         losses, logits = (plain.net.head(one.x[one.index]) for one in (part, judge))
     losses = cross_entropy(losses, part.label)
-    environment = environments(logits, judge.label, _after_a_split(splits), steps=50)
+    environment = environments(logits, judge.label, _after_a_split(splits))
     best: tuple[float, Any] = (-1.0, None)
     for size in (0.5, 1.0):
         count = max(1, round(size * int(part.label.bincount().min()) / 2))

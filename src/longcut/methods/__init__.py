@@ -86,6 +86,7 @@ HOMES = (
     "auto:Auto",
     "last_layer.evals:EVaLS",
     "last_layer.neurontune:NeuronTune",
+    "identified.ssa:SSA",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -71,7 +71,10 @@ class EVaLS(HeldOut):
         "annotation, TMLR 2025"
     )
     needs_classes = "its last layer is a logistic regression"
-    variants = ({"held_from": "train", "held": 0.4}, {"sizes": "0.5", "penalties": "0.1", "env_steps": 50})
+    variants = (
+        {"held_from": "train", "held": 0.4},
+        {"sizes": "0.5", "penalties": "0.1"},
+    )
 
     def __init__(
         self,
@@ -96,7 +99,6 @@ class EVaLS(HeldOut):
                 description="inverse strengths of the l1 penalty to choose from, joined by '-'; the first wins a tie",
             ),
         ] = "1-0.3-0.1-0.03-0.01",
-        env_steps: Annotated[int, Field(ge=1, description="Adam steps that look for environments")] = 1000,
     ) -> None:
         super().__init__(make_net, info, held_from, held)
         self.sizes, self.penalties = ([float(one) for one in text.split("-")] for text in (sizes, penalties))
@@ -104,7 +106,6 @@ class EVaLS(HeldOut):
             if not all(0 < value <= most for value in values):
                 bound = "above 0" if most > 1 else "above 0 and up to 1"
                 raise UserError(f"evals: {what}={'-'.join(f'{v:g}' for v in values)}; give numbers {bound}.")
-        self.env_steps = env_steps
         self.said: tuple[str, ...] = ()
 
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
@@ -113,7 +114,7 @@ class EVaLS(HeldOut):
         part, judge = split(held, 0.5, self.generator)
         losses = cross_entropy(self._logits(part), part.label)
         logits = self._logits(judge)
-        found = environments(logits, judge.label, self.generator, steps=self.env_steps)
+        found = environments(logits, judge.label, self.generator)
         found &= (slopes(logits, judge.label) > 0).any()  # else the optimum is one environment
         cell = 2 * judge.label + found
         smallest = int(torch.bincount(part.label, minlength=self.info.n_classes).min())

@@ -77,9 +77,8 @@ class NeuronTune(HeldOut):
     paper = "Zheng et al., NeuronTune: Towards self-guided spurious bias mitigation, ICML 2025"
     needs_classes = "it compares samples of a class that are right with those that are wrong"
     variants = (
-        {"held_from": "train", "held": 0.4},
-        {"tune_on": "held", "threshold": 0.1},
-        {"classes": "any", "threshold": 0.1},
+        {"held_from": "train", "held": 0.4, "classes": "any", "threshold": 0.1},
+        {"tune_on": "held"},
     )
 
     def __init__(
