@@ -39,7 +39,7 @@ def pair_cosines(z: Tensor, label: Tensor, attribute: Tensor) -> dict[str, float
     Args:
         z: embeddings ``(n, d)`` of any length.
         label: ``(n,)``.
-        attribute: ``(n,)``.
+        attribute: ``(n,)``; samples of -1 are in no pair.
 
     Returns:
         Means in [-1, 1] by kind; every pair counts once, and a kind without pairs is ``nan``.
@@ -48,6 +48,8 @@ def pair_cosines(z: Tensor, label: Tensor, attribute: Tensor) -> dict[str, float
     >>> pair_cosines(z, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]))["contradicting_negatives"]
     1.0
     """
+    known = attribute >= 0
+    z, label, attribute = z[known], label[known], attribute[known]
     one, other = torch.triu_indices(len(z), len(z), 1, device=z.device)
     z = F.normalize(z.double(), dim=1)
     kind = 2 * (label[one] == label[other]).long() + (attribute[one] == attribute[other])

@@ -121,6 +121,7 @@ def fit_rule(
     tpr, fpr = (torch.tensor(of, dtype=torch.float64)[present] for of in (now.tpr, now.fpr))
     p = torch.full((2, data.info.n_attributes), torch.nan, dtype=torch.float64)
     p[:, present] = hardt(cells[1], cells[0], tpr, fpr, constraint=constraint)
+    p = torch.nn.functional.pad(p, (0, 1), value=torch.nan)  # -1, the last: there is no rule for who is in no group
     return lambda outputs, attribute: p[outputs.argmax(1), attribute]
 
 
