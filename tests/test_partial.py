@@ -570,3 +570,125 @@ def test_losses_of_odd_batches_are_finite():
             loss.backward()
     outputs = torch.zeros(2, 2)
     assert torch.isfinite(cross_entropy(outputs, torch.tensor([0, 1]))).all()
+
+
+# --- looking into runs and data ---------------------------------------------------------------------------------------
+
+
+def test_the_audit_does_not_take_the_unknown_for_the_last_value():
+    from longcut.audit.base import View
+    from longcut.audit.folder import _sample
+    from longcut.audit.judged import Judged
+    from longcut.audit.known import known
+
+    n = 12
+    attribute = torch.tensor([0, 1, -1] * 4)
+    data = Dataset.of(torch.zeros(n, 1), torch.arange(n) % 2, attribute, aligned=(0, 1))
+    suspected = np.arange(n) < 6
+    blank = np.full((n, 2), 0.5, np.float32)
+    judged = Judged(data.label.numpy(), blank, blank, blank, blank)
+    vars(judged).update(suspected=suspected, score=np.linspace(1, 0, n))
+    view = View(data, None)
+    found = known(view, judged, {})
+    assert found is not None
+    told = data.known.numpy()
+    against = data.conflicting.numpy()[told]
+    hits = int((against & suspected[told]).sum())
+    assert found.statistic == hits / suspected[told].sum()
+    assert found.table[2]["precision"] == against.mean()
+    audit: Any = type("Audit", (), {"judged": judged, "view": view, "kinds": np.array(["unclear"] * n)})
+    assert [_sample(audit, row)["attribute"] for row in range(3)] == ["0", "1", None]
+
+
+def test_pictures_and_tables_call_the_unknown_so():
+    from longcut.report.pictures import Words, _kind, with_names
+    from longcut.report.study import name_of
+
+    assert name_of(["land", "lake"], -1) == "not known"
+    words = Words({"class_names": ["bird", "duck"], "attribute_names": ["land", "lake"]})
+    tensors = {"a_label": torch.tensor([1, 0]), "a_attribute": torch.tensor([-1, 1])}
+    assert [words(tensors, "a", i) for i in range(2)] == [("duck", ""), ("bird", "lake")]
+    column, called = with_names(torch.tensor([1, -1, 0]), ["land", "lake"])
+    assert (column.tolist(), called) == ([1, 2, 0], ["land", "lake", "not known"])
+    pairs = {f"pair_{part}_{what}": torch.tensor([0]) for part in ("anchor", "partner") for what in ("label",)}
+    pairs |= {"pair_anchor_attribute": torch.tensor([-1]), "pair_partner_attribute": torch.tensor([-1])}
+    assert _kind(pairs, 0, "place")[1] == "Same label"
+
+
+def test_a_gallery_shows_the_known_where_it_says_agree_or_contradict():
+    from longcut.gallery import gallery
+
+    data = parts(tiny_images).train
+    shown = gallery(build("erm", data.info, net="mlp:hidden=4"), data)
+    assert (shown["sample_attribute"] >= 0).all()
+    against = shown["sample_attribute"] != shown["sample_label"]
+    assert torch.equal(shown["sample_conflicting"], against)
+    assert against.any() and not against.all()
+
+
+def test_confusions_are_of_those_that_agree_contradict_or_are_not_known():
+    from longcut.report.tables import _counted
+
+    kept = {
+        "outputs": torch.eye(2)[torch.tensor([0, 0, 1, 1, 1])],
+        "label": torch.tensor([0, 0, 0, 1, 1]),
+        "attribute": torch.tensor([0, 1, -1, 1, -1]),
+    }
+    run: Any = type("Run", (), {"predictions": lambda self: kept})()
+    found = {title: counts.tolist() for title, counts in _counted(run, {"aligned": (0, 1)}, "place")}
+    assert found == {
+        "The place agrees with the label": [[1, 0], [0, 1]],
+        "The place contradicts the label": [[1, 0], [0, 0]],
+        "The place is not known": [[0, 1], [0, 1]],
+    }
+    by_value = dict(_counted(run, {"attribute_names": ("land", "lake")}, "place"))
+    assert {title: int(counts.sum()) for title, counts in by_value.items()} == {
+        "land": 1, "lake": 2, "not known": 2,
+    }  # fmt: skip
+
+
+def test_cosines_and_negatives_are_of_known_pairs():
+    from longcut.analyses.negatives import Negatives, kinds
+    from longcut.analyses.similarity import pair_cosines
+
+    z = torch.randn(20, 3, generator=generator(2))
+    label, attribute = torch.arange(20) % 2, torch.arange(20) % 3 - 1
+    told = attribute >= 0
+    assert pair_cosines(z, label, attribute) == pair_cosines(z[told], label[told], attribute[told])
+    found = Negatives(torch.tensor([0]), torch.tensor([[[1], [2]]]), *3 * [torch.zeros(1, 2, 1)])
+    shares = kinds(found, torch.tensor([0, 0, 1]), torch.tensor([-1, 0, -1]))
+    assert all(value == 0 for of in shares.values() for value in of.values())
+
+
+def test_postprocessing_wants_every_attribute():
+    from longcut.postprocess import fit_rule, rates
+
+    full = few([0, 1, 0, 1] * 4, [0, 0, 1, 1] * 4)
+    outputs = torch.randn(16, 2, generator=generator(1))
+    some = dataclasses.replace(full, attribute=torch.where(torch.arange(16) < 12, full.attribute, -1))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="needs the attribute of each validation sample, but data has that of 12 of 16"):
+        fit_rule(outputs, some, rule="hardt")
+    chance = fit_rule(outputs, full, rule="hardt")(outputs, some.attribute)  # type: ignore[arg-type]
+    assert chance.isnan().tolist() == [False] * 12 + [True] * 4
+    told = some.take(some.known)
+    assert rates(outputs.argmax(1), some).tpr == rates(outputs.argmax(1)[:12], told).tpr
+
+
+def test_sample_weights_leave_the_unknown_value_empty(tmp_path):
+    from longcut.deploy import sample_weights
+    from longcut.execute import execute
+    from longcut.plans import plan
+    from longcut.runs import read
+
+    rng = np.random.default_rng(0)
+    y, place = rng.integers(2, size=120), rng.integers(2, size=120)
+    path = tmp_path / "x.npz"
+    known = np.where(np.arange(120) % 2 == 0, place, -1)
+    np.savez(path, x=rng.normal(size=(120, 3)).astype(np.float32), y=y, place=known)
+    spec = f"arrays:path={path},attribute=place"
+    settings = {"epochs": 1, "net": "linear"}
+    execute(plan(spec, "fg-ccdb:identify=attribute", settings=settings), tmp_path / "run")
+    frame = sample_weights(read(tmp_path / "run"))
+    expected = ["" if value < 0 else str(value) for value in known[frame["index"].to_numpy()]]
+    assert frame["shortcut"].tolist() == expected
+    assert frame["weight"].to_numpy().min() > 0

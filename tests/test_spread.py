@@ -113,7 +113,7 @@ def written(tmp_path: Any, known: int) -> str:
     whole = [table(240, 0), table(80, 1), table(80, 2)]
     kept = [blanked(whole[0], known), *whole[1:]]
     path = tmp_path / "features.npz"
-    columns = {
+    columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name).numpy() for part in kept]) for name in ("x", "label", "attribute")
     }
     np.savez(path, split=np.repeat(["train", "valid", "test"], [240, 80, 80]), **columns)

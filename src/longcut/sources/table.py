@@ -366,11 +366,13 @@ def _known(
     """Ids of an attribute, -1 where it is not known, and their names; None where it is known of nobody."""
     if names is not None and MISSING in names:  # an encoding from before, in which that was a value like others
         return number(values, what=what, where=where, names=names, missing=MISSING)
-    ids, found = number(values, what=what, where=where, names=names and [*names, MISSING], missing=MISSING)
-    if MISSING not in found:
-        return ids, found
-    ids = np.where(ids == len(found) - 1, -1, ids)
-    return (ids if (ids >= 0).any() else None), found[:-1]
+    known = values.notna().to_numpy()
+    if not known.any():
+        return None, tuple(names or ())
+    found, called = number(values[known], what=what, where=where, names=names)
+    ids = np.full(len(values), -1, np.int64)
+    ids[known] = found
+    return ids, called
 
 
 def _task_of(values: pd.Series) -> Literal["classification", "regression"]:
