@@ -6,7 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -369,7 +369,7 @@ def _known(
     known = values.notna().to_numpy()
     if not known.any():
         return None, tuple(names or ())
-    found, called = number(values[known], what=what, where=where, names=names)
+    found, called = number(cast("pd.Series", values[known]), what=what, where=where, names=names)
     ids = np.full(len(values), -1, np.int64)
     ids[known] = found
     return ids, called
