@@ -352,9 +352,10 @@ def test_targets_that_are_missing_are_refused():
         *(
             (name, None)
             for name, cls in longcut.METHODS.items()
-            if name != "dfr" and "table" in cls.kinds and "classification" in cls.tasks
+            if name not in ("dfr", "evals", "neurontune") and "table" in cls.kinds and "classification" in cls.tasks
         ),
         ("dfr", {"fit_on": "train"}),
+        *((name, {"held_from": "train"}) for name in ("evals", "neurontune")),
         ("selecmix", {"base": "lff"}),
         ("mixup", {"base": "lff"}),
     ],
