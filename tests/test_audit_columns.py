@@ -234,3 +234,60 @@ def test_waterbirds_place(real_data: Path):
     assert number["column"] == "img_id"  # birds are numbered by species
     assert number["p_value"] == 0.001
     assert file["note"] == "not compared: nearly as many values as rows"
+
+
+# --- an attribute that is known for some ------------------------------------------------------------------------------
+
+
+def partly(frame: pd.DataFrame, known: np.ndarray, seed: int = 0, **beside: Any) -> View:
+    """The attribute ``place`` is known where that says so; columns may stand beside it."""
+    place = np.where(known, (frame["place"] == "lake").astype(int), -1)
+    rows = frame[["y"]].assign(place=place, **beside)
+    return view(rows, "place", seed=seed)
+
+
+def test_an_attribute_that_is_known_for_some_is_judged_on_these():
+    frame = planted(0.8, n=1200)
+    known = RNG(5).random(1200) < 0.1
+    found = columns(partly(frame, known))
+    lake, label = ((frame[name] == value).to_numpy()[known] * 1 for name, value in (("place", "lake"), ("y", 1)))
+    assert found is not None
+    expected = cramers_v(contingency(lake, label))
+    assert found.statistic == pytest.approx(expected)
+    assert found.verdict == "alarm"
+    (row,) = found.table
+    assert row["values"] == 2
+    assert row["note"].endswith(f"; known for {known.sum()} of 1,200 samples")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_was_looked_up_says_nothing_of_the_attribute(seed: int):
+    """Those of one class are looked up more often: the test is that of the known ones alone."""
+    frame = planted(0.0, n=900, seed=seed)
+    known = RNG([seed, 9]).random(900) < np.where(frame["y"] == 1, 0.4, 0.05)
+    found = columns(partly(frame, known, seed))
+    told = columns(partly(pd.DataFrame(frame.loc[known]), np.ones(known.sum(), dtype=bool), seed))
+    assert found is not None and told is not None
+    assert (found.p_value, found.statistic) == (told.p_value, told.statistic)
+    assert found.p_value > 0.01
+
+
+def test_another_column_beside_a_partial_attribute_is_judged_on_all():
+    frame = planted(0.0, n=600)
+    known = RNG(3).random(600) < 0.1
+    scanner = np.where(RNG(4).random(600) < 0.7, frame["y"], 1 - frame["y"])
+    found, alone = columns(partly(frame, known, scanner=scanner)), columns(view(frame[["y"]].assign(scanner=scanner)))
+    assert found is not None and alone is not None
+    first, other = found.table[0], alone.table[0]
+    assert first["column"] == "scanner"
+    assert first["cramers_v"] == other["cramers_v"]
+    assert first["p_value"] == pytest.approx(2 * other["p_value"])
+
+
+def test_where_too_few_are_known_missing_is_a_value():
+    frame = planted(0.0, n=300)
+    known = (frame["y"].to_numpy() == 1) & (RNG(2).random(300) < 0.5)
+    found = columns(partly(frame, known))
+    assert found is not None
+    assert found.table[0]["values"] == 3
+    assert found.verdict in ("notice", "alarm"), "that it is missing goes with the label"

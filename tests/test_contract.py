@@ -35,7 +35,8 @@ TRAINING = Training(epochs=3, batch=16, pool=2, lr=1e-2, average=0.8, schedule="
 LOOP = {field.name for field in dataclasses.fields(Training)}
 HELPER = {"helper_epochs": 1, "helper_lr": 1e-4}  # one that still errs
 CHOOSING_CLASSES = ("similar-mix", "transplant")  # of two classes the other one is no choice
-COMPARING = ("auto",)  # methods, on held-out samples, of which it needs some
+COMPARING = ("auto", "evals", "neurontune")  # on held-out samples, of which they need some
+PARTLY = ("ssa",)  # spreading an attribute that is known for some
 OF_TARGETS = {"resample": {"by": "group"}, "reweight": {"by": "group"}}  # which have no classes
 
 
@@ -108,7 +109,11 @@ def data() -> dict[str, Splits]:
     tables = {"targets": tiny_targets, "target images": tiny_target_images}
     made = {"images": tiny_images, "three": three_classes, **tables}
     found = {name: Splits(make(70, 0), make(26, 1), make(44, 2)) for name, make in made.items()}
-    return found | {"many": dataclasses.replace(found["images"], train=tiny_images(300, 0))}
+    few = found["images"].train  # an attribute that nothing tells, so that every net guesses it otherwise
+    told = torch.randint(2, (len(few),), generator=generator(7))
+    some = dataclasses.replace(few, attribute=torch.where(torch.arange(len(few)) % 2 > 0, -1, told))
+    partly = dataclasses.replace(found["images"], train=some)
+    return found | {"many": dataclasses.replace(found["images"], train=tiny_images(300, 0)), "partly": partly}
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +237,8 @@ def altered(option: Option) -> list[Any]:
         "identify": ["oracle", *option.choices],
         "ways": [1],
         "grids": ["2"],
+        "sizes": ["0.1", "1"],
+        "threshold": [0.5, 9.0],
         "border": [50.0],
         "views": ["flip", "feature-swap"],
         "runners": ["jtt"],
@@ -263,6 +270,7 @@ def contexts(method: Any, option: Option) -> list[dict[str, Any]]:
 )
 def test_each_hyperparameter_matters(method, option, data):
     images = "three" if method.name in CHOOSING_CLASSES else "many" if method.name in COMPARING else "images"
+    images = "partly" if method.name in PARTLY else images
     kinds = [kind for task, kind in (("classification", images), ("regression", "targets")) if task in method.tasks]
     for kind, context in itertools.product(kinds, contexts(method, option)):
         beside = {key: value for key, value in context.items() if key != option.name}
@@ -559,6 +567,7 @@ ELSEWHERE = (
     "compas",
     "german",
     "embedded",
+    "spread",
 )  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder

@@ -186,7 +186,8 @@ def sample_weights(run: Run) -> pd.DataFrame:
 
     Returns:
         One row per training sample: ``index``, its row in the data, from 0; ``path``, for images that came from files;
-        ``label``; ``shortcut``, the class that a biased net takes it for, or its true attribute where the run was told;
+        ``label``; ``shortcut``, the class that a biased net takes it for, or its true attribute where the run was told
+        (empty where it is not known);
         and ``weight``, above 0 and 1 on average.
 
     Raises:
@@ -213,7 +214,7 @@ def sample_weights(run: Run) -> pd.DataFrame:
         columns["path"] = _paths(run)[rows]
     told = plan.options.get("identify") == "attribute"
     classes = np.array(_class_names(inputs.info), dtype=object)
-    values = np.array(inputs.info.attribute_names, dtype=object) if told else classes
+    values = np.array([*inputs.info.attribute_names, ""], dtype=object) if told else classes  # -1 is the last
     columns["label"] = classes[found["label"]]
     columns["shortcut"] = values[found["shortcut"][found["index"]]]
     return pd.DataFrame(columns | {"weight": found["weights"][found["index"]].numpy()})

@@ -39,7 +39,7 @@ def pair_cosines(z: Tensor, label: Tensor, attribute: Tensor) -> dict[str, float
     Args:
         z: embeddings ``(n, d)`` of any length.
         label: ``(n,)``.
-        attribute: ``(n,)``.
+        attribute: ``(n,)``; samples of -1 are in no pair.
 
     Returns:
         Means in [-1, 1] by kind; every pair counts once, and a kind without pairs is ``nan``.
@@ -48,6 +48,8 @@ def pair_cosines(z: Tensor, label: Tensor, attribute: Tensor) -> dict[str, float
     >>> pair_cosines(z, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]))["contradicting_negatives"]
     1.0
     """
+    known = attribute >= 0
+    z, label, attribute = z[known], label[known], attribute[known]
     one, other = torch.triu_indices(len(z), len(z), 1, device=z.device)
     z = F.normalize(z.double(), dim=1)
     kind = 2 * (label[one] == label[other]).long() + (attribute[one] == attribute[other])
@@ -106,7 +108,7 @@ def similarity_traces(
     """
     import pandas as pd
 
-    require_attribute("a trace of similarities", data.info.name, data.attribute is not None)
+    require_attribute("a trace of similarities", data.info.name, bool(data.known.any()))
     if contrast not in ("gsc", "sc"):
         raise unknown("contrast", contrast, ("gsc", "sc"))
     if sample < 2:
@@ -119,7 +121,8 @@ def similarity_traces(
     bias = ContrastiveBias(looker, data.info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
     bias.to(device)
     method = BiasAlone(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
-    seen = subsample(data, min(sample, len(data)), generator(seed, 47))
+    known = data if data.known.all() else data.take(data.known)
+    seen = subsample(known, min(sample, len(known)), generator(seed, 47))
     rows: list[dict[str, float]] = []
 
     def look(epoch: int) -> None:

@@ -49,7 +49,7 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
 
     The attribute is one of them; the label, the split and what the model sees are not. A column is strong when the
     label can be guessed from its value alone: skill is how far that goes, from 0 (as good as chance) to 1 (always
-    right).
+    right). Of an attribute that is known for some, all of it is of these.
 
     Args:
         view: what is audited.
@@ -77,23 +77,27 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         return None
     rng = view.random(PURPOSE)
     used = {name: values for name, values in found.items() if not isinstance(values, str)}
-    _, p_values = max_permutation([ids for ids, _ in used.values()], view.label, rng)
+    told = _told_of_some(view, used)
+    p_of = _p_values({name: ids for name, (ids, _) in used.items()}, told, view.label, rng)
     fold = folds_of(view.label, FOLDS, rng)
     chance = 1 / len(np.unique(view.label))
     order = ("clear", "notice", "alarm")
     rows: dict[str, dict[str, Any]] = {}
     rank: dict[str, tuple[int, float]] = {}
-    for (name, (ids, names)), p_value in zip(used.items(), p_values.tolist(), strict=True):
-        guesses, table = guess(ids, view.label, fold), contingency(ids, view.label)
-        low = (np.quantile(resampled_accuracy(guesses == view.label, view.label, rng), 0.025) - chance) / (1 - chance)
+    for name, (every, names) in used.items():
+        among, p_value = told.get(name, slice(None)), p_of[name]
+        ids, label = every[among], view.label[among]
+        guesses, table = guess(ids, label, fold[among]), contingency(ids, label)
+        low = (np.quantile(resampled_accuracy(guesses == label, label, rng), 0.025) - chance) / (1 - chance)
         rows[name] = {
             "column": name,
             "values": len(np.unique(ids)),
             "cramers_v": cramers_v(table),
             "mutual_information": mutual_information(table),
             "p_value": p_value,
-            "skill": float((balanced_accuracies(guesses[None], view.label)[0] - chance) / (1 - chance)),
-            "note": _note(view, name, names, table),
+            "skill": float((balanced_accuracies(guesses[None], label)[0] - chance) / (1 - chance)),
+            "note": _note(view, name, names, table)
+            + (f"; known for {len(ids):,} of {len(every):,} samples" if name in told else ""),
         }
         rank[name] = order.index(verdict_of(p_value, view.level, low)), rows[name]["cramers_v"]
     strongest_first = sorted(rows, key=lambda name: rank[name], reverse=True)
@@ -106,8 +110,9 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         sentence = f"No column beside the input can be compared with the label: {why}."
         return Finding("columns", question, nan, measure, nan, (nan, nan), nan, "unknown", sentence, table)
     name = strongest_first[0]
-    counts = contingency(used[name][0], view.label)
-    shuffled = [cramers_v(contingency(used[name][0], rng.permutation(view.label))) for _ in range(DRAWS)]
+    ids, label = (column[told.get(name, slice(None))] for column in (used[name][0], view.label))
+    counts = contingency(ids, label)
+    shuffled = [cramers_v(contingency(ids, rng.permutation(label))) for _ in range(DRAWS)]
     low, high = np.quantile(resampled_v(counts, rng, DRAWS), [0.025, 0.975])
     verdict = order[rank[name][0]]
     return Finding(
@@ -124,10 +129,39 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     )
 
 
+def _told_of_some(view: View, used: Mapping[str, Values]) -> dict[str, NDArray[np.bool_]]:
+    """The attribute, if it is known of some samples alone, and of whom: it is judged on these.
+
+    Where they are not two of each class, that it is missing stays a value.
+    """
+    if view.attribute is None or (known := view.attribute >= 0).all():
+        return {}
+    enough = np.bincount(view.label[known], minlength=view.label.max() + 1)[np.unique(view.label)].min() > 1
+    return {name: known for name in list(used)[:1] if name == _attribute_name(view) and enough}
+
+
+def _p_values(
+    columns: Mapping[str, NDArray[np.int64]],
+    told: Mapping[str, NDArray[np.bool_]],
+    label: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """Of each column, corrected for all; one that is known of some is tested on these, and Bonferroni joins the two."""
+    whole = {name: ids for name, ids in columns.items() if name not in told}
+    found = dict(zip(whole, max_permutation(list(whole.values()), label, rng)[1].tolist(), strict=True))
+    for name, known in told.items():
+        found[name] = float(max_permutation([columns[name][known]], label[known], rng)[1][0])
+    return {name: min(1.0, p * (1 + bool(told and whole))) for name, p in found.items()}
+
+
 def _told(view: View, rows: NDArray[np.int64], target: NDArray[np.float64], fold: NDArray[np.int64]) -> dict[str, Any]:
     """What each column says of a target of numbers."""
     used = {name: values[0] for name, values in _columns(view).items() if not isinstance(values, str)}
     return {name: means_elsewhere(ids[rows], target, fold) for name, ids in used.items()}
+
+
+def _attribute_name(view: View) -> str:
+    return view.source.attribute if view.source and view.source.attribute else "attribute"
 
 
 def _columns(view: View) -> dict[str, Values | str]:
@@ -136,7 +170,9 @@ def _columns(view: View) -> dict[str, Values | str]:
     source = view.source
     if view.attribute is not None:
         names = view.data.info.attribute_names
-        found[source.attribute if source and source.attribute else "attribute"] = view.attribute, names
+        ids, absent = view.attribute, view.attribute < 0  # missing is a value, as of other columns
+        values = (np.where(absent, len(names), ids), (*names, MISSING)) if absent.any() else (ids, names)
+        found[_attribute_name(view)] = values
     if source is not None:
         rows = source.rows.iloc[view.data.index.numpy()]
         seen = {source.label, source.split, source.attribute, source.image, *source.text, *source.features}

@@ -74,6 +74,7 @@ _CIFAR_TRAINING = {
     "augment": "crop-flip",
 }
 _PHOTO_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
+_OWN_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"}
 _GROUPS_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "resnet18:stem=imagenet,width=16"}
 _TEXT_TRAINING = {"epochs": 10, "batch": 32, "pool": 4, "lr": 0.001, "net": "auto"}
 _REGRESSION_TRAINING = {"epochs": 200, "batch": 64, "pool": 1, "lr": 0.01, "net": "mlp:hidden=128-128"}
@@ -110,10 +111,7 @@ _KNOWN = {
     "multinli-dev": Entry("longcut.datasets.multinli:multinli_dev", _TEXT_TRAINING),
     "civilcomments": Entry("longcut.datasets.civilcomments:civilcomments", _TEXT_TRAINING),
     "camelyon17": Entry("longcut.datasets.camelyon17:camelyon17", _GROUPS_TRAINING),
-    **{
-        name: Entry(f"longcut.datasets.own:{name}", {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "auto"})
-        for name in OWN
-    },
+    **{name: Entry(f"longcut.datasets.own:{name}", _OWN_TRAINING) for name in OWN},
     "cifar10": Entry("longcut.datasets.cifar10:cifar10", _OBJECTS_TRAINING),
     "cifar100": Entry("longcut.datasets.cifar10:cifar100", _OBJECTS_TRAINING),
     "airfoil": Entry("longcut.datasets.regression:airfoil", _REGRESSION_TRAINING),
@@ -130,6 +128,7 @@ _KNOWN = {
     "mnist": Entry("longcut.datasets.digits:mnist", _MNIST_TRAINING),
     "planted": Entry("longcut.datasets.zoo:planted", {**_DIGITS_TRAINING, "net": "auto"}),
     "embedded": Entry("longcut.datasets.embedded:embedded", _FEATURES_TRAINING),
+    "spread": Entry("longcut.datasets.spread:spread", _OWN_TRAINING),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 

@@ -84,6 +84,9 @@ HOMES = (
     "reweighting.logit_adjustment:LogitAdjustment",
     "identified.ula:ULA",
     "auto:Auto",
+    "last_layer.evals:EVaLS",
+    "last_layer.neurontune:NeuronTune",
+    "identified.ssa:SSA",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

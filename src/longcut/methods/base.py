@@ -48,7 +48,7 @@ class FitHelper(Protocol):
 
 
 def require_attribute(who: str, data: str, known: bool) -> None:
-    """Refuse data without an attribute.
+    """Refuse data of which no attribute is known.
 
     Raises:
         UserError: saying that ``who`` needs it and ``data`` has none.
@@ -56,7 +56,8 @@ def require_attribute(who: str, data: str, known: bool) -> None:
     if not known:
         raise UserError(
             f"{who} needs the attribute of each training sample, but {data} has none; "
-            "pass attribute=…, or take a method that needs none, such as selecmix or lff."
+            "pass attribute=…, of some at least and -1 for the others, or take a method that needs none, such as "
+            "selecmix or lff."
         )
 
 
@@ -96,7 +97,8 @@ class Method(nn.Module):
     Class attributes:
         name: what users type.
         paper: authors, venue, year.
-        needs: ``{"attribute"}`` when every training sample must have its attribute.
+        needs: ``{"attribute"}`` when training samples must have their attribute.
+        partial: whether it is enough that some of them have it, the others having -1 and belonging to no group.
         tasks: what it can learn.
         needs_classes: why it learns no regression, to end a sentence with.
         kinds: of inputs that it can learn from; what learns from images alone refuses others.
@@ -118,6 +120,7 @@ class Method(nn.Module):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
+    partial: ClassVar[bool] = False
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs_classes: ClassVar[str] = ""
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "tokens"})

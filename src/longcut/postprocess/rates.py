@@ -88,7 +88,7 @@ def rates(chance: Tensor, data: Dataset) -> Rates:
 
     Args:
         chance: ``(n,)`` in [0, 1]; 0 and 1 are predictions.
-        data: the samples, of two classes and with an attribute.
+        data: the samples, of two classes and with an attribute, which may be known of some.
 
     >>> data = Dataset.of(torch.zeros(4, 1), [1, 1, 0, 0], [0, 1, 0, 1])
     >>> found = rates(torch.tensor([1.0, 0.5, 0.0, 0.0]), data)
@@ -99,6 +99,7 @@ def rates(chance: Tensor, data: Dataset) -> Rates:
     chance = chance.double()
 
     def by_group(among: Tensor) -> tuple[float, ...]:
+        among = among & (attribute >= 0)
         own = attribute[among]
         total = torch.bincount(own, chance[among], minlength=data.info.n_attributes)
         return tuple((total / torch.bincount(own, minlength=len(total))).tolist())

@@ -121,6 +121,7 @@ def fit_rule(
     tpr, fpr = (torch.tensor(of, dtype=torch.float64)[present] for of in (now.tpr, now.fpr))
     p = torch.full((2, data.info.n_attributes), torch.nan, dtype=torch.float64)
     p[:, present] = hardt(cells[1], cells[0], tpr, fpr, constraint=constraint)
+    p = torch.nn.functional.pad(p, (0, 1), value=torch.nan)  # -1, the last: there is no rule for who is in no group
     return lambda outputs, attribute: p[outputs.argmax(1), attribute]
 
 
@@ -204,10 +205,15 @@ def _require_groups(data: Dataset) -> Tensor:
 
 def require_attribute(data: Dataset, part: str) -> None:
     """Refuse samples of which it is not known."""
-    if data.attribute is None:
+    if not data.known.any():
         raise UserError(
             f"post-processing needs the attribute of each {part} sample, but {data.info.name} has none; "
             "name one when the data is read, and train again."
+        )
+    if not data.known.all():
+        raise UserError(
+            f"post-processing needs the attribute of each {part} sample, but {data.info.name} has that of "
+            f"{int(data.known.sum()):,} of {len(data):,}; fill in the others, or leave them out."
         )
 
 
