@@ -96,7 +96,7 @@ def test_a_schedule_scales_both_rates():
     data = photos()
     method = build_method(Watched, data.info, net=f"{SPEC},tune=last,lr_scale=0.5")
     fit(method, Splits(data, None, data), Training(epochs=2, batch=16, lr=0.01, schedule="linear"))
-    assert [sorted(rates) for rates in method.rates] == [[0.005, 0.01], [0.0025, 0.005]]
+    assert [sorted(rates) for rates in Watched.rates] == [[0.005, 0.01], [0.0025, 0.005]]
 
 
 # --- in training ------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_what_is_frozen_costs_no_backward_pass():
     x = torch.rand(2, 3, 40, 40, generator=generator(0))
     frozen, last = (build(f"{SPEC},tune={how}", PHOTOS).train() for how in ("frozen", "last"))
     assert not frozen.features(x).requires_grad and frozen(x).requires_grad
-    for stage in last.stages[:8]:
+    for stage in list(last.stages)[:8]:
         x = stage(x)
         assert not x.requires_grad
     assert last.stages[8](x).requires_grad
