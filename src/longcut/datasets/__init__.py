@@ -89,7 +89,7 @@ _CIFAR_OPTIONS = {
 
 _OBJECTS_TRAINING = {"epochs": 40, "batch": 128, "pool": 4, "lr": 0.001, "net": "auto", "augment": "crop-flip"}
 _PEOPLE_TRAINING = {"epochs": 30, "batch": 128, "pool": 1, "lr": 0.001, "net": "mlp:hidden=128-128"}
-_FEATURES_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "linear"}
+_FEATURES_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.01, "net": "linear"}
 _FAIRNESS = ("equalized_odds_sum",)
 _KNOWN = {
     "colored-mnist": Entry("longcut.datasets.colored_mnist:colored_mnist", _MNIST_TRAINING),
