@@ -21,7 +21,7 @@ from longcut.context import Context, Epoch, Observer
 from longcut.data import COLUMNS, Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
-from longcut.methods.base import FitHelper, Method, require_attribute
+from longcut.methods.base import FitHelper, Method, require_known
 from longcut.methods.identified import evidence
 from longcut.nets import Net
 from longcut.predict import predict
@@ -379,13 +379,7 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
     if "attribute" in method.needs:
         if train.memberships is not None:
             _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
-        require_attribute(who, train.info.name, bool(train.known.any()))
-        if not (method.partial or train.known.all()):
-            raise UserError(
-                f"{who} needs the attribute of each training sample, but {train.info.name} has it of "
-                f"{int(train.known.sum()):,} of {len(train):,}; guess the others with the data set spread, or take a "
-                "method that can do with some, such as group-dro or resample by group."
-            )
+        require_known(method, train)
     if watch and not method.judged_by_epoch:
         raise UserError(
             f"{who} has no classifier before training is over, so no epoch can be selected by {metric}; select last."

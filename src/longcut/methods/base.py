@@ -32,6 +32,7 @@ __all__ = [
     "optimizer",
     "require_attribute",
     "require_images",
+    "require_known",
 ]
 
 MakeNet = Callable[[], Net]
@@ -277,6 +278,21 @@ class Method(nn.Module):
     def biased_logits(self, x: Tensor) -> Tensor | None:
         """For the report: what the bias model predicts for inputs, ``(n, C)``; None when it is no classifier."""
         return None
+
+
+def require_known(method: Method, train: Dataset) -> None:
+    """Refuse samples of which no attribute is known, or where the method needs all, not every one.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    require_attribute(method.name, train.info.name, bool(train.known.any()))
+    if not (method.partial or train.known.all()):
+        raise UserError(
+            f"{method.name} needs the attribute of each training sample, but {train.info.name} has it of "
+            f"{int(train.known.sum()):,} of {len(train):,}; guess the others with the data set spread, or take a "
+            "method that can do with some, such as group-dro or resample by group."
+        )
 
 
 def beside(base: Callable[..., Method], method: Method, **options: Any) -> Method:
