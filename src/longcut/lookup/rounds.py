@@ -1,0 +1,186 @@
+"""One round after the other: who is asked next, what the answers brought, and whether to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longcut.lookup.rules import RULES, Rows, Seen, in_turn, typical
+from longcut.methods.last_layer.balanced import PROBE, filled, strength_to_c
+from longcut.methods.last_layer.heads import even, logistic
+
+__all__ = ["FOLDS", "Gain", "choose", "conflicting", "cross_fitted", "folds_of", "gain", "standardised"]
+
+FOLDS = 4
+TYPICAL = 0.1  # share of the first round that is typical, not suspicious: who else says which value goes with a class?
+HEAD = 200.0  # strength of the head that answers are judged by
+ENOUGH = 0.01  # of accuracy: a round that brings less is not worth it
+
+
+def standardised(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Features with mean 0 and deviation 1, in rows; a constant one becomes 0.
+
+    >>> standardised(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    array([[-1.,  0.],
+           [ 1.,  0.]], dtype=float32)
+    """
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    flat -= flat.mean(0)
+    deviation = flat.std(0)
+    return (flat / np.where(deviation > 1e-12, deviation, 1)).astype(np.float32)
+
+
+def folds_of(cell: NDArray[np.int64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """A part 0…folds−1 for each sample, each cell spread evenly over them ``(n,)``."""
+    order = generator.permutation(len(cell))
+    order = order[np.argsort(cell[order], kind="stable")]
+    fold = np.empty(len(cell), np.int64)
+    fold[order] = np.arange(len(cell)) % folds
+    return fold
+
+
+def cross_fitted(
+    x: NDArray[np.float32], label: NDArray[np.int64], classes: int, generator: np.random.Generator, folds: int = FOLDS
+) -> NDArray[np.float64]:
+    """Probabilities ``(n, C)`` by logistic regressions with classes of equal weight that did not see the sample."""
+    fold, probability = folds_of(label, folds, generator), np.empty((len(label), classes))
+    for part in range(folds):
+        held = fold == part
+        own, y = x[~held], label[~held]
+        layer = logistic(own, y, classes, strength_to_c(PROBE, own), even(y))
+        probability[held] = softmax(x[held] @ layer[:, :-1].T + layer[:, -1])
+    return probability
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities along the last axis."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def conflicting(seen: Seen, attribute: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How probable it is that a sample has another value than the usual one of its class ``(n,)``.
+
+    A logistic regression learns the attribute from those that are known and, of all others, the usual value, with every
+    cell of label and attribute weighing the same.
+    """
+    taken = filled(seen.features, seen.label, attribute, usual, "usual")
+    values = int(max(taken.max(), usual.max())) + 1
+    c = strength_to_c(PROBE, seen.features)
+    layer = logistic(seen.features, taken, values, c, even(seen.label * values + taken))
+    probability = softmax(seen.features @ layer[:, :-1].T + layer[:, -1])
+    return 1 - probability[np.arange(len(taken)), usual[seen.label]]
+
+
+def choose(
+    seen: Seen,
+    n: int,
+    rule: str,
+    generator: np.random.Generator,
+    attribute: NDArray[np.int64] | None = None,
+    usual: NDArray[np.int64] | None = None,
+) -> Rows:
+    """Who is asked in the next round: at most n rows, the most worthwhile first.
+
+    By ``suspicion`` a tenth of the first round is typical of its class, at least one for each class; in later rounds
+    those come first that the answers say to conflict.
+
+    Args:
+        seen: the samples.
+        n: at most so many.
+        rule: one of ``RULES``.
+        generator: of rules that draw.
+        attribute: ids of what is known so far, -1 of the rest ``(n,)``; None in the first round.
+        usual: for each class the value that goes with it, in later rounds.
+    """
+    if rule != "suspicion":
+        return RULES[rule](seen, n, generator)
+    if attribute is None or usual is None or not (attribute >= 0).any():
+        few = min(max(round(TYPICAL * n), len(np.unique(seen.label))), n // 2)
+        calm = typical(seen, few, generator)
+        still = seen.open.copy()
+        still[calm] = False
+        rest = RULES[rule](Seen(seen.features, seen.label, seen.probability, still), n - len(calm), generator)
+        return np.concatenate([rest, calm])
+    rows = np.flatnonzero(seen.open)
+    order = rows[np.argsort(-conflicting(seen, attribute, usual)[rows], kind="stable")]
+    return in_turn(seen.label, order, n)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the later half of the answers brought: accuracy, all cells of label and attribute counting the same.
+
+    Attributes:
+        value: the difference, measured on answered samples that had no part in the fit.
+        low, high: its 95 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many answers again would bring less than a point: those so far brought less."""
+        return self.value < ENOUGH
+
+
+def gain(
+    seen: Seen,
+    attribute: NDArray[np.int64],
+    usual: NDArray[np.int64],
+    generator: np.random.Generator,
+    repeats: int = 3,
+) -> Gain | None:
+    """What all answers bring beyond a random half of them; None where no cell has two answers.
+
+    Each repeat cuts the answered samples into parts. A head fitted without one part, and one fitted without it and with
+    only half of the other answers, are judged on it. What a doubling brings becomes less with each doubling, so that
+    as many answers again will hardly bring more.
+    """
+    known = np.flatnonzero(attribute >= 0)
+    values = int(max(attribute.max(), usual.max())) + 1
+    cell = seen.label[known] * values + attribute[known]
+    if len(known) < 2 * FOLDS or np.bincount(cell).max() < 2:
+        return None
+    better = np.zeros(len(known))
+    for _ in range(repeats):
+        fold = folds_of(cell, FOLDS, generator)
+        half = folds_of(cell, 2, generator) == 0
+        for part in range(FOLDS):
+            held = fold == part
+            rest = np.ones(len(attribute), bool)
+            rest[known[held]] = False
+            for sign, told in ((1, attribute), (-1, _without(attribute, known[half & ~held]))):
+                better[held] += sign * _right(seen, told, usual, rest, known[held], values) / repeats
+    counts = np.bincount(cell)
+    present = np.flatnonzero(counts)
+    mean = np.array([better[cell == one].mean() for one in present])
+    spread = np.array([better[cell == one].var(ddof=1) / counts[one] if counts[one] > 1 else 0.0 for one in present])
+    value, error = float(mean.mean()), float(np.sqrt(spread.sum()) / len(present))
+    return Gain(value, value - 1.96 * error, value + 1.96 * error)
+
+
+def _without(attribute: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
+    fewer = attribute.copy()
+    fewer[rows] = -1
+    return fewer
+
+
+def _right(
+    seen: Seen,
+    attribute: NDArray[np.int64],
+    usual: NDArray[np.int64],
+    fitted: NDArray[np.bool_],
+    judged: Rows,
+    values: int,
+) -> NDArray[np.bool_]:
+    """Whether the head of the fitted samples is right about the judged ones."""
+    x, label = seen.features[fitted], seen.label[fitted]
+    taken = np.where(attribute < 0, usual[seen.label], attribute)[fitted]
+    layer = logistic(x, label, seen.probability.shape[1], strength_to_c(HEAD, x), even(label * values + taken))
+    return (seen.features[judged] @ layer[:, :-1].T + layer[:, -1]).argmax(1) == seen.label[judged]
