@@ -558,6 +558,7 @@ ELSEWHERE = (
     "adult",
     "compas",
     "german",
+    "answered",
 )  # own suites
 LOADABLE = [
     *EXAMPLES,  # of somebody's own data, written to a folder

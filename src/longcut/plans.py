@@ -76,8 +76,9 @@ def plan(
             raise unknown(f"setting of {name}", key, allowed)
     init = str(given.pop("init", ""))
     published = _recipe(name, recipe)
-    suited = {} if recipe else dict(DATASETS[data_name].options.get(name, {}))
-    loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
+    entry = DATASETS[_looked_at(data_name, data_options)]
+    suited = {} if recipe else dict(entry.options.get(name, {}))
+    loop = {"net": "mlp", **entry.training, **cls.training_defaults, **published.pop("training")}
     said = published.pop("net") | {key: value for key, value in given.items() if key not in options}
     loop |= said
     chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
@@ -92,7 +93,7 @@ def plan(
     spelled = (part.strip() for value in checked.values() for part in str(value).split("+"))  # views are several
     planted = [data_options.get("data", ""), *data_options.get("cue", "").split("+")] if data_name == "planted" else []
     parts = (net, training.loss, *spelled, *augment.names(training.augment), *planted)
-    named = [name, data_name, parse_selection(select)[1], *parts]
+    named = [name, data_name, _looked_at(data_name, data_options), parse_selection(select)[1], *parts]
     files = files_adding(spec.partition(":")[0] for spec in named)
     return Plan(
         data=spec_of(data_name, data_options),
@@ -110,6 +111,11 @@ def plan(
         init=init,
         init_weights=weights,
     )
+
+
+def _looked_at(name: str, options: Mapping[str, Any]) -> str:
+    """The data set whose recommendations hold: of answers, the one that they are about."""
+    return parse(options["data"])[0] if name == "answered" and options.get("data") else name
 
 
 def _training_fields() -> set[str]:

@@ -126,6 +126,7 @@ _KNOWN = {
     "digits": Entry("longcut.datasets.digits:digits", _DIGITS_TRAINING),
     "mnist": Entry("longcut.datasets.digits:mnist", _MNIST_TRAINING),
     "planted": Entry("longcut.datasets.zoo:planted", {**_DIGITS_TRAINING, "net": "auto"}),
+    "answered": Entry("longcut.datasets.answered:answered"),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 

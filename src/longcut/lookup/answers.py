@@ -1,4 +1,5 @@
-"""Answers in files: a CSV table with the columns ``row`` and ``attribute``, and perhaps ``name``, ``label``, ``score``.
+"""Answers in files: a CSV table with the columns ``row`` and ``attribute``, and perhaps ``name``, ``label``,
+``score`` and ``drawn``.
 
 An empty attribute is no answer yet; ``?`` is the answer that nobody can tell, which is not asked again either.
 """
@@ -20,19 +21,20 @@ from longcut.files import plain
 
 __all__ = ["COLUMNS", "UNSURE", "Answer", "attach", "name_of", "names_of", "read", "usual_of", "write"]
 
-COLUMNS = ("row", "name", "label", "score", "attribute")
-UNSURE = "?"
+COLUMNS = ("row", "name", "label", "score", "drawn", "attribute")
+UNSURE, LOT, RULE = "?", "by lot", "by rule"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What somebody looked up: of which stored sample, under which name and label, how suspected it was, and what."""
+    """What somebody looked up: of which stored sample, called and labelled how, how suspected, whether by lot, and what."""
 
     row: int
     value: str
     name: str = ""
     label: str = ""
     score: float = float("nan")
+    lot: bool = False
 
 
 def read(files: Iterable[Path | str], values: Sequence[str] = ()) -> list[Answer]:
@@ -84,13 +86,15 @@ def _rows(file: Path) -> list[Answer]:
             continue
         row, score = (record["row"] or "").strip(), (record.get("score") or "").strip()
         if not row.isdecimal():
-            raise UserError(f"{file} has an answer in a row called '{row}'; the column row holds the numbers of samples.")
+            raise UserError(
+                f"{file} has an answer in a row called '{row}'; the column row holds the numbers of samples."
+            )
         try:
             suspected = float(score or "nan")
         except ValueError:
             suspected = float("nan")
         said = (plain(record.get(name) or "") for name in ("name", "label"))
-        answers.append(Answer(int(row), value, *said, suspected))
+        answers.append(Answer(int(row), value, *said, suspected, record.get("drawn") == LOT))
     return answers
 
 
@@ -102,8 +106,9 @@ def write(answers: Iterable[Answer], file: Path) -> None:
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
         for one in answers:
-            score = "" if np.isnan(one.score) else one.score
-            writer.writerow([one.row, escaped(one.name), escaped(one.label), score, escaped(one.value)])
+            score = "" if np.isnan(one.score) else f"{one.score:.6g}"
+            drawn = LOT if one.lot else RULE
+            writer.writerow([one.row, escaped(one.name), escaped(one.label), score, drawn, escaped(one.value)])
 
 
 def name_of(data: Dataset, row: int) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from longcut.lookup.rules import RULES, Rows, Seen, in_turn, typical
-from longcut.methods.last_layer.balanced import PROBE, filled, strength_to_c
+from longcut.lookup.rules import RULES, Rows, Seen, in_turn, random
+from longcut.methods.last_layer.balanced import PROBE, Unknown, filled, strength_to_c
 from longcut.methods.last_layer.heads import even, logistic
 
-__all__ = ["FOLDS", "Gain", "choose", "conflicting", "cross_fitted", "folds_of", "gain", "standardised"]
+__all__ = ["FOLDS", "Gain", "choose", "conflicting", "cross_fitted", "filling", "folds_of", "gain", "standardised"]
 
 FOLDS = 4
-TYPICAL = 0.1  # share of the first round that is typical, not suspicious: who else says which value goes with a class?
+LOT = 0.1  # share of the first round that is drawn by lot
+UNUSUAL = 0.2  # share of samples that are not as usual, above which "as usual" is a bad guess
 HEAD = 200.0  # strength of the head that answers are judged by
 ENOUGH = 0.01  # of accuracy: a round that brings less is not worth it
 
@@ -82,32 +84,53 @@ def choose(
     generator: np.random.Generator,
     attribute: NDArray[np.int64] | None = None,
     usual: NDArray[np.int64] | None = None,
-) -> Rows:
-    """Who is asked in the next round: at most n rows, the most worthwhile first.
+) -> tuple[Rows, NDArray[np.bool_]]:
+    """Who is asked in the next round: at most n rows, the most worthwhile first, and which of them were drawn by lot.
 
-    By ``suspicion`` a tenth of the first round is typical of its class, at least one for each class; in later rounds
-    those come first that the answers say to conflict.
+    By ``suspicion`` a tenth of the first round, or three of each class, but no more than a quarter, is drawn by lot:
+    who else says which value usually goes with a class, and how usual it is? In later rounds those come first that the
+    answers say to conflict.
 
     Args:
         seen: the samples.
         n: at most so many.
         rule: one of ``RULES``.
-        generator: of rules that draw.
+        generator: of what is drawn.
         attribute: ids of what is known so far, -1 of the rest ``(n,)``; None in the first round.
         usual: for each class the value that goes with it, in later rounds.
     """
     if rule != "suspicion":
-        return RULES[rule](seen, n, generator)
+        rows = RULES[rule](seen, n, generator)
+        return rows, np.full(len(rows), rule == "random")
     if attribute is None or usual is None or not (attribute >= 0).any():
-        few = min(max(round(TYPICAL * n), len(np.unique(seen.label))), n // 2)
-        calm = typical(seen, few, generator)
+        few = min(max(round(LOT * n), 3 * len(np.unique(seen.label))), n // 4)
+        lot = in_turn(seen.label, random(seen, len(seen.label), generator), few)
         still = seen.open.copy()
-        still[calm] = False
-        rest = RULES[rule](Seen(seen.features, seen.label, seen.probability, still), n - len(calm), generator)
-        return np.concatenate([rest, calm])
+        still[lot] = False
+        rest = RULES[rule](dataclasses.replace(seen, open=still), n - len(lot), generator)
+        return np.concatenate([rest, lot]), np.repeat([False, True], [len(rest), len(lot)])
     rows = np.flatnonzero(seen.open)
     order = rows[np.argsort(-conflicting(seen, attribute, usual)[rows], kind="stable")]
-    return in_turn(seen.label, order, n)
+    rows = in_turn(seen.label, order, n)
+    return rows, np.zeros(len(rows), bool)
+
+
+def filling(
+    label: NDArray[np.int64], attribute: NDArray[np.int64], usual: NDArray[np.int64], lot: NDArray[np.bool_]
+) -> tuple[Unknown, float]:
+    """How to fill what is unknown, and the share of samples that are not as usual, all classes counting the same.
+
+    Args:
+        label, attribute: of the answered samples ``(m,)``.
+        usual: for each class the value that goes with it.
+        lot: whether they were drawn by lot ``(m,)``; where none was, the share is nan.
+
+    Returns:
+        ``"usual"`` while that is wrong of at most a fifth, else ``"spread"``.
+    """
+    drawn = [attribute[lot & (label == one)] != usual[one] for one in np.unique(label[lot])]
+    share = float(np.mean([other.mean() for other in drawn])) if drawn else float("nan")
+    return ("spread" if share > UNUSUAL else "usual"), share
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RULES", "Seen", "cells", "diversity", "in_turn", "margin", "random", "suspicion", "typical"]
+__all__ = ["RULES", "Seen", "cells", "diversity", "in_turn", "margin", "random", "suspicion"]
 
 Rows = NDArray[np.int64]
 
@@ -65,11 +65,6 @@ def suspicion(seen: Seen, n: int, generator: np.random.Generator) -> Rows:
     array([1, 2])
     """
     return _lowest(seen, seen.own, n)
-
-
-def typical(seen: Seen, n: int, generator: np.random.Generator) -> Rows:
-    """Those whose own label is most probable: they tell which value goes with it."""
-    return _lowest(seen, -seen.own, n)
 
 
 def margin(seen: Seen, n: int, generator: np.random.Generator) -> Rows:

@@ -31,7 +31,11 @@ def strength_to_c(strength: float, x: NDArray[np.floating]) -> float:
 
 
 def filled(
-    x: NDArray[np.floating], label: NDArray[np.int64], attribute: NDArray[np.int64], usual: NDArray[np.int64], how: Unknown
+    x: NDArray[np.floating],
+    label: NDArray[np.int64],
+    attribute: NDArray[np.int64],
+    usual: NDArray[np.int64],
+    how: Unknown,
 ) -> NDArray[np.int64]:
     """The attribute of every sample, where that of most is unknown (-1).
 
@@ -127,7 +131,9 @@ class BalancedHead(Method):
         self.unknown: Unknown = unknown
         self.strengths = [float(strength) for strength in strengths.split("-")]
         if min(self.strengths) == 0:
-            raise UserError(f"balanced-head: strengths={strengths} has a 0, which leaves no weight; give numbers above 0.")
+            raise UserError(
+                f"balanced-head: strengths={strengths} has a 0, which leaves no weight; give numbers above 0."
+            )
 
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Fill the attribute, choose the strength by cross-validation, fit, and put the layer into the head."""

@@ -65,9 +65,7 @@ def even(cell: np.ndarray) -> np.ndarray:
     return weight / weight.mean()
 
 
-def logistic(
-    x: np.ndarray, label: np.ndarray, classes: int, c: float, weight: np.ndarray | None = None
-) -> np.ndarray:
+def logistic(x: np.ndarray, label: np.ndarray, classes: int, c: float, weight: np.ndarray | None = None) -> np.ndarray:
     """Logistic regression with an l2 penalty (lbfgs), as a layer with one output per class.
 
     Args:
