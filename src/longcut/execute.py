@@ -119,7 +119,12 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "best": _best(fitted, judged, info.task),
             **_about_attribute(method, splits, run.plan.seed, device),
             **_about_minority(found, splits.train),
-            "remarks": (*method.remarks(), *([fitted.verdict.sentence] if fitted.verdict else [])),
+            "remarks": (
+                *info.notes,
+                *_how_many_known(splits),
+                *method.remarks(),
+                *([fitted.verdict.sentence] if fitted.verdict else []),
+            ),
         },
         inputs=Inputs.of(splits.train),
         weights=method.net.state_dict(),
@@ -145,21 +150,33 @@ def _best(fitted: Fitted, judged: Scores, task: str) -> Best:
     return (max if task == "classification" else min)(every, key=lambda best: best.average)
 
 
+def _how_many_known(splits: Splits) -> list[str]:
+    """A sentence where the attribute is known of some alone."""
+    parts = {"training": splits.train, "validation": splits.valid, "test": splits.test}
+    known = {name: (int(part.unguessed().known.sum()), len(part)) for name, part in parts.items() if part is not None}
+    if all(some in (0, every) for some, every in known.values()):
+        return []
+    said = ", ".join(f"{some:,} of {every:,} {name}" for name, (some, every) in known.items())
+    return [f"the attribute is known for {said} samples, and groups are of these alone."]
+
+
 def _about_minority(found: Identification | None, train: Dataset) -> dict[str, Any]:
-    """Where a method took somebody for the minority and the attribute is known: how well it chose."""
-    if found is None or found.chosen is None or train.attribute is None or not train.info.aligned:
+    """Where a method took somebody for the minority and the attribute is known: how well it chose among those."""
+    train = train.unguessed()
+    if found is None or found.chosen is None or not train.known.any() or not train.info.aligned:
         return {}
-    return {"identification": identify.quality(found.chosen.cpu()[train.index], train.conflicting)}
+    chosen = found.chosen.cpu()[train.index]
+    return {"identification": identify.quality(chosen[train.known], train.conflicting[train.known])}
 
 
 def _about_attribute(method: Method, splits: Splits, seed: int, device: torch.device | str) -> dict[str, Any]:
     """Where the attribute is known: how many training samples contradict, and what a biased model knows of it."""
-    train, test, found = splits.train, splits.test, {}
-    if train.attribute is None:
+    train, test, found = splits.train.unguessed(), splits.test, {}
+    if not train.known.any():
         return {}
     if train.info.aligned and train.info.task == "classification":
-        found["conflicting_share"] = float(train.conflicting.double().mean())
-    if test.attribute is not None:
+        found["conflicting_share"] = float(train.conflicting[train.known].double().mean())
+    if test.known.any():
         bias = bias_accuracy(method, train, test, seed=seed, device=device)
         found |= {"bias": bias} if any(value is not None for value in bias.values()) else {}
     return found

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from longcut import augment
 from longcut.context import Context, Epoch, Observer
-from longcut.data import Batch, Dataset, Splits, generator, pools
+from longcut.data import COLUMNS, Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
 from longcut.methods.base import FitHelper, Method, require_attribute
@@ -235,7 +235,7 @@ class _Loop:
         """Everything a resumed run needs."""
         prepared = None
         if train is not given:
-            prepared = {name: getattr(train, name) for name in ("index", "label", "attribute", "memberships")}
+            prepared = {name: getattr(train, name) for name in COLUMNS}
         return {
             "method": self.method.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -371,7 +371,7 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
     if "attribute" in method.needs:
         if train.memberships is not None:
             _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
-        require_attribute(who, train.info.name, train.attribute is not None)
+        require_attribute(who, train.info.name, bool(train.known.any()))
     if watch and not method.judged_by_epoch:
         raise UserError(
             f"{who} has no classifier before training is over, so no epoch can be selected by {metric}; select last."

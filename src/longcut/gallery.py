@@ -29,16 +29,18 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
         ``embedding_attribute`` and ``embedding_conflicting``; ``features (m, e)``, the same samples in the net that
         is used; and what :func:`longcut.analyses.negatives` finds among them for a few anchors: ``negative_anchor,
         negative_row`` (rows of the embedding), ``negative_weight, negative_debiased, negative_biased``, and for images
-        ``negative_x``, of each anchor itself, its hardest and its easiest negatives. Attributes are left out where
-        they are not known.
+        ``negative_x``, of each anchor itself, its hardest and its easiest negatives. Attributes are -1 where they are
+        not known, and left out where they are known of nobody.
     """
     draw = generator(len(train), 41)
-    known = train.attribute is not None and bool(train.info.aligned) and train.info.task == "classification"
-    conflicting = train.conflicting if known else torch.zeros(len(train), dtype=torch.bool)
+    train = train.unguessed()
+    told = bool(train.known.any() and train.info.aligned) and train.info.task == "classification"
+    conflicting = train.conflicting if told else torch.zeros(len(train), dtype=torch.bool)
+    agreeing = train.known & ~conflicting if told else ~conflicting
     order = torch.randperm(len(train), generator=draw)
     tensors: dict[str, Tensor] = {}
     if train.info.kind == "image":
-        rows = torch.cat([_of_every_class(train, order[conflicting[order] == flag], 20) for flag in (False, True)])
+        rows = torch.cat([_of_every_class(train, order[side[order]], 20) for side in (agreeing, conflicting)])
         tensors["sample_x"] = _pixels(train, rows)
         tensors |= _columns("sample", train, rows) | {"sample_conflicting": conflicting[rows]}
         pairs = method.pairs(train, 24)
@@ -96,4 +98,6 @@ def _pixels(train: Dataset, rows: Tensor) -> Tensor:
 
 def _columns(prefix: str, train: Dataset, rows: Tensor) -> dict[str, Tensor]:
     columns = {f"{prefix}_label": train.label[rows]}
-    return columns if train.attribute is None else columns | {f"{prefix}_attribute": train.attribute[rows]}
+    if train.attribute is None or not train.known.any():
+        return columns
+    return columns | {f"{prefix}_attribute": train.attribute[rows]}

@@ -90,7 +90,7 @@ def disentangle(z: Tensor, label: Tensor, attribute: Tensor, *, pairs: Pairs = "
     Args:
         z: unit vectors ``(n, d)``.
         label: class ids ``(n,)``.
-        attribute: ids of the bias ``(n,)``.
+        attribute: ids of the bias ``(n,)``; -1 where it is not known, and such a sample is in no pair.
         pairs: ``"paper"``, as we read it, is the mean of |cosine| over all pairs with the same attribute and another
             label. ``"code"`` takes every pair with the same attribute, whatever the label, and the absolute value of
             their *sum* for each attribute, so that opposite signs cancel, as in the released program.
@@ -108,12 +108,12 @@ def disentangle(z: Tensor, label: Tensor, attribute: Tensor, *, pairs: Pairs = "
     tensor(0.3000)
     """
     _check(pairs)
-    cosine, same = z @ z.T, attribute[:, None] == attribute
+    cosine, same = z @ z.T, (attribute[:, None] == attribute) & (attribute >= 0)
     if pairs == "paper":
         return _mean(cosine.abs(), same & (label[:, None] != label))
     pair = same.tril(-1)
     total = same.to(z.dtype) @ (cosine * pair).sum(1)  # the sum for its attribute, once for each of its samples
-    return (total.abs() / same.sum(1)).sum() / pair.sum().clamp_min(1)
+    return (total.abs() / same.sum(1).clamp_min(1)).sum() / pair.sum().clamp_min(1)
 
 
 def entangle(z: Tensor, label: Tensor, attribute: Tensor, *, pairs: Pairs = "paper") -> Tensor:
@@ -122,7 +122,7 @@ def entangle(z: Tensor, label: Tensor, attribute: Tensor, *, pairs: Pairs = "pap
     Args:
         z: unit vectors ``(n, d)``.
         label: class ids ``(n,)``.
-        attribute: ids of the bias ``(n,)``.
+        attribute: ids of the bias ``(n,)``; -1 where it is not known, and such a sample is in no pair.
         pairs: ``"paper"`` is 1 minus the mean of (1 + cosine) / 2 over all pairs with the same label and another
             attribute. ``"code"`` leaves out the pairs whose first sample in the batch has the lower attribute, as in
             the released program: about half of them.
@@ -140,7 +140,8 @@ def entangle(z: Tensor, label: Tensor, attribute: Tensor, *, pairs: Pairs = "pap
     tensor(0.3500)
     """
     _check(pairs)
-    pair = label[:, None] == label
+    known = attribute >= 0
+    pair = (label[:, None] == label) & known[:, None] & known
     if pairs == "paper":
         pair = pair & (attribute[:, None] != attribute)
     else:

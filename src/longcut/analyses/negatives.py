@@ -92,7 +92,8 @@ def kinds(
 
     Args:
         found: of these samples.
-        label, attribute: of all samples ``(n,)``, ids.
+        label, attribute: of all samples ``(n,)``, ids; an attribute is -1 where it is not known, and such a sample is
+            neither alike nor another.
         conflicting: which samples contradict the shortcut ``(n,)`` boolean, where that is known.
 
     Returns:
@@ -109,10 +110,11 @@ def kinds(
     every = torch.ones(len(found.anchor), n, dtype=torch.bool, device=label.device)
     every[torch.arange(len(found.anchor)), found.anchor] = False
     same_label = label[found.anchor, None] == label
-    same_attribute = attribute[found.anchor, None] == attribute
+    told = (attribute[found.anchor, None] >= 0) & (attribute >= 0)
+    same_attribute = (attribute[found.anchor, None] == attribute) & told
     masks = {
         "misleading": same_attribute & ~same_label,
-        "helpful": same_label & ~same_attribute,
+        "helpful": same_label & ~same_attribute & told,
         "alike": same_label & same_attribute,
     }
     if conflicting is not None:

@@ -56,7 +56,8 @@ def bias_accuracy(
     {'probe': None, 'head': None}
     """
     for data in (train, test):
-        require_attribute("the accuracy of a biased model", data.info.name, data.attribute is not None)
+        require_attribute("the accuracy of a biased model", data.info.name, bool(data.known.any()))
+    train, test = (data if data.known.all() else data.take(data.known) for data in (train, test))
     was_training = method.training
     method.eval()
     try:

@@ -106,7 +106,7 @@ def similarity_traces(
     """
     import pandas as pd
 
-    require_attribute("a trace of similarities", data.info.name, data.attribute is not None)
+    require_attribute("a trace of similarities", data.info.name, bool(data.known.any()))
     if contrast not in ("gsc", "sc"):
         raise unknown("contrast", contrast, ("gsc", "sc"))
     if sample < 2:
@@ -119,7 +119,8 @@ def similarity_traces(
     bias = ContrastiveBias(looker, data.info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
     bias.to(device)
     method = BiasAlone(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
-    seen = subsample(data, min(sample, len(data)), generator(seed, 47))
+    known = data if data.known.all() else data.take(data.known)
+    seen = subsample(known, min(sample, len(known)), generator(seed, 47))
     rows: list[dict[str, float]] = []
 
     def look(epoch: int) -> None:

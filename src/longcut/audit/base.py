@@ -86,8 +86,9 @@ class View:
 
     @cached_property
     def attribute(self) -> NDArray[np.int64] | None:
-        """Attribute ids ``(n,)``, or None."""
-        return None if self.data.attribute is None else self.data.attribute.numpy()
+        """Attribute ids ``(n,)``, -1 where it is not known; None where it is known of nobody."""
+        known = self.data.attribute is not None and bool(self.data.known.any())
+        return self.data.attribute.numpy() if known and self.data.attribute is not None else None
 
     @cached_property
     def target(self) -> NDArray[np.float64]:

@@ -136,7 +136,9 @@ def _columns(view: View) -> dict[str, Values | str]:
     source = view.source
     if view.attribute is not None:
         names = view.data.info.attribute_names
-        found[source.attribute if source and source.attribute else "attribute"] = view.attribute, names
+        ids, absent = view.attribute, view.attribute < 0  # missing is a value, as of other columns
+        values = (np.where(absent, len(names), ids), (*names, MISSING)) if absent.any() else (ids, names)
+        found[source.attribute if source and source.attribute else "attribute"] = values
     if source is not None:
         rows = source.rows.iloc[view.data.index.numpy()]
         seen = {source.label, source.split, source.attribute, source.image, *source.text, *source.features}

@@ -329,7 +329,7 @@ def _sample(audit: Audit, row: int) -> dict[str, Any]:
         "looks_like": view.classes[judged.looks[row]],
         "score": round(float(judged.score[row]), 4),
         "kind": str(audit.kinds[row]) if judged.suspected[row] else TYPICAL,
-        "attribute": None if view.attribute is None else names[view.attribute[row]],
+        "attribute": names[view.attribute[row]] if view.attribute is not None and view.attribute[row] >= 0 else None,
     }
 
 

@@ -17,15 +17,17 @@ def known(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     """Precision and recall of the suspected set, against the share of conflicting samples in the data.
 
     The p-value is that of a hypergeometric draw: as many samples as are suspected, taken at random. ``more`` gives
-    precision and recall also at the size of the conflicting set, taking the most suspicious first.
+    precision and recall also at the size of the conflicting set, taking the most suspicious first. All of it is of the
+    samples whose attribute is known.
     """
     if view.attribute is None or not view.data.info.aligned:
         return None
     from scipy.stats import hypergeom
 
-    against = view.data.conflicting.numpy()
-    n, positives, count = len(against), int(against.sum()), int(judged.suspected.sum())
-    hits = int((against & judged.suspected).sum())
+    told = view.attribute >= 0
+    against, suspected, score = view.data.conflicting.numpy()[told], judged.suspected[told], judged.score[told]
+    n, positives, count = len(against), int(against.sum()), int(suspected.sum())
+    hits = int((against & suspected).sum())
     base = positives / n
     question = "Are the suspected samples those that contradict the named attribute?"
     measure = "precision: share of the suspected that contradict the attribute"
@@ -35,7 +37,7 @@ def known(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     precision, recall = hits / count, hits / positives
     low, high = wilson(hits, count)
     p = float(hypergeom.sf(hits - 1, n, positives, count))
-    worst = np.argsort(-judged.score, kind="stable")[:positives]
+    worst = np.argsort(-score, kind="stable")[:positives]
     top = float(against[worst].mean())
     follows = p <= view.level and low > 2 * base
     sentence = (

@@ -38,7 +38,10 @@ def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     if view.original is not None:
         return None
     known = view.attribute is not None and bool(view.data.info.aligned)
-    against = view.data.conflicting.numpy() if known else judged.suspected
+    against, hits = judged.suspected, judged.hits
+    if known and view.attribute is not None:
+        told = view.attribute >= 0
+        against, hits = view.data.conflicting.numpy()[told], [some[told] for some in judged.hits]
     shortcut = any(finding.verdict == "alarm" for finding in shortcuts.values())
     chance = 1 / len(view.classes)
     words = "attribute" if known else "biased model"
@@ -53,11 +56,11 @@ def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         return Finding(
             "order", question, np.nan, measure, np.nan, (np.nan, np.nan), np.nan, "unknown", why
         )  # fmt: skip
-    curves = np.array([[hits[~against].mean(), hits[against].mean()] for hits in judged.hits])
+    curves = np.array([[some[~against].mean(), some[against].mean()] for some in hits])
     reached = curves[:, 0] - chance >= HALFWAY * (curves[:, 0].max() - chance)
     early = int(reached.argmax())
     lead, end = (float(curves[at, 0] - curves[at, 1]) for at in (early, -1))
-    low, high = _interval(judged.hits[early], against, view.random(3))
+    low, high = _interval(hits[early], against, view.random(3))
     table = tuple(
         {"updates": updates, "agreeing": float(a), "contradicting": float(c)}
         for updates, (a, c) in zip(judged.updates, curves, strict=True)

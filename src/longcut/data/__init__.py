@@ -9,7 +9,7 @@ Balancing, subsampling and label noise are operations ``Dataset -> Dataset``.
 """
 
 from longcut.data.batch import Batch, Info, Rows, as_input, require_index
-from longcut.data.core import Dataset, Splits, usual_attribute
+from longcut.data.core import COLUMNS, Dataset, Splits, usual_attribute
 from longcut.data.episodes import Episodes, episodes
 from longcut.data.sample import (
     balance,
@@ -27,6 +27,7 @@ from longcut.data.sample import (
 )
 
 __all__ = [
+    "COLUMNS",
     "Batch",
     "Dataset",
     "Episodes",

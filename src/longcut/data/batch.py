@@ -54,6 +54,9 @@ class Info:
         shape: of one sample's ``x``, such as ``(3, 28, 28)``.
         n_classes: number of labels; for regression, the width of the target.
         n_attributes: number of attribute values; 0 when no attribute is known.
+        partial: whether the attribute of some samples is not known; it is -1 then.
+        notes: what a reader of results must know about the data, such as how an attribute was guessed; each is a
+            sentence that begins in lower case.
         n_stored: rows of the storage, which is the size of a per-sample memory: identities are below it.
         task: ``"classification"`` or ``"regression"``.
         kind: ``"image"``, ``"table"`` or ``"tokens"``.
@@ -75,9 +78,38 @@ class Info:
     aligned: tuple[int, ...] = ()
     vocabulary: int = 0
     membership_names: tuple[str, ...] = ()
+    partial: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups there can be: each label with each attribute value; in regression, the attribute values."""
+        return self.n_attributes * (self.n_classes if self.task == "classification" else 1)
+
+    def groups(self, label: Tensor, attribute: Tensor) -> Tensor:
+        """``label * n_attributes + attribute`` of each sample ``(n,)``; in regression, its attribute.
+
+        A sample whose attribute is not known belongs to no group, which is -1.
+
+        >>> Info("toy", (2,), 2, 2).groups(torch.tensor([1, 1, 0]), torch.tensor([0, -1, 1]))
+        tensor([ 2, -1,  1])
+        """
+        if self.task == "regression":
+            return attribute
+        return torch.where(attribute < 0, -1, label * self.n_attributes + attribute)
+
+    def strata(self, label: Tensor, attribute: Tensor) -> Tensor:
+        """As :meth:`groups`, but the samples of no group are one more part of each class, behind all groups ``(n,)``.
+
+        >>> Info("toy", (2,), 2, 2).strata(torch.tensor([1, 1, 0]), torch.tensor([0, -1, -1]))
+        tensor([2, 5, 4])
+        """
+        group = self.groups(label, attribute)
+        rest = self.n_groups + label if self.task == "classification" else self.n_groups
+        return torch.where(group < 0, rest, group)
 
     def is_aligned(self, label: Tensor, attribute: Tensor) -> Tensor:
-        """True where a sample agrees with the shortcut; shape ``(n,)``.
+        """True where a sample is known to agree with the shortcut; shape ``(n,)``.
 
         Raises:
             UserError: when it is not known which attribute value goes with which label.
@@ -89,6 +121,14 @@ class Info:
             )
         return torch.as_tensor(self.aligned, device=label.device)[label] == attribute
 
+    def conflicts(self, label: Tensor, attribute: Tensor) -> Tensor:
+        """True where a sample is known to contradict the shortcut ``(n,)``.
+
+        Raises:
+            UserError: as :meth:`is_aligned`.
+        """
+        return ~self.is_aligned(label, attribute) & (attribute >= 0)
+
 
 @dataclass(frozen=True)
 class Batch(Rows):
@@ -98,7 +138,7 @@ class Batch(Rows):
         x: inputs as a net takes them: images float in [0, 1] ``(n, C, H, W)``, tables float ``(n, d)``,
             token ids ``(n, length)``.
         label: class ids ``(n,)``, or float targets ``(n, width)`` for regression.
-        attribute: attribute ids ``(n,)``, or None when unknown.
+        attribute: attribute ids ``(n,)``, -1 where it is not known; None when it is known of nobody.
         index: who each sample is in the original data ``(n,)``, or None in a foreign loop.
         extra: further columns by name that a method adds to its pool in ``on_pool``.
 

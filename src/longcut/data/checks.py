@@ -55,7 +55,10 @@ def column(name: str, what: str, values: Any, rows: int) -> Tensor:
 
 
 def ids(name: str, what: str, column: Tensor, count: int | None) -> tuple[Tensor, int]:
-    """The column as checked ids, and how many there can be: ``count``, or one more than the largest."""
+    """The column as checked ids, and how many there can be: ``count``, or one more than the largest.
+
+    An attribute is -1 where it is not known.
+    """
     if column.ndim != 1 or column.is_floating_point():
         kind, shape = str(column.dtype).removeprefix("torch."), tuple(column.shape)
         raise UserError(
@@ -63,10 +66,21 @@ def ids(name: str, what: str, column: Tensor, count: int | None) -> tuple[Tensor
         )
     ids = column.long().contiguous()
     found = torch.unique(ids).tolist()
+    if what == "attribute" and found[:1] == [-1]:
+        found = found[1:]
+        if found in ([], [1]) and not count:
+            values = "-1 alone" if not found else "no other values than -1 and 1"
+            raise UserError(
+                f"{name}: attribute has {values}, but -1 says that it is not known; number its values from 0, or leave "
+                "the attribute out."
+            )
     total = count or max(found[-1], 0) + 1
     wrong = [value for value in found if not 0 <= value < total]
     if wrong:
-        raise UserError(f"{name}: {what} {wrong[0]} is not in 0…{total - 1}; number the {what}s from 0 without gaps.")
+        unknown = ", -1 where it is not known" if what == "attribute" else ""
+        raise UserError(
+            f"{name}: {what} {wrong[0]} is not in 0…{total - 1}; number the {what}s from 0 without gaps{unknown}."
+        )
     if what == "label" and count is None and len(found) < total:
         gap = next(i for i, value in enumerate(found) if i != value)
         raise UserError(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from longcut.sources import Columns, Source
 
-__all__ = ["Dataset", "Splits", "usual_attribute"]
+__all__ = ["COLUMNS", "Dataset", "Splits", "usual_attribute"]
+
+COLUMNS = ("index", "label", "attribute", "memberships", "guessed")  # of a data set, one entry for each sample
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Dataset:
             belongs to the sample whose index is ``i``.
         index: which stored samples this data set holds ``(n,)``; repeats are allowed.
         label: ``(n,)`` class ids, or ``(n, width)`` float targets.
-        attribute: ``(n,)`` or None.
+        attribute: ``(n,)``, -1 where it is not known; None where it is known of nobody.
         info: names, sizes and kinds.
         source: where the stored samples come from, for data that was read from somebody's files.
         memberships: ``(n, A)`` bool or None: to which of A groups that may overlap each sample belongs, to any number
             of them. They are for evaluation; no method sees them.
+        guessed: ``(n,)`` bool or None: whose attribute was not known and is a guess (data set ``spread``).
     """
 
     x: Tensor
@@ -49,6 +52,7 @@ class Dataset:
     info: Info
     source: Source | None = None
     memberships: Tensor | None = None
+    guessed: Tensor | None = None
 
     @classmethod
     def of(
@@ -67,7 +71,7 @@ class Dataset:
             x: ``(n, ...)`` tensor or array, possibly memory-mapped. uint8 ``(n, C, H, W)`` is taken as
                 images, floats as a table (or images, with four axes), integers as token ids.
             label: ``(n,)`` integers 0…C−1, or floats for regression.
-            attribute: ``(n,)`` integers 0…A−1, or None.
+            attribute: ``(n,)`` integers 0…A−1, and -1 where it is not known; or None.
             memberships: ``(n, A)`` True where the sample belongs to the group, or None; groups may overlap.
             name: what the data is called.
             **info: overrides for :class:`Info` fields, such as ``class_names``.
@@ -110,6 +114,7 @@ class Dataset:
             "kind": kind,
             "class_names": tuple(map(str, range(n_classes))),
             "attribute_names": tuple(map(str, range(n_attributes))),
+            "partial": attributes is not None and bool((attributes < 0).any()),
             "vocabulary": int(storage.max()) + 1 if kind == "tokens" and len(storage) else 0,
             "membership_names": () if members is None else tuple(map(str, range(members.shape[1]))),
             **info,
@@ -215,8 +220,9 @@ class Dataset:
             label = torch.zeros(len(columns.x), dtype=torch.long if columns.class_names else torch.float32)
         data = cls.of(columns.x, label, columns.attribute, name=source.name, **known)
         if data.attribute is not None and data.info.task == "classification":
-            train = data.take(torch.from_numpy(source.part == 0)) if (source.part == 0).any() else data
-            data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual_attribute(train)))
+            train = data.take(torch.from_numpy(source.part == 0))
+            usual = usual_attribute(train if train.known.any() else data)
+            data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual))
         return dataclasses.replace(data, source=source)
 
     def __len__(self) -> int:
@@ -224,7 +230,7 @@ class Dataset:
 
     def take(self, rows: Tensor) -> Dataset:
         """The samples at ``rows`` (positions, or a boolean mask); their index stays, nothing is copied."""
-        known = {name: getattr(self, name) for name in ("index", "label", "attribute", "memberships")}
+        known = {name: getattr(self, name) for name in COLUMNS}
         taken = {name: column[rows] for name, column in known.items() if column is not None}
         return dataclasses.replace(self, **taken)
 
@@ -248,8 +254,21 @@ class Dataset:
             yield self.batch(rows, device)
 
     @property
+    def known(self) -> Tensor:
+        """Whose attribute is known, or guessed ``(n,)``."""
+        return torch.zeros(len(self), dtype=torch.bool) if self.attribute is None else self.attribute >= 0
+
+    def unguessed(self) -> Dataset:
+        """The same samples with the attributes that are known alone, to be judged by."""
+        if self.attribute is None or self.guessed is None:
+            return self
+        return dataclasses.replace(self, attribute=self.attribute.masked_fill(self.guessed, -1), guessed=None)
+
+    @property
     def group(self) -> Tensor:
         """``label * n_attributes + attribute`` of each sample ``(n,)``; in regression, its attribute.
+
+        A sample whose attribute is not known belongs to no group, which is -1.
 
         Raises:
             UserError: when the attribute is not known.
@@ -263,15 +282,13 @@ class Dataset:
             raise UserError(
                 f"{self.info.name} has no attribute, so its samples have no groups; pass attribute=… to Dataset.of."
             )
-        if self.info.task == "regression":
-            return self.attribute
-        return self.label * self.info.n_attributes + self.attribute
+        return self.info.groups(self.label, self.attribute)
 
     @property
     def conflicting(self) -> Tensor:
-        """True where a sample contradicts the shortcut ``(n,)``; the attribute must be known."""
+        """True where a sample is known to contradict the shortcut ``(n,)``; some attributes must be known."""
         _ = self.group  # refuses without an attribute, with the right sentence
-        return ~self.info.is_aligned(self.label, cast(Tensor, self.attribute))
+        return self.info.conflicts(self.label, cast(Tensor, self.attribute))
 
 
 @dataclass(frozen=True)
@@ -307,7 +324,7 @@ class Splits:
         parts = [part for part in (self.train, self.valid, self.test) if part is not None]
         order = torch.cat([part.index for part in parts]).argsort()
         columns: dict[str, Any] = {}
-        for name in ("index", "label", "attribute", "memberships"):
+        for name in COLUMNS:
             known = [column for part in parts if (column := getattr(part, name)) is not None]
             columns[name] = torch.cat(known)[order] if len(known) == len(parts) else None
         return dataclasses.replace(self.train, **columns)
@@ -317,13 +334,15 @@ def usual_attribute(data: Dataset) -> tuple[int, ...]:
     """For each label, the attribute value that goes with it: the one seen most in excess of independence.
 
     The excess is the standardised residual of the cell, ``(observed - expected) / sqrt(expected)``: with a label that
-    nearly all samples of either attribute have, the commonest attribute would go with every label.
+    nearly all samples of either attribute have, the commonest attribute would go with every label. Samples whose
+    attribute is not known do not count.
 
     >>> data = Dataset.of(torch.rand(8, 2), [0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 0, 0, 1])
     >>> usual_attribute(data)
     (0, 1)
     """
     info = data.info
-    cells = torch.bincount(data.group, minlength=info.n_classes * info.n_attributes).view(info.n_classes, -1).double()
-    expected = cells.sum(1, keepdim=True) * cells.sum(0) / cells.sum()
+    group = data.group
+    cells = torch.bincount(group[group >= 0], minlength=info.n_groups).view(info.n_classes, -1).double()
+    expected = cells.sum(1, keepdim=True) * cells.sum(0) / cells.sum().clamp_min(1)
     return tuple(((cells - expected) / expected.clamp_min(1e-9).sqrt()).argmax(1).tolist())

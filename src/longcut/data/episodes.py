@@ -50,7 +50,7 @@ def episodes(
 
     Args:
         data: the samples.
-        by: what a way is, or an id for each sample ``(n,)``.
+        by: what a way is, or an id for each sample ``(n,)``; by attribute, samples of an unknown one are left out.
         ways: groups in an episode.
         shots, queries: samples of each group to learn from, and to be asked.
         count: how many episodes, independent of each other.
@@ -69,7 +69,9 @@ def episodes(
             f"an episode of ways={ways}, shots={shots}, queries={queries} (count={count}) has nothing to learn from or "
             "to be asked; give at least one of each."
         )
-    groups, group, size = torch.unique(_ids(data, by), return_inverse=True, return_counts=True)
+    ids = _ids(data, by)
+    there = ((ids >= 0) if by == "attribute" else torch.ones_like(ids, dtype=torch.bool)).nonzero().flatten()
+    groups, group, size = torch.unique(ids[there], return_inverse=True, return_counts=True)
     what = by if isinstance(by, str) else "group"
     if ways > len(groups):
         raise UserError(
@@ -91,6 +93,7 @@ def episodes(
     lot = torch.rand(count, ways, members.shape[1], generator=generator, device=device).cpu()
     drawn = lot.masked_fill(members[chosen] < 0, -1).topk(shots + queries, dim=2).indices
     rows = members[chosen].gather(2, drawn)
+    rows = there[rows]
     return Episodes(groups[chosen], rows[:, :, :shots].flatten(1), rows[:, :, shots:].flatten(1))
 
 

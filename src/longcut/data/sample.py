@@ -81,17 +81,20 @@ def _permutation(n: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(n, generator=generator, device=generator.device).cpu()
 
 
-def _groups(data: Dataset, by: Literal["class", "group"] | Tensor) -> Tensor:
-    if isinstance(by, Tensor):
-        return by
+def _groups(data: Dataset, by: Literal["class", "group"] | Tensor) -> tuple[Tensor, int]:
+    """Who belongs together ``(n,)``, and the first id of those that belong to no group: the rest of each class."""
     if by == "group":
-        return data.group
+        by = data.group
+    if isinstance(by, Tensor):
+        first = int(by.max()) + 1 if len(by) else 0
+        rest = first + data.label if data.info.task == "classification" else first
+        return torch.where(by < 0, rest, by), first
     if data.info.task == "regression":
         raise UserError(
             f"{data.info.name}: the targets of a regression are no classes, so they cannot be balanced; "
             "balance its groups, by=group."
         )
-    return data.label
+    return data.label, data.info.n_classes
 
 
 def split(
@@ -99,7 +102,8 @@ def split(
 ) -> tuple[Dataset, Dataset]:
     """Two disjoint parts, the second with ``fraction`` of each class (or group), at least one of each.
 
-    A regression has no classes; its samples are split at random.
+    A regression has no classes; its samples are split at random. By group, the samples of unknown attribute are split
+    within each class.
 
     Raises:
         UserError: when a class (or group) has a single sample, which cannot be in both parts.
@@ -108,9 +112,11 @@ def split(
         raise UserError(f"the fraction to split off is {fraction}; it must lie between 0 and 1.")
     held = torch.zeros(len(data), dtype=torch.bool)
     stratified = by == "group" or data.info.task == "classification"
-    ids = _groups(data, by) if stratified else torch.zeros(len(data))
+    ids, first = _groups(data, by) if stratified else (torch.zeros(len(data)), 1)
     for value in torch.unique(ids):
         rows = (ids == value).nonzero().flatten()
+        if len(rows) < 2 and value >= first:
+            continue  # the only one of its class whose attribute is not known
         if len(rows) < 2:
             raise UserError(
                 f"{data.info.name}: {by} {int(value)} has one sample, so it cannot be in both parts of a split; "
@@ -136,23 +142,34 @@ def upweight(data: Dataset, chosen: Tensor, times: int) -> Dataset:
 def balance(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:
     """As many samples, drawn with repetition so that all classes (or groups) are equally likely.
 
-    Every member of a group stands equally often, give or take one, before any stands once more.
+    Every member of a group stands equally often, give or take one, before any stands once more. Where some attributes
+    are not known, the samples of no group are, in each class, drawn as often as a group is, but nobody twice.
 
     Args:
         data: what to draw from.
-        by: what is balanced, or an id for each sample ``(n,)``.
+        by: what is balanced, or an id for each sample ``(n,)``, -1 for one of no group.
         generator: of the draw.
     """
-    ids = _groups(data, by)
-    values = torch.unique(ids)
-    quota = torch.full((len(values),), len(data) // len(values))
-    quota[_permutation(len(values), generator)[: len(data) % len(values)]] += 1
+    ids, first = _groups(data, by)
+    values, size = torch.unique(ids, return_counts=True)
+    quota, rest = _parts(len(data), len(values), generator), values >= first
+    spare = (quota - size).clamp_min(0) * rest
+    if spare.any() and not rest.all():
+        quota -= spare
+        quota[~rest] += _parts(int(spare.sum()), int((~rest).sum()), generator)
     rows = []
     for value, count in zip(values, quota.tolist(), strict=True):
         members = (ids == value).nonzero().flatten()
         order = members[_permutation(len(members), generator)]
         rows.append(order.repeat(-(-count // len(members)))[:count])
     return data.take(torch.cat(rows))
+
+
+def _parts(n: int, parts: int, generator: torch.Generator) -> Tensor:
+    """``n`` cut into whole numbers as equal as can be ``(parts,)``."""
+    quota = torch.full((parts,), n // parts)
+    quota[_permutation(parts, generator)[: n % parts]] += 1
+    return quota
 
 
 def favour_rare(data: Dataset, power: float, generator: torch.Generator) -> Dataset:
@@ -169,7 +186,7 @@ def favour_rare(data: Dataset, power: float, generator: torch.Generator) -> Data
     >>> favour_rare(data, 1.0, generator(0)).label.float().mean().round(decimals=1)
     tensor(0.5000)
     """
-    label = _groups(data, "class")
+    label, _ = _groups(data, "class")
     return draw(data, torch.bincount(label).double()[label] ** -power, generator)
 
 
@@ -187,9 +204,11 @@ def draw(data: Dataset, weight: Tensor, generator: torch.Generator, n: int | Non
 def undersample(data: Dataset, by: Literal["class", "group"] | Tensor, generator: torch.Generator) -> Dataset:
     """As many samples of each class (or group) as the smallest has, without repetition, in their old order.
 
+    Where some attributes are not known, no more of the samples of no group are kept in each class.
+
     Args:
         data: what to draw from.
-        by: what is balanced, or an id for each sample ``(n,)``.
+        by: what is balanced, or an id for each sample ``(n,)``, -1 for one of no group.
         generator: of the draw.
 
     Source: SUBY and SUBG of Idrissi et al. 2022, "Simple data balancing achieves competitive worst-group-accuracy".
@@ -198,10 +217,12 @@ def undersample(data: Dataset, by: Literal["class", "group"] | Tensor, generator
     >>> undersample(data, "class", generator(0)).label.bincount()
     tensor([2, 2])
     """
-    ids = _groups(data, by)
-    count = torch.unique(ids, return_counts=True)[1]
+    ids, first = _groups(data, by)
+    values, count = torch.unique(ids, return_counts=True)
+    known = values < first
+    smallest = (count[known] if known.any() else count).min()
     order = _permutation(len(data), generator)
-    return data.take(order[ranks(ids[order]) < count.min()].sort().values)
+    return data.take(order[ranks(ids[order]) < smallest].sort().values)
 
 
 def label_noise(

@@ -36,19 +36,30 @@ def as_array(x: Any) -> Any:
 def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]:
     """Attribute values of any kind as ids ``(n,)``, and the name of each.
 
+    Where it is not known, missing, or the number -1, the id is -1.
+
     Raises:
-        UserError: when there is not one for each row, or one is missing.
+        UserError: when there is not one for each row, or none is known.
     """
     import pandas as pd
 
     values = np.asarray(as_array(attribute))
     if values.shape != (n,):
         raise UserError(f"attribute has shape {values.shape}, but X has {n} rows; give one value for each row.")
-    codes, names = pd.factorize(values, sort=True)
-    if (codes < 0).any():
-        missing = int((codes < 0).argmax())
-        raise UserError(f"the attribute of row {missing} is missing; name it, such as 'unknown', or drop the row.")
-    return codes, [str(name) for name in names]
+    known = pd.Series(values).infer_objects()
+    if pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known):
+        known = known.where(known != -1)
+    codes, names = pd.factorize(known, sort=True)
+    if not (codes < 0).any():
+        return codes, [str(name) for name in names]
+    if not len(names) or [*names] == [1]:
+        raise UserError(
+            "the attribute has no other values than 1 and -1, which says that it is not known; number its values from "
+            "0, or leave it out."
+            if len(names)
+            else "the attribute is known of no row; give that of some, or leave it out."
+        )
+    return codes, [str(int(name)) if isinstance(name, float) and name.is_integer() else str(name) for name in names]
 
 
 def same_rows(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -171,7 +182,9 @@ class Debiased(BaseEstimator):
         columns, names = [np.unique(y[present], axis=0, return_inverse=True)[1].ravel()], []
         if attribute is not None:
             codes, every = codes_of(attribute, len(x))
-            values, codes = np.unique(codes[present], return_inverse=True)
+            codes = codes[present]
+            values, place = np.unique(codes[codes >= 0], return_inverse=True)
+            codes[codes >= 0] = place
             columns.append(codes)
             names = [every[value] for value in values]
         rows, times = canonical(x[present], columns, times[present])

@@ -92,6 +92,8 @@ class GroupBalancer(AboutLabelled):
     """Weights for any classifier: every group counts the same, as a whole.
 
     A group is a (label, attribute) cell, or a class where no attribute is given; groups without rows are no groups.
+    Rows of unknown attribute, missing or the number -1, are in no group: in each class they count together as one group
+    does, but none of them more than a row of the class's largest group.
 
     Attributes:
         sample_weight_: of the rows that ``fit`` saw ``(n,)``, with mean 1; hand it on as ``sample_weight``.
@@ -111,11 +113,17 @@ class GroupBalancer(AboutLabelled):
         checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True, accept_sparse=self.sparse)
         x, y = checked
         check_classification_targets(y)
-        group = np.unique(y, return_inverse=True)[1]
+        label = np.unique(y, return_inverse=True)[1]
+        group, known = label, np.ones(len(label), dtype=bool)
         if attribute is not None:
             codes, names = codes_of(attribute, x.shape[0])
-            group = group * len(names) + codes
+            group, known = label * (len(names) + 1) + np.where(codes < 0, len(names), codes), codes >= 0
         self.sample_weight_ = compute_sample_weight("balanced", group)
+        if not known.all():
+            for c in np.unique(label):
+                rest, least = (label == c) & ~known, self.sample_weight_[(label == c) & known]
+                self.sample_weight_[rest] = np.minimum(self.sample_weight_[rest], least.min(initial=np.inf))
+            self.sample_weight_ /= self.sample_weight_.mean()
         return self
 
 
@@ -125,10 +133,11 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, attribute: Arr
     Args:
         y_true: labels ``(n,)``.
         y_pred: predicted labels ``(n,)``.
-        attribute: ``(n,)``. A group is a (label, attribute) cell that has rows, or a class when this is None.
+        attribute: ``(n,)``. A group is a (label, attribute) cell that has rows, or a class when this is None. A row
+            whose attribute is not known, missing or the number -1, is in no group.
 
     Raises:
-        UserError: on unequal lengths, or a missing attribute.
+        UserError: on unequal lengths, or an attribute that is known of no row.
 
     >>> worst_group_accuracy([0, 0, 1, 1], [0, 0, 1, 0])
     0.5
@@ -138,8 +147,11 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, attribute: Arr
     import pandas as pd
 
     true, predicted = same_rows(y_true, y_pred)
-    groups = [true] if attribute is None else [true, codes_of(attribute, len(true))[0]]
-    accuracy: Any = pd.Series(true == predicted).groupby(groups).mean()
+    right, groups = true == predicted, [true]
+    if attribute is not None:
+        codes = codes_of(attribute, len(true))[0]
+        right, groups = right[codes >= 0], [true[codes >= 0], codes[codes >= 0]]
+    accuracy: Any = pd.Series(right).groupby(groups).mean()
     return float(accuracy.min())
 
 

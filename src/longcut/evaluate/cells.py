@@ -29,7 +29,8 @@ class Cells:
         in_group: cells and the groups that they lie in ``(k,)``; None where the cells are the groups.
         label: of each cell ``(cells,)``; None in regression.
         classes: number of classes.
-        conflict: cells that contradict the shortcut ``(cells,)``; None where that is not known.
+        conflict: 1 for cells that contradict the shortcut, 0 for those that agree with it, -1 for samples whose
+            attribute is not known ``(cells,)``; None where it is not known of any.
         share: of each group in the training set; None where that does not know the same groups.
     """
 
@@ -71,6 +72,11 @@ def cells_of(data: Dataset, train: Dataset | None) -> Cells:
         label, attribute = every // width, every % width
         groups = [divmod(i, width) if data.attribute is not None else (i, None) for i in range(cells)]
         in_group = None
+        if (cell < 0).any():  # samples of no group: a cell of each class, which lies in none
+            in_group, rest = (every, every), torch.arange(info.n_classes if classify else 1)
+            cell = torch.where(cell < 0, cells + (data.label if classify else 0), cell)
+            label, attribute = torch.cat([label, rest]), torch.cat([attribute, torch.full_like(rest, -1)])
+            cells += len(rest)
     else:
         cell, example = _patterns(data)
         cells, width = len(example), data.memberships.shape[1]
@@ -87,13 +93,13 @@ def cells_of(data: Dataset, train: Dataset | None) -> Cells:
         in_group=in_group,
         label=label if classify else None,
         classes=info.n_classes if classify else 0,
-        conflict=~info.is_aligned(label, attribute) if known else None,  # type: ignore[arg-type]
+        conflict=torch.where(attribute < 0, -1, info.conflicts(label, attribute).long()) if known else None,  # type: ignore[operator, arg-type]
         share=_share(train, data),
     )
 
 
 def _partition(data: Dataset) -> tuple[Tensor, int]:
-    """Group of each sample where groups do not overlap, and their number."""
+    """Group of each sample where groups do not overlap, -1 of one that is in none, and the number of groups."""
     if data.info.task == "regression":
         attribute = torch.zeros(len(data)).long() if data.attribute is None else data.attribute
         return attribute, max(data.info.n_attributes, 1)
@@ -105,7 +111,7 @@ def _partition(data: Dataset) -> tuple[Tensor, int]:
 def _patterns(data: Dataset) -> tuple[Tensor, Tensor]:
     """Samples alike in label, attribute and all memberships share a cell: cell of each sample, a sample of each."""
     assert data.memberships is not None
-    columns = [*data.memberships.long().T, *([] if data.attribute is None else [data.attribute])]
+    columns = [*data.memberships.long().T, *([] if data.attribute is None else [data.attribute + 1])]
     cell = data.label if data.info.task == "classification" else torch.zeros(len(data)).long()
     for column in columns:
         cell = torch.unique(cell * (int(column.max()) + 1 if len(column) else 1) + column, return_inverse=True)[1]
@@ -116,13 +122,17 @@ def _patterns(data: Dataset) -> tuple[Tensor, Tensor]:
 
 
 def _share(train: Dataset | None, data: Dataset) -> Tensor | None:
-    """The share of each group of ``data`` in the training set; None where that does not know the same groups."""
+    """The share of each group of ``data`` in the training set; None where that does not know the same groups.
+
+    Samples of the training set that are in no group do not count.
+    """
     if train is None or data.memberships is not None or (train.attribute is None) != (data.attribute is None):
         return None
     cells, count = _partition(train)
-    if count != _partition(data)[1]:
+    cells = cells[cells >= 0]
+    if count != _partition(data)[1] or (not len(cells) and len(train)):
         return None
-    return torch.bincount(cells, minlength=count).double() / max(len(train), 1)
+    return torch.bincount(cells, minlength=count).double() / max(len(cells), 1)
 
 
 @dataclass(frozen=True, eq=False)

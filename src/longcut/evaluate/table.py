@@ -48,7 +48,7 @@ def _where(draws: Draws, conflict: bool) -> Tensor:
     """The mean over the cells that contradict the shortcut, or over the others."""
     if draws.cells.conflict is None:
         return draws.nan
-    chosen = draws.cells.conflict == conflict
+    chosen = draws.cells.conflict == int(conflict)
     return (draws.total * chosen).sum(-1) / (draws.n * chosen).sum(-1)
 
 

@@ -47,7 +47,7 @@ class FitHelper(Protocol):
 
 
 def require_attribute(who: str, data: str, known: bool) -> None:
-    """Refuse data without an attribute.
+    """Refuse data of which no attribute is known.
 
     Raises:
         UserError: saying that ``who`` needs it and ``data`` has none.
@@ -55,7 +55,8 @@ def require_attribute(who: str, data: str, known: bool) -> None:
     if not known:
         raise UserError(
             f"{who} needs the attribute of each training sample, but {data} has none; "
-            "pass attribute=…, or take a method that needs none, such as selecmix or lff."
+            "pass attribute=…, of some at least and -1 for the others, or take a method that needs none, such as "
+            "selecmix or lff."
         )
 
 
@@ -95,7 +96,8 @@ class Method(nn.Module):
     Class attributes:
         name: what users type.
         paper: authors, venue, year.
-        needs: ``{"attribute"}`` when every training sample must have its attribute.
+        needs: ``{"attribute"}`` when training samples must have their attribute, some of them at least: it is -1 where
+            it is not known, and those samples belong to no group.
         tasks: what it can learn.
         needs_classes: why it learns no regression, to end a sentence with.
         kinds: of inputs that it can learn from; what learns from images alone refuses others.

@@ -130,7 +130,8 @@ TAKE = {"random": _random, "first": _first}
 def same_label(*, other_attribute: bool = False, take: Take = "random") -> PairRule:
     """Another sample of the same label: class-conditional mixup; with ``other_attribute``, LISA's intra-label pairs.
 
-    With ``other_attribute`` these are also SelecMix's contradicting positives by the true attribute.
+    With ``other_attribute`` these are also SelecMix's contradicting positives by the true attribute, and a sample whose
+    attribute is not known has no partner and is nobody's.
 
     Args:
         other_attribute: whether the partner must differ in its attribute.
@@ -142,14 +143,14 @@ def same_label(*, other_attribute: bool = False, take: Take = "random") -> PairR
         allowed = _alike_label(batch, pool) & ~same_sample(batch, pool)
         if other_attribute:
             ours, theirs = _attributes(batch, pool, "same_label(other_attribute=True)")
-            allowed &= ours[:, None] != theirs
+            allowed &= (ours[:, None] != theirs) & (ours[:, None] >= 0) & (theirs >= 0)
         return TAKE[take](allowed, generator)
 
     return rule
 
 
 def same_attribute(*, take: Take = "random") -> PairRule:
-    """Another label, same attribute: LISA's intra-domain pairs.
+    """Another label, same attribute: LISA's intra-domain pairs. Who has no known attribute has no partner.
 
     These are also SelecMix's contradicting negatives by the true attribute.
 
@@ -159,7 +160,7 @@ def same_attribute(*, take: Take = "random") -> PairRule:
 
     def rule(batch: Batch, pool: Pool, generator: torch.Generator | None) -> Pairs:
         ours, theirs = _attributes(batch, pool, "same_attribute")
-        return TAKE[take](~_alike_label(batch, pool) & (ours[:, None] == theirs), generator)
+        return TAKE[take](~_alike_label(batch, pool) & (ours[:, None] == theirs) & (theirs >= 0), generator)
 
     return rule
 
@@ -307,7 +308,7 @@ def require_contradiction(label: Tensor, attribute: Tensor | None, mode: Literal
     """Refuse data whose known attribute leaves a selective rule nobody to mix with.
 
     Args:
-        label, attribute: of the training set ``(n,)``.
+        label, attribute: of the training set ``(n,)``; attributes of -1 are not known.
         mode: ``"A"`` needs a label with two attributes, ``"B"`` an attribute with two labels, ``"both"`` both.
         who: the method, for the sentence.
 
@@ -316,7 +317,7 @@ def require_contradiction(label: Tensor, attribute: Tensor | None, mode: Literal
     """
     if attribute is None:
         raise UserError(f"{who} needs the attribute of each training sample; pass attribute=….")
-    cells = torch.unique(torch.stack([label, attribute]), dim=1)
+    cells = torch.unique(torch.stack([label, attribute])[:, attribute >= 0], dim=1)
     for rule, row, sentence in (
         ("A", 0, "every label has a single attribute"),
         ("B", 1, "every attribute has a single label"),

@@ -204,10 +204,15 @@ def _require_groups(data: Dataset) -> Tensor:
 
 def require_attribute(data: Dataset, part: str) -> None:
     """Refuse samples of which it is not known."""
-    if data.attribute is None:
+    if not data.known.any():
         raise UserError(
             f"post-processing needs the attribute of each {part} sample, but {data.info.name} has none; "
             "name one when the data is read, and train again."
+        )
+    if not data.known.all():
+        raise UserError(
+            f"post-processing needs the attribute of each {part} sample, but {data.info.name} has that of "
+            f"{int(data.known.sum()):,} of {len(data):,}; fill in the others, or leave them out."
         )
 
 

@@ -14,8 +14,8 @@ from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import Style
+from longcut.report.pictures import with_names
 from longcut.report.samples import strip
-from longcut.report.study import name_of
 from longcut.report.template import fragment
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _map(record: Mapping[str, Any], tensors: Mapping[str, Tensor], ids: Iterator
         if tensor not in tensors:
             continue
         column = tensors[tensor]
-        called = [name_of(names, i) for i in range(int(column.max()) + 1)]
+        column, called = with_names(column, names)
         looks = figures.looks_of(called, named=tensor == "map_attribute")
         picture = figures.points(place, column.tolist(), looks, ringed)
         alt = f"Map of {len(place)} samples as the biased model sees them, coloured by {title}."

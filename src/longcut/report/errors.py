@@ -114,6 +114,7 @@ def _said(study: Study, methods: int) -> Iterator[_Said]:
         group = np.zeros(len(true), np.int64)
         if all("attribute" in one for one in kept):
             group = np.concatenate([one["attribute"].numpy() for one in kept])
+            group = np.where(group < 0, group.max() + 1, group)  # where it is not known
             group = group if len(np.unique(group)) <= VALUES else np.zeros_like(group)
         width = true.shape[1]
         for i in range(min(width, NUMBERS)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from longcut.report.template import fragment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Words", "bars", "contenders_with", "maps", "mixtures", "samples", "training"]
+__all__ = ["Words", "bars", "contenders_with", "maps", "mixtures", "samples", "training", "with_names"]
 
 SAMPLES, PAIRS, PICTURED = 20, 6, 3  # pictures of a kind, and methods with pictures; studies share them
 
@@ -86,7 +86,7 @@ class Words:
             elif column.is_floating_point():
                 found.append(", ".join(f"{value:.3g}" for value in column[i].flatten().tolist()))
             else:
-                found.append(name_of(names, int(column[i])))
+                found.append(name_of(names, int(column[i])) if column[i] >= 0 else "")
         return found[0], found[1]
 
 
@@ -143,13 +143,26 @@ def _kind(tensors: Mapping[str, Tensor], i: int, cue: str) -> tuple[int, str]:
     same = {}
     for what, word in (("label", "label"), ("attribute", cue)):
         own, other = (tensors.get(f"pair_{part}_{what}") for part in ("anchor", "partner"))
-        if own is not None and other is not None and not own.is_floating_point():
+        if own is not None and other is not None and not own.is_floating_point() and min(own[i], other[i]) >= 0:
             same[word] = bool(own[i] == other[i])
     common = [word for word in same if same[word]]
     apart = [word for word in same if not same[word]]
     words = ([f"same {' and '.join(common)}"] if common else []) + ([f"another {' and '.join(apart)}"] if apart else [])
     contradicting = len(common) == len(apart)
     return not contradicting, ", ".join(words).capitalize()
+
+
+def with_names(column: Tensor, names: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """Ids and what each is called; where it is not known, -1, that is the last.
+
+    >>> import torch
+    >>> with_names(torch.tensor([0, -1]), ["land", "water"])
+    (tensor([0, 1]), ['land', 'not known'])
+    """
+    called = [name_of(names, i) for i in range(int(column.max()) + 1)]
+    if (column < 0).any():
+        column, called = column.where(column >= 0, len(called)), [*called, name_of(names, -1)]
+    return column, called
 
 
 def maps(study: Study, page: Page) -> Markup | None:
@@ -170,7 +183,7 @@ def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, 
                 column = tensors.get(f"embedding_{what}")
                 if column is None:
                     continue
-                called = [name_of(names, i) for i in range(int(column.max()) + 1)]
+                column, called = with_names(column, names)
                 looks = figures.looks_of(called, named=what == "attribute")
                 alt = f"Map of {len(place)} training samples as the {who} of {contender.name} sees them, by {what}."
                 picture = embed.svg(figures.points(place, column.tolist(), looks, ringed), alt, next(ids))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Contender", "Study", "differences", "gallery", "name_of", "studies"]
 
 
+NOT_KNOWN = "not known"  # an attribute of -1
 BLIND = (  # to the attribute
     *("average", "worst_class", "balanced", "class_difference", "ece", "auroc"),
     *("rmse", "mae", "mape", "r2", "worst_fifth_rmse"),
@@ -196,7 +197,9 @@ def gallery(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def name_of(names: Sequence[str], i: int) -> str:
-    """What class or attribute value ``i`` is called; its number where it has no name."""
+    """What class or attribute value ``i`` is called; its number where it has no name, and -1 is not known."""
+    if i < 0:
+        return NOT_KNOWN
     return names[i] if i < len(names) else str(i)
 
 

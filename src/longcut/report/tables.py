@@ -228,8 +228,10 @@ def _counted(run: Run, about: dict[str, Any], cue: str) -> Iterator[tuple[str, N
     attribute, aligned = tensors.get("attribute"), about.get("aligned") or ()
     where = {"All test samples": np.ones(len(cell), dtype=bool)}
     if attribute is not None and len(aligned) == classes:
-        agrees = np.asarray(aligned)[tensors["label"].numpy()] == attribute.numpy()
-        where = {f"The {cue} agrees with the label": agrees, f"The {cue} contradicts the label": ~agrees}
+        agrees, known = np.asarray(aligned)[tensors["label"].numpy()] == attribute.numpy(), attribute.numpy() >= 0
+        where = {f"The {cue} agrees with the label": agrees, f"The {cue} contradicts the label": ~agrees & known}
+        if not known.all():
+            where[f"The {cue} is not known"] = ~known
     elif attribute is not None and len(values := attribute.unique().tolist()) <= VALUES:
         where = {name_of(about.get("attribute_names", ()), value): (attribute == value).numpy() for value in values}
     for title, rows in where.items():

@@ -65,7 +65,7 @@ class Columns:
         x: one row per sample, perhaps memory-mapped: uint8 ``(n, 3, H, W)``, float32 ``(n, d)`` or int64 token ids
             ``(n, length)``, 0 being padding.
         label: class ids ``(n,)`` int64, float32 targets ``(n,)``, or None where new samples came without.
-        attribute: ids ``(n,)`` int64, or None.
+        attribute: ids ``(n,)`` int64, -1 where it is not known; or None.
         class_names, attribute_names: what the ids mean; no class names for regression.
         source: where it came from.
         vocabulary: number of token ids, for text.

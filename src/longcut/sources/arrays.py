@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from longcut.sources import Columns, Source
 from longcut.sources.table import marks
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from longcut.sources.options import Attribute, AttributeBins, Label, Split
@@ -61,6 +62,7 @@ def read_arrays(
             several for each sample ``(n, width)``; where there is no ``label``, ``y``, ``labels`` or ``target`` is
             taken for it.
         attribute: name of the array with the suspected shortcut ``(n,)``; one with more than 12 numbers becomes ranges.
+            Where it is -1 or NaN, it is not known.
         attribute_bins: how many ranges, of about as many samples each; then one with fewer numbers is cut, too.
         split: name of the array that says train, valid or test ``(n,)``; without, parts are drawn.
         seed: of the parts that are drawn.
@@ -93,6 +95,8 @@ def read_arrays(
     for column in used:
         first = arrays[column] if several is None or column != label else several[:, 0]
         rows[column] = _column(first, column, len(x), where)
+    if attribute in used:
+        rows[attribute] = _without_unknown(cast("pd.Series", rows[attribute]), where)
     given = {"label": label, "attribute": attribute, "split": split}
     how = {"attribute_bins": attribute_bins, "task": "auto" if several is None else "regression", "seed": seed}
     found = marks(rows, **given, **how, encoding=encoding, where=where)
@@ -249,6 +253,19 @@ def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]
     if values.dtype.kind == "f":
         return values.astype(np.float64)
     return values.astype(values.dtype.newbyteorder("="))
+
+
+def _without_unknown(values: pd.Series, where: str) -> pd.Series:
+    """An attribute with nothing in place of the number -1, unless that is a value like 1."""
+    if values.dtype.kind not in "if" or not bool((values == -1).any()):
+        return values
+    known = values[(values != -1) & values.notna()]
+    if set(known) == {1}:
+        raise UserError(
+            f"{where}: '{values.name}' has no other values than -1 and 1, but -1 says that the attribute is not known; "
+            "number its values from 0."
+        )
+    return values.where(values != -1)
 
 
 def _token_ids(x: NDArray[Any]) -> int:

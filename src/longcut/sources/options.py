@@ -40,7 +40,9 @@ LABEL = Field(description="column or array with the label")
 Label = Annotated[str, LABEL, COLUMN]
 OptionalLabel = Annotated[str | None, LABEL, COLUMN]
 Attribute = Annotated[
-    str | None, Field(description="column or array with the suspected shortcut, if it is known"), COLUMN
+    str | None,
+    Field(description="column or array with the suspected shortcut; empty, or in an array -1, where it is not known"),
+    COLUMN,
 ]
 AttributeBins = Annotated[
     int | None,

@@ -257,7 +257,7 @@ def check_labels(
         label: class ids ``(n,)``.
         names: of the classes.
         part: 0 train, 1 validation, 2 test ``(n,)``.
-        attribute: ids ``(n,)``, or None.
+        attribute: ids ``(n,)``, -1 where it is not known; or None.
         what: the label, such as ``label 'y'``.
         attribute_what: the attribute, such as ``attribute 'place'``.
         where: the file or folder.
@@ -275,7 +275,7 @@ def check_labels(
                 f"{where}: class '{names[int(present.argmin())]}' of {what} has no {called} samples; "
                 "move some there, or leave the class out."
             )
-    if attribute is not None:
+    if attribute is not None and (attribute >= 0).all():  # of some alone, the two may agree by chance
         pairs = np.unique(np.stack([label, attribute]), axis=1)
         if pairs.shape[1] == len(np.unique(label)) == len(np.unique(attribute)):
             raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -60,7 +60,8 @@ def read_table(
     Args:
         table: path of a ``.csv``, ``.tsv`` or ``.parquet`` file, or a DataFrame.
         label: column with the class, or with the number to predict.
-        attribute: column with the suspected shortcut; one with more than 12 numbers becomes ranges.
+        attribute: column with the suspected shortcut; one with more than 12 numbers becomes ranges. Where its cell is
+            empty, the attribute is not known, -1.
         attribute_bins: how many ranges, of about as many rows each; then one with fewer numbers is cut, too.
         split: column that says train, valid or test; without, parts are drawn, 60 : 20 : 20 within each class.
         image: column with the paths of images, relative to the folder of the table (of a DataFrame: to here).
@@ -337,7 +338,9 @@ def marks(
     if attribute is not None and (encoding is None or attribute in rows.columns):
         before = known["attributes"] or None
         values = ranges(column(rows, attribute, "attribute", where), before, bins=attribute_bins, where=where)
-        ids, attribute_names = number(values, what=attribute_what, where=where, names=before, missing=MISSING)
+        ids, attribute_names = _known(values, attribute_what, where, before)
+        if ids is None and encoding is None:
+            raise UserError(f"{where}: {attribute_what} is missing in every row; fill in some, or name none.")
     if encoding is not None:
         part = np.full(len(rows), TEST, np.int64)
     elif split is not None:
@@ -355,6 +358,19 @@ def marks(
         official=split is not None and encoding is None,
         task=task,
     )
+
+
+def _known(
+    values: pd.Series, what: str, where: str, names: Sequence[str] | None
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Ids of an attribute, -1 where it is not known, and their names; None where it is known of nobody."""
+    if names is not None and MISSING in names:  # an encoding from before, in which that was a value like others
+        return number(values, what=what, where=where, names=names, missing=MISSING)
+    ids, found = number(values, what=what, where=where, names=names and [*names, MISSING], missing=MISSING)
+    if MISSING not in found:
+        return ids, found
+    ids = np.where(ids == len(found) - 1, -1, ids)
+    return (ids if (ids >= 0).any() else None), found[:-1]
 
 
 def _task_of(values: pd.Series) -> Literal["classification", "regression"]:

@@ -144,4 +144,6 @@ class Contrastive(Method):
         put(weight, bias, self.net.head)
 
     def _balanced(self, data: Dataset) -> Dataset:
-        return undersample(data, "class" if data.attribute is None else "group", self.generator)
+        if not data.known.any():
+            return undersample(data, "class", self.generator)
+        return undersample(data if data.known.all() else data.take(data.known), "group", self.generator)

@@ -19,7 +19,7 @@ class HSIC(Method):
 
     What is independent of the attribute given the label has equalized odds. The kernel of the outputs is Gaussian, with
     the median distance as its width, so that no rescaling hides the dependence; that of the attribute is 1 for equal
-    values and 0 for others.
+    values and 0 for others. Samples of unknown attribute count in the cross-entropy alone.
     """
 
     name = "hsic"
@@ -49,11 +49,11 @@ class HSIC(Method):
         self.weight, self.on, self.given = weight, on, given
 
     def dependence(self, z: Tensor, label: Tensor, attribute: Tensor) -> Tensor:
-        """HSIC of what is seen of each sample ``(n, d)`` and its attribute; a class of fewer than 4 counts 0."""
+        """HSIC of what is seen of samples ``(n, d)`` and their attribute, where it is known; 0 of fewer than 4."""
         classes = self.info.n_classes if self.given == "label" else 1
         terms = []
         for c in range(classes):
-            own = (label == c).nonzero().flatten() if self.given == "label" else slice(None)
+            own = ((attribute >= 0) & ((label == c) if self.given == "label" else True)).nonzero().flatten()
             a = attribute[own]
             terms.append(hsic(rbf(z[own], "median"), (a[:, None] == a).to(z)))
         return torch.stack(terms).mean()

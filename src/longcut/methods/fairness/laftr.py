@@ -39,9 +39,10 @@ class LAFTR(Method):
     """``mean(CE) - fair * mean(W * |a_hat - a|)``, where an adversary minimises the latter from features and label.
 
     W is 1 / P(cell), of label and attribute together, so that each cell weighs the same and an adversary who knows
-    nothing is at its optimum by a coin. Where the adversary cannot win, a classifier on the features has equal rates of
-    true and false positives in all groups. More than two attribute values are predicted as classes, at 1 - p(a).
-    Features should be few (recipe ``paper``): among many, a new last layer finds what the adversary overlooked.
+    nothing is at its optimum by a coin; it is 0 for a sample of unknown attribute. Where the adversary cannot win, a
+    classifier on the features has equal rates of true and false positives in all groups. More than two attribute values
+    are predicted as classes, at 1 - p(a). Features should be few (recipe ``paper``): among many, a
+    new last layer finds what the adversary overlooked.
     """
 
     name = "laftr"
@@ -106,13 +107,14 @@ class LAFTR(Method):
         return 1 if self.constraint == "demographic-parity" else self.info.n_classes
 
     def cell(self, rows: Batch | Dataset) -> Tensor:
-        """Of each sample ``(n,)``: its label and attribute, or its attribute alone."""
+        """Of each sample ``(n,)``: its label and attribute, or its attribute alone; -1 where it is not known."""
         assert rows.attribute is not None  # method.needs
-        return rows.attribute if self.labels == 1 else rows.label * self.info.n_attributes + rows.attribute
+        return rows.attribute if self.labels == 1 else self.info.groups(rows.label, rows.attribute)
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """1 / P(cell) in the training set."""
-        count = torch.bincount(self.cell(train), minlength=len(self.weight))
+        cell = self.cell(train)
+        count = torch.bincount(cell[cell >= 0], minlength=len(self.weight))
         self.weight.copy_(torch.where(count > 0, len(train) / count, 0))
         if self.constraint == "equal-opportunity":
             self.weight[: self.info.n_attributes] = 0
@@ -122,7 +124,8 @@ class LAFTR(Method):
         """What the adversary misses, given features ``(n, width)``: in expectation, the sum of the cells' means."""
         assert batch.attribute is not None
         seen = z if self.labels == 1 else torch.cat([z, F.one_hot(batch.label, self.labels).to(z)], 1)
-        return (self.weight[self.cell(batch)] * missed(self.adversary(seen), batch.attribute)).mean()
+        weight = torch.where(batch.attribute < 0, 0, self.weight[self.cell(batch).clamp_min(0)])
+        return (weight * missed(self.adversary(seen), batch.attribute.clamp_min(0))).mean()
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the net: be right, and let the adversary miss."""

@@ -106,7 +106,7 @@ class ByShortcut(Method):
             require_attribute(f"{self.name} with identify=attribute", info.name, info.n_attributes > 0)
         super().__init__(make_net, info)
         self.identify, self.helper, self.two_step = identify, helper, two_step
-        self.n_values = info.n_attributes if identify == "attribute" else info.n_classes
+        self.n_values = info.n_attributes + info.partial if identify == "attribute" else info.n_classes
         self.register_buffer("shortcut", torch.zeros(info.n_stored, dtype=torch.long))
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
 
@@ -116,19 +116,25 @@ class ByShortcut(Method):
     def find(self, train: Dataset, fit: FitHelper) -> Tensor:
         """The value of each training sample ``(n,)`` on the CPU, which is also kept.
 
+        That the attribute is not known counts as one more value, and nobody's of whom that is so as a minority.
+
         Raises:
             UserError: when it says nothing beyond the label: within each class all samples have the same.
         """
-        told = self.identify == "attribute"
-        return self.keep(cast(Tensor, train.attribute) if told else self.logits(train, fit).argmax(1), train)
+        if self.identify != "attribute":
+            return self.keep(self.logits(train, fit).argmax(1), train)
+        told = self.keep(cast(Tensor, train.attribute), train)
+        return torch.where(told < 0, self.info.n_attributes, told)
 
     def logits(self, train: Dataset, fit: FitHelper) -> Tensor:
         """What its biased net says of the training samples, see :func:`biased_logits`."""
         return biased_logits(self, train, fit, helper=self.helper, **self.two_step)
 
     def keep(self, found: Tensor, train: Dataset) -> Tensor:
-        """Note the values ``(n,)`` and who has another one than its class; returns the values."""
-        chosen = out_of_place(found, train.label)
+        """Note the values ``(n,)``, -1 where there is none, and who has another one than its class; returns them."""
+        known = found >= 0
+        chosen = known.clone()
+        chosen[known] = out_of_place(found[known], train.label[known])
         if not chosen.any():
             what = "its attribute" if self.identify == "attribute" else "the prediction of the biased net"
             raise UserError(

@@ -45,7 +45,8 @@ def lasso(x: np.ndarray, label: np.ndarray, c: float, seed: int = 0) -> np.ndarr
 class DFR(Method):
     """Train as ever; then fit the last layer anew, by l1 logistic regression on group-balanced held-out samples.
 
-    It needs the attribute where it fits, in the validation set, and balances classes where none is known.
+    It needs the attribute where it fits, in the validation set, and balances classes where none is known. Where it is
+    known of some, it fits on these alone.
     """
 
     name = "dfr"
@@ -123,21 +124,26 @@ class DFR(Method):
         held = splits.train if self.fit_on == "train" else splits.valid
         if held is None:
             raise UserError(f"dfr fits on the validation set, but {splits.info.name} has none; use fit_on=train.")
+        held = self._usable(held)
         _require_all(held, self._balanced(held), self.fit_on)
         split(held, 0.5, generator(0), self._balanced(held))
 
     def _balanced(self, held: Dataset) -> Literal["group", "class"]:
-        return "class" if held.attribute is None else self.by
+        return self.by if held.known.any() else "class"
+
+    def _usable(self, held: Dataset) -> Dataset:
+        """Those of a group, where groups are balanced."""
+        return held.take(held.known) if self._balanced(held) == "group" and not held.known.all() else held
 
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Choose the penalty on one half of the samples, fit on all, put the mean of the fits into the head."""
-        held = cast(Dataset, train if self.fit_on == "train" else valid)
+        held = self._usable(cast(Dataset, train if self.fit_on == "train" else valid))
         by = self._balanced(held)
         held = features_of(self.net, held)
         scaler = Scaler(features_of(self.net, train) if self.scaler == "train" else held)
         part, judge = split(held, 0.5, self.generator, by)
         if self.fit_on == "train" and valid is not None:
-            part, judge = held, features_of(self.net, valid)
+            part, judge = held, features_of(self.net, self._usable(valid))
         part = undersample(part, by, self.generator)
         # what judges has no part in the fit, so it has none in the scaler: judged on other data, the usual one will do
         tuning = scaler if self.fit_on == "train" and valid is not None else Scaler(part)
@@ -152,7 +158,7 @@ class DFR(Method):
 def _worst(layer: np.ndarray, x: np.ndarray, data: Dataset, by: Literal["group", "class"]) -> float:
     """Accuracy of a layer ``(C, d + 1)`` where it is lowest."""
     right = (x @ layer[:, :-1].T + layer[:, -1]).argmax(1) == data.label.numpy()
-    ids = (data.label if by == "class" or data.attribute is None else data.group).numpy()
+    ids = (data.group if by == "group" and data.known.any() else data.label).numpy()
     return min(right[ids == value].mean() for value in np.unique(ids))
 
 

@@ -126,8 +126,9 @@ class MixingMethod(Method):
         """
         logs = {"paired": partners.found.float().mean()}
         if partners.attribute is not None and self.info.aligned:
-            conflicting = partners.found & ~self.info.is_aligned(partners.label, partners.attribute)
-            logs["conflicting_partners"] = torch.stack([conflicting.sum(), partners.found.sum()])
+            conflicting = partners.found & self.info.conflicts(partners.label, partners.attribute)
+            told = partners.found & (partners.attribute >= 0)
+            logs["conflicting_partners"] = torch.stack([conflicting.sum(), told.sum()])
         return logs
 
     def every_kind(self, pool: Batch) -> list[Partners]:

@@ -19,7 +19,10 @@ from longcut.methods.shared import Balanced, Blend, Level, Step
 
 
 class GroupJM1(MixingMethod, GroupDRO):
-    """``CE(a h_worst + (1 - a) h_other, y)``, where the worst group of each minibatch is mixed within its class."""
+    """``CE(a h_worst + (1 - a) h_other, y)``, where the worst group of each minibatch is mixed within its class.
+
+    Samples of unknown attribute are never the worst group, and among the others of their class.
+    """
 
     name = "group-jm1"
     paper = "Giannone et al., Just mix once: Worst-group generalization by group interpolation, 2022 (arXiv 2210.12195)"
@@ -64,11 +67,13 @@ class GroupJM1(MixingMethod, GroupDRO):
         """Once to find the worst group, once to learn from the mixtures."""
         mixed, partners, level = self.mixture(batch)
         losses = self.mixed_losses(mixed, level)
-        loss = losses.mean() if self.objective == "erm" else self.weights.update(losses, self.group(batch))
+        loss = losses.mean() if self.objective == "erm" else self.robust(losses, self.group(batch))
         return loss, self.partner_logs(partners)
 
     def _worst(self, losses: Tensor, group: Tensor) -> Tensor:
         """The group whose mean loss in the batch is largest."""
-        total = losses.new_zeros(len(self.weights.q)).index_add_(0, group, losses)
-        count = torch.bincount(group, minlength=len(total))
+        n = len(self.weights.q)
+        place = torch.where(group < 0, n, group)  # those of no group behind all
+        total = losses.new_zeros(n + 1).index_add_(0, place, losses)[:n]
+        count = torch.bincount(place, minlength=n + 1)[:n]
         return torch.where(count > 0, total / count.clamp_min(1), -torch.inf).argmax()

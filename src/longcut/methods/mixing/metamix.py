@@ -87,7 +87,7 @@ class MetaMix(Method):
     def draw(self, data: Dataset, count: int, generator: torch.Generator, ways: int | None = None) -> Episodes:
         """As many tasks."""
         by = "class" if self.info.task == "classification" else "attribute"
-        if by == "attribute" and data.attribute is None:
+        if by == "attribute" and not data.known.any():
             by = torch.zeros(len(data), dtype=torch.long)
         how = {"shots": self.shots, "queries": self.queries, "count": count, "generator": generator}
         return episodes(data, by, ways=ways or self.ways, **how)
@@ -132,7 +132,8 @@ class MetaMix(Method):
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """The few steps in which every class, or every task, takes part."""
         ids = train.label if self.info.task == "classification" else train.attribute
-        drawn = self.draw(train, 1, self.generator, 1 if ids is None else len(ids.unique()))
+        tasks = 0 if ids is None else len(ids[ids >= 0].unique())
+        drawn = self.draw(train, 1, self.generator, max(tasks, 1))
         support = train.batch(drawn.support[0], next(self.parameters()).device)
         self.net.load_state_dict({**self.net.state_dict(), **self.adapted(support, self.adapt)})
 

@@ -194,7 +194,7 @@ class SelecMix(MixingMethod):
         """Who may be a partner, and the share of the samples that stays as it is."""
         ask = self if self.confirm else None
         if self.pairs_by == "attribute":
-            rows, contradicting = data.conflicting, float(data.conflicting.float().mean())
+            rows, contradicting = data.conflicting, float(data.conflicting[data.known].float().mean())
         elif self.pairs_by == "early":
             rows, contradicting = bank.contradicting(self.early, data, ask)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, ClassVar, Literal, cast
 
 import torch
@@ -50,13 +51,14 @@ class GroupWeights(nn.Module):
 
     def start(self, group: Tensor) -> None:
         """Equal weights for the groups that occur among the training samples' ``(n,)``, none for the others."""
-        self.size.copy_(torch.bincount(group, minlength=len(self.q)))
+        self.size.copy_(torch.bincount(group[group >= 0], minlength=len(self.q)))
         self.q.copy_((self.size > 0) / (self.size > 0).sum())
 
     def update(self, losses: Tensor, group: Tensor) -> Tensor:
         """Move q by the losses ``(n,)`` of samples of these groups ``(n,)``, then give the groups' loss under it.
 
-        Groups that are not in the batch have a mean loss of 0, so q of theirs only changes as the others' does.
+        A sample of no group, -1, counts in neither. Groups that are not in the batch have a mean loss of 0, so q of
+        theirs only changes as the others' does.
         """
         member = (group[:, None] == torch.arange(len(self.q), device=group.device)).to(losses.dtype)
         count = member.sum(0)
@@ -73,6 +75,9 @@ class GroupWeights(nn.Module):
 
 class GroupDRO(Method):
     """``sum_g q_g * (mean loss of group g)``, where q follows the groups that lose most.
+
+    Samples of unknown attribute are in no group. They keep their weight in the mean: with a share u of them in the
+    batch, the loss is ``(1 - u)`` times the above and u times theirs, and q is moved by the others alone.
 
     A method that infers its attribute is a subclass: it sets ``inferred``, empties ``needs``, and hands ``prepare`` a
     training set that carries what it inferred.
@@ -138,15 +143,15 @@ class GroupDRO(Method):
         normalise: Annotated[bool, Field(description="the groups' losses sum to 1 in the update of q")] = False,
     ) -> None:
         super().__init__(make_net, info)
-        self.n_attributes = self.inferred or info.n_attributes
-        n_groups = self.n_attributes * (info.n_classes if info.task == "classification" else 1)
-        self.weights = GroupWeights(n_groups, step, adjustment=adjustment, updates=updates, normalise=normalise)
+        self.grouped = dataclasses.replace(info, n_attributes=self.inferred or info.n_attributes)
+        self.weights = GroupWeights(
+            self.grouped.n_groups, step, adjustment=adjustment, updates=updates, normalise=normalise
+        )
         self.balanced = balanced
 
     def group(self, rows: Batch | Dataset) -> Tensor:
-        """``label * n_attributes + attribute`` of each sample ``(n,)``; in regression, its attribute."""
-        attribute = cast(Tensor, rows.attribute)
-        return attribute if self.info.task == "regression" else rows.label * self.n_attributes + attribute
+        """``label * n_attributes + attribute`` of each sample ``(n,)``, or -1; in regression, its attribute."""
+        return self.grouped.groups(rows.label, cast(Tensor, rows.attribute))
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """Count the groups; those with no sample get no weight, ever."""
@@ -160,4 +165,9 @@ class GroupDRO(Method):
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weights move first, then weigh."""
         losses = self.per_sample_loss(self(batch.x), batch.label)
-        return self.weights.update(losses, self.group(batch)), {"largest_weight": self.weights.q.max()}
+        return self.robust(losses, self.group(batch)), {"largest_weight": self.weights.q.max()}
+
+    def robust(self, losses: Tensor, group: Tensor) -> Tensor:
+        """Of losses ``(n,)`` of samples of these groups ``(n,)``, -1 for none."""
+        alone = group < 0
+        return (1 - alone.to(losses).mean()) * self.weights.update(losses, group) + (losses * alone).mean()

@@ -19,6 +19,7 @@ class LogitAdjustment(Method):
     """``CE(f(x) + tau log P(y), y)``, or by group ``CE(f(x) + tau log P(y | a), y)``.
 
     By group, log P(y, a) would give the same loss: what all logits of a sample share does not change its softmax.
+    For samples of unknown attribute, the labels among themselves are counted.
     """
 
     name = "logit-adjustment"
@@ -39,13 +40,16 @@ class LogitAdjustment(Method):
         require_groups("logit-adjustment", by, info)
         super().__init__(make_net, info)
         self.by, self.tau = by, tau
-        self.register_buffer("adjustment", torch.zeros(info.n_attributes if by == "group" else 1, info.n_classes))
+        values = info.n_attributes + info.partial if by == "group" else 1
+        self.register_buffer("adjustment", torch.zeros(values, info.n_classes))
 
     adjustment: Tensor
 
     def value(self, rows: Batch | Dataset) -> Tensor:
         """The row of the adjustment for each sample ``(n,)``."""
-        return torch.zeros_like(rows.label) if self.by == "class" or rows.attribute is None else rows.attribute
+        if self.by == "class" or rows.attribute is None:
+            return torch.zeros_like(rows.label)
+        return torch.where(rows.attribute < 0, self.info.n_attributes, rows.attribute)
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """Count the labels of the training set."""

@@ -15,7 +15,8 @@ class Resample(Method):
     """Empirical risk minimisation on a balanced training set: a change of the data, not of the step.
 
     With groups, of a regression the values of its attribute, it is the simplest of the methods that are told the
-    answer.
+    answer. Samples of unknown attribute are in no group: in each class they are drawn as often as one group is, but
+    nobody twice.
     """
 
     name = "resample"

@@ -46,7 +46,11 @@ def size_weights(size: Tensor, rule: Rule = "inverse", beta: float = 0.9999) -> 
 
 
 class Reweight(Method):
-    """``mean(w * loss)``, where w depends on how many samples the class, or group, has."""
+    """``mean(w * loss)``, where w depends on how many samples the class, or group, has.
+
+    Samples of unknown attribute are in no group. In each class they weigh together as one group does, but none of them
+    more than a sample of the class's largest group.
+    """
 
     name = "reweight"
     paper = "Yang et al., Change is hard: A closer look at subpopulation shift, ICML 2023"
@@ -71,21 +75,25 @@ class Reweight(Method):
         self.by, self.beta = by, beta
         self.rule: Rule = weights
         n_classes = info.n_classes if info.task == "classification" else 1
-        n_groups = n_classes * (info.n_attributes if by == "group" else 1)
+        n_groups = n_classes * (info.n_attributes + info.partial if by == "group" else 1)
         self.register_buffer("weight", torch.ones(n_groups))
         self.weight: Tensor
 
     def group(self, rows: Batch | Dataset) -> Tensor:
-        """The class, or group, of each sample ``(n,)``; in regression, its attribute."""
+        """The class, or group, of each sample ``(n,)``; in regression, its attribute; behind all groups, the rest."""
         if self.info.task == "regression" and rows.attribute is not None:
-            return rows.attribute
+            return self.info.strata(rows.label, rows.attribute)
         if self.by == "class" or rows.attribute is None:
             return rows.label
-        return rows.label * self.info.n_attributes + rows.attribute
+        return self.info.strata(rows.label, rows.attribute)
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """Weights by the sizes in the training set."""
         size = torch.bincount(self.group(train), minlength=len(self.weight))
+        if self.by == "group" and self.info.partial:
+            groups, rest = size.split([self.info.n_groups, len(size) - self.info.n_groups])
+            largest = groups.view(len(rest), -1).amax(1)  # of each class
+            size = torch.cat([groups, torch.where(rest > 0, torch.maximum(rest, largest), 0)])
         self.weight.copy_(size_weights(size, self.rule, self.beta))
         return train
 
