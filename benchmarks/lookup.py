@@ -1,11 +1,11 @@
 """Worst group against the number of looked-up attributes: ``python benchmarks/lookup.py --figure results/lookup.svg``.
 
-Three data sets: Waterbirds as features of a frozen EfficientNet-Lite0 (``waterbirds_embeddings``), 3,000 images of Colored
-MNIST (2 % conflicting; 28 pixels pooled to 14), and 6,000 persons of Adult, whose attribute is the sex. Attributes of
-training samples are hidden and looked up by a rule; then a head is fitted, all cells of label and attribute weighing the
-same, with the rest's attribute taken as usual for its class, spread by a classifier on the features, or as the answers
-that were drawn by lot advise. Judged is the worst group of the test set: cells of label and attribute; of Colored MNIST,
-which has a hundred, aligned and conflicting samples.
+Three data sets: Waterbirds as features of a frozen EfficientNet-Lite0 (``waterbirds_embeddings``), 3,000 images of
+Colored MNIST (2 % conflicting; 28 pixels pooled to 7), and 6,000 persons of Adult, whose attribute is the sex.
+Attributes of training samples are hidden and looked up by a rule; then a head is fitted, all cells of label and
+attribute weighing the same, with the rest's attribute taken as usual for its class, spread by a classifier on the
+features, or as the answers that were drawn by lot advise. Judged is the worst group of the test set: cells of label and
+attribute; of Colored MNIST, which has a hundred, aligned and conflicting samples.
 
 The strength of each data set's penalty is the best of ``STRENGTHS`` on its validation set, mean over ``TRIALS``, whose
 seeds no row has (``--choice``). The row "40 of the validation set" is told ten samples of each validation group beside
@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from longcut.data import Dataset
 from longcut.datasets import data_folder, load
 from longcut.lookup.answers import usual_of
-from longcut.lookup.rounds import choose, cross_fitted, filling, gain
+from longcut.lookup.rounds import UNUSUAL, choose, cross_fitted, filling, gain
 from longcut.lookup.rules import RULES, Seen
 from longcut.methods.last_layer.balanced import Unknown, filled, strength_to_c
 from longcut.methods.last_layer.heads import even, logistic
@@ -107,7 +107,7 @@ def _columns(data: Dataset, most: int, seed: int) -> tuple[NDArray[Any], ...]:
     assert data.attribute is not None
     rows = torch.from_numpy(np.sort(np.random.default_rng([seed, 9]).permutation(len(data))[:most]))
     x = data.gather(rows)
-    x = F.avg_pool2d(x, 2) if x.ndim == 4 else x
+    x = F.avg_pool2d(x, 4) if x.ndim == 4 else x
     return x.flatten(1).numpy(), data.label[rows].numpy(), data.attribute[rows].numpy()
 
 
@@ -150,12 +150,12 @@ def made(name: str, row: str, seed: int, settings: Mapping[str, Any]) -> Found:
             usual = usual_of(train.label, known, 1 - seen.own, data.classes, data.values)
         assert usual is not None
         asked = np.flatnonzero(known >= 0)
-        advised, share = filling(train.label[asked], known[asked], usual, lot[asked])
+        _, share = filling(train.label[asked], known[asked], usual, lot[asked])
         ways: tuple[Unknown, ...] = ("usual", "spread")
         here: Found = {way: judged(filled(train.x, train.label, known, usual, way)) for way in ways}
         counter = known[asked] != usual[train.label[asked]]
-        here |= {"advised": advised, "share": share, "counter": int(counter.sum()), "usual_values": usual.tolist()}
-        if row == "suspicion":
+        here |= {"share": share, "counter": int(counter.sum()), "usual_values": usual.tolist()}
+        if row == "suspicion" and data.classes == 2:
             brought = gain(seen, known, usual, generator)
             here["gain"] = None if brought is None else [brought.value, brought.low, brought.high]
         found[str(budget)] = here
@@ -195,7 +195,12 @@ Every = dict[str, dict[str, list[Found]]]
 def values_of(runs: list[Found], budget: str, way: str) -> list[float]:
     """Worst group in points of 100, of each seed."""
     cells = [run[budget] for run in runs]
-    return [100 * cell[cell["advised"] if way == "advised" else way]["test"] for cell in cells]
+    return [100 * cell[_advised(cell) if way == "advised" else way]["test"] for cell in cells]
+
+
+def _advised(cell: Found) -> str:
+    """How the answers that were drawn by lot say that the rest is to be filled."""
+    return "spread" if cell["share"] > UNUSUAL else "usual"
 
 
 def shown(values: list[float]) -> str:

@@ -102,8 +102,8 @@ def annotate(
 ) -> LookUp:
     """Choose the training samples whose attribute is worth most.
 
-    Tables and embeddings are judged by cross-fitted logistic regressions on their columns; the data of a run by the same
-    on what its net makes of it; images and texts of an audit by the audit's biased model.
+    Tables and embeddings are judged by cross-fitted logistic regressions on their columns, the data of a run by the same
+    on what its net makes of it, images and texts of an audit by the audit's biased model.
 
     Args:
         found: folder of an audit or of a run.
@@ -138,7 +138,7 @@ def annotate(
         known = np.where(known < 0, train.attribute.numpy(), known)
         if (train.attribute >= 0).all():
             raise UserError(
-                f"the attribute of every training sample of {title_of(spec)} is known; there is nothing to look up."
+                f"every training sample of {title_of(spec)} has its attribute; there is nothing to look up."
             )
     asked = np.isin(train.index.numpy(), [answer.row for answer in said]) | (known >= 0)
     generator, label = np.random.default_rng([seed, 41]), train.label.numpy()
@@ -171,7 +171,7 @@ def _read(found: Path, progress: Progress | None) -> tuple[Any, ...]:
         spec, splits = _loaded(plan.data, plan.data_seed, progress)
         if spec == plan.data and run.record.fingerprint != fingerprint(splits):
             raise UserError(
-                f"the data of the run in {found} has changed since; bring the old data back, or train again."
+                f"the data of the run in {found} has changed; bring the old data back, or train again."
             )
         net, _ = load_net(run)
         return spec, splits, standardised(features_of(net, splits.train).x.numpy()), None, slice(None), None

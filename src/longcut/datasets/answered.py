@@ -72,18 +72,16 @@ def answered(
     told = [_told(part, base.train, said, names, where) for part in (base.train, base.valid, base.test)]
     train = told[0]
     assert train is not None
-    usual = base.info.aligned if base.train.attribute is not None and base.info.aligned else _usual(train, said)
-    info = dataclasses.replace(
-        base.info, n_attributes=len(names), attribute_names=names, aligned=tuple(int(value) for value in usual)
-    )
-    parts = [None if part is None else dataclasses.replace(part, info=_of(part, info)) for part in told]
+    usual = base.info.aligned if base.train.known.any() else _usual(train, said, len(names))
+    about = {
+        "n_attributes": len(names),
+        "attribute_names": names,
+        "aligned": tuple(int(value) for value in usual),
+        "partial": True,
+    }
+    parts = [part and dataclasses.replace(part, info=dataclasses.replace(part.info, **about)) for part in told]
     assert parts[0] is not None and parts[2] is not None
     return Splits(parts[0], parts[1], parts[2])
-
-
-def _of(part: Dataset, info: object) -> object:
-    assert dataclasses.is_dataclass(info) and not isinstance(info, type)
-    return dataclasses.replace(info, n_stored=part.info.n_stored)
 
 
 def _told(
@@ -99,7 +97,7 @@ def _told(
     return dataclasses.replace(part, attribute=None if none else column)
 
 
-def _usual(train: Dataset, said: list[Answer]) -> Tensor:
+def _usual(train: Dataset, said: list[Answer], n_values: int) -> Tensor:
     """The usual value of each class, told by the answers about training samples."""
     assert train.attribute is not None
     scores = {answer.row: answer.score for answer in said}

@@ -1,6 +1,6 @@
-"""Answers in files: a CSV table with the columns ``row`` and ``attribute``, and perhaps ``name``, ``label``,
-``score`` and ``drawn``.
+"""Answers in files: CSV tables of samples by ``row``, with their ``attribute``.
 
+The columns ``name`` and ``label`` tell whether the data is the same, ``score`` and ``drawn`` how a sample was chosen.
 An empty attribute is no answer yet; ``?`` is the answer that nobody can tell, which is not asked again either.
 """
 
@@ -27,7 +27,7 @@ UNSURE, LOT, RULE = "?", "by lot", "by rule"
 
 @dataclass(frozen=True)
 class Answer:
-    """What somebody looked up: of which stored sample, called and labelled how, how suspected, whether by lot, and what."""
+    """What was looked up: of which stored sample, called and labelled how, how suspected, and whether drawn by lot."""
 
     row: int
     value: str
@@ -67,7 +67,7 @@ def read(files: Iterable[Path | str], values: Sequence[str] = ()) -> list[Answer
 
 def _rows(file: Path) -> list[Answer]:
     try:
-        text = file.read_text("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")  # whatever ends its lines: names may hold such signs
     except OSError as error:
         raise UserError(f"cannot read the answers in {file} ({error.strerror}); check the path.") from None
     except UnicodeDecodeError:
@@ -93,8 +93,8 @@ def _rows(file: Path) -> list[Answer]:
             suspected = float(score or "nan")
         except ValueError:
             suspected = float("nan")
-        said = (plain(record.get(name) or "") for name in ("name", "label"))
-        answers.append(Answer(int(row), value, *said, suspected, record.get("drawn") == LOT))
+        name, label = (plain(record.get(column) or "") for column in ("name", "label"))
+        answers.append(Answer(int(row), value, name, label, suspected, record.get("drawn") == LOT))
     return answers
 
 
@@ -170,8 +170,8 @@ def attach(data: Dataset, answers: Sequence[Answer], names: Sequence[str], where
 def usual_of(label: np.ndarray, attribute: np.ndarray, score: np.ndarray, n_classes: int, n_values: int) -> np.ndarray:
     """For each class the value that goes with it ``(C,)``: each answer votes with the odds of its sample's own label.
 
-    Most answers are of suspicious samples, which contradict what usually goes with their class; a few typical ones, whose
-    label is a thousand times as probable as others, outvote them. Of equals the lowest id is taken.
+    Most answers are of suspicious samples, which contradict what usually goes with their class; a few others, whose
+    label is a thousand times as probable as any other, outvote them. Of equals the lowest id is taken.
 
     Args:
         label, attribute: of the samples ``(n,)``; an attribute of -1 is unknown.

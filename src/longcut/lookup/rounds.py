@@ -17,7 +17,7 @@ __all__ = ["FOLDS", "Gain", "choose", "conflicting", "cross_fitted", "filling", 
 
 FOLDS = 4
 LOT = 0.1  # share of the first round that is drawn by lot
-UNUSUAL = 0.2  # share of samples that are not as usual, above which "as usual" is a bad guess
+UNUSUAL = 0.15  # share of samples that are not as usual, above which "as usual" is a bad guess
 HEAD = 200.0  # strength of the head that answers are judged by
 ENOUGH = 0.01  # of accuracy: a round that brings less is not worth it
 
@@ -57,7 +57,7 @@ def cross_fitted(
     return probability
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
@@ -126,7 +126,7 @@ def filling(
         lot: whether they were drawn by lot ``(m,)``; where none was, the share is nan.
 
     Returns:
-        ``"usual"`` while that is wrong of at most a fifth, else ``"spread"``.
+        ``"usual"`` while that is wrong of at most 15 %, else ``"spread"``.
     """
     drawn = [attribute[lot & (label == one)] != usual[one] for one in np.unique(label[lot])]
     share = float(np.mean([other.mean() for other in drawn])) if drawn else float("nan")

@@ -1,4 +1,4 @@
-"""The page on which attributes are looked up: one file, which works from the file system and asks nothing of a network."""
+"""The page on which attributes are looked up: one file, which works from the file system and without a network."""
 
 from __future__ import annotations
 

@@ -91,9 +91,9 @@ def chosen(
 
 
 class BalancedHead(Method):
-    """Train as ever; then fit the last layer anew on the training set, every group weighing the same, with an l2 penalty.
+    """Train as ever; then fit the last layer anew on the training set, every group weighing the same (l2 penalty).
 
-    The attribute may be unknown for most of the training samples, as after a hundred look-ups: it is filled first.
+    The attribute may be unknown for most training samples, as after a hundred look-ups: it is filled first.
     """
 
     name = "balanced-head"
@@ -138,11 +138,10 @@ class BalancedHead(Method):
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Fill the attribute, choose the strength by cross-validation, fit, and put the layer into the head."""
         data = features_of(self.net, train)
-        if data.attribute is None or not bool((data.attribute >= 0).any()):
-            raise UserError(f"balanced-head: no attribute of {self.info.name} is known; look some up first.")
+        assert data.attribute is not None  # of some: the loop has refused data of which none is known
         scaler = Scaler(data)
         x, label = scaler(data).astype(np.float32), data.label.numpy()
-        usual = self.info.aligned or usual_attribute(data.take(data.attribute >= 0))
+        usual = self.info.aligned or usual_attribute(data)
         attribute = filled(x, label, data.attribute.numpy(), np.array(usual), self.unknown)
         known = attribute >= 0
         if missing := set(range(self.info.n_classes)) - set(label[known].tolist()):
