@@ -684,10 +684,8 @@ def test_attributes_that_are_refused(take):
     x, y, attribute = toy()
     with pytest.raises(UserError, match=r"attribute has shape \(59,\), but X has 60 rows; give one value for each row"):
         take(x, y, attribute[1:])
-    missing = attribute.astype(object)
-    missing[7] = None
-    with pytest.raises(UserError, match="the attribute of row 7 is missing; name it"):
-        take(x, y, missing)
+    with pytest.raises(UserError, match="the attribute is known of no row; give that of some, or leave it out"):
+        take(x, y, np.full(60, None))
 
 
 def test_predictions_of_another_length():

@@ -372,6 +372,12 @@ def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
         if train.memberships is not None:
             _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
         require_attribute(who, train.info.name, bool(train.known.any()))
+        if not (method.partial or train.known.all()):
+            raise UserError(
+                f"{who} needs the attribute of each training sample, but {train.info.name} has it of "
+                f"{int(train.known.sum()):,} of {len(train):,}; guess the others with the data set spread, or take a "
+                "method that can do with some, such as group-dro or resample by group."
+            )
     if watch and not method.judged_by_epoch:
         raise UserError(
             f"{who} has no classifier before training is over, so no epoch can be selected by {metric}; select last."

@@ -85,6 +85,8 @@ HOMES = (
     "identified.ula:ULA",
     "auto:Auto",
     "last_layer.balanced:BalancedHead",
+    "last_layer.evals:EVaLS",
+    "last_layer.neurontune:NeuronTune",
 )
 METHODS: Registry[type[Method]] = Registry(
     "method",

@@ -96,8 +96,8 @@ class Method(nn.Module):
     Class attributes:
         name: what users type.
         paper: authors, venue, year.
-        needs: ``{"attribute"}`` when training samples must have their attribute, some of them at least: it is -1 where
-            it is not known, and those samples belong to no group.
+        needs: ``{"attribute"}`` when training samples must have their attribute.
+        partial: whether it is enough that some of them have it, the others having -1 and belonging to no group.
         tasks: what it can learn.
         needs_classes: why it learns no regression, to end a sentence with.
         kinds: of inputs that it can learn from; what learns from images alone refuses others.
@@ -119,6 +119,7 @@ class Method(nn.Module):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
+    partial: ClassVar[bool] = False
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs_classes: ClassVar[str] = ""
     kinds: ClassVar[frozenset[str]] = frozenset({"image", "table", "tokens"})

@@ -22,6 +22,7 @@ class EnD(Method):
     paper = "Tartaglione et al., EnD: Entangling and disentangling deep representations for bias correction, CVPR 2021"
     needs_classes = "it pulls samples together and apart by their class"
     needs = frozenset({"attribute"})
+    partial = True
     variants = ({"pairs": "code"},)
     recipes = {
         "paper": Recipe(

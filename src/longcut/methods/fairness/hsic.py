@@ -25,6 +25,7 @@ class HSIC(Method):
     name = "hsic"
     paper = "Pérez-Suay et al., Fair kernel learning, ECML PKDD 2017"
     needs = frozenset({"attribute"})
+    partial = True
     needs_classes = "its penalty is taken within each class"
     variants = ({"on": "features"}, {"given": "nothing"})
 

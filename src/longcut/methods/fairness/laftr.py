@@ -48,6 +48,7 @@ class LAFTR(Method):
     name = "laftr"
     paper = "Madras et al., Learning adversarially fair and transferable representations, ICML 2018"
     needs = frozenset({"attribute"})
+    partial = True
     needs_classes = "its adversary asks who is who within each class"
     variants = (
         {"constraint": "demographic-parity"},

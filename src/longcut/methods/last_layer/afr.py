@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from longcut.data import Dataset, Info, split
+from longcut.data import Dataset, Info
 from longcut.identify import load
 from longcut.losses import cross_entropy
-from longcut.methods.base import FitHelper, MakeNet, Method, Recipe
+from longcut.methods.base import FitHelper, MakeNet, Recipe
+from longcut.methods.last_layer.aside import Aside, Share
 from longcut.methods.last_layer.heads import features_of
 from longcut.methods.shared import RESNET, RESNET_CELEBA
 
@@ -77,7 +77,7 @@ def safe_sharpness(logits: Tensor, losses: Tensor, label: Tensor, most: float = 
     return low
 
 
-class AFR(Method):
+class AFR(Aside):
     """``sum_i w_i CE_i + pull * |head - head_0|^2`` on samples set aside, where w falls with the net's confidence.
 
     Needs no attribute.
@@ -119,32 +119,16 @@ class AFR(Method):
         pull: Annotated[
             float, Field(ge=0, description="weight of the squared distance from the layer as it was trained")
         ] = 0.0,
-        held: Annotated[
-            float, Field(gt=0, lt=1, description="share of the training set that is set aside for the last layer")
-        ] = 0.2,
+        held: Share = 0.2,
         balanced: Annotated[bool, Field(description="classes weigh the same in the second stage")] = False,
         steps: Annotated[int, Field(ge=1, description="full-batch gradient steps on the last layer")] = 500,
         head_lr: Annotated[float, Field(gt=0, description="learning rate of these steps")] = 0.01,
         head_clip: Annotated[float, Field(ge=0, description="largest norm of their gradient; 0: none")] = 1.0,
     ) -> None:
-        super().__init__(make_net, info)
+        super().__init__(make_net, info, held)
         self.identify = identify
-        self.sharpness, self.pull, self.held, self.balanced = sharpness, pull, held, balanced
+        self.sharpness, self.pull, self.balanced = sharpness, pull, balanced
         self.steps, self.head_lr, self.head_clip = steps, head_lr, head_clip
-        self.register_buffer("aside", torch.zeros(info.n_stored, dtype=torch.bool))
-
-    aside: Tensor
-
-    def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
-        """Draw who is set aside, a share of each class; a sample that stands twice is on one side."""
-        once = train.take(torch.from_numpy(np.unique(train.index, return_index=True)[1]))
-        _, aside = split(once, self.held, self.generator)
-        self.aside[aside.index] = True
-        return train
-
-    def epoch_data(self, train: Dataset) -> Dataset:
-        """The others."""
-        return train.take(~self.aside.cpu()[train.index])
 
     def finish(self, train: Dataset, valid: Dataset | None, fit: FitHelper) -> None:
         """Gradient descent on the last layer, from where it is."""

@@ -102,6 +102,7 @@ class BalancedHead(Method):
         "in the last layer alone, as in Kirichenko et al., ICLR 2023"
     )
     needs = frozenset({"attribute"})
+    partial = True
     needs_classes = "its last layer is a logistic regression"
     variants = ({"unknown": "spread"}, {"unknown": "leave-out"})
 

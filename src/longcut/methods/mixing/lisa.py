@@ -21,6 +21,7 @@ class LISA(MixingMethod):
     paper = "Yao et al., Improving out-of-distribution robustness via selective augmentation, ICML 2022"
     needs_classes = "its partners have the same label, or another one, and numbers are hardly ever the same"
     needs = frozenset({"attribute"})
+    partial = True
     variants = ({"mode": "A"}, {"mode": "B", "blend": "keep-both"}, {"balanced": True}, {"blend": "cut"})
     recipes = {
         "paper": Recipe("the authors draw equally from every group", {"balanced": True}),

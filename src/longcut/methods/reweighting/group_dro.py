@@ -86,6 +86,7 @@ class GroupDRO(Method):
     name = "group-dro"
     paper = "Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020"
     needs = frozenset({"attribute"})
+    partial = True
     tasks = frozenset({"classification", "regression"})
     inferred: ClassVar[int] = 0  # number of values of an attribute that the method infers itself
     variants = (
