@@ -18,6 +18,7 @@ from test_cli import FAST, call, printed, printed_json
 from longcut import annotate as annotating
 from longcut.annotate import annotate, write
 from longcut.audit import folder as audits
+from longcut.cli import explore
 from longcut.data import Splits
 from longcut.datasets import DATASETS, Entry, load
 from longcut.errors import UserError
@@ -75,7 +76,9 @@ def asked(folder: str = "asked") -> list[dict[str, str]]:
 
 def test_from_a_run_to_answers_to_another_round_to_training(run):
     folder, places = run
-    said = printed("annotate", folder, "--budget", "40", "-o", "asked", "--values", "land,water", "--attribute", "place")
+    said = printed(
+        "annotate", folder, "--budget", "40", "-o", "asked", "--values", "land,water", "--attribute", "place"
+    )
     assert "To look up: asked/to-look-up.csv (40 samples)" in said and "Look up 40 of these first" in said
     rows = asked()
     assert list(rows[0]) == ["row", "name", "label", "score", "drawn", "attribute"]
@@ -83,12 +86,16 @@ def test_from_a_run_to_answers_to_another_round_to_training(run):
     assert [row["drawn"] for row in rows] == ["by rule"] * 34 + ["by lot"] * 6
     first = answer(places)
     found = printed_json("annotate", folder, "--budget", "40", "-o", "asked", "--answers", first)
-    assert found["answers"] == 40 and found["counter_examples"] > 8 and found["usual"] == {"gull": "water", "wren": "land"}
+    assert (
+        found["answers"] == 40 and found["counter_examples"] > 8 and found["usual"] == {"gull": "water", "wren": "land"}
+    )
     assert not {row["row"] for row in asked()} & {row["row"] for row in rows}
     second = answer(places, to="second.csv")
     said = printed("annotate", folder, "-o", "asked", "--answers", first, "--answers", second)
     assert "80 answers so far" in said and "The later half of them brought" in said
-    assert "longcut train table:path=birds.csv,label=bird,split=part --answers asked/answers.csv -m balanced-head" in said
+    assert (
+        "longcut train table:path=birds.csv,label=bird,split=part --answers asked/answers.csv -m balanced-head" in said
+    )
     arguments = ("train", "birds.csv", "--label", "bird", "--split", "part", "--net", "linear", *FAST)
     plain = printed_json(*arguments, "-m", "balanced-head", "--answers", first, "--answers", second, "--out", "told")
     assert plain["plan"]["data"].startswith("answered:data=table") and plain["status"] == "done"
@@ -113,7 +120,19 @@ def test_answers_help_the_worst_group(run):
     worst = {}
     for name, data in (("plain", ()), ("told", ("--answers", "answers.csv"))):
         method = "balanced-head" if data else "erm"
-        arguments = ("birds.csv", "--label", "bird", "--split", "part", "--net", "linear", "--epochs", "30", "--device", "cpu")
+        arguments = (
+            "birds.csv",
+            "--label",
+            "bird",
+            "--split",
+            "part",
+            "--net",
+            "linear",
+            "--epochs",
+            "30",
+            "--device",
+            "cpu",
+        )
         printed("train", *arguments, "-m", method, *data, "--out", name)
         frame = pd.read_csv(printed_and_saved(name, "birds.csv"))
         right = (frame["prediction"] == frame["label"]).to_numpy()[200:]
@@ -138,7 +157,9 @@ def test_cannot_tell_is_an_answer_that_is_not_asked_again(run):
     folder, _ = run
     printed("annotate", folder, "--budget", "5", "-o", "asked", "--values", "land,water")
     first = {row["row"] for row in asked()}
-    printed("annotate", folder, "--budget", "5", "-o", "asked", "--values", "land,water", "--answers", answer(["?"] * N))
+    printed(
+        "annotate", folder, "--budget", "5", "-o", "asked", "--values", "land,water", "--answers", answer(["?"] * N)
+    )
     assert not first & {row["row"] for row in asked()}
 
 
@@ -187,13 +208,21 @@ def test_what_cannot_be_asked_is_refused_in_one_sentence(run, monkeypatch: pytes
 
 
 def test_a_regression_and_known_attributes_are_refused():
-    frame = pd.DataFrame({"x": np.arange(60.0), "y": np.arange(60.0) * 2, "place": ["a", "b", "b"] * 20, "z": [0, 1] * 30})
+    frame = pd.DataFrame(
+        {"x": np.arange(60.0), "y": np.arange(60.0) * 2, "place": ["a", "b", "b"] * 20, "z": [0, 1] * 30}
+    )
     frame.to_csv("r.csv", index=False)
-    printed("train", "r.csv", "--label", "y", "--task", "regression", "-m", "erm", "--net", "linear", *FAST, "--out", "r")
+    printed(
+        "train", "r.csv", "--label", "y", "--task", "regression", "-m", "erm", "--net", "linear", *FAST, "--out", "r"
+    )
     with pytest.raises(UserError, match=r"r.csv is a regression; annotate needs data with classes"):
         annotate("r", values=["a", "b"])
-    printed("train", "r.csv", "--label", "z", "--attribute", "place", "-m", "erm", "--net", "linear", *FAST, "--out", "k")
-    with pytest.raises(UserError, match=r"every training sample of r.csv has its attribute; there is nothing to look up"):
+    printed(
+        "train", "r.csv", "--label", "z", "--attribute", "place", "-m", "erm", "--net", "linear", *FAST, "--out", "k"
+    )
+    with pytest.raises(
+        UserError, match=r"every training sample of r.csv has its attribute; there is nothing to look up"
+    ):
         annotate("k")
 
 
@@ -243,7 +272,7 @@ def test_an_audit_of_other_data_or_an_old_one_is_refused(audit: Path, monkeypatc
         with pytest.raises(UserError, match="the audit in audit is of other data than pictures is now; audit again"):
             annotate(audit, values=["lawn", "sofa"])
     (audit / "judged.safetensors").write_bytes(b"x")
-    with pytest.raises(UserError, match="judged.safetensors is damaged"):
+    with pytest.raises(UserError, match=r"judged\.safetensors is damaged"):
         audits.judged(audit)
     (audit / "judged.safetensors").unlink()
     with pytest.raises(UserError, match="was written before audits kept what every sample looks like; audit again"):
@@ -263,7 +292,7 @@ def test_answers_as_data_are_refused_where_they_do_not_fit():
     with pytest.raises(UserError, match="needs both: write answered:data=SPEC,answers=FILE"):
         made(data="birds.csv")
     Path("answers.csv").write_text("row,attribute\n1,\n")
-    with pytest.raises(UserError, match="answers.csv answer nothing; an attribute needs two values"):
+    with pytest.raises(UserError, match=r"answers\.csv answer nothing; an attribute needs two values"):
         made(**spec())
     Path("answers.csv").write_text("row,attribute\n1,land\n")
     with pytest.raises(UserError, match="with one value only, 'land'"):
@@ -291,3 +320,24 @@ def test_what_a_column_knows_stays_known():
         Path("answers.csv").write_text("row,attribute\n1,sea\n")
         DATASETS["answered"].function(data=data, answers="answers.csv", values="water|sea")
     assert json.loads(json.dumps(splits.info.aligned))
+
+
+# --- what an audit advises --------------------------------------------------------------------------------------------
+
+
+def advised(capsys: pytest.CaptureFixture[str], verdict: str, train: Any) -> str:
+    explore._print_advice({"verdict": verdict, "kind": "table", "findings": []}, train, Path("audit"))
+    return capsys.readouterr().out
+
+
+def test_an_audit_ends_with_what_to_do(capsys: pytest.CaptureFixture[str]):
+    table()
+    train = load("table:path=birds.csv,label=bird,split=part", 0).train
+    assert advised(capsys, "clear", train).startswith("\nNothing to do")
+    said = advised(capsys, "alarm", train)
+    assert "Look up 100 of these first" in said and "longcut annotate audit --values ONE,OTHER" in said
+    mixed = dataclasses.replace(train, attribute=(torch.arange(200) // 2) % 2)
+    assert advised(capsys, "alarm", mixed) == ""  # every attribute is there
+    assert advised(capsys, "alarm", dataclasses.replace(train, attribute=1 - train.label)).startswith(
+        "\nChange the data"
+    )

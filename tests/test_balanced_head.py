@@ -1,4 +1,4 @@
-"""The head for look-ups: scikit-learn's weighted regression, unknown attributes filled, the strength cross-validated."""
+"""The head for look-ups is scikit-learn's weighted regression, with unknown attributes filled and a strength chosen."""
 
 from __future__ import annotations
 
@@ -81,7 +81,12 @@ def test_what_is_unknown_is_spread_by_what_the_known_look_like():
     usual = np.array([0, 1])
     spread = filled(x, label, known, usual, "spread")
     assert (spread[:80] == attribute[:80]).all()
-    assert (spread == attribute)[80:].mean() > 0.9 > 0.6 > (filled(x, label, known, usual, "usual") == attribute)[80:].mean()
+    assert (
+        (spread == attribute)[80:].mean()
+        > 0.9
+        > 0.6
+        > (filled(x, label, known, usual, "usual") == attribute)[80:].mean()
+    )
 
 
 def test_the_strength_is_the_best_in_the_worst_cell_on_samples_held_out():
@@ -108,13 +113,16 @@ def test_the_strength_is_the_best_in_the_worst_cell_on_samples_held_out():
 
 def test_a_hundred_looked_up_conflicting_samples_take_the_shortcuts_weight_away():
     train = gaussian([900, 60, 60, 900])
-    aligned, conflicting = (direction(head(hidden(train, keep))).abs() for keep in (~train.conflicting, train.conflicting))
+    aligned, conflicting = (
+        direction(head(hidden(train, keep))).abs() for keep in (~train.conflicting, train.conflicting)
+    )
     assert conflicting[0] > 5 * conflicting[1] and aligned[1] > 0.5 * aligned[0]
 
 
 @pytest.mark.parametrize("unknown", ["usual", "spread", "leave-out"])
 def test_unknown_attributes_are_taken_as_said(unknown):
     train = gaussian([200, 20, 20, 200])
+    assert train.attribute is not None
     keep = torch.rand(440, generator=torch.Generator().manual_seed(0)) < 0.3
     method = head(hidden(train, keep), unknown=unknown, strengths="50")
     x = StandardScaler().fit_transform(train.x.double().numpy())
@@ -131,7 +139,11 @@ def test_what_cannot_be_fitted_is_refused_in_one_sentence():
     train = gaussian([20, 20, 20, 20])
     with pytest.raises(UserError, match="strengths=1-0 has a 0"):
         build("balanced-head", train.info, options={"strengths": "1-0"})
-    with pytest.raises(UserError, match="balanced-head needs the attribute of each training sample, but gaussian has none"):
+    with pytest.raises(
+        UserError, match="balanced-head needs the attribute of each training sample, but gaussian has none"
+    ):
         head(hidden(train, torch.zeros(80, dtype=torch.bool)))
-    with pytest.raises(UserError, match="no sample of class '1' has a known attribute; look some up, or use unknown=usual"):
+    with pytest.raises(
+        UserError, match="no sample of class '1' has a known attribute; look some up, or use unknown=usual"
+    ):
         head(hidden(train, train.label == 0), unknown="leave-out")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.lookup import advice as advising
-from longcut.lookup.advice import advise, expected
+from longcut.lookup.advice import CURVES, Curve, advise, expected
 from longcut.lookup.answers import Answer, attach, names_of, read, usual_of, write
 from longcut.lookup.rounds import (
     choose,
@@ -208,7 +210,9 @@ def saved(path: Path, text: str) -> Path:
 
 
 def test_answers_of_several_rounds_come_together(tmp_path: Path):
-    one = saved(tmp_path / "1.csv", "row,name,label,score,drawn,attribute\n3,a,dog,0.9,by rule,land\n5,b,cat,,by lot,\n")
+    one = saved(
+        tmp_path / "1.csv", "row,name,label,score,drawn,attribute\n3,a,dog,0.9,by rule,land\n5,b,cat,,by lot,\n"
+    )
     two = saved(tmp_path / "2.csv", "attribute,row\n?,5\nwater,7\nland,3\n")
     found = read([one, two], ["land", "water"])
     assert [(a.row, a.value, a.lot) for a in found] == [(3, "land", False), (5, "?", False), (7, "water", False)]
@@ -243,7 +247,7 @@ def test_answers_that_cannot_be_are_refused(text, message, tmp_path: Path):
 
 
 def test_files_that_are_no_answers_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="cannot read the answers in .*none.csv"):
+    with pytest.raises(UserError, match=r"cannot read the answers in .*none\.csv"):
         read([tmp_path / "none.csv"])
     (tmp_path / "b.csv").write_bytes(b"row,attribute\n1,\xff\n")
     with pytest.raises(UserError, match="is not UTF-8 text"):
@@ -264,8 +268,14 @@ def test_answers_find_their_samples_wherever_they_stand():
     ("answer", "message"),
     [
         (Answer(6, "land"), "name sample 6, but birds has samples 0 to 5"),
-        (Answer(3, "land", "a.jpg"), "about other data: they give sample 3 the name 'a.jpg', but in birds it is 'row 3'"),
-        (Answer(3, "land", "", "cat"), "about other data: they give sample 3 the label 'cat', but in birds it is 'dog'"),
+        (
+            Answer(3, "land", "a.jpg"),
+            "about other data: they give sample 3 the name 'a.jpg', but in birds it is 'row 3'",
+        ),
+        (
+            Answer(3, "land", "", "cat"),
+            "about other data: they give sample 3 the label 'cat', but in birds it is 'dog'",
+        ),
         (Answer(3, "sky"), "say 'sky' of sample 3, but the values are land, water"),
     ],
 )
@@ -300,22 +310,61 @@ def test_gains_are_read_between_what_was_measured():
     assert expected(curve, 999) == (8, 4, 12)
 
 
-def test_each_of_the_four(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(advising, "CURVES", {"features": ("birds", {50: (4.0, 2.0, 6.0), 200: (8.0, 4.0, 12.0)})})
+BIRDS = Curve("birds", False, {50: (4.0, 2.0, 6.0), 200: (8.0, 4.0, 12.0)})
+PEOPLE = Curve("people", True, {50: (1.0, -1.0, 3.0)})
+
+
+@pytest.fixture
+def curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advising, "CURVES", {"features": BIRDS, "image": BIRDS, "table": PEOPLE})
+
+
+@pytest.mark.usefixtures("curves")
+def test_each_of_the_four():
     assert advise(record("clear")).kind == "nothing"
     assert advise(record("alarm", learned="alarm", columns="alarm")).kind == "unlabelled"
-    found = advise(record("alarm", learned="notice"), budget=100)
+    found = advise(record("alarm", learned="notice"), budget=100, kind="image")
     assert (found.kind, found.n, found.gain) == ("look-up", 100, (6, 3, 9))
     assert found.sentence.endswith("+6 points of worst-group accuracy are to be expected (+3 to +9), as on birds.")
     later = advise(record("alarm", learned="alarm"), answered=50, counter=9, budget=50)
     assert (later.kind, later.gain) == ("look-up", (2, -1, 5))
-    assert advise(None, budget=50).gain == (4, 2, 6)
+    assert advise(record("clear"), answered=50, counter=9).kind == "look-up"
+    assert advise(None, budget=50).gain == advise(None, budget=50, wide=1280).gain == (4, 2, 6)
+    assert advise(None, budget=50, wide=12).gain == (1, -1, 3)
 
 
-def test_a_value_for_each_class_and_no_other_is_said_to_be_confounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(advising, "CURVES", {"features": ("birds", {50: (4.0, 2.0, 6.0)})})
+@pytest.mark.usefixtures("curves")
+def test_by_lot_is_advised_where_the_usual_is_not_usual():
+    found = advise(None, budget=50, unusual=0.4)
+    assert found.gain == (1, -1, 3) and found.sentence.endswith("40% are not as usual: ask by lot, with --rule random.")
+    assert "by lot" not in advise(None, budget=50, unusual=0.1).sentence
+
+
+@pytest.mark.usefixtures("curves")
+def test_a_value_for_each_class_and_no_other_is_said_to_be_confounded():
     apart, mixed = np.array([[0, 1], [0, 1]]), np.array([[0, 0, 1], [0, 1, 1]])
     found = advise(record("alarm"), answered=60, cells=apart)
     assert found.kind == "change" and "at most 5.0%" in found.sentence
     assert advise(record("alarm"), answered=60, cells=mixed).kind == "look-up"
     assert advise(record("alarm"), answered=20, cells=apart).kind == "look-up"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "row", "way"),
+    [
+        ("features", "waterbirds", "suspicion", "usual"),
+        ("image", "colored-mnist", "suspicion", "usual"),
+        ("table", "adult", "random", "spread"),
+    ],
+)
+def test_the_curves_are_those_that_were_measured(kind, data, row, way):
+    """Against the nothing that is known, seed by seed."""
+    stored = json.loads((Path(__file__).parent.parent / "results" / "lookup.json").read_text())
+    runs = {tuple(json.loads(key)[:3]): run for key, run in stored.items()}
+    for budget, told in CURVES[kind].gains.items():
+        gains = [
+            100 * (runs[data, row, s][str(budget)][way]["test"] - runs[data, "nothing", s]["0"]["usual"]["test"])
+            for s in range(5)
+        ]
+        mean, two = statistics.fmean(gains), 2 * statistics.stdev(gains)
+        assert told == pytest.approx((mean, mean - two, mean + two), abs=0.051)

@@ -102,8 +102,8 @@ def annotate(
 ) -> LookUp:
     """Choose the training samples whose attribute is worth most.
 
-    Tables and embeddings are judged by cross-fitted logistic regressions on their columns, the data of a run by the same
-    on what its net makes of it, images and texts of an audit by the audit's biased model.
+    Tables and embeddings are judged by cross-fitted logistic regressions on their columns; the data of a run by the
+    same on what its net makes of it; images and texts of an audit by the audit's biased model.
 
     Args:
         found: folder of an audit or of a run.
@@ -157,9 +157,9 @@ def annotate(
         brought = gain(seen, known, usual, generator)
     chosen, lot = choose(seen, budget, rule, generator, known if told.any() else None, usual if told.any() else None)
     cells = np.unique(np.stack([label[told], known[told]]), axis=1)
-    advice = advise(
-        record, answered=int(told.sum()), counter=counter, cells=cells, budget=budget, wide=features.shape[1]
-    )
+    about = {"kind": train.info.kind if record is not None else "features", "wide": features.shape[1]}
+    known_so_far = {"answered": int(told.sum()), "counter": counter, "cells": cells, "unusual": share}
+    advice = advise(record, budget=budget, **known_so_far, **about)
     return LookUp(spec, train, chosen, lot, score, tuple(names), said, usual, counter, how, share, brought, advice)
 
 
@@ -170,9 +170,7 @@ def _read(found: Path, progress: Progress | None) -> tuple[Any, ...]:
         plan = run.record.plan
         spec, splits = _loaded(plan.data, plan.data_seed, progress)
         if spec == plan.data and run.record.fingerprint != fingerprint(splits):
-            raise UserError(
-                f"the data of the run in {found} has changed; bring the old data back, or train again."
-            )
+            raise UserError(f"the data of the run in {found} has changed; bring the old data back, or train again.")
         net, _ = load_net(run)
         return spec, splits, standardised(features_of(net, splits.train).x.numpy()), None, slice(None), None
     if not (found / audits.RECORD).is_file():

@@ -13,7 +13,18 @@ from longcut.lookup.rules import RULES, Rows, Seen, in_turn, random
 from longcut.methods.last_layer.balanced import PROBE, Unknown, filled, strength_to_c
 from longcut.methods.last_layer.heads import even, logistic
 
-__all__ = ["FOLDS", "Gain", "choose", "conflicting", "cross_fitted", "filling", "folds_of", "gain", "standardised"]
+__all__ = [
+    "FOLDS",
+    "UNUSUAL",
+    "Gain",
+    "choose",
+    "conflicting",
+    "cross_fitted",
+    "filling",
+    "folds_of",
+    "gain",
+    "standardised",
+]
 
 FOLDS = 4
 LOT = 0.1  # share of the first round that is drawn by lot
