@@ -1,4 +1,4 @@
-"""Worst group against the number of looked-up attributes: ``python benchmarks/lookup.py --figure results/lookup.svg``.
+"""Worst group against the number of looked-up attributes: ``python benchmarks/lookup.py --figure lookup.svg``.
 
 Three data sets: Waterbirds as features of a frozen EfficientNet-Lite0 (``waterbirds_embeddings``), 3,000 images of
 Colored MNIST (2 % conflicting; 28 pixels pooled to 7), and 6,000 persons of Adult, whose attribute is the sex.
