@@ -33,10 +33,9 @@ from torch.nn import functional as F
 
 from longcut.data import Dataset
 from longcut.datasets import data_folder, load
-from longcut.lookup.answers import usual_of
-from longcut.lookup.rounds import UNUSUAL, choose, cross_fitted, filling, gain
+from longcut.lookup.rounds import UNUSUAL, choose, filling, gain
 from longcut.lookup.rules import RULES, Seen
-from longcut.methods.last_layer.balanced import Unknown, filled, strength_to_c
+from longcut.methods.last_layer.balanced import Unknown, cross_fitted, filled, strength_to_c, usual_of
 from longcut.methods.last_layer.heads import even, logistic
 
 FILE = Path(__file__).parent.parent / "results" / "lookup.json"

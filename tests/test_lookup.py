@@ -14,17 +14,16 @@ from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.lookup import advice as advising
 from longcut.lookup.advice import CURVES, Curve, advise, expected
-from longcut.lookup.answers import Answer, attach, names_of, read, usual_of, write
+from longcut.lookup.answers import Answer, attach, names_of, read, write
 from longcut.lookup.rounds import (
     choose,
     conflicting,
-    cross_fitted,
     filling,
-    folds_of,
     gain,
     standardised,
 )
 from longcut.lookup.rules import RULES, Seen, cells, diversity, in_turn, margin, random, suspicion
+from longcut.methods.last_layer.balanced import cross_fitted, folds_of, usual_of
 
 RNG = np.random.default_rng
 

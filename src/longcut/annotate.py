@@ -23,11 +23,11 @@ from longcut.datasets import load, parse, spec_of, title_of
 from longcut.deploy import load_net
 from longcut.errors import UserError, unknown
 from longcut.lookup.advice import Advice, advise
-from longcut.lookup.answers import LOT, RULE, Answer, attach, name_of, names_of, read, usual_of
+from longcut.lookup.answers import LOT, RULE, Answer, attach, name_of, names_of, read
 from longcut.lookup.answers import write as write_answers
-from longcut.lookup.rounds import Gain, choose, cross_fitted, filling, gain, standardised
+from longcut.lookup.rounds import Gain, choose, filling, gain, standardised
 from longcut.lookup.rules import RULES, Seen
-from longcut.methods.last_layer.balanced import Unknown
+from longcut.methods.last_layer.balanced import Unknown, cross_fitted, usual_of
 from longcut.methods.last_layer.heads import features_of
 from longcut.record import fingerprint
 from longcut.sources import Progress

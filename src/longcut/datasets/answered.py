@@ -14,7 +14,8 @@ from torch import Tensor
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
 from longcut.errors import UserError
-from longcut.lookup.answers import Answer, attach, names_of, read, usual_of
+from longcut.lookup.answers import Answer, attach, names_of, read
+from longcut.methods.last_layer.balanced import usual_of
 from longcut.sources import Progress
 
 __all__ = ["answered"]

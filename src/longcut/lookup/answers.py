@@ -19,7 +19,7 @@ from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.files import plain
 
-__all__ = ["COLUMNS", "UNSURE", "Answer", "attach", "name_of", "names_of", "read", "usual_of", "write"]
+__all__ = ["COLUMNS", "UNSURE", "Answer", "attach", "name_of", "names_of", "read", "write"]
 
 COLUMNS = ("row", "name", "label", "score", "drawn", "attribute")
 UNSURE, LOT, RULE = "?", "by lot", "by rule"
@@ -165,23 +165,3 @@ def attach(data: Dataset, answers: Sequence[Answer], names: Sequence[str], where
                 )
             column[answer.row] = ids[answer.value]
     return column[data.index]
-
-
-def usual_of(label: np.ndarray, attribute: np.ndarray, score: np.ndarray, n_classes: int, n_values: int) -> np.ndarray:
-    """For each class the value that goes with it ``(C,)``: each answer votes with the odds of its sample's own label.
-
-    Most answers are of suspicious samples, which contradict what usually goes with their class; a few others, whose
-    label is a thousand times as probable as any other, outvote them. Of equals the lowest id is taken.
-
-    Args:
-        label, attribute: of the samples ``(n,)``; an attribute of -1 is unknown.
-        score: suspicion, one minus the probability of the own label ``(n,)``; nan, where it is unknown, counts as 0.5.
-
-    >>> usual_of(np.array([0, 0, 0]), np.array([0, 1, 1]), np.array([0.01, 0.9, 0.8]), 1, 2)
-    array([0])
-    """
-    score = np.clip(np.nan_to_num(score, nan=0.5), 1e-6, 1)
-    known = attribute >= 0
-    votes = np.zeros((n_classes, n_values))
-    np.add.at(votes, (label[known], attribute[known]), ((1 - score) / score)[known])
-    return votes.argmax(1)

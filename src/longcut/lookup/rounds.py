@@ -10,23 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longcut.lookup.rules import RULES, Rows, Seen, in_turn, random
-from longcut.methods.last_layer.balanced import PROBE, Unknown, filled, strength_to_c
+from longcut.methods.last_layer.balanced import FOLDS, PROBE, Unknown, filled, folds_of, softmax, strength_to_c
 from longcut.methods.last_layer.heads import even, logistic
 
-__all__ = [
-    "FOLDS",
-    "UNUSUAL",
-    "Gain",
-    "choose",
-    "conflicting",
-    "cross_fitted",
-    "filling",
-    "folds_of",
-    "gain",
-    "standardised",
-]
+__all__ = ["UNUSUAL", "Gain", "choose", "conflicting", "filling", "gain", "standardised"]
 
-FOLDS = 4
 LOT = 0.1  # share of the first round that is drawn by lot
 UNUSUAL = 0.15  # share of samples that are not as usual, above which "as usual" is a bad guess
 HEAD = 200.0  # strength of the head that answers are judged by
@@ -44,34 +32,6 @@ def standardised(x: NDArray[Any]) -> NDArray[np.float32]:
     flat -= flat.mean(0)
     deviation = flat.std(0)
     return (flat / np.where(deviation > 1e-12, deviation, 1)).astype(np.float32)
-
-
-def folds_of(cell: NDArray[np.int64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """A part 0…folds−1 for each sample, each cell spread evenly over them ``(n,)``."""
-    order = generator.permutation(len(cell))
-    order = order[np.argsort(cell[order], kind="stable")]
-    fold = np.empty(len(cell), np.int64)
-    fold[order] = np.arange(len(cell)) % folds
-    return fold
-
-
-def cross_fitted(
-    x: NDArray[np.float32], label: NDArray[np.int64], classes: int, generator: np.random.Generator, folds: int = FOLDS
-) -> NDArray[np.float64]:
-    """Probabilities ``(n, C)`` by logistic regressions with classes of equal weight that did not see the sample."""
-    fold, probability = folds_of(label, folds, generator), np.empty((len(label), classes))
-    for part in range(folds):
-        held = fold == part
-        own, y = x[~held], label[~held]
-        layer = logistic(own, y, classes, strength_to_c(PROBE, own), even(y))
-        probability[held] = softmax(x[held] @ layer[:, :-1].T + layer[:, -1])
-    return probability
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Probabilities along the last axis."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
 
 
 def conflicting(seen: Seen, attribute: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.float64]:

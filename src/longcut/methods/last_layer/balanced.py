@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from longcut.data import Dataset, Info, usual_attribute
+from longcut.data import Dataset, Info
 from longcut.errors import UserError
 from longcut.methods.base import FitHelper, MakeNet, Method
 from longcut.methods.last_layer.heads import Scaler, even, features_of, logistic, put
 
-__all__ = ["PROBE", "BalancedHead", "Unknown", "chosen", "filled", "strength_to_c"]
+__all__ = [
+    "FOLDS",
+    "PROBE",
+    "BalancedHead",
+    "Unknown",
+    "chosen",
+    "cross_fitted",
+    "filled",
+    "folds_of",
+    "softmax",
+    "strength_to_c",
+    "usual_of",
+]
 
 Unknown = Literal["usual", "spread", "leave-out"]
-PROBE = 6000.0  # strength of the regression that guesses attributes
+PROBE = 6000.0  # strength of the regressions that guess attributes, and that say whose label is expected
 FOLDS = 4
 
 
@@ -71,9 +83,13 @@ def chosen(
     strengths: list[float],
     fold: NDArray[np.int64],
 ) -> float:
-    """The strength whose head is best in its worst cell, on samples it was not fitted on; the first of equals.
+    """The first strength whose head is, in its worst cell, within a standard error of the best one's.
 
-    Cells with fewer samples than there are folds are too small to be judged by.
+    Heads are judged on samples that they were not fitted on. The error is that of the best head's accuracy in its worst
+    cell, which is large while cells are small: then a choice among penalties is one among noise, and the first, which
+    is to be the strongest, does. Cells with fewer samples than there are folds are too small to be judged by.
+
+    Source: Breiman et al., "Classification and regression trees", 1984, for the rule of one standard error.
     """
     classes = int(label.max()) + 1
     if len(strengths) == 1:
@@ -85,9 +101,63 @@ def chosen(
             own, weight = x[~held], even(cell[~held])
             layer = logistic(own, label[~held], classes, strength_to_c(strength, own), weight)
             row[held] = (x[held] @ layer[:, :-1].T + layer[:, -1]).argmax(1) == label[held]
-    counted = np.flatnonzero(np.bincount(cell) >= len(np.unique(fold)))
-    worst = [min((row[cell == one].mean() for one in counted), default=0.0) for row in right]
-    return strengths[int(np.argmax(worst))]
+    size = np.bincount(cell)
+    counted = np.flatnonzero(size >= len(np.unique(fold)))
+    if not len(counted):
+        return strengths[0]
+    accuracy = np.array([[row[cell == one].mean() for one in counted] for row in right])
+    worst = accuracy.min(1)
+    best = int(worst.argmax())
+    error = np.sqrt(worst[best] * (1 - worst[best]) / size[counted[accuracy[best].argmin()]])
+    return strengths[int((worst >= worst[best] - error).argmax())]
+
+
+def folds_of(cell: NDArray[np.int64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """A part 0…folds−1 for each sample, each cell spread evenly over them ``(n,)``."""
+    order = generator.permutation(len(cell))
+    order = order[np.argsort(cell[order], kind="stable")]
+    fold = np.empty(len(cell), np.int64)
+    fold[order] = np.arange(len(cell)) % folds
+    return fold
+
+
+def cross_fitted(
+    x: NDArray[np.float32], label: NDArray[np.int64], classes: int, generator: np.random.Generator, folds: int = FOLDS
+) -> NDArray[np.float64]:
+    """Probabilities ``(n, C)`` by logistic regressions with classes of equal weight that did not see the sample."""
+    fold, probability = folds_of(label, folds, generator), np.empty((len(label), classes))
+    for part in range(folds):
+        held = fold == part
+        own, y = x[~held], label[~held]
+        layer = logistic(own, y, classes, strength_to_c(PROBE, own), even(y))
+        probability[held] = softmax(x[held] @ layer[:, :-1].T + layer[:, -1])
+    return probability
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities along the last axis."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def usual_of(label: np.ndarray, attribute: np.ndarray, score: np.ndarray, n_classes: int, n_values: int) -> np.ndarray:
+    """For each class the value that goes with it ``(C,)``: each answer votes with the odds of its sample's own label.
+
+    Most answers are of suspicious samples, which contradict what usually goes with their class; a few others, whose
+    label is a thousand times as probable as any other, outvote them. Of equals the lowest id is taken.
+
+    Args:
+        label, attribute: of the samples ``(n,)``; an attribute of -1 is unknown.
+        score: suspicion, one minus the probability of the own label ``(n,)``; nan, where it is unknown, counts as 0.5.
+
+    >>> usual_of(np.array([0, 0, 0]), np.array([0, 1, 1]), np.array([0.01, 0.9, 0.8]), 1, 2)
+    array([0])
+    """
+    score = np.clip(np.nan_to_num(score, nan=0.5), 1e-6, 1)
+    known = attribute >= 0
+    votes = np.zeros((n_classes, n_values))
+    np.add.at(votes, (label[known], attribute[known]), ((1 - score) / score)[known])
+    return votes.argmax(1)
 
 
 class BalancedHead(Method):
@@ -123,8 +193,8 @@ class BalancedHead(Method):
             Field(
                 pattern=r"^(\d+|\d*\.\d+)(-(\d+|\d*\.\d+))*$",
                 examples=["200"],
-                description="inverse strengths of the penalty, C times samples times features, joined by '-'; the one "
-                "with the best worst group in cross-validation is taken, the first of equals",
+                description="inverse strengths of the penalty, C times samples times features, joined by '-'; "
+                "taken is the first whose worst group is, in cross-validation, within a standard error of the best",
             ),
         ] = "200-2000-20000",
     ) -> None:
@@ -142,8 +212,13 @@ class BalancedHead(Method):
         assert data.attribute is not None  # of some: the loop has refused data of which none is known
         scaler = Scaler(data)
         x, label = scaler(data).astype(np.float32), data.label.numpy()
-        usual = self.info.aligned or usual_attribute(data)
-        attribute = filled(x, label, data.attribute.numpy(), np.array(usual), self.unknown)
+        random = np.random.default_rng(int(torch.randint(2**31, (), generator=self.generator)))
+        attribute = data.attribute.numpy()
+        if self.unknown != "leave-out" and (attribute < 0).any():
+            classes = self.info.n_classes
+            own = cross_fitted(x, label, classes, random)[np.arange(len(label)), label]
+            usual = usual_of(label, attribute, 1 - own, classes, self.info.n_attributes)
+            attribute = filled(x, label, attribute, usual, self.unknown)
         known = attribute >= 0
         if missing := set(range(self.info.n_classes)) - set(label[known].tolist()):
             name = self.info.class_names[min(missing)] if self.info.class_names else min(missing)
@@ -152,10 +227,7 @@ class BalancedHead(Method):
             )
         x, label = x[known], label[known]
         cell = label * self.info.n_attributes + attribute[known]
-        fold = np.empty(len(cell), np.int64)
-        order = torch.randperm(len(cell), generator=self.generator).numpy()
-        order = order[np.argsort(cell[order], kind="stable")]
-        fold[order] = np.arange(len(cell)) % FOLDS
+        fold = folds_of(cell, FOLDS, random)
         self.strength = chosen(x, label, cell, self.strengths, fold)
         layer = logistic(x, label, self.info.n_classes, strength_to_c(self.strength, x), even(cell))
         put(*scaler.fold(layer), self.net.head)
