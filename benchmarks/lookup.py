@@ -20,10 +20,9 @@ import argparse
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -52,8 +51,7 @@ Found = dict[str, Any]
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Standardised features, label and attribute."""
 
     x: NDArray[np.float32]
@@ -61,8 +59,7 @@ class Part:
     attribute: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """Three parts, numbers of classes and of values."""
 
     name: str
