@@ -220,6 +220,8 @@ def test_a_regression_and_known_attributes_are_refused():
     printed(
         "train", "r.csv", "--label", "z", "--attribute", "place", "-m", "erm", "--net", "linear", *FAST, "--out", "k"
     )
+    with pytest.raises(UserError, match=r"r.csv has the attribute values a, b, but the values given are b, a; leave"):
+        annotate("k", values=["b", "a"])
     with pytest.raises(
         UserError, match=r"every training sample of r.csv has its attribute; there is nothing to look up"
     ):

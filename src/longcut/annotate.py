@@ -124,7 +124,13 @@ def annotate(
     train = splits.train.take(rows)
     files = [Path(file) for file in answers]
     where = ", ".join(map(str, files)) or "the answers"
-    declared = tuple(values) or splits.info.attribute_names
+    theirs = splits.info.attribute_names
+    if values and theirs and tuple(values) != theirs:
+        raise UserError(
+            f"{title_of(spec)} has the attribute values {', '.join(theirs)}, but the values given are "
+            f"{', '.join(values)}; leave --values out."
+        )
+    declared = tuple(values) or theirs
     said = read(files, declared)
     names = names_of(said, declared)
     if len(set(names)) != len(names) or len(names) < 2:
