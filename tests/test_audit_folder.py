@@ -135,8 +135,12 @@ def test_what_is_written_is_read(make, tmp_path: Path):
     assert len(tensors["map_embedding"]) == N
     assert tensors["map_suspected"].sum() == 9
     assert {path.name for path in (tmp_path / "new" / "audit").iterdir()} == {
-        "audit.json", "suspects.csv", "gallery.safetensors"
+        "audit.json", "suspects.csv", "gallery.safetensors", "judged.safetensors"
     }  # fmt: skip
+    judged, view = folder.judged(tmp_path / "new" / "audit"), audit.view
+    assert torch.equal(judged["index"], view.data.index) and judged["label"].tolist() == view.label.tolist()
+    np.testing.assert_array_equal(judged["probability"], audit.judged.easy)
+    np.testing.assert_array_equal(judged["profile"], audit.judged.profile)
     assert folder.find([tmp_path]) == folder.find([tmp_path, tmp_path / "new"]) == [tmp_path / "new" / "audit"]
 
 
@@ -145,6 +149,7 @@ def test_suspects_come_in_order_and_hostile_names_survive(tmp_path: Path):
     rows = rows_of(tmp_path)
     assert tuple(rows[0]) == folder.SUSPECT_COLUMNS
     names = [*HOSTILE[:5], "\\udcff.jpg", "6.jpg", "7.jpg", "8.jpg"]  # bytes that are no text are spelt out
+    names[1] = "'=1+1.jpg"  # which a spreadsheet would work out
     names.reverse()  # the surest is the last of them
     assert [row["name"] for row in rows] == names
     assert [int(row["row"]) for row in rows] == [N - 1 - i for i in range(8, -1, -1)]

@@ -27,9 +27,9 @@ ROWS = [
     {"methods"},
     {"fit", "evaluate", "selection"},
     {"record", "runs", "backbone"},
-    {"datasets", "analyses", "gallery", "audit", "estimators", "plans"},
+    {"datasets", "analyses", "gallery", "audit", "estimators", "plans", "lookup"},
     {"execute", "compare", "tables", "stress"},
-    {"deploy", "report", "papers", "postprocess"},
+    {"deploy", "report", "papers", "postprocess", "annotate"},
     {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["replacing", "to_json"]
+__all__ = ["escaped", "plain", "replacing", "to_json"]
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet works out
 
 
 def to_json(value: Any, **options: Any) -> str:
@@ -39,3 +41,27 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def escaped(cell: str) -> str:
+    """A cell of a CSV file that no spreadsheet takes for a formula: with ``'`` before what could be one.
+
+    >>> escaped("=1+1"), escaped("-0.5"), escaped("bird.jpg")
+    ("'=1+1", '-0.5', 'bird.jpg')
+    """
+    if not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def plain(cell: str) -> str:
+    """A cell as it was before :func:`escaped`.
+
+    >>> plain(escaped("=1+1"))
+    '=1+1'
+    """
+    return cell[1:] if cell.startswith("'") and escaped(cell[1:]) == cell else cell

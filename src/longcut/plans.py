@@ -76,8 +76,9 @@ def plan(
             raise unknown(f"setting of {name}", key, allowed)
     init = str(given.pop("init", ""))
     published = _recipe(name, recipe)
-    suited = {} if recipe else dict(DATASETS[data_name].options.get(name, {}))
-    loop = {"net": "mlp", **DATASETS[data_name].training, **cls.training_defaults, **published.pop("training")}
+    entry = DATASETS[_looked_at(data_name, data_options)]
+    suited = {} if recipe else dict(entry.options.get(name, {}))
+    loop = {"net": "mlp", **entry.training, **cls.training_defaults, **published.pop("training")}
     said = published.pop("net") | {key: value for key, value in given.items() if key not in options}
     loop |= said
     chosen = suited | published.pop("options") | {key: value for key, value in given.items() if key in options}
@@ -113,11 +114,14 @@ def plan(
 
 def _within(data: str, options: Mapping[str, Any]) -> list[str]:
     """The specs within the spec of a data set that wraps another."""
-    if data not in ("planted", "embedded"):
-        return []
-    own = [options.get("encoder", "")] if data == "embedded" else options.get("cue", "").split("+")
+    own = [options.get("encoder", ""), *options.get("cue", "").split("+")]
     inner = options.get("data")
     return own if inner is None else [*own, inner, *_within(*parse(inner))]
+
+
+def _looked_at(name: str, options: Mapping[str, Any]) -> str:
+    """The data set whose recommendations hold: of known and guessed attributes, the one that they are about."""
+    return _looked_at(*parse(options["data"])) if name in ("answered", "spread") and options.get("data") else name
 
 
 def _training_fields() -> set[str]:

@@ -4,6 +4,8 @@
 ``audit.json``         findings, headline, gallery, settings; JSON has no nan, so it is ``null`` there
 ``suspects.csv``       every suspected sample, the most suspicious first
 ``gallery.safetensors`` pictures of some samples, and the biased embedding of some
+``judged.safetensors`` of every audited sample: ``index, label``, and of the biased model, which did not see
+                       it, ``probability`` and ``profile (n, C)``
 ====================== =============================================================================================
 """
 
@@ -27,7 +29,7 @@ from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
 from longcut.errors import UserError
-from longcut.files import replacing, to_json
+from longcut.files import escaped, replacing, to_json
 from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
 
     from longcut.audit.base import View
 
-__all__ = ["SCHEMA", "find", "read", "suspects", "write"]
+__all__ = ["SCHEMA", "find", "judged", "read", "suspects", "write"]
 
 SCHEMA = 1
 RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
+JUDGED = "judged.safetensors"
 SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
 
 
@@ -76,6 +79,24 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
 
 
+def judged(folder: Path | str) -> dict[str, Tensor]:
+    """Of every audited sample: ``index, label (n,)``, and the biased model's ``probability, profile (n, C)``.
+
+    Raises:
+        UserError: when an older longcut wrote the audit, or the file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / JUDGED
+    if not path.exists():
+        raise UserError(f"{folder} was written before audits kept what every sample looks like; audit again.")
+    try:
+        return load_file(path)
+    except SafetensorError:
+        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+
+
 def find(paths: Iterable[Path | str]) -> list[Path]:
     """All audit folders at or below the paths, each once, in order of their names; there may be none."""
     return list(dict.fromkeys(file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD))))
@@ -107,6 +128,7 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
         _replace(folder / GALLERY, save(tensors))
+        _replace(folder / JUDGED, save(_judged(audit)))
         with replacing(folder / SUSPECTS) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, SUSPECT_COLUMNS)
             writer.writeheader()
@@ -123,7 +145,7 @@ def check(folder: Path) -> None:
     Raises:
         UserError: in this case.
     """
-    ours = (SUSPECTS, GALLERY, ".*.tmp")  # without a record: what a killed audit left
+    ours = (SUSPECTS, GALLERY, JUDGED, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")
@@ -154,15 +176,25 @@ def suspects(audit: Audit) -> list[dict[str, Any]]:
     where = view.data.index.numpy()[rows]
     split = parts[view.source.part[where]] if view.source is not None and view.source.official else [""] * len(rows)
     return [
-        {key: sample[key] for key in SUSPECT_COLUMNS if key in sample}
-        | {"cluster": int(audit.clusters[row]), "split": part, "attribute": sample["attribute"] or ""}
+        {key: _cell(sample[key]) for key in SUSPECT_COLUMNS if key in sample}
+        | {"cluster": int(audit.clusters[row]), "split": part, "attribute": _cell(sample["attribute"] or "")}
         for row, sample, part in zip(rows, samples, split, strict=True)
     ]
+
+
+def _cell(value: Any) -> Any:
+    return escaped(value) if isinstance(value, str) else value
 
 
 def _replace(path: Path, content: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _judged(audit: Audit) -> dict[str, Tensor]:
+    columns = {"probability": audit.judged.easy, "profile": audit.judged.profile}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+    return {"index": audit.view.data.index.contiguous(), "label": torch.from_numpy(audit.judged.label), **tensors}
 
 
 def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -> dict[str, Any]:

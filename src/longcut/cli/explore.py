@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from longcut.cli.app import Json, Load, app
 from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given, typed
 from longcut.cli.settings import cores
 from longcut.errors import UserError
+
+if TYPE_CHECKING:
+    from longcut.data import Dataset
 
 
 @app.command()
@@ -173,4 +177,24 @@ def audit(
     if as_json:
         return show.print_json({**record, "folder": str(place), "report": str(page)})
     show.print_audit(record)
+    if record["task"] == "classification":
+        _print_advice(record, splits.train, place)
     print(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
+
+
+def _print_advice(record: dict[str, Any], train: Dataset, place: Path) -> None:
+    """What to do; where all attributes are known, none need be looked up, but they may be confounded."""
+    import torch
+
+    from longcut.lookup.advice import advise
+
+    advice = advise(record, kind=train.info.kind, wide=math.prod(train.info.shape))
+    if train.attribute is not None and train.known.all():
+        cells = torch.stack([train.label, train.attribute]).unique(dim=1).numpy()
+        known = advise(record, answered=len(train), cells=cells)
+        if known.kind == "look-up" == advice.kind:
+            return
+        advice = known if known.kind == "change" else advice
+    print(f"\n{advice.sentence}")
+    if advice.kind == "look-up":
+        print(f"To see whose attribute that is: longcut annotate {place} --values ONE,OTHER")

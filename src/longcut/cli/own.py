@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from longcut.data import Splits
     from longcut.spec import Option
 
-__all__ = ["Data", "Features", "OwnDataCommand", "decode", "load", "spec_given", "typed"]
+__all__ = [
+    "Answers",
+    "Data",
+    "Features",
+    "OwnDataCommand",
+    "decode",
+    "load",
+    "spec_given",
+    "typed",
+    "with_answers",
+]
 
 Data = Annotated[
     str,
@@ -32,6 +43,11 @@ Features = Annotated[
         metavar="NET",
         help="pretrained net whose features stand for the images or texts, such as efficientnet-lite0 or minilm",
     ),
+]
+
+Answers = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="attributes that were looked up, as longcut annotate takes them; repeatable"),
 ]
 
 
@@ -75,6 +91,13 @@ def spec_given(ctx: typer.Context, data: str, features: str | None = None) -> st
     from longcut.datasets import parse, resolve, spec_of
 
     return spec_of(*parse(resolve(data, features, **ctx.obj)))
+
+
+def with_answers(data: str, answers: list[Path] | None) -> str:
+    """The spec of the data with these answers as its attribute."""
+    from longcut.datasets import spec_of
+
+    return spec_of("answered", {"data": data, "answers": "|".join(map(str, answers))}) if answers else data
 
 
 def load(data: str, seed: int) -> Splits:

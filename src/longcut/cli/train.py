@@ -9,7 +9,7 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Select, Set, app
-from longcut.cli.own import Data, Features, OwnDataCommand, decode, spec_given
+from longcut.cli.own import Answers, Data, Features, OwnDataCommand, decode, spec_given, with_answers
 from longcut.cli.settings import cores, device_of, settings_of, with_recipe
 
 
@@ -27,6 +27,7 @@ def train(
     epochs: Epochs = None,
     seed: Annotated[int, typer.Option(min=0, help="of the data, initial weights, order and mixing")] = 0,
     select: Select = "last",
+    answers: Answers = None,
     out: Annotated[Path | None, typer.Option(help="run folder (default: runs/DATA/METHOD-sSEED)")] = None,
     device: Device = "auto",
     load_: Load = None,
@@ -36,7 +37,7 @@ def train(
     from longcut.execute import execute
     from longcut.plans import folder_name, plan, slug
 
-    data = spec_given(ctx, data, features)
+    data = with_answers(spec_given(ctx, data, features), answers)
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
     folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
@@ -66,6 +67,7 @@ def compare(
     net: Net = None,
     epochs: Epochs = None,
     select: Select = "last",
+    answers: Answers = None,
     out: Annotated[Path | None, typer.Option(help="folder of run folders (default: runs/DATA)")] = None,
     device: Device = "auto",
     load_: Load = None,
@@ -77,7 +79,7 @@ def compare(
     from longcut.spec import split as split_specs
     from longcut.tables import summary
 
-    data = spec_given(ctx, data, features)
+    data = with_answers(spec_given(ctx, data, features), answers)
     settings = settings_of(set_, net, epochs)
     plans = [
         plan(data, method, settings=settings, seed=seed, select=select)

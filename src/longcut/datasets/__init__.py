@@ -128,7 +128,8 @@ _KNOWN = {
     "mnist": Entry("longcut.datasets.digits:mnist", _MNIST_TRAINING),
     "planted": Entry("longcut.datasets.zoo:planted", {**_DIGITS_TRAINING, "net": "auto"}),
     "embedded": Entry("longcut.datasets.embedded:embedded", _FEATURES_TRAINING),
-    "spread": Entry("longcut.datasets.spread:spread", _OWN_TRAINING),
+    "spread": Entry("longcut.datasets.spread:spread"),
+    "answered": Entry("longcut.datasets.answered:answered"),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 

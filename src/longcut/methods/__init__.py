@@ -84,6 +84,7 @@ HOMES = (
     "reweighting.logit_adjustment:LogitAdjustment",
     "identified.ula:ULA",
     "auto:Auto",
+    "last_layer.balanced:BalancedHead",
     "last_layer.evals:EVaLS",
     "last_layer.neurontune:NeuronTune",
     "identified.ssa:SSA",

@@ -14,7 +14,7 @@ import longcut
 from longcut.evaluate import METRICS
 from longcut.report.figures import metric_title
 
-__all__ = ["fragment", "render"]
+__all__ = ["fragment", "render", "whole"]
 
 
 @cache
@@ -43,3 +43,12 @@ def fragment(file: str, macro: str, *values: Any) -> Markup:
 def render(**values: Any) -> str:
     """The page."""
     return _environment().get_template("page.html.j2").render(**values)
+
+
+def whole(file: str, script: str, **values: Any) -> str:
+    """Another page: the template ``file``, the only script that may run on it, and the script's hash."""
+    environment = _environment()
+    assert environment.loader is not None
+    source = environment.loader.get_source(environment, script)[0]
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode("ascii")
+    return environment.get_template(file).render(**values, script=Markup(source), hash=digest)

@@ -14,7 +14,7 @@ from longcut.data import Dataset
 from longcut.nets import Net
 from longcut.predict import predict
 
-__all__ = ["STRENGTHS", "Scaler", "features_of", "linear_head", "logistic", "put"]
+__all__ = ["STRENGTHS", "Scaler", "even", "features_of", "linear_head", "logistic", "put"]
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse, of the penalty of a linear probe
 NEVER = -1e4  # logit of a class that nobody has
@@ -52,7 +52,20 @@ def put(weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
         head.bias.copy_(bias)
 
 
-def logistic(x: np.ndarray, label: np.ndarray, classes: int, c: float) -> np.ndarray:
+def even(cell: np.ndarray) -> np.ndarray:
+    """Weights ``(n,)``, 1 on average, by which every cell that has samples weighs the same.
+
+    Args:
+        cell: ids from 0 ``(n,)``, at least one.
+
+    >>> even(np.array([0, 0, 0, 2]))
+    array([0.66666667, 0.66666667, 0.66666667, 2.        ])
+    """
+    weight = 1 / np.bincount(cell)[cell]
+    return weight / weight.mean()
+
+
+def logistic(x: np.ndarray, label: np.ndarray, classes: int, c: float, weight: np.ndarray | None = None) -> np.ndarray:
     """Logistic regression with an l2 penalty (lbfgs), as a layer with one output per class.
 
     Args:
@@ -60,6 +73,7 @@ def logistic(x: np.ndarray, label: np.ndarray, classes: int, c: float) -> np.nda
         label: class ids ``(n,)``; a class without samples is never said.
         classes: number of them.
         c: inverse strength of the penalty.
+        weight: of each sample's loss ``(n,)``; by default 1.
 
     Returns:
         ``(classes, d + 1)``, weights and in the last column the bias.
@@ -73,7 +87,7 @@ def logistic(x: np.ndarray, label: np.ndarray, classes: int, c: float) -> np.nda
     if len(present) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # it is good enough by then
-            fitted = LogisticRegression(C=c, max_iter=1000).fit(x, label)
+            fitted = LogisticRegression(C=c, max_iter=1000).fit(x, label, sample_weight=weight)
         rows = np.hstack([fitted.coef_, fitted.intercept_[:, None]])
         layer[present] = rows if len(rows) > 1 else np.stack([-rows[0], rows[0]]) / 2
     return layer
