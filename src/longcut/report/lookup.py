@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,8 +15,12 @@ from markupsafe import Markup
 from longcut.lookup.answers import name_of
 from longcut.report import embed
 from longcut.report.template import whole
+from longcut.sources.images import squares
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from longcut.data import Dataset
 
 __all__ = ["Shown", "page", "shown"]
@@ -46,17 +51,27 @@ def shown(data: Dataset, positions: Iterable[int], said: Iterable[tuple[str, str
         row = int(data.index[position])
         uri = text = None
         cells: list[tuple[str, str]] = []
-        if info.kind == "image":
-            x = (data.gather(torch.tensor([position]))[0].clamp(0, 1) * 255).round().to(torch.uint8)
-            uri = embed.uri((x if len(x) == 1 else x[:3]).numpy(), PIXELS)
+        x = _picture(data, position)
+        if x is not None:
+            uri = embed.uri(x if len(x) == 1 else x[:3], PIXELS)
         elif source is not None and source.text:
             text = " / ".join(str(source.rows[name].iloc[row]) for name in source.text)
         elif source is not None and source.features:
             cells = [(name, str(source.rows[name].iloc[row])) for name in source.features[:CELLS]]
-        small = uri is not None and max(info.shape[1:]) <= SMALL
+        small = x is not None and max(x.shape[1:]) <= SMALL
         label = info.class_names[int(data.label[position])]
         found.append(Shown(row, name_of(data, row), label, score, drawn, uri, small, text, cells))
     return found
+
+
+def _picture(data: Dataset, position: int) -> NDArray[np.uint8] | None:
+    """The sample's picture ``(C, H, W)``: from its file, where there is one, as large as the page shows it."""
+    source = data.source
+    if source is not None and source.image and source.root:
+        path = str(source.rows[source.image].iloc[int(data.index[position])])
+        return squares([path], Path(source.root), resize=PIXELS, crop=PIXELS)[0]
+    x = data.seen(torch.tensor([position]))
+    return None if x is None else (x[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def page(title: str, attribute: str, values: Sequence[str], samples: Sequence[Shown]) -> str:
