@@ -46,7 +46,7 @@ def found(monkeypatch, against: np.ndarray, correct: np.ndarray, debiased: Any =
     audited = cast(Any, audited).__class__(**{**vars_of(audited), "stopped": 40})
     shown, test = view(audited.label), view(label).data
     finding = module.model(shown, audited, Finished(test.label, correct), test)
-    assert told == [(shown, test, 40)]
+    assert told == [(shown, test, 40, "")]
     return finding, sides
 
 

@@ -237,7 +237,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
         ("notes.txt", "notes.txt is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
         ("photos/land/000.png", "photos/land/000.png is neither a folder of images, a table"),
         ("colored-digts", "unknown data set 'colored-digts': did you mean 'colored-digits'?"),
-        ("", "unknown data set '': Known: adult, airfoil, arrays, bar"),
+        ("", "unknown data set '': Known: adult, airfoil, answered, arrays, bar"),
         ("\udcff", r"the path '\udcff' is not UTF-8; rename it."),
     ],
 )
@@ -419,7 +419,7 @@ def test_an_audit_goes_to_a_folder_of_its_own_and_replaces_an_earlier_one():
     first = json.loads((place / "audit.json").read_text())
     printed("audit", *words, "--seed", "1")
     assert json.loads((place / "audit.json").read_text())["seed"] == 1 != first["seed"]
-    names = {"audit.json", "gallery.safetensors", "report.html", "suspects.csv"}
+    names = {"audit.json", "gallery.safetensors", "judged.safetensors", "report.html", "suspects.csv"}
     assert {path.name for path in place.iterdir()} == names
     assert printed_json("report", place, "-o", "page.html") == {"report": "page.html"}
 
@@ -827,7 +827,7 @@ def test_an_archive_that_would_fill_the_memory():
         (
             "cells.npz",
             "--text",
-            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, --split",
+            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, --split, --layer",
         ),
         ("colored-mnist", "--label", "colored-mnist' takes no such flag"),
         ("colored-digits:ratio=0.1", "--attribute", "colored-digits' takes no such flag"),
