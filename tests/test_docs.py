@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 import runpy
 import shlex
@@ -15,6 +17,7 @@ import pytest
 from test_imports import HEAVY
 from typer.testing import CliRunner
 
+import longcut
 from longcut.cli import app
 from longcut.datasets import ARRAYS, TABLES
 
@@ -108,6 +111,9 @@ def test_commands_exist_with_these_options_methods_and_data(
     if "--load" in words:
         exec(blocks_of((ROOT / "docs" / "extend.md").read_text("utf-8"))[0].code, {})
     monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
+    for module in pkgutil.walk_packages(longcut.__path__, "longcut."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)  # now, lest one that is imported later keeps what is put there below
     works = ("execute.execute", "compare.compare", "compare.seeds_of", "papers.run", "runs.read", "report.write")
     works += ("datasets.load", "annotate.annotate")
     for work in works:
