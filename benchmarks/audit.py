@@ -78,11 +78,16 @@ def given_away(label: np.ndarray, classes: int, ratio: float, draw: np.random.Ge
 
 
 def table(ratio: float, draw: np.random.Generator) -> Dataset:
-    """Two to five classes; twenty normal columns, of which four to twelve know a little of the label, and one more."""
+    """Two to five classes; twenty normal columns, of which four to twelve know a little of the label, and one more.
+
+    Each of them knows as little as the others: the classes' means are a fifth to half of a deviation apart. A column
+    that knew nearly all would be what the audit looks for.
+    """
     classes, informed = int(draw.integers(2, 6)), int(draw.integers(4, 13))
     label = draw.permutation(np.arange(ROWS) % classes)
     centre = np.zeros((classes, 20))
-    centre[:, :informed] = draw.normal(size=(classes, informed)) * draw.uniform(0.3, 1.0)
+    place = draw.normal(size=(classes, informed))
+    centre[:, :informed] = place / place.std(0) * draw.uniform(0.2, 0.5)
     frame = pd.DataFrame(draw.normal(size=(ROWS, 20)) + centre[label]).add_prefix("x")
     frame["site"] = [f"site {site}" for site in given_away(label, classes, ratio, draw)]
     return Dataset.from_table(frame.assign(label=[f"class {y}" for y in label]), label="label")

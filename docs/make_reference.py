@@ -150,20 +150,32 @@ def audit(what: str) -> str:
             f"With the named attribute permuted, {len(p_values)} draws, the p-value of `columns` is at most 0.05 in "
             f"{fair:.1%}, and at most 0.01 (its share of the level) in {tiny:.1%}."
         )
-    measured = [row for row in stored if not row.get("permuted")]
-    checks = ("columns", "cues", "learned")
+
+    def told(row: dict[str, Any]) -> tuple[str, str]:
+        if row["kind"] == "zoo":
+            return "zoo", f"{row['cue']}, {row['strength']}"
+        nothing = " (no shortcut)" if row["ratio"] == 0.9 else ""
+        return row["kind"], f"{row['ratio']}{', imbalanced' if row['imbalanced'] else ''}{nothing}"
+
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in stored:
+        if not row.get("permuted"):
+            groups.setdefault(told(row), []).append(row)
+    checks = ("columns", "words", "cues", "learned")
     rows = []
-    for ratio, imbalanced in sorted({(row["ratio"], row["imbalanced"]) for row in measured}, reverse=True):
-        found = [row for row in measured if (row["ratio"], row["imbalanced"]) == (ratio, imbalanced)]
-        alarms = [sum(row["verdicts"][check] == "alarm" for row in found) for check in checks]
-        whole = sum("alarm" in (row["verdicts"][check] for check in checks) for row in found)
-        means = [statistics.fmean(row["statistics"][check] for row in found) for check in checks]
+    for (kind, name), found in groups.items():
+        cells = []
+        for check in checks:
+            looked = [row for row in found if check in row["verdicts"]]
+            alarms = sum(row["verdicts"][check] == "alarm" for row in looked)
+            mean = statistics.fmean(row["statistics"][check] for row in looked) if looked else 0
+            cells.append(f"{alarms / len(looked):.1%} ({mean:.2f})" if looked else "")
+        whole = sum("alarm" in (row["verdicts"].get(check) for check in checks) for row in found)
         spared = statistics.fmean(row["baselines"]["learned"] for row in found)
-        name = f"{ratio}{', imbalanced' if imbalanced else ''}{' (no shortcut)' if ratio == 0.9 else ''}"
-        cells = [f"{count / len(found):.1%} ({mean:.2f})" for count, mean in zip(alarms, means, strict=True)]
         cells[-1] = cells[-1].replace(")", f" against {spared:.2f})")
-        rows.append((name, len(found), f"{whole / len(found):.1%}", *cells))
-    head = ("share that contradicts", "draws", "any alarm", *(f"`{check}`" for check in checks))
+        separated = sum(bool(row["member"]) for row in found)
+        rows.append((kind, name, len(found), f"{whole / len(found):.1%}", *cells, f"{separated / len(found):.0%}"))
+    head = ("data", "share that contradicts", "draws", "any alarm", *map(code, checks), "a net separates")
     return table(head, *rows)
 
 

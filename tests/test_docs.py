@@ -102,6 +102,15 @@ def understood(*_: Any, **__: Any) -> None:
     raise Understood
 
 
+@pytest.fixture(scope="module")
+def all_imported() -> None:
+    """Lest a module that is imported while something stands in for another's function keeps that."""
+    for module in pkgutil.walk_packages(longcut.__path__, "longcut."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+@pytest.mark.usefixtures("all_imported")
 @pytest.mark.parametrize("words", words_of("longcut"), ids=shlex.join)
 def test_commands_exist_with_these_options_methods_and_data(
     words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -111,9 +120,6 @@ def test_commands_exist_with_these_options_methods_and_data(
     if "--load" in words:
         exec(blocks_of((ROOT / "docs" / "extend.md").read_text("utf-8"))[0].code, {})
     monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
-    for module in pkgutil.walk_packages(longcut.__path__, "longcut."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)  # now, lest one that is imported later keeps what is put there below
     works = ("execute.execute", "compare.compare", "compare.seeds_of", "papers.run", "runs.read", "report.write")
     works += ("datasets.load", "annotate.annotate")
     for work in works:
@@ -122,6 +128,7 @@ def test_commands_exist_with_these_options_methods_and_data(
     assert isinstance(result.exception, Understood) or result.exit_code == 0, result.output
 
 
+@pytest.mark.usefixtures("all_imported")
 def test_a_command_that_does_not_exist_would_be_noticed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("longcut.execute.execute", understood)
     for wrong in ("teach colored-digits", "train colored-digits --sed 3", "train colored-digits --method erm:q=1"):

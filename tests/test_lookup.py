@@ -330,6 +330,10 @@ def test_each_of_the_four():
     assert advise(record("clear"), answered=50, counter=9).kind == "look-up"
     assert advise(None, budget=50).gain == advise(None, budget=50, wide=1280).gain == (4, 2, 6)
     assert advise(None, budget=50, wide=12).gain == (1, -1, 3)
+    assert advise(None, budget=50, kind="tokens", wide=12).gain == (4, 2, 6)
+    unsure, sure = (advise(record(verdict, learned="notice"), kind="image").sentence for verdict in ("notice", "alarm"))
+    assert unsure.startswith("Where the suspected samples do contradict a shortcut, look up 100 of these first: ")
+    assert sure.startswith("Look up 100 of these first: ")
 
 
 @pytest.mark.usefixtures("curves")

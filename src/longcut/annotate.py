@@ -7,6 +7,7 @@ table and as a page to click.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from longcut.data import Dataset, Splits
 from longcut.datasets import load, parse, spec_of, title_of
 from longcut.deploy import load_net
 from longcut.errors import UserError, unknown
+from longcut.files import replacing
 from longcut.lookup.advice import Advice, advise
 from longcut.lookup.answers import LOT, RULE, Answer, attach, name_of, names_of, read
 from longcut.lookup.answers import write as write_answers
@@ -163,7 +165,7 @@ def annotate(
         brought = gain(seen, known, usual, generator)
     chosen, lot = choose(seen, budget, rule, generator, known if told.any() else None, usual if told.any() else None)
     cells = np.unique(np.stack([label[told], known[told]]), axis=1)
-    about = {"kind": train.info.kind if record is not None else "features", "wide": features.shape[1]}
+    about = {"kind": train.info.kind, "wide": math.prod(train.info.shape)}
     known_so_far = {"answered": int(told.sum()), "counter": counter, "cells": cells, "unusual": share}
     advice = advise(record, budget=budget, **known_so_far, **about)
     return LookUp(spec, train, chosen, lot, score, tuple(names), said, usual, counter, how, share, brought, advice)
@@ -239,7 +241,8 @@ def write(look_up: LookUp, folder: Path | str, attribute: str = "attribute") -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_answers(asked, folder / TABLE)
-        (folder / PAGE).write_text(page(title, attribute, look_up.values, shown(train, look_up.rows, said)), "utf-8")
+        with replacing(folder / PAGE) as temporary:
+            temporary.write_text(page(title, attribute, look_up.values, shown(train, look_up.rows, said)), "utf-8")
         if look_up.answers:
             write_answers(look_up.answers, folder / ANSWERS)
     except OSError as error:

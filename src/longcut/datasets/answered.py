@@ -103,7 +103,6 @@ def _usual(train: Dataset, said: list[Answer], n_values: int) -> Tensor:
     assert train.attribute is not None
     scores = {answer.row: answer.score for answer in said}
     score = np.array([scores.get(row, float("nan")) for row in train.index.tolist()])
-    n_values = int(train.attribute.max()) + 1
     return torch.from_numpy(
         usual_of(train.label.numpy(), train.attribute.numpy(), score, train.info.n_classes, n_values)
     )

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from longcut.encoders.base import Encoder
 from longcut.errors import UserError
 from longcut.sources import images
-from longcut.sources.cache import cache_folder, key_of, write_header
+from longcut.sources.cache import cached, key_of, write_header
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,27 +131,15 @@ def _made_once(
         name: of the sample in a row, for messages.
         progress: told after every slice.
     """
-    from filelock import FileLock
+
+    def fill(folder: Path) -> None:
+        file = folder / "x.npy"
+        file.touch()
+        with file.open("r+b") as opened:
+            _fill(opened, encoder, n, read, name, progress)
 
     how = [VERSION, encoder.name, encoder.version, encoder.resize, encoder.crop, n, content]
-    folder = cache_folder(key_of(json.dumps(how)), "features")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.exists():
-            with FileLock(folder.with_suffix(".lock")):
-                if not folder.exists():
-                    unfinished = folder.with_suffix(".unfinished")
-                    unfinished.mkdir(exist_ok=True)
-                    file = unfinished / "x.npy"
-                    file.touch()
-                    with file.open("r+b") as opened:
-                        _fill(opened, encoder, n, read, name, progress)
-                    unfinished.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder.parent}: cannot store features here ({error.strerror or error}); "
-            "set LONGCUT_CACHE to another folder."
-        ) from error
+    folder = cached(key_of(json.dumps(how)), fill, "features", resumes=True)
     return np.load(folder / "x.npy", mmap_mode="r")
 
 

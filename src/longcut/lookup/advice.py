@@ -130,7 +130,7 @@ def advise(
         unusual: share of samples that have not the usual value of their class, where answers by lot tell.
         budget: how many look-ups are thought of.
         kind: of the data: ``"image"``, ``"table"`` or ``"tokens"``.
-        wide: number of features.
+        wide: number of its columns.
     """
     if answered >= CONFOUNDED and cells is not None and len(np.unique(cells[1])) == cells.shape[1]:
         return Advice(
@@ -149,18 +149,19 @@ def advise(
             "contradict it. Compare them first: longcut compare DATA --methods erm,lff,selecmix.",
         )
     by_lot = unusual > UNUSUAL
-    curve = CURVES[
-        "table" if by_lot or (kind == "table" and wide < WIDE) else "image" if kind == "image" else "features"
-    ]
+    like = "image" if kind != "table" else "features" if wide >= WIDE else "table"  # no curve is of texts
+    curve = CURVES["table" if by_lot else like]
     before = expected(curve.gains, answered)[0] if answered else 0.0
     mean, low, high = (bound - before for bound in expected(curve.gains, answered + budget))
     which = "more" if answered else "of these first"
     drawn = ""
     if by_lot:
         drawn = f" The answers by lot say that {unusual:.0%} are not as usual: ask by lot, with --rule random."
+    sure = record is None or bool(counter) or record.get("verdict") == "alarm"
+    begin = "Look" if sure else "Where the suspected samples do contradict a shortcut, look"
     return Advice(
         "look-up",
-        f"Look up {budget} {which}: {mean:+.0f} points of worst-group accuracy are to be expected ({low:+.0f} to "
+        f"{begin} up {budget} {which}: {mean:+.0f} points of worst-group accuracy are to be expected ({low:+.0f} to "
         f"{high:+.0f}), as on {curve.source}.{drawn}",
         budget,
         (mean, low, high),

@@ -27,21 +27,24 @@ def cache_folder(key: str, what: str = "images") -> Path:
     return (Path(above) if above else Path.home() / ".cache" / "longcut").absolute() / what / key
 
 
-def cached(key: str, fill: Callable[[Path], None]) -> Path:
+def cached(key: str, fill: Callable[[Path], None], what: str = "images", *, resumes: bool = False) -> Path:
     """The folder of this key in the cache; where there is none yet, it is made.
 
-    Of two processes, the second waits and finds it made. One that is stopped leaves nothing behind.
+    Of two processes, the second waits and finds it made. One that is stopped leaves nothing behind, unless ``fill``
+    can go on where another stopped.
 
     Args:
         key: of the folder.
-        fill: puts into an empty folder what belongs there.
+        fill: puts into a folder what belongs there.
+        what: is kept, by which the folder above is called.
+        resumes: whether ``fill`` goes on in a folder that is half filled; otherwise it is given an empty one.
 
     Raises:
         UserError: when the cache cannot be written.
     """
     from filelock import FileLock
 
-    folder = cache_folder(key)
+    folder = cache_folder(key, what)
     if folder.exists():
         return folder
     unfinished = folder.with_suffix(".unfinished")
@@ -49,16 +52,18 @@ def cached(key: str, fill: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.exists():
-                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+                if not resumes:
+                    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
                 try:
-                    unfinished.mkdir()
+                    unfinished.mkdir(exist_ok=resumes)
                     fill(unfinished)
                     unfinished.rename(folder)
                 finally:
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                    if not resumes:
+                        shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"{folder.parent}: cannot store images here ({error.strerror or error}); "
+            f"{folder.parent}: cannot store {what} here ({error.strerror or error}); "
             "set LONGCUT_CACHE to another folder."
         ) from error
     return folder
