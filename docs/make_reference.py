@@ -173,8 +173,9 @@ def audit(what: str) -> str:
         whole = sum("alarm" in (row["verdicts"].get(check) for check in checks) for row in found)
         spared = statistics.fmean(row["baselines"]["learned"] for row in found)
         cells[-1] = cells[-1].replace(")", f" against {spared:.2f})")
-        separated = sum(bool(row["member"]) for row in found)
-        rows.append((kind, name, len(found), f"{whole / len(found):.1%}", *cells, f"{separated / len(found):.0%}"))
+        separated = [bool(row["member"]) for row in found if row["member"] is not None]
+        share = f"{statistics.fmean(separated):.0%}" if separated else ""
+        rows.append((kind, name, len(found), f"{whole / len(found):.1%}", *cells, share))
     head = ("data", "share that contradicts", "draws", "any alarm", *map(code, checks), "a net separates")
     return table(head, *rows)
 

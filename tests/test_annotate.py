@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from test_audit_folder import pictures
 from test_cli import FAST, call, printed, printed_json
 
@@ -19,7 +22,7 @@ from longcut import annotate as annotating
 from longcut.annotate import annotate, write
 from longcut.audit import folder as audits
 from longcut.cli import explore
-from longcut.data import Splits
+from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, Entry, load
 from longcut.errors import UserError
 
@@ -343,3 +346,17 @@ def test_an_audit_ends_with_what_to_do(capsys: pytest.CaptureFixture[str]):
     assert advised(capsys, "alarm", dataclasses.replace(train, attribute=1 - train.label)).startswith(
         "\nChange the data"
     )
+
+
+def test_the_page_shows_the_file_and_not_the_small_copy():
+    from longcut.report.lookup import shown
+
+    for name in ("a", "b"):
+        Path("photos", name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (300, 400), "red").save(Path("photos", name, f"{i}.png"))
+    data = Dataset.from_folder("photos", size=8)
+    first = shown(data, [2], [("0.5", "by rule")])[0]
+    assert first.uri is not None and not first.small
+    picture = Image.open(io.BytesIO(base64.b64decode(first.uri.partition(",")[2])))
+    assert picture.size == (256, 256)
