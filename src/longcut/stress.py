@@ -197,14 +197,13 @@ def matrices(sides: Iterable[tuple[str, Sequence[Run]]], draws: int = 1000) -> l
 
 def _place(spec: str) -> tuple[tuple[Any, ...], str] | None:
     """The data that a cue was planted in, with its options, and the name of the cue with its strength; else None."""
-    name, given = parse(spec)
     seen = {}
-    if name == "embedded":
-        seen = {"features": given.get("encoder", ENCODER)}
-        name, given = parse(given["data"])
-    if name != "planted":
+    if spec.partition(":")[0] == "embedded":
+        of = parse(spec)[1]
+        spec, seen = of["data"], {"features": of.get("encoder", ENCODER)}
+    if spec.partition(":")[0] != "planted":
         return None
-    options = {o.name: o.default for o in options_of(DATASETS["planted"].function)} | given | seen
+    options = {o.name: o.default for o in options_of(DATASETS["planted"].function)} | parse(spec)[1] | seen
     data, cue, strength, noise = (options.pop(name) for name in ("data", "cue", "strength", "noise"))
     said = [cue, *([strength] if cue != NONE and _open(cue) else []), *([f"{noise:.0%} wrong labels"] if noise else [])]
     return (data, *options.items()), ", ".join(said)

@@ -139,6 +139,17 @@ def print_comparison(records: list[Record]) -> None:
         print(f"{who}: {remark}")
 
 
+def print_advice(folders: Iterable[Path]) -> None:
+    """What to use of some finished runs, and what does harm."""
+    from longcut.report.study import studies
+    from longcut.report.verdict import advice
+    from longcut.runs import read
+
+    for study in studies(read(folder) for folder in folders):
+        for line in advice(study):
+            print(line)
+
+
 def print_rates(scores: Scores, run: Run) -> None:
     """The rates of positive predictions of each group, where there are two classes and groups to compare."""
     from longcut.evaluate import rates_by_group

@@ -84,7 +84,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train several methods with several seeds each; what is already done is not done again."""
-    from longcut.compare import compare
+    from longcut.compare import compare, folders
     from longcut.plans import plan, slug
     from longcut.spec import split as split_specs
     from longcut.tables import summary
@@ -103,4 +103,5 @@ def compare(
     if as_json:
         return show.print_json([summary(record) for record in records])
     show.print_comparison(records)
+    show.print_advice(folders(plans, folder))
     print(f"The runs are in {folder}")
