@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from longcut.audit.judged import Judged
 
-__all__ = ["columns", "values_of"]
+__all__ = ["candidates", "columns", "values_of"]
 
 PURPOSE = 11
 MOST_VALUES = 12  # numbers with more distinct values are cut into tenths
@@ -72,7 +72,7 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         return strongest(view, judged, PURPOSE, "columns", "column", "column beside the input", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) > 1).sum() < 2:
         return None
-    found = _columns(view)
+    found = candidates(view)
     if not found:
         return None
     rng = view.random(PURPOSE)
@@ -156,7 +156,7 @@ def _p_values(
 
 def _told(view: View, rows: NDArray[np.int64], target: NDArray[np.float64], fold: NDArray[np.int64]) -> dict[str, Any]:
     """What each column says of a target of numbers."""
-    used = {name: values[0] for name, values in _columns(view).items() if not isinstance(values, str)}
+    used = {name: values[0] for name, values in candidates(view).items() if not isinstance(values, str)}
     return {name: means_elsewhere(ids[rows], target, fold) for name, ids in used.items()}
 
 
@@ -164,8 +164,8 @@ def _attribute_name(view: View) -> str:
     return view.source.attribute if view.source and view.source.attribute else "attribute"
 
 
-def _columns(view: View) -> dict[str, Values | str]:
-    """Each column as ids and their names, or why it is left out."""
+def candidates(view: View, inputs: bool = False) -> dict[str, Values | str]:
+    """Each column beside the input, or that is an input too, as ids and names, or why it is left out."""
     found: dict[str, Values | str] = {}
     source = view.source
     if view.attribute is not None:
@@ -175,7 +175,8 @@ def _columns(view: View) -> dict[str, Values | str]:
         found[_attribute_name(view)] = values
     if source is not None:
         rows = source.rows.iloc[view.data.index.numpy()]
-        seen = {source.label, source.split, source.attribute, source.image, *source.text, *source.features}
+        seen = {source.label, source.split, source.attribute, source.image, *source.text}
+        seen |= set() if inputs else set(source.features)
         for name in rows.columns:
             if name not in seen:
                 found[str(name)] = values_of(rows[name])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from longcut.audit.judged import Judged
 
-__all__ = ["cues"]
+__all__ = ["cues", "draw"]
 
 PURPOSE = 12
 SAMPLES = 4000
@@ -68,7 +68,7 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
     if view.data.info.task == "regression" or (np.bincount(view.label) >= FOLDS).sum() < 2:
         return None
     rng = view.random(PURPOSE)
-    rows = _draw(view.label, rng)
+    rows = draw(view.label, rng)
     label = view.label[rows]
     fold = folds_of(label, FOLDS, rng)
     several, values = _split(view, rows, rng)
@@ -151,7 +151,7 @@ def _sentence(
     return f"None of {len(table)} trivial cues says more about the label than chance would have it: {compared}."
 
 
-def _draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """About 4,000 positions in order, with classes as nearly equal in number as can be, since they count the same."""
     members = [rng.permutation(np.flatnonzero(label == value)) for value in np.unique(label)]
     left, chosen = SAMPLES, []

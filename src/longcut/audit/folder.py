@@ -3,6 +3,7 @@
 ====================== =============================================================================================
 ``audit.json``         findings, headline, gallery, settings; JSON has no nan, so it is ``null`` there
 ``suspects.csv``       every suspected sample, the most suspicious first
+``columns.csv``        of columns that were asked about, how clearly each sample's value is read from the input
 ``gallery.safetensors`` pictures of some samples, and the biased embedding of some
 ``judged.safetensors`` of every audited sample: ``index, label``, and of the biased model, which did not see
                        it, ``probability`` and ``profile (n, C)``
@@ -14,7 +15,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
+from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
@@ -41,7 +43,7 @@ __all__ = ["SCHEMA", "find", "judged", "read", "suspects", "write"]
 
 SCHEMA = 1
 RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
-JUDGED = "judged.safetensors"
+JUDGED, MARGINS = "judged.safetensors", "columns.csv"
 SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
 
 
@@ -127,12 +129,12 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
+        (folder / MARGINS).unlink(missing_ok=True)
         _replace(folder / GALLERY, save(tensors))
         _replace(folder / JUDGED, save(_judged(audit)))
-        with replacing(folder / SUSPECTS) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, SUSPECT_COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        _write_csv(folder / SUSPECTS, SUSPECT_COLUMNS, rows)
+        if asked := margins(audit.view, audit.asked):
+            _write_csv(folder / MARGINS, tuple(asked[0]), asked)
         _replace(folder / RECORD, (to_json(record, indent=1) + "\n").encode())
     except OSError as error:
         raise UserError(f"cannot write the audit to {folder} ({error.strerror}); choose another folder.") from error
@@ -145,7 +147,7 @@ def check(folder: Path) -> None:
     Raises:
         UserError: in this case.
     """
-    ours = (SUSPECTS, GALLERY, JUDGED, ".*.tmp")  # without a record: what a killed audit left
+    ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")
@@ -180,6 +182,13 @@ def suspects(audit: Audit) -> list[dict[str, Any]]:
         | {"cluster": int(audit.clusters[row]), "split": part, "attribute": _cell(sample["attribute"] or "")}
         for row, sample, part in zip(rows, samples, split, strict=True)
     ]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _cell(value: Any) -> Any:
@@ -327,13 +336,10 @@ def _in_turn(judged: Judged, rows: NDArray[np.int64], score: NDArray[Any]) -> ND
 
 def _sample(audit: Audit, row: int) -> dict[str, Any]:
     judged, view = audit.judged, audit.view
-    where, source = int(view.data.index[row]), view.source
-    name = f"row {where}" if source is None or source.image is None else str(source.rows[source.image].iloc[where])
-    name = name.encode("utf-8", "backslashreplace").decode()  # file names may be bytes that are no text
     names = view.data.info.attribute_names
     return {
-        "row": where,
-        "name": name,
+        "row": int(view.data.index[row]),
+        "name": view.name_of(row),
         "label": view.classes[judged.label[row]],
         "looks_like": view.classes[judged.looks[row]],
         "score": round(float(judged.score[row]), 4),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from longcut.audit.base import Finding, Verdict, View
 from longcut.audit.checks import CHECKS
 from longcut.audit.crossfit import FOLDS, judge
+from longcut.audit.given import given, named
 from longcut.audit.judged import Judged
 from longcut.audit.noise import kinds, telling
 from longcut.audit.numbers import in_parts
@@ -54,6 +55,11 @@ class Audit:
         return {finding.name: finding for finding in self.findings if finding.name in _shares()}
 
     @property
+    def asked(self) -> list[Finding]:
+        """What was found of columns that somebody asked about (see :mod:`longcut.audit.given`)."""
+        return [finding for finding in self.findings if "clause" in finding.more]
+
+    @property
     def preface(self) -> str:
         """What to know before the rest: what became of a target of numbers; empty where there are classes."""
         if self.view.original is None:
@@ -70,8 +76,8 @@ class Audit:
 
     @property
     def verdict(self) -> Verdict:
-        """The gravest of the checks that look for a shortcut."""
-        found = {finding.verdict for finding in self.shortcuts.values()}
+        """The gravest of the checks that look for a shortcut, and of the columns asked about."""
+        found = {finding.verdict for finding in (*self.shortcuts.values(), *self.asked)}
         return next(verdict for verdict in ("alarm", "notice", "clear", "unknown") if verdict in found)
 
     @property
@@ -79,7 +85,8 @@ class Audit:
         """What was found, in one sentence."""
         for verdict, opening in (("alarm", "There is a shortcut"), ("notice", "No clear shortcut, but worth a look")):
             rows = [(f, CHECKS[f.name]) for f in self.shortcuts.values() if f.verdict == verdict]
-            clauses = [check.clause(self.judged) for _, check in rows if check.clause]
+            clauses = [finding.more["clause"] for finding in self.asked if finding.verdict == verdict]
+            clauses += [check.clause(self.judged) for _, check in rows if check.clause]
             cues = {_cue(finding, check.cue): finding for finding, check in rows if not check.clause}
             most = [cue for cue, finding in cues.items() if verdict == "notice" and finding.more.get("most")]
             what = "the label" if self.view.original is None else self.view.called
@@ -143,6 +150,7 @@ def audit(
     level: float = 0.05,
     seed: int = 0,
     limit: int = LIMIT,
+    columns: Sequence[str] = (),
     progress: Callable[[float, int], None] | None = None,
 ) -> Audit:
     """Look for a shortcut in data, by every check.
@@ -155,11 +163,13 @@ def audit(
             a shortcut divide it among themselves by their shares in :data:`~longcut.audit.checks.CHECKS`.
         seed: of everything that is drawn.
         limit: larger data is audited by a sample of this many, every class in proportion.
+        columns: names of columns that are asked about, each by :func:`longcut.audit.given.given`; ``all``: every one
+            that is known beside the input.
         progress: told how many of how many models are trained.
 
     Raises:
-        UserError: for a single class, a class with fewer than four samples, a target of several numbers, or one that is
-            always the same, or a level out of range.
+        UserError: for an unknown column, a single class, a class with fewer than four samples, a target of several
+            numbers, or one that is always the same, or a level out of range.
 
     Example::
 
@@ -170,7 +180,7 @@ def audit(
     if not 0 < level < 1:
         raise UserError(f"the level is {level}; give a share of false alarms above 0 and below 1, such as 0.05.")
     view = _view(_audited(data), level, seed, limit)
-    samples = view.data
+    samples, asked = view.data, named(view, columns)
     judged = judge(view, net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto"), progress)
     found: dict[str, Finding] = {}
     shares = _shares()
@@ -180,7 +190,8 @@ def audit(
     for name in CHECKS:
         if name not in shares:
             _add(found, name, view, judged, shortcuts)
-    return Audit(view, judged, tuple(found.values()), level, time.perf_counter() - began)
+    findings = (*found.values(), *(given(view, name) for name in asked))
+    return Audit(view, judged, findings, level, time.perf_counter() - began)
 
 
 def _shares() -> dict[str, float]:

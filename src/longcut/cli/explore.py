@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -137,6 +137,15 @@ def audit(
     model: Annotated[
         Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="is it a shortcut: read from the input, telling of the label, new elsewhere? repeatable; or all"
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Literal["alarm", "notice"] | None, typer.Option(help="end with status 1 where the verdict is that or graver")
+    ] = None,
     net: Annotated[str | None, typer.Option(help="ordinary network (default: a small one that suits the data)")] = None,
     level: Annotated[float, typer.Option(help="how often the whole audit may raise a false alarm")] = 0.05,
     limit: Annotated[int, typer.Option(min=100, help="larger data is audited by a sample of this many")] = 20_000,
@@ -168,18 +177,21 @@ def audit(
     if run is not None:
         check_features(run, inputs_of(run).info.encoder, splits.info.encoder)
     with show.bar("models") as progress:
-        found = audit(splits, net=net, level=level, seed=seed, limit=limit, progress=progress)
+        found = audit(splits, net=net, level=level, seed=seed, limit=limit, columns=column or (), progress=progress)
     if run is not None:
         test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))
     record = folder.write(found, place, data=data, command=typed(ctx))
     page = show.write_report([place], place / "report.html")
     if as_json:
-        return show.print_json({**record, "folder": str(place), "report": str(page)})
-    show.print_audit(record)
-    if record["task"] == "classification":
-        _print_advice(record, splits.train, place)
-    print(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
+        show.print_json({**record, "folder": str(place), "report": str(page)})
+    else:
+        show.print_audit(record)
+        if record["task"] == "classification":
+            _print_advice(record, splits.train, place)
+        print(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
+    if record["verdict"] in {"alarm": ("alarm",), "notice": ("alarm", "notice")}.get(fail_on or "", ()):
+        raise typer.Exit(1)
 
 
 def _print_advice(record: dict[str, Any], train: Dataset, place: Path) -> None:
