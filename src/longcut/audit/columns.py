@@ -44,7 +44,7 @@ LONGEST = 40  # characters of a value in a note
 Values = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
-def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
+def columns(view: View, judged: Judged | None = None, shortcuts: Mapping[str, Finding] | None = None) -> Finding | None:
     """Compare every column beside the input with the label.
 
     The attribute is one of them; the label, the split and what the model sees are not. A column is strong when the
@@ -68,7 +68,7 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     >>> finding.verdict, finding.statistic
     ('alarm', 1.0)
     """
-    if view.original is not None:
+    if view.original is not None and judged is not None:
         return strongest(view, judged, PURPOSE, "columns", "column", "column beside the input", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) > 1).sum() < 2:
         return None
