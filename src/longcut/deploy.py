@@ -117,7 +117,8 @@ def predict(
         One row per sample, in the order of the data: ``name`` (path of the image, else number of the row, from 0),
         ``prediction`` (name of the class), ``probability`` of that class in [0, 1], ``p(CLASS)`` for every class, and
         where labels are there ``label`` and ``right``, which are empty for samples without one of a known class. For a
-        regression: ``name``, ``prediction`` and ``label``; of several numbers ``prediction 0``, ``prediction 1`` and so on.
+        regression: ``name``, ``prediction`` and ``label``; of several numbers ``prediction 0``, ``prediction 1``
+        and so on.
 
     Raises:
         UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.

@@ -186,8 +186,8 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
 
     Args:
         data: a spec; a folder of images; a table, such as ``.csv``, ``.tsv`` or ``.parquet``; an ``.npz`` or
-            ``.safetensors`` file; a Hugging Face data set that was saved to a folder. Options may follow a path, as they follow a name.
-            A path that is also the name of a data set is written ``./name``.
+            ``.safetensors`` file; a Hugging Face data set that was saved to a folder. Options may follow a path, as
+            they follow a name. A path that is also the name of a data set is written ``./name``.
         features: spec of the pretrained net whose features stand for the images or texts; None: they stay.
         **columns: further options; None is not given.
 

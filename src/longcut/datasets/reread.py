@@ -62,7 +62,7 @@ def reread(
     Raises:
         UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
 
-    Warns when samples have labels that the network does not know.
+    Warns when samples have labels that the network does not know, or images are skipped.
     """
     from longcut.datasets.embedded import embed, encoder_of, pictured
 
@@ -87,6 +87,9 @@ def reread(
         columns = _read(run, inputs, Path(place), attribute, progress, _checked(place, options, form))
         known = _known(columns)
         _tell_strangers(columns, known)
+        if skipped := columns.source.skipped:
+            listed = ", ".join(f"{name} ({why})" for name, why in skipped)
+            warnings.warn(f"{data}: left out because they cannot be read: {listed}.", stacklevel=2)
         label = None if columns.label is None else np.where(_beside(known, columns.label), columns.label, 0)
         columns = dataclasses.replace(columns, label=label if known.any() else None)
         samples, labelled = Dataset.from_columns(columns), torch.from_numpy(known)
