@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -206,10 +207,12 @@ def _text(path: Path, kind: str, form: Form) -> Table:
             if len(names) != first.shape[1]:
                 raise UserError(
                     f"{path} has {first.shape[1]} columns, and {len(names)} names are given; give one for each, joined "
-                    "by commas."
+                    "by commas, with --names."
                 )
         else:
             names = [name or f"{NAMELESS}{i}" for i, name in enumerate(first.iloc[0].fillna(""))]
+            if _like_data(first):
+                notes += ["holds numbers in its first line, which was taken for the names of the columns (--names)"]
         how |= {"header": header, "names": range(len(names))}
         blocks = _blocks(path, len(names), how)
         return Table(names, _guarded(path, blocks, charset), False, tuple(notes), comma=separator == ";")
@@ -271,12 +274,35 @@ def _sniffed(lines: Sequence[str], usual: str) -> str:
         return usual
     others = {mark: counts(mark) for mark in (",", ";", "\t", "|") if mark != usual}
     steady = {mark: found[0] for mark, found in others.items() if found[0] and len({*found}) == 1}
-    if steady:
+    if steady and not _mostly(counts(usual)):
         return max(steady, key=lambda mark: steady[mark])
-    if counts(usual)[0]:
+    if counts(usual)[0] or _mostly(counts(usual)):
         return usual
     some = {mark: found[0] for mark, found in others.items() if found[0]}
     return max(some, key=lambda mark: some[mark]) if some else usual
+
+
+def _mostly(counts: Sequence[int]) -> bool:
+    """Whether most lines have as many, and more than none."""
+    often, n = Counter(counts).most_common(1)[0]
+    return often > 0 and n > 0.8 * len(counts)
+
+
+def _like_data(first: pd.DataFrame) -> bool:
+    """Whether the line of names has numbers where the next line has some, other than positions."""
+
+    def number(cell: Any) -> float | None:
+        try:
+            return float(cell)
+        except (TypeError, ValueError):
+            return None
+
+    cells = [[number(cell) for cell in row] for row in first.to_numpy().tolist()]
+    if len(cells) < 2:
+        return False
+    both = [name for name, below in zip(*cells, strict=True) if name is not None and below is not None]
+    steps = {after - before for before, after in pairwise(both)}
+    return bool(both) and not (steps <= {1.0} and all(name.is_integer() for name in both) and both[0] in (0.0, 1.0))
 
 
 def _told(path: Path, error: Exception, charset: str) -> UserError:
@@ -295,7 +321,10 @@ def _told(path: Path, error: Exception, charset: str) -> UserError:
     if isinstance(error, pd.errors.EmptyDataError):
         return UserError(f"{path} is empty; give a line of column names, and rows.")
     why = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{path} is not a table that can be read ({why}); repair or convert it.")
+    return UserError(
+        f"{path} is not a table that can be read ({why}); repair or convert it, or where the table begins further down "
+        "or is separated otherwise, say --skip LINES or --separator."
+    )
 
 
 def _bad_bytes(path: Path) -> str:

@@ -122,7 +122,7 @@ def settle(
         return Settled(values)
     if kind == "string" and typed and role != "feature" and how == "auto" and like is None:
         how = "text"
-    return _settle_texts(values.astype(object), role, how, keep, comma, like, known)
+    return _settle_texts(values.astype(object), role, how, keep, comma, like, known, typed)
 
 
 def _only_scalars(values: pd.Series) -> bool:
@@ -199,6 +199,7 @@ def _settle_texts(
     comma: bool,
     like: Written | None,
     known: Sequence[str] | None,
+    typed: bool,
 ) -> Settled:
     import pandas as pd
 
@@ -210,11 +211,11 @@ def _settle_texts(
 
     numbers = read_numbers(found.texts, found.counts, comma=comma, like=like)
     if known is not None and not any("–" in name for name in known):
-        return made(*_as_known(found, numbers.values, known, keep), [])
+        return made(*_as_known(found, numbers.values, known, keep))
     odd = {text: n for text, n, bad in zip(found.texts, found.counts, np.isnan(numbers.values), strict=True) if bad}
     if how == "number" or (how == "auto" and _are_numbers(found, numbers, odd, role, like)):
         written = numbers.written(odd)
-        notes = [*numbers.notes(), *_odd(odd, int(found.counts.sum())), *_same(found, numbers.values)]
+        notes = [*numbers.notes(), *_odd(odd, int(found.counts.sum())), *_same(found, numbers.values, role)]
         whole = numbers.whole and not odd and bool((found.codes >= 0).all())
         if whole:
             return made([int(value) for value in numbers.values], 0, notes, np.int64, written)
@@ -226,6 +227,10 @@ def _settle_texts(
         return made(truth, None, [note] if note else [])
     texts: list[str | None] = list(found.texts)
     notes = []
+    if role == "label" or (typed and role == "attribute"):
+        said = [str(value) for value in pd.unique(values) if isinstance(value, str) and tidy(value)]
+        gone = sorted({tidy(value) for value in said} & ({*EMPTY} - {*keep}))
+        notes += [f"'{text}' counts as missing (--keep {text})" for text in gone]
     if role != "feature":
         gaps = {*UNKNOWN} - {*keep} - ({"-", "−"} if "+" in texts else set())
         gone = {text: int(n) for text, n in zip(found.texts, found.counts, strict=True) if text in gaps}
@@ -235,22 +240,25 @@ def _settle_texts(
         ]
     if found.merged:
         notes.append(f"{found.merged[0]!a} and {found.merged[1]!a} look alike, and are one")
-    notes += _nearly_alike(found.texts)
+    notes += _nearly_alike(found.texts, MANY if role == "feature" else 1000)
     return made(texts, None, notes)
 
 
 def _as_known(
     found: _Distinct, numbers: NDArray[np.float64], known: Sequence[str], keep: Collection[str]
-) -> tuple[list[str | None], None]:
+) -> tuple[list[str | None], None, list[str]]:
     """The name of an earlier reading that each text can be: as it is written, or as the number that it is."""
     names = {tidy(name) for name in known}
-    true = {"true": "True", "false": "False"}
     cells: list[str | None] = []
+    notes = []
     for text, number in zip(found.texts, numbers, strict=True):
-        other = true.get(text.lower(), called(float(number)) if np.isfinite(number) else text)
+        plain = {"true": "True", "false": "False"}.get(text.lower(), text.rstrip("."))
+        other = called(float(number)) if np.isfinite(number) else plain
+        if text not in names and other == plain != text and other in names:
+            notes.append(f"'{text}' is taken for '{other}'")
         unknown = text not in names and text in UNKNOWN and text not in keep
         cells.append(None if unknown else text if text in names or other not in names else other)
-    return cells, None
+    return cells, None, notes
 
 
 def _are_numbers(found: _Distinct, numbers: Any, odd: Mapping[str, int], role: Role, like: Written | None) -> bool:
@@ -280,8 +288,10 @@ def _are_numbers(found: _Distinct, numbers: Any, odd: Mapping[str, int], role: R
 def _booleans(texts: Sequence[str], role: Role) -> list[bool] | None:
     """What each text says, where all of them say true or false."""
     lower = [text.lower() for text in texts]
-    plain = {*lower} <= {"true", "false"} and len(lower) == len({*lower}) and len(lower) > 0
-    several = len(lower) > 2 and {*lower} <= {*TRUE, *FALSE} and role == "feature"
+    if role != "feature" or not lower:  # names stay as they are written
+        return None
+    plain = {*lower} <= {"true", "false"} and len(lower) == len({*lower})
+    several = len(lower) > 2 and {*lower} <= {*TRUE, *FALSE}
     return [text in TRUE for text in lower] if plain or several else None
 
 
@@ -301,22 +311,19 @@ def _odd(odd: Mapping[str, int], total: int) -> list[str]:
     return [f"{_listed(often)} in {n} of {total} cells {verb}"]
 
 
-def _same(found: _Distinct, numbers: NDArray[np.float64]) -> list[str]:
-    """Texts that are one number."""
-    _, place, count = np.unique(numbers, return_inverse=True, return_counts=True, equal_nan=False)
-    doubled = np.flatnonzero(count[place] > 1)
-    if not len(doubled):
-        return []
-    first = doubled[0]
-    second = next(i for i in doubled[1:] if place[i] == place[first])
-    return [
-        f"'{found.texts[first]}' and '{found.texts[second]}' are one number (--categorical COLUMN keeps codes apart)"
-    ]
+def _same(found: _Distinct, numbers: NDArray[np.float64], role: Role) -> list[str]:
+    """Texts that are one number; of measurements, those that differ in zeros behind the point need not be told."""
+    first: dict[float, str] = {}
+    for text, number in zip(found.texts, numbers, strict=True):
+        other = first.setdefault(float(number), text) if np.isfinite(number) else text
+        if other != text and (role != "feature" or (text.lstrip("+-").isdigit() and other.lstrip("+-").isdigit())):
+            return [f"'{other}' and '{text}' are one number (--categorical COLUMN keeps codes apart)"]
+    return []
 
 
-def _nearly_alike(texts: Sequence[str]) -> list[str]:
+def _nearly_alike(texts: Sequence[str], most: int) -> list[str]:
     """Names that differ in nothing but capital letters, or say true and false in several ways."""
-    if not 1 < len(texts) <= 1000:
+    if not 1 < len(texts) <= most:
         return []
     folded = Counter(text.casefold() for text in texts)
     alike = [text for text in texts if folded[text.casefold()] > 1]
