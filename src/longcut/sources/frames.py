@@ -274,7 +274,7 @@ def _sniffed(lines: Sequence[str], usual: str) -> str:
         return usual
     others = {mark: counts(mark) for mark in (",", ";", "\t", "|") if mark != usual}
     steady = {mark: found[0] for mark, found in others.items() if found[0] and len({*found}) == 1}
-    if steady and not _mostly(counts(usual)):
+    if steady:
         return max(steady, key=lambda mark: steady[mark])
     if counts(usual)[0] or _mostly(counts(usual)):
         return usual
