@@ -130,12 +130,15 @@ def load(data: str, seed: int) -> Splits:
     return splits
 
 
-def decode(data: str, seed: int) -> None:
-    """Read data with images once, so that its cache is made with a bar and before any run begins."""
+def decode(data: str, seed: int, alone: bool = True) -> None:
+    """Read data with images once, so that its cache is made with a bar and before any run begins.
+
+    Where runs are not made by this process ``alone``, tables are read too, for what is to be said of them.
+    """
     from longcut.datasets import DATASETS, parse
 
     name, options = parse(data)
-    without = name in ("table", "hub") and "image" not in options
+    without = alone and name in ("table", "hub") and "image" not in options
     if "progress" in inspect.signature(DATASETS[name].function).parameters and not without:
         load(data, seed)
 

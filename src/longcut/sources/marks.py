@@ -78,7 +78,7 @@ def marks(
             labels, class_names = number(values, what=what, where=where)
             classes = labels
         else:
-            labels = known_only(values, known["classes"], what=what, where=where)
+            labels = _of_known(values, known["classes"], what=what, where=where)
     ids, attribute_names = None, ()
     if attribute is not None and (encoding is None or attribute in rows.columns):
         before = known["attributes"] or None
@@ -114,15 +114,13 @@ def _known(
     known = values.notna().to_numpy()
     if not known.any():
         return None, tuple(names or ())
-    if names is not None:
-        return known_only(values, names, what=what, where=where), tuple(names)
-    found, called = number(cast("pd.Series", values[known]), what=what, where=where)
+    found, called = number(cast("pd.Series", values[known]), what=what, where=where, names=names)
     ids = np.full(len(values), -1, np.int64)
     ids[known] = found
     return ids, called
 
 
-def known_only(values: pd.Series, names: Sequence[str], *, what: str, where: str) -> NDArray[np.int64] | None:
+def _of_known(values: pd.Series, names: Sequence[str], *, what: str, where: str) -> NDArray[np.int64] | None:
     """Ids by the names of an earlier reading, -1 for what is missing or was not among them; None if all are."""
     ids, _ = number(values, what=what, where=where, names=names, missing="", strangers=True)
     return ids if (ids >= 0).any() else None
