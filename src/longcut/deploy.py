@@ -173,7 +173,8 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: Tensor) 
     if labelled.any():
         label, right = classes[samples.label], (guess == samples.label).numpy()
         if not labelled.all():
-            label, right = (np.where(labelled, column.astype(object), None) for column in (label, right))
+            nothing = np.full(len(label), None)
+            label, right = (np.where(labelled.numpy(), column.astype(object), nothing) for column in (label, right))
         frame["label"], frame["right"] = label, right
     return frame
 

@@ -134,7 +134,7 @@ def _known(columns: Columns) -> NDArray[np.bool_]:
     if columns.label is None:
         return np.zeros(len(columns.x), bool)
     if columns.label.dtype.kind == "f":
-        return np.isfinite(columns.label).reshape(len(columns.label), -1).all(1)
+        return np.asarray(np.isfinite(columns.label).reshape(len(columns.label), -1).all(1))
     return columns.label >= 0
 
 
@@ -148,7 +148,7 @@ def _tell_strangers(columns: Columns, known: NDArray[np.bool_]) -> None:
     name = source.encoding.get("label") if source.image is None or source.root is None else source.label or "class"
     if name not in source.rows.columns:
         return
-    others = source.rows[name][~known].dropna().map(str)
+    others = [str(value) for value in source.rows.loc[~known, name].dropna()]
     found = sorted({*others} - {""})
     if found:
         shown = ", ".join(f"'{value}'" for value in found[:4]) + (" …" if len(found) > 4 else "")

@@ -200,9 +200,12 @@ def read_rows(
         UserError: when a column is missing or doubled, or the labels cannot be learned from.
     """
     if not isinstance(rows, Table):
-        rows = Table([str(name) for name in rows.columns], iter([rows.set_axis(range(rows.shape[1]), axis=1)]), True)
+        given = [rows.set_axis(range(rows.shape[1]), axis=1)]
+        opened = Table([str(name) for name in rows.columns], iter(given), typed=True)
+    else:
+        opened = rows
     if encoding is None:
-        texts = () if text is None else (text,) if text in rows.names else tuple(text.split("+"))
+        texts = () if text is None else (text,) if text in opened.names else tuple(text.split("+"))
     else:
         image, size, texts = encoding.get("image"), encoding.get("size"), tuple(encoding.get("text", ()))
         squeeze, vectors, layer = (encoding.get(name) for name in ("squeeze", "vectors", "layer"))
@@ -213,7 +216,7 @@ def read_rows(
     if said and chosen.columns is not None:
         raise UserError(f"{where}: {said[0]} is the input, so columns='{chosen.columns}' are not; leave them out.")
     read = rows_of(
-        rows,
+        opened,
         label=label,
         attribute=attribute,
         verbatim=(image, vectors, *texts),
@@ -223,28 +226,28 @@ def read_rows(
         where=where,
     )
     tell(read.notes, where)
-    rows = read.frame
-    if rows.empty:
+    frame = read.frame
+    if frame.empty:
         raise UserError(f"{where} has no rows; give at least one.")
     for what, names in (("image", [image] if image else []), ("text", texts)):
         for name in names:
-            column(rows, name, what, where)
+            column(frame, name, what, where)
     roles = [name for name in (label, attribute, split, image, *texts) if name is not None]
     if doubled := [name for name, count in Counter(roles).items() if count > 1]:
         raise UserError(f"{where}: column '{doubled[0]}' is given two roles; name each column once.")
 
     given = {"label": label, "attribute": attribute, "split": split}
     how = {"attribute_bins": attribute_bins, "task": task, "seed": seed, "encoding": encoding, "where": where}
-    found = marks(rows, **given, **how)
+    found = marks(frame, **given, **how)
     facts, skipped, vocabulary, encoder = None, (), 0, ""
     if image is not None:
         from longcut.sources.images import decode
 
         how_cut = {"size": size, "squeeze": squeeze}
-        images = decode(_texts(rows, [image]), root, **how_cut, unreadable=unreadable, progress=progress)
+        images = decode(_texts(frame, [image]), root, **how_cut, unreadable=unreadable, progress=progress)
         if not images.kept.all():
-            rows = rows.loc[images.kept].reset_index(drop=True)
-            found = marks(rows, **given, **how)
+            frame = frame.loc[images.kept].reset_index(drop=True)
+            found = marks(frame, **given, **how)
         x, facts, skipped = images.x, images.facts, images.skipped
         how_read = {"kind": "image", "size": size, "shape": list(x.shape[1:]), "image": image}
         if encoding is not None and how_read["shape"] != encoding["shape"]:
@@ -252,21 +255,21 @@ def read_rows(
             raise UserError(f"{where}: images are {shapes}; give images of the same size.")
     elif texts:
         paired = encoding is not None and encoding.get("pairs", False)
-        texts_read = [_texts(rows, [name]) for name in texts] if paired else [_texts(rows, texts)]
+        texts_read = [_texts(frame, [name]) for name in texts] if paired else [_texts(frame, texts)]
         how_read = encoding or _fit_text(texts_read, texts, found.part == TRAIN)
         x, vocabulary = tokens.apply(how_read, texts_read)
     elif vectors is not None:
-        x, encoder = read_vectors(rows, vectors, root, layer=layer, where=where), rows.attrs.get("encoder", "")
+        x, encoder = read_vectors(frame, vectors, root, layer=layer, where=where), frame.attrs.get("encoder", "")
         how_read = encoding or {"kind": "vectors", "vectors": vectors, "layer": layer, "shape": list(x.shape[1:])}
-        rows = rows.drop(columns=vectors, errors="ignore")
+        frame = frame.drop(columns=vectors, errors="ignore")
     else:
-        how_read = encoding or _fit_features(rows, read, roles, found.part == TRAIN, where)
-        x = encode.apply(how_read, rows, where=where)
+        how_read = encoding or _fit_features(frame, read, roles, found.part == TRAIN, where)
+        x = encode.apply(how_read, frame, where=where)
     if encoding is None:
         encoding = {**how_read, **found.names, **given, **({"keep": list(read.keep)} if read.keep else {})}
     source = Source(
         name=where,
-        rows=rows,
+        rows=frame,
         part=found.part,
         official=found.official,
         label=None if found.label is None else label,

@@ -117,7 +117,7 @@ def read_numbers(
     """
     values = _plain(texts)
     missed = np.flatnonzero(np.isnan(values))
-    if like is None and not any(_CELL.fullmatch(texts[i]) for i in missed[:1000]):
+    if like is None and not any(_CELL.fullmatch(texts[i]) for i in map(int, missed[:1000])):
         return Numbers(values, whole=_whole(texts, values))
     cells = [_CELL.fullmatch(text) for text in texts]
     beside = [None if cell is None else (cell["before"] or "", cell["after"] or "") for cell in cells]
