@@ -7,9 +7,9 @@ import gzip
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -57,6 +57,7 @@ class Table:
         typed: whether the file says which cells are text.
         notes: what was found out about its form.
         comma: whether a decimal comma is likely.
+        attrs: what is kept beside the columns, such as the net that made features.
     """
 
     names: list[str]
@@ -64,6 +65,7 @@ class Table:
     typed: bool
     notes: tuple[str, ...] = ()
     comma: bool = False
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_table(path: Path, form: Form) -> Table:
@@ -114,7 +116,9 @@ def _whole(path: Path, read: Any, extra: str) -> Table:
         why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is not a table that can be read ({why}); repair or convert it.") from error
     names = [str(name) for name in frame.columns]
-    return Table(names, iter([cast(pd.DataFrame, frame.set_axis(range(len(names)), axis=1))]), typed=True)
+    return Table(
+        names, iter([cast(pd.DataFrame, frame.set_axis(range(len(names)), axis=1))]), typed=True, attrs=frame.attrs
+    )
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -133,6 +137,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     gaps = {field.type for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
     # whole numbers with gaps would become floats, in which long ones are no longer different
     frame = table.to_pandas(types_mapper=lambda kind: whole.get(kind) if kind in gaps else None)
+    frame.attrs = json.loads((table.schema.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
     return frame.reset_index(drop=True)
 
 

@@ -201,7 +201,7 @@ def read_rows(
     """
     if not isinstance(rows, Table):
         given = [rows.set_axis(range(rows.shape[1]), axis=1)]
-        opened = Table([str(name) for name in rows.columns], iter(given), typed=True)
+        opened = Table([str(name) for name in rows.columns], iter(given), typed=True, attrs=rows.attrs)
     else:
         opened = rows
     if encoding is None:
