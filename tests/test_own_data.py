@@ -234,7 +234,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
         ("poeple.csv:label=sex", "there is no file or folder poeple.csv; did you mean people.csv?"),
         ("elsewhere/x", "there is no file or folder elsewhere/x; check the path (a data set of the hub is written"),
         ("unlike.npz", "there is no file or folder unlike.npz; check the path"),
-        ("notes.txt", "notes.txt is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
+        ("notes.doc", "notes.doc is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
         ("photos/land/000.png", "photos/land/000.png is neither a folder of images, a table"),
         ("colored-digts", "unknown data set 'colored-digts': did you mean 'colored-digits'?"),
         ("", "unknown data set '': Known: adult, airfoil, answered, arrays, bar"),
@@ -244,7 +244,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
 def test_data_that_is_not_there(data: str, message: str):
     folder(Path())
     table(Path())
-    Path("notes.txt").touch()
+    Path("notes.doc").touch()
     assert refused("train", data, *FAST).startswith(message.removesuffix("."))
 
 
@@ -499,11 +499,6 @@ def test_a_new_attribute_value_matters_to_groups_only():
     [
         ("table", lambda f: f.drop(columns="rich, or not"), "new.csv has no labels to judge by; add them, or see"),
         ("table", lambda f: f.rename(columns={"age": "Age"}), "new.csv: feature: unknown column 'age': did you mean"),
-        (
-            "table",
-            lambda f: f.assign(**{"rich, or not": "maybe"}),
-            "unknown value of label 'rich, or not' in new.csv: 'maybe': Known: no, yes.",
-        ),
         ("images", lambda f: f.assign(file="gone.png"), ".: image path missing: there is no 'gone.png' (row 1);"),
     ],
 )
@@ -512,6 +507,55 @@ def test_other_data_that_does_not_fit(kind: str, change: Callable[[pd.DataFrame]
     printed("train", *words, "-m", "erm", "--out", "run", *FAST)
     change(pd.read_csv(words[0])).to_csv("new.csv", index=False)
     assert refused("evaluate", "run", "--data", "new.csv").startswith(message)
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_new_data_needs_no_labels_and_may_have_others():
+    words = typed("table")
+    printed("train", *words, "-m", "erm", "--out", "run", *FAST)
+    frame = pd.read_csv(words[0])
+    label = frame["rich, or not"].astype(object)
+    label.iloc[3], label.iloc[5] = None, "maybe"
+    frame.assign(**{"rich, or not": label}).to_csv("new.csv", index=False)
+    done = call("predict", "run", "new.csv")
+    assert f"of the {len(frame) - 2} with a known label right" in done.stdout
+    assert "does not know the label 'maybe' of 1 of 120 samples" in done.stderr
+    found = pd.read_csv("predictions.csv")
+    assert np.flatnonzero(found["label"].isna() & found["right"].isna()).tolist() == [3, 5]
+    assert found["prediction"].notna().all()
+    judged = call("evaluate", "run", "--data", "new.csv")
+    assert judged.exit_code == 0 and "2 samples have no known label, and are not judged" in judged.stderr
+    frame.drop(columns="rich, or not").to_csv("new.csv", index=False)
+    assert printed_json("predict", "run", "new.csv")["right"] is None
+
+
+def test_new_files_are_read_as_is_said():
+    words = typed("table")
+    printed("train", *words, "-m", "erm", "--out", "run", *FAST)
+    frame = pd.read_csv(words[0])
+    frame.to_csv("new.txt", sep="^", index=False, encoding="utf-16")
+    assert printed_json("predict", "run", "new.txt", "--separator", "^", "--encoding", "utf-16")["samples"] == len(
+        frame
+    )
+    frame.to_csv("bare.csv", index=False, header=False)
+    names = ",".join(name.replace(",", "") for name in frame.columns)
+    assert printed_json("predict", "run", "bare.csv", "--names", names)["samples"] == len(frame)
+    assert "label of new.txt is what it was" in refused("predict", "run", "new.txt:label=y")
+    assert "--unreadable says how to read other data" in refused("evaluate", "run", "--unreadable", "skip")
+    assert "--skip says nothing" in refused("predict", "run", "colored-digits", "--skip", "1")
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_images_that_cannot_be_read_are_left_out_of_new_data_by_the_flag_that_is_advised():
+    words = typed("images")
+    printed("train", *words, "-m", "erm", "--out", "run", *FAST)
+    frame = pd.read_csv(words[0]).iloc[:5]
+    Path(frame["file"].iloc[2]).write_text("no image")
+    frame.to_csv("new.csv", index=False)
+    assert "--unreadable skip" in refused("predict", "run", "new.csv")
+    for words in (("new.csv", "--unreadable", "skip"), ("new.csv:unreadable=skip",)):
+        done = call("predict", "run", *words)
+        assert done.stdout.startswith("4 predictions") and "left out because they cannot be read" in done.stderr
 
 
 def test_a_spec_with_an_encoding_of_its_own_is_refused():

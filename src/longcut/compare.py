@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,7 @@ def _attempt_alone(
     import torch
 
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", UserWarning)  # what is to be known of the data was said before
     try:
         _load_again(files)
     except UserError as error:

@@ -87,6 +87,10 @@ def print_audit(record: Mapping[str, Any]) -> None:
     show(shown)
     for finding in record["findings"]:
         print(f"\n{finding['question']}\n  {finding['sentence']}")
+    if record["left_out"]:
+        print("\nColumns that were not compared with the label")
+        for why in dict.fromkeys(record["left_out"].values()):
+            print(f"  {why}: {', '.join(name for name, own in record['left_out'].items() if own == why)}")
 
 
 def print_comparison(records: list[Record]) -> None:

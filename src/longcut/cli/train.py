@@ -96,7 +96,7 @@ def compare(
         for method in split_specs(methods)
         for seed in range(seeds)
     ]
-    decode(plans[0].data, plans[0].data_seed)
+    decode(plans[0].data, plans[0].data_seed, alone=jobs == 1)
     folder = out or Path("runs", slug(plans[0].data))
     with show.bar("runs") as progress:
         records = compare(plans, folder, cores(jobs), progress, device_of(device))

@@ -43,7 +43,7 @@ def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]
     """
     import pandas as pd
 
-    values = np.asarray(as_array(attribute))
+    values = values_of(attribute)
     if values.shape != (n,):
         raise UserError(f"attribute has shape {values.shape}, but X has {n} rows; give one value for each row.")
     known = pd.Series(values).infer_objects()
@@ -62,17 +62,46 @@ def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]
     return codes, [str(int(name)) if isinstance(name, float) and name.is_integer() else str(name) for name in names]
 
 
+def values_of(values: ArrayLike) -> NDArray[Any]:
+    """Values of any kind as an array, in which nothing beside text does not become the text ``nan``."""
+    given = as_array(values)
+    array = np.asarray(given)
+    return array if array.dtype.kind not in "US" or isinstance(given, np.ndarray) else np.asarray(given, dtype=object)
+
+
+def as_labels(y: Any) -> Any:
+    """Labels as scikit-learn takes them; missing numbers are its to refuse, but not missing texts.
+
+    Raises:
+        UserError: when a label is missing beside others that are text.
+    """
+    import pandas as pd
+
+    if y is not None and (values := values_of(y)).dtype == object and (missing := pd.isna(values)).any():
+        raise UserError(f"y is missing (NaN or None) in {missing.sum()} of {len(values)} rows; leave these rows out.")
+    return as_array(y)
+
+
 def same_rows(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     """Labels and predicted labels ``(n,)`` as arrays.
 
     Raises:
-        UserError: on unequal lengths.
+        UserError: on unequal lengths, missing labels, or labels of which some are text and some are not.
     """
-    true, predicted = np.asarray(as_array(y_true)), np.asarray(as_array(y_pred))
+    import pandas as pd
+
+    true, predicted = values_of(y_true), values_of(y_pred)
     if true.shape != predicted.shape or true.ndim != 1 or not len(true):
         raise UserError(
             f"y_true has shape {true.shape} and y_pred {predicted.shape}; give one label for each row in both."
         )
+    for name, labels in (("y_true", true), ("y_pred", predicted)):
+        if (missing := pd.isna(labels)).any():
+            raise UserError(
+                f"{name} is missing (NaN or None) in {missing.sum()} of {len(labels)} rows; leave these rows out."
+            )
+    if len({isinstance(label, str) for labels in (true, predicted) for label in labels.tolist()}) > 1:
+        raise UserError("some labels are text and some are not; give those of y_true and y_pred as the same kind.")
     return true, predicted
 
 
@@ -171,7 +200,7 @@ class Debiased(BaseEstimator):
         self, X: Any, y: Any, attribute: Any, sample_weight: Any, **checks: Any
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, list[str], NDArray[np.int64]]:
         """Checked ``X, y, attribute``, the names of the attribute's values, and how often each row stands."""
-        checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True, **checks)
+        checked: Any = validate_data(self, as_array(X), as_labels(y), allow_nd=True, **checks)
         x, y = checked
         require_axes(x)
         times = np.ones(len(x), np.int64)

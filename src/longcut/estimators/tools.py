@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from longcut.data import Dataset
 from longcut.errors import UserError
-from longcut.estimators.base import as_array, classes_of, codes_of, inputs, require_axes, same_rows, scaling
+from longcut.estimators.base import as_array, as_labels, classes_of, codes_of, inputs, require_axes, same_rows, scaling
 
 
 class AboutLabelled(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -70,7 +70,7 @@ class SuspectedConflict(AboutLabelled):
         """
         from longcut.audit.crossfit import suspicion
 
-        checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True)
+        checked: Any = validate_data(self, as_array(X), as_labels(y), allow_nd=True)
         x, y = checked
         require_axes(x)
         classes, label = classes_of(y)
@@ -110,7 +110,7 @@ class GroupBalancer(AboutLabelled):
         Raises:
             UserError: when the attribute is not one value for each row.
         """
-        checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True, accept_sparse=self.sparse)
+        checked: Any = validate_data(self, as_array(X), as_labels(y), allow_nd=True, accept_sparse=self.sparse)
         x, y = checked
         check_classification_targets(y)
         label = np.unique(y, return_inverse=True)[1]
@@ -137,7 +137,8 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, attribute: Arr
             whose attribute is not known, missing or the number -1, is in no group.
 
     Raises:
-        UserError: on unequal lengths, or an attribute that is known of no row.
+        UserError: on unequal lengths, missing labels, labels of which some are text and some are not, or an attribute
+            that is known of no row.
 
     >>> worst_group_accuracy([0, 0, 1, 1], [0, 0, 1, 0])
     0.5
