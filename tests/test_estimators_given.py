@@ -100,8 +100,7 @@ def test_a_class_that_weighs_next_to_nothing_is_still_a_class():
 
 def test_a_default_fit_costs_the_same_with_weights_as_without():
     model = DebiasedClassifier("erm", batch_size=100)
-    model._given = 1_000_000
-    without, with_weights = model._training(1_000_000).epochs, model._training(10_000_000).epochs
+    without, with_weights = model._training(1_000_000).epochs, model._training(10_000_000, 1_000_000).epochs
     assert (without, with_weights) == (10, 1)
 
 

@@ -52,7 +52,7 @@ def train(
     if as_json:
         return show.print_json(record.to_dict())
     show.print_comparison([record])
-    print(f"The run is in {folder}")
+    show.say(f"The run is in {folder}")
 
 
 @app.command(cls=OwnDataCommand)
@@ -93,4 +93,4 @@ def compare(
     if as_json:
         return show.print_json([summary(record) for record in records])
     show.print_comparison(records)
-    print(f"The runs are in {folder}")
+    show.say(f"The runs are in {folder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from longcut.data import Dataset, Splits, generator, split, usual_attribute
 from longcut.errors import UserError
 from longcut.estimators.rows import as_array, require_axes, rows_of
 from longcut.estimators.told import Told
-from longcut.estimators.weights import canonical, times_of
+from longcut.estimators.weights import canonical, in_places, whole_numbers
 from longcut.fit import fit, steps_per_epoch
 from longcut.methods import METHODS, Method, build
 from longcut.nets import Net
@@ -89,6 +89,17 @@ def inputs(x: NDArray[Any], mean: Any, scale: float) -> Tensor:
     return torch.from_numpy(((x - mean) / scale).astype(np.float32))
 
 
+class Rows(NamedTuple):
+    """Distinct rows, names of the attribute's values, how often each row stands, and how many were given."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    attribute: NDArray[Any] | None
+    names: list[str]
+    times: NDArray[np.int64]
+    given: int
+
+
 class Debiased(BaseEstimator):
     """The settings, and the way from rows to a trained method and from new rows to its outputs."""
 
@@ -138,10 +149,8 @@ class Debiased(BaseEstimator):
         """The weights with what the settings say of them."""
         return weight
 
-    def _canonical_rows(
-        self, X: Any, y: Any, attribute: Any, sample_weight: Any, **checks: Any
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, list[str], NDArray[np.int64]]:
-        """Checked ``X, y, attribute``, the names of the attribute's values, and how often each row stands."""
+    def _canonical_rows(self, X: Any, y: Any, attribute: Any, sample_weight: Any, **checks: Any) -> Rows:
+        """Checked, distinct and in their own order."""
         x, y = rows_of(self, X, y, **checks)
         require_axes(x)
         weight = np.ones(len(x))
@@ -151,7 +160,6 @@ class Debiased(BaseEstimator):
         present = np.flatnonzero(weight)
         if not len(present):
             raise UserError("every row weighs 0; give some of them a weight.")
-        self._given = len(present)
         columns, names = [np.unique(y[present], axis=0, return_inverse=True)[1].ravel()], []
         if attribute is not None:
             codes, every = codes_of(attribute, len(x))
@@ -160,17 +168,19 @@ class Debiased(BaseEstimator):
             codes[codes >= 0] = place
             columns.append(codes)
             names = [every[value] for value in values]
-        rows, weight = canonical(x[present], columns, weight[present])
-        cell = None
-        if is_classifier(self):
-            cell = np.unique(np.stack([column[rows] for column in columns]), axis=1, return_inverse=True)[1].ravel()
-        times = times_of(weight, cell, given=len(present))
-        there = times > 0
-        rows, times = rows[there], times[there]
-        return x[present][rows], y[present][rows], columns[1][rows] if names else None, names, times
+        exact = whole_numbers(weight[present])
+        rows, times = canonical(x[present], columns, weight[present] if exact is None else exact)
+        if exact is None:
+            cell = None
+            if is_classifier(self):
+                cell = np.unique(np.stack([column[rows] for column in columns]), axis=1, return_inverse=True)[1].ravel()
+            times = in_places(times, cell, len(present))
+            rows, times = rows[times > 0], times[times > 0]
+        return Rows(x[present][rows], y[present][rows], columns[1][rows] if names else None, names, times, len(present))
 
-    def _train(self, x: NDArray[Any], label: Any, attribute: Any, names: list[str], times: Any, **info: Any) -> None:
+    def _train(self, rows: Rows, label: Any, **info: Any) -> None:
         """Scale, build, fit."""
+        x, names, times = rows.x, rows.names, rows.times
         if self._warm and x.shape[1:] != self.method_.info.shape:
             raise UserError(
                 f"X has rows of shape {x.shape[1:]}, but the fit to go on from saw {self.method_.info.shape}; give the "
@@ -180,7 +190,7 @@ class Debiased(BaseEstimator):
             self.mean_, self.scale_ = scaling(x, times)
         if names:
             info |= {"n_attributes": len(names), "attribute_names": tuple(names)}
-        data = Dataset.of(inputs(x, self.mean_, self.scale_), label, attribute, name="X", **info)
+        data = Dataset.of(inputs(x, self.mean_, self.scale_), label, rows.attribute, name="X", **info)
         if names and data.info.task == "classification":
             standing = _standing(data, times)
             data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual_attribute(standing)))
@@ -193,7 +203,7 @@ class Debiased(BaseEstimator):
             train, held = split(data, self.validation_fraction, generator(seed, 7), by)
             held = _standing(held, times)
         train = _standing(train, times)
-        net, training = self._net(), self._training(len(train))
+        net, training = self._net(), self._training(len(train), rows.given)
         method = build(
             self.method, data.info, net=net, options=self.options, seed=seed, start=self._go_on if self._warm else None
         )
@@ -232,8 +242,11 @@ class Debiased(BaseEstimator):
             raise UserError(f"hidden={hidden} is not a tuple of widths; give one per hidden layer, such as (100,).")
         return f"mlp:hidden={'-'.join(map(str, hidden))}"
 
-    def _training(self, n: int) -> Training:
-        """Settings of the loop for ``n`` rows; it counts in passes, so steps are rounded up to whole ones."""
+    def _training(self, n: int, given: int | None = None) -> Training:
+        """Settings of the loop for ``n`` rows that stand for those ``given``.
+
+        It counts in passes, so steps are rounded up to whole ones.
+        """
         if self.steps is not None and self.epochs is not None:
             raise UserError(f"steps={self.steps} and epochs={self.epochs} both say how long; give one of them.")
         if self.steps is not None and not (isinstance(self.steps, int | np.integer) and self.steps > 0):
@@ -243,13 +256,13 @@ class Debiased(BaseEstimator):
         ):
             raise UserError(f"n_iter_no_change={self.n_iter_no_change} is not allowed; give a whole number at least 1.")
         cls = METHODS.find(self.method) if isinstance(self.method, str) else self.method
-        given = {"batch": self.batch_size, "lr": self.lr, "epochs": 1 if self.epochs is None else self.epochs}
-        training = Training(**validate("training", Training, {**cls.training_defaults, **given}))
+        own = {"batch": self.batch_size, "lr": self.lr, "epochs": 1 if self.epochs is None else self.epochs}
+        training = Training(**validate("training", Training, {**cls.training_defaults, **own}))
         epochs = training.epochs
         if self.epochs is None:
             epochs = math.ceil((self.steps or STEPS) / steps_per_epoch(n, training))
         if self.epochs is None and self.steps is None:
-            epochs = max(epochs, math.ceil(PASSES * min(self._given / n, 1)))  # of the rows that were given
+            epochs = max(epochs, math.ceil(PASSES * min((given or n) / n, 1)))
         return dataclasses.replace(training, epochs=epochs, every=1 if self.early_stopping else epochs)
 
     def _outputs(self, X: Any) -> Tensor:

@@ -119,15 +119,15 @@ class DebiasedClassifier(ClassifierMixin, Debiased):
             UserError: for settings that are not allowed, columns that are no numbers, one class, other classes than
                 the fit to go on from, or a method without the attribute it needs.
         """
-        x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight)
-        classes, label = classes_of(y)
+        rows = self._canonical_rows(X, y, attribute, sample_weight)
+        classes, label = classes_of(rows.y)
         if self._warm and classes.tolist() != self.classes_.tolist():
             raise UserError(
                 f"y has the classes {', '.join(map(str, classes[:10]))}, but the fit to go on from saw "
                 f"{', '.join(map(str, self.classes_[:10]))}; give rows of each of those, or set warm_start=False."
             )
         self.classes_ = classes
-        self._train(x, label, attribute, names, times, class_names=tuple(map(str, self.classes_)))
+        self._train(rows, label, class_names=tuple(map(str, self.classes_)))
         return self
 
     def _weigh(self, y: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -219,14 +219,14 @@ class DebiasedRegressor(RegressorMixin, Debiased):
             UserError: for settings that are not allowed, or a method that does not do regression.
         """
         checks = {"y_numeric": True, "multi_output": True, "ensure_min_samples": 2}
-        x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight, **checks)
-        y = y.astype(np.float64)
-        mean = np.average(y, axis=0, weights=times)
+        rows = self._canonical_rows(X, y, attribute, sample_weight, **checks)
+        y = rows.y.astype(np.float64)
+        mean = np.average(y, axis=0, weights=rows.times)
         # the net computes in single precision, in which 1e9 and 1e9 + 1 are one number; less their mean, they are two
         far = np.abs(mean) > FAR * np.ptp(y, axis=0)
         if not self._warm:
             self._centre = np.where(far, mean, 0.0) if self.standardize else np.zeros_like(mean)
-        self._train(x, y - self._centre, attribute, names, times)
+        self._train(rows, y - self._centre)
         self._one = y.ndim == 1
         shift, self.target_scale_ = map(self._as_given, (self.method_.net.shift, self.method_.net.scale))
         self.target_mean_ = shift + self._centre
@@ -241,10 +241,10 @@ class DebiasedRegressor(RegressorMixin, Debiased):
         found = targets.cpu().double().numpy()
         return found[..., 0] if self._one else found
 
-    def _training(self, n: int) -> Training:
+    def _training(self, n: int, given: int | None = None) -> Training:
         own = validate("training", Training, {"loss": self.loss, "standardize": self.standardize})
         own["standardize"] &= not self._warm  # the net goes on in the units it knows
-        return dataclasses.replace(super()._training(n), **own)
+        return dataclasses.replace(super()._training(n, given), **own)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

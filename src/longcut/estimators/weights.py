@@ -10,60 +10,72 @@ from numpy.typing import NDArray
 
 from longcut.errors import UserError
 
-__all__ = ["by_class", "canonical", "times_of"]
+__all__ = ["by_class", "canonical", "in_places", "times_of", "whole_numbers"]
 
 PARTS, FEW = 10, 1000  # rows stand at most this often on average; this many in all are never too many
 LEAST = 2  # rows that a cell keeps however little it weighs, as every class needs in training
 
 
-def times_of(
-    weight: NDArray[np.float64], cell: NDArray[Any] | None = None, *, given: int | None = None
-) -> NDArray[np.int64]:
-    """How often each row stands, in proportion to its weight, which is positive.
-
-    The smallest whole numbers in these proportions, unless they come to more than ``max(10 given, 1000)`` rows. Then so
-    many places are given out along the rows, each at its share of the whole weight (systematic sampling): a row
-    stands as often as it should give or take one, and so does every stretch of rows, however light each of them is.
-
-    Args:
-        weight: ``(n,)``.
-        cell: which rows belong together ``(n,)``, those of a cell in one stretch; a cell keeps at least two places.
-        given: how many rows these were before equal ones became one; None is ``n``.
+def times_of(weight: NDArray[np.float64], cell: NDArray[Any] | None = None) -> NDArray[np.int64]:
+    """How often each row stands, in proportion to its weight, which is positive: exactly, or in so many places.
 
     >>> times_of(np.array([2.0, 1.0])), times_of(np.array([6.0, 6.0])), times_of(np.array([0.25, 1.75]))
     (array([2, 1]), array([1, 1]), array([1, 7]))
     >>> times_of(np.array([1.0, 1e6 + 0.5])), times_of(np.array([1.0, 1e6 + 0.5]), np.array([0, 1]))
     (array([   0, 1000]), array([   2, 1000]))
     """
-    rows = max(PARTS * (given or len(weight)), FEW)
+    exact = whole_numbers(weight)
+    return in_places(weight, cell, len(weight)) if exact is None else exact
+
+
+def whole_numbers(weight: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """The smallest whole numbers in these proportions ``(n,)``; None if they come to more than ``max(10 n, 1000)``."""
+    most = _most(len(weight))
     if weight.max() < 1 << 53 and (weight == np.rint(weight)).all():
         times = weight.astype(np.int64)
         times //= np.gcd.reduce(times)
-        if times.sum(dtype=float) <= rows:
-            return times
+        return times if times.sum(dtype=float) <= most else None
     weight = weight / weight.max()
-    whole, least = weight.sum(), weight.min()
-    for factor in range(1, min(int(rows * least / whole), FEW) + 1):
+    least = weight.min()
+    for factor in range(1, int(most * least / weight.sum()) + 1):
         exact = factor * weight / least
         if np.allclose(exact, np.rint(exact), rtol=1e-9, atol=0):
             return np.rint(exact).astype(np.int64)
-    places = np.floor(np.round(rows * weight.cumsum() / whole, 6) + 0.5)  # rounded: sums in any unit end alike
-    times = np.diff(places, prepend=0).astype(np.int64)
+    return None
+
+
+def in_places(weight: NDArray[np.float64], cell: NDArray[Any] | None, given: int) -> NDArray[np.int64]:
+    """``max(10 given, 1000)`` places along the rows ``(n,)``, each at its share of the whole (systematic sampling).
+
+    A row stands as often as it should give or take one, and so does every stretch of rows, however light each is.
+
+    Args:
+        weight: ``(n,)``.
+        cell: which rows belong together ``(n,)``, those of a cell in one stretch; a cell keeps at least two places.
+        given: how many rows these were before equal ones became one.
+    """
+    weight = weight / weight.max()
+    ends = np.round(_most(given) * weight.cumsum() / weight.sum(), 6)  # so that sums in any unit end alike
+    times = np.diff(np.floor(ends + 0.5), prepend=0).astype(np.int64)
     if cell is not None:
         starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]])
         times[starts] += np.maximum(LEAST - np.add.reduceat(times, starts), 0)
     return times
 
 
+def _most(given: int) -> int:
+    return max(PARTS * given, FEW)
+
+
 def canonical(
-    x: NDArray[Any], columns: Sequence[NDArray[Any]], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    x: NDArray[Any], columns: Sequence[NDArray[Any]], weight: NDArray[Any]
+) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Distinct rows in an order that depends on nothing but what they hold, and what each weighs.
 
     So training sees the same whatever the order of the rows, and whether a row is repeated or weighted.
 
-    >>> canonical(np.array([[7], [5], [7]]), [np.array([1, 0, 1])], np.array([1.0, 2.0, 3.0]))
-    (array([1, 0]), array([2., 4.]))
+    >>> canonical(np.array([[7], [5], [7]]), [np.array([1, 0, 1])], np.array([1, 2, 3]))
+    (array([1, 0]), array([2, 4]))
     """
     flat = np.ascontiguousarray(x.reshape(len(x), -1))
     content = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel()
