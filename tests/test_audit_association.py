@@ -263,6 +263,6 @@ def test_wilson_at_the_ends():
 
 
 def test_an_alarm_needs_both():
-    assert verdict_of(0.05, 0.05, 0.5) == "alarm"
-    assert verdict_of(0.05, 0.05, 0.499) == "notice"
+    assert verdict_of(0.05, 0.05, 0.6) == "alarm"
+    assert verdict_of(0.05, 0.05, 0.599) == "notice"
     assert verdict_of(0.0501, 0.05, 1.0) == "clear"

@@ -120,9 +120,22 @@ def test_skill_is_measured_against_what_can_be_learned():
     assert found(data).statistic == pytest.approx(0.5)
     assert found(data, ceiling=0.9).statistic == pytest.approx(0.25 / 0.4)
     assert found(data).verdict == "notice"
-    assert found(data, ceiling=0.8).verdict == "alarm"
+    assert "Is that intended?" not in found(data).sentence
     assert found(data, ceiling=0.6).statistic == pytest.approx(1)  # no more than all that can be learned
     assert "90% by an ordinary model" in found(data, ceiling=0.9).sentence
+
+
+def test_what_says_nearly_all_of_a_little_is_no_alarm():
+    """A predictor as good as a weak model may be what is meant; only one that nearly decides the label is an alarm."""
+    x = np.array([[0.0], [0.0], [0.0], [1.0], [1.0], [1.0], [1.0], [0.0]] * 50, np.float32)
+    weak = found(Dataset.of(x, [0, 0, 0, 0, 1, 1, 1, 1] * 50), ceiling=0.8)  # 75 % against 80 %
+    assert weak.verdict == "notice"
+    assert "most of what a model uses" in weak.sentence
+    assert "Is that intended?" in weak.sentence
+    x = x[:, 0]
+    strong = found(Dataset.of(np.stack([x, x], 1), np.where(np.arange(400) % 20 < 18, x, 1 - x).astype(int)))
+    assert strong.table[0]["balanced_accuracy"] == pytest.approx(0.9, abs=0.01)
+    assert strong.verdict == "alarm"  # 80 % of the way to certainty, by a hair more than 60 % at the lower end
 
 
 def test_where_hardly_anything_can_be_learned_no_cue_is_strong():

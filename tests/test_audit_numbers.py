@@ -225,7 +225,7 @@ def test_a_leaking_column_is_found():
     assert finding.table[0]["r2"] == pytest.approx(0.94, abs=0.05), "cut into tenths"
     assert finding.table[0]["rmse"] == pytest.approx(math.sqrt((1 - finding.table[0]["r2"]) * y.var()), rel=1e-3)
     assert finding.statistic == pytest.approx(finding.table[0]["r2"] / 0.98, rel=1e-6)
-    assert "goes most of the way to the target: 'column 1' alone has R² 0.9" in finding.sentence
+    assert "nearly decides the target: 'column 1' alone has R² 0.9" in finding.sentence
     assert "an ordinary model 0.98" in finding.sentence
     assert "accuracy" not in finding.sentence + finding.measure + finding.question
 
@@ -239,7 +239,7 @@ def test_a_place_beside_the_input_is_found():
     finding = ask(columns, data)
     assert (finding.verdict, [row["column"] for row in finding.table]) == ("alarm", ["place", "coin"])
     assert "'place' alone has R² 0.9" in finding.sentence
-    assert "most of the way to 'y'" in finding.sentence
+    assert "nearly decides 'y'" in finding.sentence
 
 
 def test_brightness_is_found_in_pictures():

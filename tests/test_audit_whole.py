@@ -62,6 +62,12 @@ def test_headline():
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
         "No clear shortcut, but worth a look: the column '{size}' gives the label partly away."
     )
+    found = audited(learned="clear", cues="notice")
+    strong = [dataclasses.replace(found["cues"], more={"most": True})]
+    assert dataclasses.replace(found, findings=(*found.findings[:-1], *strong)).headline == (
+        "No clear shortcut, but worth a look: the cue 'border pixels' alone says most of what a model uses. Is that "
+        "intended?"
+    )
     assert "the cue 'border pixels' alone gives the label away" in audited(learned="clear", cues="alarm").headline
     assert audited(learned="clear", columns="clear", known="alarm").headline == "No shortcut was found."
 

@@ -82,13 +82,13 @@ def test_a_planted_word_is_found_and_grows_with_its_strength():
 
 def test_numbers_of_a_word():
     rows = pd.DataFrame(
-        {"y": [1] * 60 + [0] * 140, "text": ["bird"] * 20 + ["Lake"] * 40 + ["lake"] * 10 + ["bird"] * 130}
+        {"y": [1] * 240 + [0] * 560, "text": ["bird"] * 80 + ["Lake"] * 160 + ["lake"] * 40 + ["bird"] * 520}
     )
     finding = found(rows, "text")
-    # "lake" is in 50 texts, 40 of them in the class that 30 % of all are of: (0.8 − 0.3) / 0.7
+    # "lake" is in 200 texts, 160 of them in the class that 30 % of all are of: (0.8 − 0.3) / 0.7
     assert finding.table[0] == {
         "word": "lake",
-        "count": 50,
+        "count": 200,
         "class": "1",
         "share": 0.8,
         "base": 0.3,
@@ -96,8 +96,8 @@ def test_numbers_of_a_word():
         "p_value": 0.001,
     }
     assert finding.statistic == pytest.approx(5 / 7)
-    # Wilson: (0.8 + z²/100 ± z √(0.16/50 + z²/10000)) / (1 + z²/50), z = 1.96
-    assert finding.interval == pytest.approx(((0.66963 - 0.3) / 0.7, (0.88757 - 0.3) / 0.7), abs=1e-4)
+    # Wilson: (0.8 + z²/400 ± z √(0.16/200 + z²/160000)) / (1 + z²/200), z = 1.96
+    assert finding.interval == pytest.approx(((0.73914 - 0.3) / 0.7, (0.84955 - 0.3) / 0.7), abs=1e-4)
     assert finding.verdict == "alarm"
     assert "in 25.0% of the texts" in finding.sentence
     assert "Is that what the model is meant to look at?" in finding.sentence

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
-from test_cli import FAST, in_an_empty_folder, printed, printed_json, refused
+from test_cli import FAST, call, in_an_empty_folder, printed, printed_json, refused
 from test_embedded import EYE, nets, photos, sentences
 from test_own_data import columns, write_images
 
@@ -145,9 +145,55 @@ def test_a_run_on_features_has_a_linear_head_and_is_resumed_and_reported(birds, 
     assert "data:image" in Path("page.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("given", "net", "said"),
+    [
+        (("-m", "auto"), "eye", "auto sees these images as features of eye; for pixels: --features none"),
+        (("-m", "auto", "--features", "none"), "", ""),
+        (("-m", "auto", "--net", "mlp:hidden=8"), "", ""),
+        (("-m", "erm"), "", ""),
+    ],
+)
+def test_auto_sees_photographs_as_features(birds, monkeypatch, given, net, said):
+    monkeypatch.setattr("longcut.datasets.ENCODER", "eye")
+    result = call("train", birds, *FLAGS, *given, *FAST, "--out", "run")
+    assert (result.exit_code, result.stderr.removeprefix("longcut: ").strip()) == (0, said)
+    data = runs.read(Path("run")).record.plan.data
+    assert data.endswith(",encoder=eye") if net else not data.startswith("embedded:")
+
+
+def test_auto_says_what_it_lacks(birds, monkeypatch):
+    def missing(spec: str) -> None:
+        raise UserError(f"{spec} is not installed.")
+
+    monkeypatch.setattr("longcut.encoders.build", missing)
+    result = call("train", birds, *FLAGS, "-m", "auto", *FAST, "--out", "run")
+    assert result.exit_code == 0
+    assert (
+        "auto sees pixels alone; features of a pretrained net bring most here: efficientnet-lite0 is" in result.stderr
+    )
+    assert not runs.read(Path("run")).record.plan.data.startswith("embedded:")
+
+
+def test_auto_leaves_tables_and_made_images_as_they_are(monkeypatch):
+    monkeypatch.setattr("longcut.datasets.ENCODER", "eye")
+    assert call("train", "colored-digits", "-m", "auto", *FAST, "--out", "run").stderr == ""
+    assert runs.read(Path("run")).record.plan.data == "colored-digits"
+
+
 def test_compare_takes_features(birds):
     rows = printed_json("compare", birds, *FLAGS, "--features", "eye", "--methods", "erm,dfr", "--seeds", "1", *FAST)
     assert [row["method"] for row in rows] == ["erm", "dfr"]
+
+
+def test_a_stress_test_of_features_plants_cues_in_the_pictures(birds):
+    of = ("stress", birds, *FLAGS, "--size", "24", "--features", "eye", "--cues", "patch", "--methods", "erm")
+    found = printed_json(*of, "--seeds", "1", *FAST, "--out", "out")
+    assert found["features"] == "eye" and found["data"].startswith("table:path=")
+    assert found["cues"] == ["patch, easy", "none", "none, 20% wrong labels"]
+    plans = [runs.read(path.parent).record.plan for path in sorted(Path("out").rglob("run.json"))]
+    assert [plan.net for plan in plans] == ["linear"] * 3
+    assert all(plan.data.startswith("embedded:data=planted:data=table:path=") for plan in plans)
 
 
 def test_new_photos_are_encoded_by_the_net_of_the_run(birds, run, tmp_path):

@@ -19,7 +19,7 @@ import torch
 from longcut.compare import compare, difference, folders
 from longcut.cues import CUES, NONE, STRENGTHS, plant
 from longcut.data import Dataset, Splits
-from longcut.datasets import DATASETS, parse, spec_of
+from longcut.datasets import DATASETS, ENCODER, parse, resolve, spec_of
 from longcut.errors import unknown
 from longcut.evaluate import Difference, metrics, sample_values
 from longcut.execute import tested
@@ -54,6 +54,7 @@ def plans(
     seeds: int = 3,
     samples: int = 0,
     ratio: float = 0.02,
+    features: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> list[Plan]:
     """Everything that is to be trained: each method on each cue and on the null cases, with each seed.
@@ -67,6 +68,7 @@ def plans(
         seeds: how many; a seed also draws the data.
         samples: training samples at most; 0: all.
         ratio: share of the training samples of each class that conflict.
+        features: spec of a pretrained net whose features stand for what the cues were planted in; None: they stay.
         settings: see :func:`longcut.plans.plan`.
 
     Raises:
@@ -89,7 +91,7 @@ def plans(
     if not any(parse_method(method)[0] == BASELINE for method in methods):
         methods = [BASELINE, *methods]
     return [
-        plan(spec_of("planted", given | one), method, settings=settings, seed=seed)
+        plan(resolve(spec_of("planted", given | one), features), method, settings=settings, seed=seed)
         for one in planted
         for method in methods
         for seed in range(seeds)
@@ -186,15 +188,22 @@ def matrices(sides: Iterable[tuple[str, Sequence[Run]]], draws: int = 1000) -> l
     found: dict[tuple[Any, ...], dict[tuple[str, str], Sequence[Run]]] = {}
     for name, members in sides:
         spec = members[0].record.plan.data
-        if spec.partition(":")[0] == "planted":
-            base, cue = _place(spec)
+        place = _place(spec)
+        if place is not None:
+            base, cue = place
             found.setdefault(base, {})[name, cue] = members
     return [_matrix(base, runs, draws) for base, runs in found.items()]
 
 
-def _place(spec: str) -> tuple[tuple[Any, ...], str]:
-    """The data that a cue was planted in, with its options, and the name of the cue with its strength."""
-    options = {o.name: o.default for o in options_of(DATASETS["planted"].function)} | parse(spec)[1]
+def _place(spec: str) -> tuple[tuple[Any, ...], str] | None:
+    """The data that a cue was planted in, with its options, and the name of the cue with its strength; else None."""
+    seen = {}
+    if spec.partition(":")[0] == "embedded":
+        of = parse(spec)[1]
+        spec, seen = of["data"], {"features": of.get("encoder", ENCODER)}
+    if spec.partition(":")[0] != "planted":
+        return None
+    options = {o.name: o.default for o in options_of(DATASETS["planted"].function)} | parse(spec)[1] | seen
     data, cue, strength, noise = (options.pop(name) for name in ("data", "cue", "strength", "noise"))
     said = [cue, *([strength] if cue != NONE and _open(cue) else []), *([f"{noise:.0%} wrong labels"] if noise else [])]
     return (data, *options.items()), ", ".join(said)

@@ -19,6 +19,7 @@ from longcut.audit.base import Verdict
 
 __all__ = [
     "LARGE",
+    "MOST",
     "balanced_accuracies",
     "contingency",
     "cramers_v",
@@ -38,7 +39,10 @@ __all__ = [
 
 DRAWS, FEWEST_DRAWS = 999, 199
 WORK = 10**9  # table entries that a permutation test may count; larger data gets fewer draws
-LARGE = 0.5  # share of the way from guessing to what can be learned, from where on a model could live on it
+LARGE = (
+    0.6  # of the way from guessing to certainty, from where on the label is nearly decided: four of five in two classes
+)
+MOST = 0.5  # of the way to what can be learned, from where on it is most of what a model uses
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -316,9 +320,10 @@ def wilson(hits: Any, n: Any, confidence: float = 0.95) -> tuple[Any, Any]:
 
 
 def verdict_of(p_value: float, level: float, low: float) -> Verdict:
-    """Alarm for what chance does not explain and goes half of the way to what can be learned, even at its lower end.
+    """Alarm for what chance does not explain and nearly decides the label, even at the lower end of its interval.
 
-    What chance does not explain but is weaker gets a notice: to say something about the label is no shortcut yet.
+    What chance does not explain but is weaker gets a notice: to say something about the label is no shortcut yet, and
+    where little can be learned, what says much of that may well be what is meant.
 
     >>> verdict_of(0.001, 0.05, low=0.7), verdict_of(0.001, 0.05, low=0.2), verdict_of(0.3, 0.05, low=0.7)
     ('alarm', 'notice', 'clear')

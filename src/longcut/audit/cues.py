@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longcut.audit.association import (
+    MOST,
     balanced_accuracies,
     folds_of,
     guess,
@@ -85,9 +86,10 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
     skill = (accuracy - chance) / room
     order = np.lexsort((-skill, p_values > view.level))  # what chance explains comes last
     best, names = order[0], list(guessed)
-    drawn = resampled_accuracy(guesses[best] == label, label, rng)
-    low, high = np.minimum((np.quantile(drawn, [0.025, 0.975]) - chance) / room, 1)
-    verdict = verdict_of(float(p_values[best]), view.level, float(low))
+    drawn = np.quantile(resampled_accuracy(guesses[best] == label, label, rng), [0.025, 0.975]) - chance
+    low, high = np.minimum(drawn / room, 1)
+    verdict = verdict_of(float(p_values[best]), view.level, float(drawn[0] / (1 - chance)))
+    most = bool(low >= MOST)
     table = tuple(
         {
             "cue": names[i],
@@ -107,8 +109,9 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
         interval=(float(low), float(high)),
         p_value=float(p_values[best]),
         verdict=verdict,
-        sentence=_sentence(table, verdict, chance, judged.ceiling, view.level),
+        sentence=_sentence(table, verdict, most, chance, judged.ceiling, view.level),
         table=table,
+        more={"most": most},
     )
 
 
@@ -131,14 +134,16 @@ def _split(
     return several, values | {name: pd.Series(x[:, 0]) for name, x in numbers.items() if x.shape[1] == 1}
 
 
-def _sentence(table: tuple[dict[str, Any], ...], verdict: str, chance: float, ceiling: float, level: float) -> str:
+def _sentence(
+    table: tuple[dict[str, Any], ...], verdict: str, most: bool, chance: float, ceiling: float, level: float
+) -> str:
     row = table[0]
     told = f"'{row['cue']}' alone guesses {row['balanced_accuracy']:.0%} right (balanced over the classes)"
     compared = f"{told}, against {chance:.0%} by chance and {ceiling:.0%} by an ordinary model"
     if verdict == "alarm":
-        return (
-            f"A trivial cue goes most of the way to the label: {compared}. Is that what the model is meant to look at?"
-        )
+        return f"A trivial cue nearly decides the label: {compared}. Is that what the model is meant to look at?"
+    if verdict == "notice" and most:
+        return f"A trivial cue is most of what a model uses: {compared}. Is that intended?"
     if verdict == "notice":
         telling = sum(row["p_value"] <= level for row in table)
         which = "1 trivial cue says" if telling == 1 else f"{telling} trivial cues say"

@@ -20,7 +20,7 @@ from longcut.audit.judged import EASE, FEW, Judged, accuracy, gap
 __all__ = ["learned", "loss"]
 
 NOTICE = 0.5  # loss of accuracy worth a look, where the biased model goes that far from guessing to certainty
-MARGIN = 0.02  # excess cost that a model may have by the chances of training
+MARGIN = 0.05  # excess cost that a model may have by the chances of training, which no resampling of samples sees
 DRAWS = 2000
 
 

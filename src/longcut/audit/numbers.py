@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longcut.audit.association import DRAWS, folds_of, p_values, verdict_of
+from longcut.audit.association import DRAWS, MOST, folds_of, p_values, verdict_of
 from longcut.audit.base import Finding, View
 from longcut.data import Dataset
 from longcut.errors import UserError
@@ -224,7 +224,8 @@ def strongest(view: View, judged: Judged, purpose: int, name: str, key: str, kin
     room = max(whole, float(r2.max()), LITTLE)
     order = np.lexsort((-r2, p > view.level))  # what chance explains comes last
     best = order[0]
-    low, high = np.minimum(np.quantile(resampled_explained(said[best], target, rng), [0.025, 0.975]) / room, 1)
+    drawn = np.quantile(resampled_explained(said[best], target, rng), [0.025, 0.975])
+    low, high = np.minimum(drawn / room, 1)
     table = tuple(
         {
             key: names[i],
@@ -236,7 +237,7 @@ def strongest(view: View, judged: Judged, purpose: int, name: str, key: str, kin
         }
         for i in order
     )
-    verdict = verdict_of(float(p[best]), view.level, float(low))
+    verdict, most = verdict_of(float(p[best]), view.level, float(drawn[0])), bool(low >= MOST)
     return Finding(
         name=name,
         question=f"Does a single {kind} say too much about {view.called}?",
@@ -246,22 +247,29 @@ def strongest(view: View, judged: Judged, purpose: int, name: str, key: str, kin
         interval=(float(low), float(high)),
         p_value=float(p[best]),
         verdict=verdict,
-        sentence=_sentence(table, key, kind, verdict, view, whole, float(target.std())),
+        sentence=_sentence(table, key, kind, verdict, most, view, whole, float(target.std())),
         table=table,
+        more={"most": most},
     )
 
 
 def _sentence(
-    table: tuple[dict[str, Any], ...], key: str, kind: str, verdict: str, view: View, whole: float, spread: float
+    table: tuple[dict[str, Any], ...],
+    key: str,
+    kind: str,
+    verdict: str,
+    most: bool,
+    view: View,
+    whole: float,
+    spread: float,
 ) -> str:
     row = table[0]
     told = f"'{row[key]}' alone has R² {row['r2']:z.2f} (error {row['rmse']:.3g})"
     compared = f"{told}, an ordinary model {whole:z.2f}, and the mean 0 (error {spread:.3g})"
     if verdict == "alarm":
-        return (
-            f"A single {kind} goes most of the way to {view.called}: {compared}. Is that what the model is meant to "
-            "look at?"
-        )
+        return f"A single {kind} nearly decides {view.called}: {compared}. Is that what the model is meant to look at?"
+    if verdict == "notice" and most:
+        return f"A single {kind} is most of what a model uses for {view.called}: {compared}. Is that intended?"
     if verdict == "notice":
         telling = sum(row["p_value"] <= view.level for row in table)
         which = f"1 {kind} says" if telling == 1 else f"{telling} {kind}s say"

@@ -82,10 +82,14 @@ class Audit:
         for verdict, opening in (("alarm", "There is a shortcut"), ("notice", "No clear shortcut, but worth a look")):
             rows = [(f, CHECKS[f.name]) for f in self.shortcuts.values() if f.verdict == verdict]
             clauses = [check.clause(self.judged) for _, check in rows if check.clause]
-            cues = [_cue(finding, check.cue) for finding, check in rows if not check.clause]
+            cues = {_cue(finding, check.cue): finding for finding, check in rows if not check.clause}
+            most = [cue for cue, finding in cues.items() if verdict == "notice" and finding.more.get("most")]
+            what = "the label" if self.view.original is None else self.view.called
+            if most:
+                clauses.append(f"{' and '.join(most)} {'says' if len(most) == 1 else 'say'} most of what a model uses")
+                return f"{opening}: {', and '.join(clauses)}. Is that intended?"
             if cues:
                 says = "away" if verdict == "alarm" else "partly away"
-                what = "the label" if self.view.original is None else self.view.called
                 clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} {what} {says}")
             if clauses:
                 return f"{opening}: {', and '.join(clauses)}."

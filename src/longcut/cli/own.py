@@ -21,6 +21,7 @@ __all__ = [
     "Features",
     "OwnDataCommand",
     "decode",
+    "features_for",
     "load",
     "spec_given",
     "typed",
@@ -40,7 +41,8 @@ Features = Annotated[
     str | None,
     typer.Option(
         metavar="NET",
-        help="pretrained net whose features stand for the images or texts, such as efficientnet-lite0 or minilm",
+        help="pretrained net whose features stand for the images or texts, such as efficientnet-lite0 or minilm; "
+        "where the method is auto, photographs are seen so unless this says none",
     ),
 ]
 
@@ -86,10 +88,33 @@ class OwnDataCommand(TyperCommand):
 
 
 def spec_given(ctx: typer.Context, data: str, features: str | None = None) -> str:
-    """The canonical spec of what was typed as data and flags."""
+    """The canonical spec of what was typed as data and flags; ``none`` is no features."""
     from longcut.datasets import parse, resolve, spec_of
 
-    return spec_of(*parse(resolve(data, features, **ctx.obj)))
+    return spec_of(*parse(resolve(data, None if features == "none" else features, **ctx.obj)))
+
+
+def features_for(ctx: typer.Context, data: str, features: str | None, method: str, net: str | None) -> str | None:
+    """The features asked for; where ``auto`` trains on photographs and nothing is said, those of a pretrained net.
+
+    ``none`` asks for pixels, and so does whoever names a net. What is chosen, or cannot be, is said.
+    """
+    from longcut import encoders
+    from longcut.datasets import ENCODER, parse, resolve
+    from longcut.errors import UserError
+
+    if features is not None or net is not None or method.partition(":")[0] != "auto":
+        return features
+    name, options = parse(resolve(data, **ctx.obj))
+    if name != "folder" and not options.get("image"):
+        return None
+    try:
+        encoders.build(ENCODER)
+    except UserError as error:
+        show.warn(f"auto sees pixels alone; features of a pretrained net bring most here: {error}")
+        return None
+    show.warn(f"auto sees these images as features of {ENCODER}; for pixels: --features none")
+    return ENCODER
 
 
 def with_answers(data: str, answers: list[Path] | None) -> str:

@@ -178,6 +178,17 @@ def print_comparison(records: list[Record]) -> None:
         say(f"{one_line(who)}: {one_line(remark)}")
 
 
+def print_advice(folders: Iterable[Path]) -> None:
+    """What to use of some finished runs, and what does harm."""
+    from longcut.report.study import studies
+    from longcut.report.verdict import advice
+    from longcut.runs import read
+
+    for study in studies(read(folder) for folder in folders):
+        for told in advice(study):
+            say(one_line(told))
+
+
 def print_rates(scores: Scores, run: Run) -> None:
     """The rates of positive predictions of each group, where there are two classes and groups to compare."""
     from longcut.evaluate import rates_by_group

@@ -10,7 +10,7 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Set, app
-from longcut.cli.own import Data, OwnDataCommand, load, spec_given
+from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given
 from longcut.cli.settings import cores, device_of, settings_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def stress(
     ctx: typer.Context,
     data: Data,
+    features: Features = None,
     methods: Annotated[
         str, typer.Option(help=f"joined by commas, each {METHOD}; erm is trained in any case")
     ] = "erm,lff,selecmix",
@@ -53,7 +54,7 @@ def stress(
     from longcut.plans import slug
     from longcut.spec import split
 
-    data = spec_given(ctx, data)
+    shown, data = spec_given(ctx, data, features), spec_given(ctx, data)
     plans = stress_test.plans(
         data,
         load(data, 0),
@@ -63,9 +64,10 @@ def stress(
         seeds=seeds,
         samples=samples,
         ratio=ratio,
+        features=None if features == "none" else features,
         settings=settings_of(set_, net, epochs),
     )
-    folder = out or Path("runs", f"stress-{slug(data)}")
+    folder = out or Path("runs", f"stress-{slug(shown)}")
     with show.bar("runs") as progress:
         found = stress_test.run(plans, folder, cores(jobs), progress, device_of(device))
     if as_json:

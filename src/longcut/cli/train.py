@@ -9,7 +9,16 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Select, Set, app
-from longcut.cli.own import Answers, Data, Features, OwnDataCommand, decode, spec_given, with_answers
+from longcut.cli.own import (
+    Answers,
+    Data,
+    Features,
+    OwnDataCommand,
+    decode,
+    features_for,
+    spec_given,
+    with_answers,
+)
 from longcut.cli.settings import cores, device_of, settings_of, with_recipe
 
 
@@ -37,6 +46,7 @@ def train(
     from longcut.execute import execute
     from longcut.plans import folder_name, plan, slug
 
+    features = features_for(ctx, data, features, method, net)
     data = with_answers(spec_given(ctx, data, features), answers)
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
@@ -74,7 +84,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train several methods with several seeds each; what is already done is not done again."""
-    from longcut.compare import compare
+    from longcut.compare import compare, folders
     from longcut.plans import plan, slug
     from longcut.spec import split as split_specs
     from longcut.tables import summary
@@ -93,4 +103,5 @@ def compare(
     if as_json:
         return show.print_json([summary(record) for record in records])
     show.print_comparison(records)
+    show.print_advice(folders(plans, folder))
     show.say(f"The runs are in {folder}")

@@ -139,6 +139,11 @@ class Study:
         """Whether some contender has a single seed."""
         return any(len(contender.runs) == 1 for contender in self.contenders)
 
+    @property
+    def judged(self) -> str:
+        """The metric by which one method is better than another; empty where the first has none."""
+        return _judged_by(self.contenders[0])
+
     def metrics(self, names: Iterable[str]) -> list[str]:
         """Those that at least one run has."""
         return [m for m in names if any(math.isfinite(v) for c in self.contenders for v in c.values(m))]
@@ -146,7 +151,7 @@ class Study:
     def sentence(self) -> str:
         """What was found, in one sentence that claims no more than the numbers do."""
         first, *others = self.contenders
-        metric = _judged_by(first)
+        metric = self.judged
         if not metric:
             return f"{first.name} on {self.data}: nothing could be measured."
         if not self.scale.percent:

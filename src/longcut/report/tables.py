@@ -18,6 +18,7 @@ from longcut.report.base import Page
 from longcut.report.figures import metric_title
 from longcut.report.study import Contender, Study, gallery, name_of
 from longcut.report.template import fragment
+from longcut.report.verdict import advice
 from longcut.scales import Scale
 from longcut.selection import rule_in_words
 from longcut.tables import remarks
@@ -39,7 +40,7 @@ MATRICES = 3  # methods with matrices, in all studies
 def opening(study: Study, page: Page) -> Markup:
     """What was found, in a sentence, and what a reader wants to know before believing a number."""
     data = title_of(study.data)
-    return fragment("study", "opening", study, "" if data == page.title else data, _facts(study))
+    return fragment("study", "opening", study, "" if data == page.title else data, _facts(study), advice(study))
 
 
 def _facts(study: Study) -> list[str]:
