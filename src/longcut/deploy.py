@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from longcut.data import Dataset, Info, as_input
 from longcut.datasets import load
-from longcut.datasets.own import inputs_of, reread
+from longcut.datasets.reread import inputs_of, reread
 from longcut.errors import UserError, unknown
 from longcut.files import replacing, to_json, write_csv
 from longcut.methods import build
@@ -100,6 +100,7 @@ def predict(
     *,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    **form: Any,
 ) -> pd.DataFrame:
     """What the network of a finished run says about new samples, labelled or not.
 
@@ -110,12 +111,14 @@ def predict(
             is taken, made with the data seed of the run.
         device: where to compute.
         progress: called with the number of files read and their total.
+        **form: how to read files, such as ``unreadable="skip"``, of :func:`longcut.datasets.reread.reread`.
 
     Returns:
         One row per sample, in the order of the data: ``name`` (path of the image, else number of the row, from 0),
         ``prediction`` (name of the class), ``probability`` of that class in [0, 1], ``p(CLASS)`` for every class, and
-        where labels are there ``label`` and ``right``. For a regression: ``name``, ``prediction`` and ``label``;
-        of several numbers ``prediction 0``, ``prediction 1`` and so on.
+        where labels are there ``label`` and ``right``, which are empty for samples without one of a known class. For a
+        regression: ``name``, ``prediction`` and ``label``; of several numbers ``prediction 0``, ``prediction 1``
+        and so on.
 
     Raises:
         UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
@@ -126,7 +129,7 @@ def predict(
         frame.sort_values("probability").head()  # the least certain
     """
     net, inputs = load_net(run)
-    samples, _, labelled = reread(run, data, progress=progress)
+    samples, _, labelled = reread(run, data, progress=progress, **form)
     outputs = outputs_of(net.to(device), samples, device)
     return _frame(inputs, samples, outputs, labelled)
 
@@ -144,7 +147,7 @@ def write_predictions(frame: pd.DataFrame, path: Path | str) -> Path:
     return Path(path)
 
 
-def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) -> pd.DataFrame:
+def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: Tensor) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
@@ -152,7 +155,8 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) ->
     named = source is not None and source.image is not None
     names = source.rows[source.image].to_numpy()[rows] if named else rows  # type: ignore[union-attr]
     if inputs.info.task == "regression":
-        told = {"prediction": outputs} | ({"label": samples.label} if labelled else {})
+        label = samples.label.masked_fill(~labelled[:, None], torch.nan)
+        told = {"prediction": outputs} | ({"label": label} if labelled.any() else {})
         several = outputs.shape[1] > 1
         columns = {
             f"{key} {k}" if several else key: column.numpy()
@@ -165,8 +169,11 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) ->
     frame = pd.DataFrame({"name": names, "prediction": classes[guess], "probability": chance.amax(1).numpy()})
     for name, column in zip(classes, chance.T, strict=True):
         frame[f"p({name})"] = column.numpy()
-    if labelled:
-        frame["label"], frame["right"] = classes[samples.label], (guess == samples.label).numpy()
+    if labelled.any():
+        label, right = classes[samples.label], (guess == samples.label).numpy()
+        if not labelled.all():
+            label, right = (np.where(labelled, column.astype(object), None) for column in (label, right))
+        frame["label"], frame["right"] = label, right
     return frame
 
 

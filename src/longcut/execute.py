@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -182,24 +183,30 @@ def _about_attribute(method: Method, splits: Splits, seed: int, device: torch.de
     return found
 
 
-def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu") -> Scores:
+def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu", **form: Any) -> Scores:
     """The scores of a finished run's network on other data.
 
     Args:
         run: finished.
         data: files with labels, read as those the network was trained on; or the spec of a data set, whose test set is
-            taken, made with the data seed of the run.
+            taken, made with the data seed of the run. Samples without a label that the network knows are left out.
         device: where to compute.
+        **form: how to read files, of :func:`longcut.datasets.reread.reread`.
 
     Raises:
         UserError: when the run is not finished, the data has no labels, or it is unlike what the network was trained
             on.
     """
-    from longcut.datasets.own import inputs_of, reread
+    from longcut.datasets.reread import inputs_of, reread
 
-    samples, train, labelled = reread(run, data, attribute=True)
-    if not labelled:
+    samples, train, labelled = reread(run, data, attribute=True, **form)
+    if not labelled.any():
         raise UserError(f"{data} has no labels to judge by; add them, or see what it says: longcut predict.")
+    if not labelled.all():
+        warnings.warn(
+            f"{data}: {int((~labelled).sum())} samples have no known label, and are not judged.", stacklevel=2
+        )
+        samples = samples.take(labelled)
     plan, info = run.record.plan, inputs_of(run).info
     require_files(plan.files, f"the run in {run.folder}")
     method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
@@ -215,7 +222,7 @@ def tested(run: runs.Run) -> Dataset:
     """The test set of a run without its inputs, from what the run keeps."""
     import torch
 
-    from longcut.datasets.own import inputs_of
+    from longcut.datasets.reread import inputs_of
 
     kept = run.predictions()
     label, attribute, memberships = (kept.get(name) for name in ("label", "attribute", "memberships"))

@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 
     from longcut.audit.judged import Judged
 
-__all__ = ["columns", "values_of"]
+__all__ = ["columns", "left_out", "values_of"]
 
 PURPOSE = 11
 MOST_VALUES = 12  # numbers with more distinct values are cut into tenths
 FOLDS = 5
 DRAWS = 400
 LONGEST = 40  # characters of a value in a note
+CANNOT_TELL = ("always missing", "always the same", "dropped")  # why a column is left out that cannot be missed
 
 Values = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
-def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
+def columns(view: View, judged: Judged | None = None, shortcuts: Mapping[str, Finding] | None = None) -> Finding | None:
     """Compare every column beside the input with the label.
 
     The attribute is one of them; the label, the split and what the model sees are not. A column is strong when the
@@ -68,7 +69,7 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     >>> finding.verdict, finding.statistic
     ('alarm', 1.0)
     """
-    if view.original is not None:
+    if view.original is not None and judged is not None:
         return strongest(view, judged, PURPOSE, "columns", "column", "column beside the input", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) > 1).sum() < 2:
         return None
@@ -180,6 +181,25 @@ def _columns(view: View) -> dict[str, Values | str]:
             if name not in seen:
                 found[str(name)] = values_of(rows[name])
     return found
+
+
+def left_out(view: View) -> dict[str, str]:
+    """The columns of a table that no check compares with the label, and why.
+
+    >>> import torch
+    >>> from longcut.data import Dataset
+    >>> left_out(View(Dataset.of(torch.rand(4, 2), [0, 1, 0, 1]), None))
+    {}
+    """
+    source = view.source
+    if source is None:
+        return {}
+    rows = source.rows.iloc[view.data.index.numpy()]
+    used = {source.label, source.split, source.attribute, source.image, *source.text, source.encoding.get("vectors")}
+    why = {str(name): values_of(rows[name]) for name in rows.columns if name not in used}
+    return dict.fromkeys(source.dropped, "dropped") | {
+        name: told for name, told in why.items() if isinstance(told, str)
+    }
 
 
 def values_of(column: pd.Series) -> Values | str:

@@ -224,6 +224,8 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         "attributes": list(info.attribute_names),
         "task": "classification" if view.original is None else "regression",
         "preface": audit.preface,
+        "left_out": audit.left_out,
+        "notes": list(view.source.notes) if view.source else [],
         "verdict": audit.verdict,
         "headline": audit.headline,
         "advice": audit.advice,

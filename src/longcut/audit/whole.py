@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from longcut.audit.base import Finding, Verdict, View
 from longcut.audit.checks import CHECKS
+from longcut.audit.columns import CANNOT_TELL, left_out
 from longcut.audit.crossfit import FOLDS, judge
 from longcut.audit.judged import Judged
 from longcut.audit.noise import kinds, telling
@@ -93,7 +94,14 @@ class Audit:
                 clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} {what} {says}")
             if clauses:
                 return f"{opening}: {', and '.join(clauses)}."
-        return "No shortcut was found."
+        unseen = sum(why not in CANNOT_TELL for why in self.left_out.values())
+        rest = f" in what was compared; {unseen} column{'s were' if unseen > 1 else ' was'} not" if unseen else ""
+        return f"No shortcut was found{rest}."
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The columns that no check compared with the label, and why (:func:`longcut.audit.columns.left_out`)."""
+        return left_out(self.view)
 
     @property
     def advice(self) -> str:

@@ -154,7 +154,7 @@ def audit(
     from longcut.audit import audit, folder
     from longcut.audit.model import check_features
     from longcut.audit.model import model as cost
-    from longcut.datasets.own import inputs_of
+    from longcut.datasets.reread import inputs_of
     from longcut.plans import slug
     from longcut.runs import read
 

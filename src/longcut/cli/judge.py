@@ -10,12 +10,15 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import Device, Json, Load, app
+from longcut.cli.own import NewDataCommand
 from longcut.cli.settings import device_of
+from longcut.errors import UserError
 from longcut.numbers import number
 
 
-@app.command()
+@app.command(cls=NewDataCommand)
 def evaluate(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder")],
     data: Annotated[
         str | None, typer.Option(help="other data to judge the network on (default: its own test set)")
@@ -31,7 +34,9 @@ def evaluate(
     from longcut.scales import scale_of
 
     stored = read(run)
-    scores = rescore(stored, data, device_of(device)) if data else with_added(stored)
+    if data is None and (said := next((key for key, value in ctx.obj.items() if value is not None), None)):
+        raise UserError(f"--{said} says how to read other data, and none is given; give --data, or leave it out.")
+    scores = rescore(stored, data, device_of(device), **ctx.obj) if data else with_added(stored)
     if as_json:
         return show.print_json(scores.to_dict())
     table = show.table("metric", "value", "95 % interval", "what it is")
@@ -136,8 +141,9 @@ def postprocess(
     show.say(f"In percent; {found.constraint} by rule {found.rule}, fitted on the validation set.")
 
 
-@app.command()
+@app.command(cls=NewDataCommand)
 def predict(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder")],
     data: Annotated[
         str, typer.Argument(help="folder of images, table, or .npz file like those trained on, or a data set's name")
@@ -152,16 +158,18 @@ def predict(
     from longcut.runs import read
 
     with show.bar("files") as progress:
-        frame = predict(read(run), data, device=device_of(device), progress=progress)
+        frame = predict(read(run), data, device=device_of(device), progress=progress, **ctx.obj)
     path = write_predictions(frame, out)
     found: dict[str, float | None] = {"right": None}
     told = ""
+    known = frame[frame["label"].notna()] if "label" in frame else frame
+    them = "them" if len(known) == len(frame) else f"the {len(known)} with a known label"
     if "right" in frame:
-        found["right"] = sum(frame["right"]) / len(frame)
-        told = f", {found['right']:.1%} of them right,"
+        found["right"] = sum(known["right"]) / len(known)
+        told = f", {found['right']:.1%} of {them} right,"
     elif "label" in frame:
-        found["rmse"] = math.sqrt(sum((frame["prediction"] - frame["label"]) ** 2) / len(frame))
-        told = f", off by {found['rmse']:.3g} (root mean squared error),"
+        found["rmse"] = math.sqrt(sum((known["prediction"] - known["label"]) ** 2) / len(known))
+        told = f", off by {found['rmse']:.3g} (root mean squared error{'' if known is frame else f' of {them}'}),"
     if as_json:
         return show.print_json({"predictions": str(path), "samples": len(frame), **found})
     show.say(f"{len(frame)} predictions{told} are in {path}")

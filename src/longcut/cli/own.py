@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -19,6 +20,7 @@ __all__ = [
     "Answers",
     "Data",
     "Features",
+    "NewDataCommand",
     "OwnDataCommand",
     "decode",
     "features_for",
@@ -52,7 +54,7 @@ Answers = Annotated[
 ]
 
 
-def _flags() -> list[Any]:
+def _flags(names: Sequence[str] | None = None) -> list[Any]:
     """A flag for each option of somebody's own data; only a command that has them asks, for they are slow to import."""
     from longcut.sources.options import metavar, own_options
 
@@ -67,7 +69,9 @@ def _flags() -> list[Any]:
 
     def own(**_: Any) -> None: ...
 
-    own.__signature__ = inspect.Signature([flag(option) for option in own_options()])  # type: ignore[attr-defined]
+    own.__signature__ = inspect.Signature(
+        [flag(option) for option in own_options() if names is None or option.name in names]
+    )  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
     app.command()(own)
     return list(typer.main.get_command(app).params)
@@ -76,15 +80,28 @@ def _flags() -> list[Any]:
 class OwnDataCommand(TyperCommand):
     """A command with these flags; what they said is ``ctx.obj``, by name."""
 
+    def taken(self) -> Sequence[str] | None:
+        """The names of the options that it takes; None: all."""
+        return None
+
     def get_params(self, ctx: Any) -> list[Any]:
         if "flags" not in self.__dict__:
-            self.flags = _flags()
+            self.flags = _flags(self.taken())
         *own, asks_for_help = super().get_params(ctx)
         return [*own, *self.flags, asks_for_help]
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
         return super().invoke(ctx)
+
+
+class NewDataCommand(OwnDataCommand):
+    """A command with those of these flags that say how to read new data for a trained network."""
+
+    def taken(self) -> Sequence[str] | None:
+        from longcut.datasets.reread import FORMS
+
+        return FORMS
 
 
 def spec_given(ctx: typer.Context, data: str, features: str | None = None) -> str:

@@ -126,6 +126,11 @@ def print_audit(record: Mapping[str, Any]) -> None:
     show(shown)
     for finding in record["findings"]:
         say(f"\n{one_line(finding['question'])}\n  {one_line(finding['sentence'])}")
+    if record["left_out"]:
+        say("\nColumns that were not compared with the label")
+        for why in dict.fromkeys(record["left_out"].values()):
+            names = ", ".join(name for name, own in record["left_out"].items() if own == why)
+            say(f"  {one_line(why)}: {one_line(names)}")
 
 
 def print_comparison(records: list[Record]) -> None:

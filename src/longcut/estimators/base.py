@@ -17,7 +17,7 @@ from torch import Tensor
 
 from longcut.data import Dataset, Splits, generator, split, usual_attribute
 from longcut.errors import UserError
-from longcut.estimators.rows import as_array, require_axes, rows_of
+from longcut.estimators.rows import as_array, require_axes, rows_of, values_of
 from longcut.estimators.told import Told
 from longcut.estimators.weights import canonical, in_places, whole_numbers
 from longcut.fit import fit, steps_per_epoch
@@ -40,7 +40,7 @@ def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]
     """
     import pandas as pd
 
-    values = np.asarray(as_array(attribute))
+    values = values_of(attribute)
     if values.shape != (n,):
         raise UserError(f"attribute has shape {values.shape}, but X has {n} rows; give one value for each row.")
     known = pd.Series(values).infer_objects()
@@ -63,13 +63,22 @@ def same_rows(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArr
     """Labels and predicted labels ``(n,)`` as arrays.
 
     Raises:
-        UserError: on unequal lengths.
+        UserError: on unequal lengths, missing labels, or labels of which some are text and some are not.
     """
-    true, predicted = np.asarray(as_array(y_true)), np.asarray(as_array(y_pred))
+    import pandas as pd
+
+    true, predicted = values_of(y_true), values_of(y_pred)
     if true.shape != predicted.shape or true.ndim != 1 or not len(true):
         raise UserError(
             f"y_true has shape {true.shape} and y_pred {predicted.shape}; give one label for each row in both."
         )
+    for name, labels in (("y_true", true), ("y_pred", predicted)):
+        if (missing := pd.isna(labels)).any():
+            raise UserError(
+                f"{name} is missing (NaN or None) in {missing.sum()} of {len(labels)} rows; leave these rows out."
+            )
+    if len({isinstance(label, str) for labels in (true, predicted) for label in labels.tolist()}) > 1:
+        raise UserError("some labels are text and some are not; give those of y_true and y_pred as the same kind.")
     return true, predicted
 
 

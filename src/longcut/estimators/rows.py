@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longcut.errors import UserError
 
-__all__ = ["as_array", "classes_of", "require_axes", "rows_of"]
+__all__ = ["as_array", "as_labels", "classes_of", "require_axes", "rows_of", "values_of"]
 
 DENSE = 1 << 25  # numbers that a sparse table may have when it is written out; in double precision a quarter of a GB
 
@@ -21,6 +21,26 @@ DENSE = 1 << 25  # numbers that a sparse table may have when it is written out; 
 def as_array(x: Any) -> Any:
     """Tensors as arrays; everything else is scikit-learn's to check."""
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+
+
+def values_of(values: ArrayLike) -> NDArray[Any]:
+    """Values of any kind as an array, in which nothing beside text does not become the text ``nan``."""
+    given = as_array(values)
+    array = np.asarray(given)
+    return array if array.dtype.kind not in "US" or isinstance(given, np.ndarray) else np.asarray(given, dtype=object)
+
+
+def as_labels(y: Any) -> Any:
+    """Labels as scikit-learn takes them; missing numbers are its to refuse, but not missing texts.
+
+    Raises:
+        UserError: when a label is missing beside others that are text.
+    """
+    import pandas as pd
+
+    if y is not None and (values := values_of(y)).dtype == object and (missing := pd.isna(values)).any():
+        raise UserError(f"y is missing (NaN or None) in {missing.sum()} of {len(values)} rows; leave these rows out.")
+    return as_array(y)
 
 
 def rows_of(estimator: Any, X: Any, y: Any = None, **checks: Any) -> tuple[NDArray[Any], Any]:
@@ -31,7 +51,7 @@ def rows_of(estimator: Any, X: Any, y: Any = None, **checks: Any) -> tuple[NDArr
     """
     X = as_array(X)
     require_numbers(X)
-    given = {} if checks.get("reset") is False else {"y": as_array(y)}
+    given = {} if checks.get("reset") is False else {"y": as_labels(y)}
     checked: Any = validate_data(estimator, X, **given, allow_nd=True, accept_sparse="csr", **checks)
     x, y = checked if given else (checked, None)
     if not issparse(x):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.estimators.base import codes_of, inputs, same_rows, scaling
-from longcut.estimators.rows import as_array, classes_of, require_axes, rows_of
+from longcut.estimators.rows import as_array, as_labels, classes_of, require_axes, rows_of
 
 
 class AboutLabelled(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -115,7 +115,7 @@ class GroupBalancer(AboutLabelled):
             UserError: when the attribute is not one value for each row.
         """
         checked: Any = validate_data(
-            self, as_array(X), as_array(y), allow_nd=True, accept_sparse="csr", **self._loose()
+            self, as_array(X), as_labels(y), allow_nd=True, accept_sparse="csr", **self._loose()
         )
         x, y = checked
         check_classification_targets(y)
@@ -143,7 +143,8 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, attribute: Arr
             whose attribute is not known, missing or the number -1, is in no group.
 
     Raises:
-        UserError: on unequal lengths, or an attribute that is known of no row.
+        UserError: on unequal lengths, missing labels, labels of which some are text and some are not, or an attribute
+            that is known of no row.
 
     >>> worst_group_accuracy([0, 0, 1, 1], [0, 0, 1, 0])
     0.5

@@ -15,7 +15,8 @@ import numpy as np
 
 from longcut.errors import UserError, unknown
 from longcut.sources import Columns, Source
-from longcut.sources.table import marks
+from longcut.sources.kinds import settle
+from longcut.sources.marks import marks
 from longcut.sources.vectors import floats, layer_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def read_arrays(
     several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
     for column in used:
         first = arrays[column] if several is None or column != label else several[:, 0]
-        rows[column] = _column(first, column, len(x), where)
+        values = pd.Series(_column(first, column, len(x), where), name=column)
+        rows[column] = settle(values, "label" if column == label else "attribute").values
     if attribute in used:
         rows[attribute] = _without_unknown(cast("pd.Series", rows[attribute]), where)
     given = {"label": label, "attribute": attribute, "split": split}

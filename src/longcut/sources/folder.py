@@ -52,8 +52,8 @@ def read_folder(
         progress: called now and then with how many files are done, and of how many.
 
     Raises:
-        UserError: on a folder that is not laid out like this, one class only, an unknown class, a class
-            without readable images or missing in a part, and whatever :func:`~longcut.sources.images.decode` refuses.
+        UserError: on a folder that is not laid out like this, one class only, a class without readable images or
+            missing in a part, and whatever :func:`~longcut.sources.images.decode` refuses.
     """
     import pandas as pd
 
@@ -74,7 +74,9 @@ def read_folder(
     names: tuple[str, ...] = tuple(encoding["classes"]) if encoding else ()
     if top:
         classes = cast("pd.Series", rows["class"])
-        label, names = number(classes, what="the class folders", where=where, names=names or None)
+        label, names = number(
+            classes, what="the class folders", where=where, names=names or None, strangers=encoding is not None
+        )
         if len(names) < 2:  # said here, before anything is decoded
             raise UserError(
                 f"{where}: there is one class only, '{classes.iloc[0]}'; give one folder for each of at least two."

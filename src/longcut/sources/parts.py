@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from longcut.errors import UserError, unknown
 from longcut.sources import TEST, TRAIN, VALID
+from longcut.sources.kinds import called as name_of
+from longcut.sources.kinds import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,11 +52,13 @@ def number(
     where: str,
     names: Sequence[str] | None = None,
     missing: str | None = None,
+    strangers: bool = False,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """A column of any values as ids 0…C−1, and the name of each id.
 
     Names are in natural order: numbers by size, then text by the alphabet, then the missing. A whole number is called
-    by its digits, however it was stored: ``1.0`` is ``"1"``.
+    by its digits, however it was stored: ``1.0`` is ``"1"``. Names that look alike are one
+    (:func:`longcut.sources.kinds.tidy`).
 
     Args:
         values: one value per row: text, whole numbers, booleans, numbers.
@@ -61,9 +66,12 @@ def number(
         where: the file or folder.
         names: of an earlier reading; then ids go by these.
         missing: what missing values are called, for an attribute; None refuses them, for a label.
+        strangers: whether other values than ``names`` are allowed; their id is -1.
 
     Raises:
         UserError: on a missing label, values that are lists or the like, or a value that is not among ``names``.
+
+    Warns when names were made one that were written differently.
 
     >>> import pandas as pd
     >>> ids, names = number(pd.Series([10.0, 2.0, 10.0]), what="label 'y'", where="birds.csv")
@@ -76,7 +84,8 @@ def number(
         codes, distinct = pd.factorize(values)  # a missing value is -1
     except TypeError as error:
         raise UserError(f"{where}: {what} holds lists; choose a column with one value per row.") from error
-    called = [_name(value) for value in distinct]
+    called = [name_of(value) for value in distinct]
+    _tell_alike(distinct, called, what, where)
     if (absent := np.flatnonzero(codes < 0)).size:
         if missing is None:
             raise UserError(
@@ -87,17 +96,20 @@ def number(
         called.append(missing)
     if names is None:
         names = sorted(set(called), key=lambda name: (name == missing, *_natural(name)))
-    ids = {name: i for i, name in enumerate(names)}
+    ids = {tidy(name): i for i, name in enumerate(names)}
     for name in called:
-        if name not in ids:
+        if name not in ids and not strangers:
             raise unknown(f"value of {what} in {where}:", name, names)
-    return np.array([ids[name] for name in called], np.int64)[codes], tuple(names)
+    return np.array([ids.get(name, -1) for name in called], np.int64)[codes], tuple(names)
 
 
-def _name(value: object) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+def _tell_alike(values: Iterable[object], called: Sequence[str], what: str, where: str) -> None:
+    """Warn of texts that have one name."""
+    first: dict[str, object] = {}
+    for value, name in zip(values, called, strict=True):
+        if isinstance(value, str) and isinstance(other := first.setdefault(name, value), str) and other != value:
+            warnings.warn(f"{where}: {what}: {other!a} and {value!a} look alike, and are one.", stacklevel=3)
+            return
 
 
 def _natural(name: str) -> tuple[float, str]:
