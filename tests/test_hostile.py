@@ -69,7 +69,7 @@ def test_names_stay_text_from_training_to_the_page(table):
     page = Path("page.html").read_text("utf-8")
     assert "<script>alert" not in page and "<b>" not in page.partition("a&lt;b&gt;")[2][:20]
     found = [cell for row in cells(Path("p.csv")) for cell in row]
-    assert f"'=1+1{RED}" in found and not [cell for cell in found if cell.startswith("=")]
+    assert [cell for cell in found if cell.startswith("'=1+1")] and not [cell for cell in found if cell.startswith("=")]
 
 
 def test_markup_in_a_label_of_a_run_is_no_markup():
@@ -121,6 +121,7 @@ def test_no_cell_is_a_formula(cell, tmp_path):
     assert frame["name"][0] == cell, "what was given is left as it was"
 
 
+@pytest.mark.slow
 def test_suspects_and_the_page_of_an_audit(tmp_path):
     draw = torch.Generator().manual_seed(0)
     label = torch.arange(200) % 2
