@@ -42,7 +42,7 @@ from longcut.spec import options_of
 from longcut.spec import write as spec_of
 from longcut.training import Training
 
-SECONDS, MEMORY = 30, 2 << 30  # that a case may take, and bytes beyond what the program has taken before
+SECONDS, MEMORY = 60, 2 << 30  # that a case may take, and bytes beyond what the program has taken before
 NAME = "case"  # of the file or folder that a case is about
 
 Case = Callable[[random.Random, Path, Path], object]
