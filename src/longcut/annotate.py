@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,8 @@ def annotate(
         brought = gain(seen, known, usual, generator)
     chosen, lot = choose(seen, budget, rule, generator, known if told.any() else None, usual if told.any() else None)
     cells = np.unique(np.stack([label[told], known[told]]), axis=1)
-    about = {"kind": train.info.kind, "wide": math.prod(train.info.shape)}
+    compare = shlex.join(["longcut", "compare", spec])
+    about = {"kind": train.info.kind, "wide": math.prod(train.info.shape), "compare": compare}
     known_so_far = {"answered": int(told.sum()), "counter": counter, "cells": cells, "unusual": share}
     advice = advise(record, budget=budget, **known_so_far, **about)
     return LookUp(spec, train, chosen, lot, score, tuple(names), said, usual, counter, how, share, brought, advice)

@@ -21,7 +21,7 @@ from longcut.data import Dataset, Info, as_input
 from longcut.datasets import load
 from longcut.datasets.reread import inputs_of, reread
 from longcut.errors import UserError, unknown
-from longcut.files import replacing, to_json
+from longcut.files import replacing, to_json, write_csv
 from longcut.methods import build
 from longcut.nets import Net, blank
 from longcut.predict import predict as outputs_of
@@ -137,14 +137,13 @@ def predict(
 def write_predictions(frame: pd.DataFrame, path: Path | str) -> Path:
     """Write what :func:`predict` or :func:`sample_weights` returned as CSV, and return the path.
 
-    File and class names are written as they are. A spreadsheet may take one that begins with ``=``, ``+``, ``-`` or
-    ``@`` for a formula; import the column as text when names come from strangers.
+    A name of a file or class that a spreadsheet would take for a formula, such as ``=1+1``, has a ``'`` before it.
 
     Raises:
         UserError: when the file cannot be written.
     """
     with _written(Path(path)) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+        write_csv(frame, temporary)
     return Path(path)
 
 

@@ -8,11 +8,26 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["escaped", "plain", "replacing", "to_json"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet works out
+__all__ = ["escaped", "plain", "replacing", "to_json", "write_csv"]
+
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # what a cell begins with that a spreadsheet works out
 
 
 def to_json(value: Any, **options: Any) -> str:
@@ -65,3 +80,17 @@ def plain(cell: str) -> str:
     '=1+1'
     """
     return cell[1:] if cell.startswith("'") and escaped(cell[1:]) == cell else cell
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """A table as a CSV file in which no name, of a column or in one, is a formula (see :func:`escaped`)."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    safe = frame.rename(columns=lambda name: escaped(str(name)))
+    for name, dtype in zip(safe, safe.dtypes, strict=True):
+        if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype)):
+            safe[name] = safe[name].map(lambda cell: escaped(cell) if isinstance(cell, str) else cell)
+    text = safe.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which is quoted only where it ends lines, too
+        text = safe.to_csv(index=False, lineterminator="\r\n")
+    path.write_text(text, encoding="utf-8", newline="")

@@ -62,6 +62,7 @@ def fit(
     observers: Sequence[Observer] = (),
     state: dict[str, Any] | None = None,
     examined: bool = False,
+    patience: int | None = None,
 ) -> Fitted:
     """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
 
@@ -80,6 +81,7 @@ def fit(
         state: what an earlier ``Epoch.state()`` returned.
         examined: whether a minority that the method found by itself is judged in the end, by nets of its own (see
             :func:`longcut.methods.identified.evidence.examine`).
+        patience: stop when the metric to select by was not better in so many epochs; None: never.
 
     Raises:
         UserError: when method and data do not fit each other, or the loss stops being finite.
@@ -120,6 +122,8 @@ def fit(
             state_now = partial(loop.state, train, splits.train, history, best)
             for observer in loop.observers:
                 observer.on_epoch(Epoch(epoch + 1, training.epochs, row, state_now))
+            if watch and patience is not None and epoch + 1 - best["epoch"] >= patience:
+                break
         chosen = best["epoch"] if watch else training.epochs
         method.net.load_state_dict(best["net"] if watch else loop.net.state_dict())
         _reseed(_derived(seed, training.epochs + 1), device)

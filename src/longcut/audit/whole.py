@@ -39,6 +39,7 @@ class Audit:
         findings: of each check that had something to look at.
         level: how often the whole audit raises a false alarm, at most.
         seconds: it took.
+        compare: the command that compares methods on this data, for the advice to give.
     """
 
     view: View
@@ -46,6 +47,7 @@ class Audit:
     findings: tuple[Finding, ...]
     level: float
     seconds: float
+    compare: str = "longcut compare DATA"
 
     def __getitem__(self, name: str) -> Finding:
         return next(finding for finding in self.findings if finding.name == name)
@@ -110,21 +112,21 @@ class Audit:
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """What to do about it; a command stands at the end, to be copied as it is."""
         verdicts = {finding.name: finding.verdict for finding in self.findings}
+        known = self.view.attribute is not None
         if self.view.original is not None and self.verdict == "alarm":
+            worst = f" and compare methods by their worst group: {self.compare} --methods erm,group-dro"
             return (
                 "Ask whether the model is meant to look at this; if not, leave it out, or collect samples that "
-                "contradict it and compare methods by their worst group: longcut compare DATA --methods erm,group-dro."
+                f"contradict it{worst if known else '.'}"
             )
         if verdicts.get("learned") == "alarm" and verdicts.get("order") != "alarm":
-            return "Train past it: longcut compare DATA --methods erm,selecmix, and look at the suspected samples."
+            return f"Look at the suspected samples, and train past it: {self.compare} --methods erm,selecmix"
         if verdicts.get("order") == "alarm":
             return "The methods that need no label for the shortcut do not fit here; use the attribute, if it is known."
-        if self.verdict == "alarm" and self.view.attribute is not None:
-            return (
-                "Compare methods by their worst group: longcut compare DATA --methods erm,selecmix,resample:by=group."
-            )
+        if self.verdict == "alarm" and known:
+            return f"Compare methods by their worst group: {self.compare} --methods erm,selecmix,resample:by=group"
         if self.verdict == "alarm":
             return (
                 "Ask whether the model is meant to look at this; if not, collect samples that contradict it, or name "

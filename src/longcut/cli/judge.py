@@ -91,7 +91,7 @@ def difference(
         table.add_row(row["method"], str(row["runs"]), format(factor * row["value"], form))
     show.show(table)
     value, low, high = (format(factor * bound, f"+{form}") for bound in (found.value, found.low, found.high))
-    print(
+    show.say(
         f"Difference {value}, 95 % interval {low} … {high}, p = {found.p:.2g}: paired bootstrap over the test samples,"
         "\nseeds averaged; it does not speak of the spread over training runs.\n"
         f"{metric.replace('_', ' ')}: {METRICS[metric].definition}"
@@ -138,7 +138,7 @@ def postprocess(
         for k, group in enumerate(found.names):
             table.add_row(f"{name} of {group}", *(number(side[name][k]) for side in sides), words)
     show.show(table)
-    print(f"In percent; {found.constraint} by rule {found.rule}, fitted on the validation set.")
+    show.say(f"In percent; {found.constraint} by rule {found.rule}, fitted on the validation set.")
 
 
 @app.command(cls=NewDataCommand)
@@ -172,7 +172,7 @@ def predict(
         told = f", off by {found['rmse']:.3g} (root mean squared error{'' if known is frame else f' of {them}'}),"
     if as_json:
         return show.print_json({"predictions": str(path), "samples": len(frame), **found})
-    print(f"{len(frame)} predictions{told} are in {path}")
+    show.say(f"{len(frame)} predictions{told} are in {path}")
 
 
 @app.command()
@@ -196,7 +196,7 @@ def weights(
     if as_json:
         found = {"weights": str(path), "samples": len(frame), "smallest": smallest, "largest": largest}
         return show.print_json(found)
-    print(f"{len(frame)} weights, from {smallest:.3g} to {largest:.3g} and 1 on average, are in {path}")
+    show.say(f"{len(frame)} weights, from {smallest:.3g} to {largest:.3g} and 1 on average, are in {path}")
 
 
 @app.command()
@@ -216,7 +216,7 @@ def export(
     path = export(read(run), to, out)
     if as_json:
         return show.print_json({"export": str(path)})
-    print(f"The network is in {path}")
+    show.say(f"The network is in {path}")
 
 
 @app.command()
@@ -230,4 +230,4 @@ def report(
     page = show.write_report(paths, out)
     if as_json:
         return show.print_json({"report": str(page)})
-    print(f"The page: {page}")
+    show.say(f"The page: {page}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -129,11 +128,9 @@ def features_for(ctx: typer.Context, data: str, features: str | None, method: st
     try:
         encoders.build(ENCODER)
     except UserError as error:
-        print(
-            f"longcut: auto sees pixels alone; features of a pretrained net bring most here: {error}", file=sys.stderr
-        )
+        show.warn(f"auto sees pixels alone; features of a pretrained net bring most here: {error}")
         return None
-    print(f"longcut: auto sees these images as features of {ENCODER}; for pixels: --features none", file=sys.stderr)
+    show.warn(f"auto sees these images as features of {ENCODER}; for pixels: --features none")
     return ENCODER
 
 
@@ -153,7 +150,7 @@ def load(data: str, seed: int) -> Splits:
     source = splits.train.source
     if source is not None and source.skipped:
         listed = ", ".join(f"{name} ({why})" for name, why in source.skipped)
-        print(f"longcut: left out because they cannot be read: {listed}", file=sys.stderr)
+        show.warn(f"left out because they cannot be read: {listed}")
     return splits
 
 
@@ -170,12 +167,17 @@ def decode(data: str, seed: int, alone: bool = True) -> None:
         load(data, seed)
 
 
-def typed(ctx: typer.Context) -> str:
-    """The command that was typed, without where to write and how to print."""
+def typed(ctx: typer.Context, command: str | None = None) -> str:
+    """The command that was typed, without where to write and how to print.
+
+    Or another ``command`` on the same data: with what was said of the data alone.
+    """
     import shlex
 
     given = {**ctx.params, **ctx.obj}
-    words = ["longcut", str(ctx.info_name), str(given.pop("data"))]
+    if command is not None:
+        given = {**ctx.obj, **{name: ctx.params.get(name) for name in ("data", "features", "load_")}}
+    words = ["longcut", command or str(ctx.info_name), str(given.pop("data"))]
     for parameter in ctx.command.get_params(ctx):
         said = given.get(parameter.name or "")
         if parameter.name not in ("out", "as_json") and said not in (None, [], parameter.default):

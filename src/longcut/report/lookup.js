@@ -85,7 +85,7 @@
     draw();
   };
 
-  const escaped = (cell) => (/^[=+\-@\t\r]/.test(cell) && !(cell.trim() && Number.isFinite(Number(cell))) ? `'${cell}` : cell);
+  const escaped = (cell) => (/^[=+\-@\t\r\n＝＋－＠]/.test(cell) && !(cell.trim() && Number.isFinite(Number(cell))) ? `'${cell}` : cell);
   const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
   const save = () => {
     const rows = samples.map((s) => [String(s.row), escaped(s.name), escaped(s.label), s.score, s.drawn, escaped(answers[s.row] || "")]);
