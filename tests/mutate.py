@@ -9,7 +9,6 @@ import copy
 import json
 import math
 import pickle
-import struct
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
@@ -162,9 +161,10 @@ def damaged_lines(content: bytes, random: Random) -> bytes:
 
 def damaged_tensors(content: bytes, random: Random) -> bytes:
     """A safetensors file that can be read still, but a tensor in it is not what it should be."""
-    from safetensors import deserialize, serialize
+    import torch
+    from safetensors.torch import load, save
 
-    tensors = {name: dict(about) for name, about in deserialize(content)}
+    tensors = load(content)
     name = random.choice(sorted(tensors))
     one = tensors[name]
     kind = random.choice(["removed", "renamed", "reshaped", "typed", "filled", "unfinite", "shortened"])
@@ -173,23 +173,19 @@ def damaged_tensors(content: bytes, random: Random) -> bytes:
     elif kind == "renamed":
         tensors[f"{name}s"] = tensors.pop(name)
     elif kind == "reshaped":
-        one["shape"] = random.choice([[*one["shape"], 1], [math.prod(one["shape"])], [1, *one["shape"]]])
+        tensors[name] = random.choice([one[..., None], one.reshape(-1), one[None]])
     elif kind == "typed":
-        alike = {"F32": "I32", "I32": "F32", "I64": "F64", "F64": "I64", "U8": "BOOL", "BOOL": "U8"}
-        one["dtype"] = alike.get(one["dtype"], one["dtype"])
-        one["data"] = bytes(len(one["data"]))
+        other = random.choice([torch.float32, torch.float16, torch.int64, torch.uint8, torch.bool])
+        tensors[name] = one.to(other)
     elif kind == "filled":
-        one["data"] = bytes([random.randrange(128)]) * len(one["data"])
-    elif kind == "unfinite" and one["dtype"] == "F32":
-        one["data"] = struct.pack("<f", random.choice([math.nan, math.inf])) * (len(one["data"]) // 4)
-    elif one["shape"] and one["shape"][0]:
-        each = len(one["data"]) // one["shape"][0]
-        one["shape"][0], one["data"] = one["shape"][0] - 1, one["data"][: len(one["data"]) - each]
+        tensors[name] = torch.full_like(one, random.choice([0, 1, 5, 100]))
+    elif kind == "unfinite" and one.is_floating_point():
+        tensors[name] = torch.full_like(one, random.choice([math.nan, math.inf]))
+    else:
+        tensors[name] = one[:-1] if one.ndim else one[None]
     length = int.from_bytes(content[:8], "little")
     said = json.loads(content[8 : 8 + length]).get("__metadata__")
-    names = {"F32": "float32", "I32": "int32", "I64": "int64", "F64": "float64", "U8": "uint8", "BOOL": "bool"}
-    plain = {k: {**v, "data": bytes(v["data"]), "dtype": names.get(v["dtype"], "uint8")} for k, v in tensors.items()}
-    return bytes(serialize(plain, metadata=said))
+    return save({key: value.contiguous().clone() for key, value in tensors.items()}, said)
 
 
 def damaged(name: str, content: bytes, random: Random) -> bytes:
