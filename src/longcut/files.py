@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -10,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["escaped", "plain", "replacing", "to_json"]
+from longcut.errors import UserError
+
+__all__ = ["escaped", "plain", "replacing", "to_json", "unwritable", "written"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet works out
 
@@ -41,6 +46,32 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path, what: str = "") -> Iterator[Path]:
+    """As :func:`replacing`, in a folder that is made where it is missing; what keeps it from being written is said.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as ``"the report to "``.
+
+    Raises:
+        UserError: when there is no space, or no way to write there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise unwritable(path, error, what) from error
+
+
+def unwritable(path: Path, error: OSError, what: str = "", otherwise: str = "choose another place") -> UserError:
+    """The sentence about a file that could not be written."""
+    if error.errno in FULL:
+        return UserError(f"no space is left to write {what}{path}; make room and give the same command again.")
+    return UserError(f"cannot write {what}{path} ({error.strerror or error}); {otherwise}.")
 
 
 def escaped(cell: str) -> str:

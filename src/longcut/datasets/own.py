@@ -16,7 +16,6 @@ from longcut.datasets import DATASETS, load, parse, resolve
 from longcut.errors import UserError, unknown
 from longcut.files import to_json
 from longcut.record import Inputs
-from longcut.runs import Run
 from longcut.sources import Progress
 from longcut.sources.options import (
     Attribute,
@@ -33,6 +32,7 @@ from longcut.sources.options import (
     Unreadable,
     Vectors,
 )
+from longcut.stored import INPUTS, Run
 
 if TYPE_CHECKING:
     from longcut.sources import Columns
@@ -265,7 +265,8 @@ def reread(
                 "trained on; give the path of its files alone."
             )
     elif Path(data).exists():
-        columns = _read(run, inputs, Path(data), attribute, progress)
+        with run.door.trusting(INPUTS):
+            columns = _read(run, inputs, Path(data), attribute, progress)
         samples, labelled = Dataset.from_columns(columns), columns.label is not None
         if encoded and samples.info.kind != "table":
             samples = embed(Splits(samples, None, samples), encoder_of(encoded, who), progress).test
