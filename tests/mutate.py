@@ -165,6 +165,8 @@ def damaged_tensors(content: bytes, random: Random) -> bytes:
     from safetensors.torch import load, save
 
     tensors = load(content)
+    if not tensors:
+        return flipped(content, random)
     name = random.choice(sorted(tensors))
     one = tensors[name]
     kind = random.choice(["removed", "renamed", "reshaped", "typed", "filled", "unfinite", "shortened"])
@@ -192,6 +194,6 @@ def damaged(name: str, content: bytes, random: Random) -> bytes:
     """The content of the file of that name after one mishap: half of the time one that keeps its format."""
     fitting = {".json": damaged_json, ".jsonl": damaged_lines, ".safetensors": damaged_tensors}
     suffix = name[name.rfind(".") :]
-    if suffix in fitting and content and random.random() < 0.5:
+    if suffix in fitting and content.strip() and random.random() < 0.5:
         return fitting[suffix](content, random)
     return random.choice(list(BYTES.values()))(content, random)

@@ -37,7 +37,8 @@ def finish(run: runs.Writer, **results) -> Record:
     tensors = {"a": torch.arange(4.0).view(2, 2)}
     about = {"dataset": "toy"}
     results = {"epoch": 1, "seconds": 0.5, "parameters": 7, "task": "classification", "scores": judged()} | results
-    return run.finish(results, inputs=INPUTS, weights=tensors, predictions=tensors, gallery=tensors, about=about)
+    said = {"outputs": tensors["a"], "label": torch.tensor([0, 1])}
+    return run.finish(results, inputs=INPUTS, weights=tensors, predictions=said, gallery=tensors, about=about)
 
 
 def finished(folder: Path, plan: Plan = PLAN) -> Path:
@@ -95,8 +96,9 @@ def test_a_finished_run_is_read_back(tmp_path: Path):
     assert text["scores"]["test"]["values"] == {"average": None}, "JSON has no nan"
     assert text == json.loads(to_json(record.to_dict()))
     assert [(row["epoch"], row["loss"]) for row in stored.history()] == [(1, 1.0), (2, None)]
-    for tensors in (stored.weights(), stored.predictions(), stored.gallery()[0]):
+    for tensors in (stored.weights(), stored.gallery()[0]):
         assert tensors["a"].tolist() == [[0, 1], [2, 3]]
+    assert stored.predictions()["outputs"].tolist() == [[0, 1], [2, 3]]
     assert stored.gallery()[1] == {"dataset": "toy"}
     assert stored.inputs() == INPUTS
     tensors = {"weights.safetensors", "predictions.safetensors", "gallery.safetensors"}

@@ -61,7 +61,7 @@ def compare(
     runs.check_parent(out)
     results: dict[Path, Record | UserError] = dict(_done(tasks))
     left = {folder: one for folder, one in tasks.items() if folder not in results}
-    if progress:
+    if progress and results:
         progress(len(results), len(tasks))
     for folder, result in _results(left, jobs, progress and _after(progress, len(results)), device):
         results[folder] = result

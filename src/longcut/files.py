@@ -69,9 +69,8 @@ def written(path: Path, what: str = "") -> Iterator[Path]:
 
 def unwritable(path: Path, error: OSError, what: str = "", otherwise: str = "choose another place") -> UserError:
     """The sentence about a file that could not be written."""
-    if error.errno in FULL:
-        return UserError(f"no space is left to write {what}{path}; make room and give the same command again.")
-    return UserError(f"cannot write {what}{path} ({error.strerror or error}); {otherwise}.")
+    why = error.strerror or str(error)
+    return UserError(f"cannot write {what}{path} ({why}); {'make room, or ' * (error.errno in FULL)}{otherwise}.")
 
 
 def escaped(cell: str) -> str:
