@@ -24,7 +24,7 @@ from longcut.data import Dataset, Splits
 from longcut.datasets import load, parse, spec_of, title_of
 from longcut.deploy import load_net
 from longcut.errors import UserError, unknown
-from longcut.files import replacing
+from longcut.files import replacing, unwritable
 from longcut.lookup.advice import Advice, advise
 from longcut.lookup.answers import LOT, RULE, Answer, attach, name_of, names_of, read
 from longcut.lookup.answers import write as write_answers
@@ -248,5 +248,5 @@ def write(look_up: LookUp, folder: Path | str, attribute: str = "attribute") -> 
         if look_up.answers:
             write_answers(look_up.answers, folder / ANSWERS)
     except OSError as error:
-        raise UserError(f"cannot write the look-ups to {folder} ({error.strerror}); choose another folder.") from error
+        raise unwritable(folder, error, "the look-ups to ", "choose another folder") from error
     return folder

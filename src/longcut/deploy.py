@@ -11,17 +11,20 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from longcut import forms, runs
 from longcut.data import Dataset, Info, as_input
 from longcut.datasets import load
 from longcut.datasets.reread import inputs_of, reread
+from longcut.door import Damaged, Door, strict_json
 from longcut.errors import UserError, unknown
-from longcut.files import replacing, to_json, write_csv
+from longcut.files import to_json, write_csv, written
 from longcut.methods import build
 from longcut.nets import Net, blank
 from longcut.predict import predict as outputs_of
@@ -55,7 +58,9 @@ def load_net(run: Run) -> tuple[Net, Inputs]:
     inputs = inputs_of(run)
     plan = run.record.plan
     require_files(plan.files, f"the run in {run.folder}")
-    return _rebuilt(plan.method, plan.options, plan.net, inputs, run.weights()), inputs
+    weights = run.weights()
+    with run.door.trusting(runs.WEIGHTS):
+        return _rebuilt(plan.method, plan.options, plan.net, inputs, weights), inputs
 
 
 def load_exported(path: Path | str) -> tuple[Net, Inputs]:
@@ -69,19 +74,19 @@ def load_exported(path: Path | str) -> tuple[Net, Inputs]:
         net, inputs = load_exported("runs/lff/model.safetensors")
         logits = net(as_input(images))  # uint8 (n, 3, H, W)
     """
-    from safetensors import SafetensorError, safe_open
-
+    path = Path(path)
+    door = Door(path.parent, "write it anew")
     try:
-        with safe_open(path, framework="pt") as file:
-            about = (file.metadata() or {})[ABOUT]
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError):
+        weights, metadata = door.tensors(path.name, forms.weights)
+        with door.reading(path.name):
+            said = strict_json(metadata[ABOUT].encode())
+            inputs = forms.inputs({name: said[name] for name in ("info", "dtype", "encoding")})
+            options = renamed_options(said["method"], said["options"])
+            return _rebuilt(said["method"], options, said["net"], inputs, weights), inputs
+    except Damaged:
         raise UserError(
             f"{path} is no network that longcut exported; write one with longcut export RUN --to safetensors."
         ) from None
-    inputs, said = Inputs.from_json(about), json.loads(about)
-    options = renamed_options(said["method"], said["options"])
-    return _rebuilt(said["method"], options, said["net"], inputs, weights), inputs
 
 
 def _rebuilt(method: str, options: Mapping[str, Any], net: str, inputs: Inputs, weights: Mapping[str, Tensor]) -> Net:
@@ -142,7 +147,7 @@ def write_predictions(frame: pd.DataFrame, path: Path | str) -> Path:
     Raises:
         UserError: when the file cannot be written.
     """
-    with _written(Path(path)) as temporary:
+    with written(Path(path)) as temporary:
         write_csv(frame, temporary)
     return Path(path)
 
@@ -274,7 +279,7 @@ def export(run: Run, to: str, out: Path | str | None = None) -> Path:
     plan = run.record.plan
     about = {"method": plan.method, "options": plan.options, "net": plan.net} | json.loads(inputs.to_json())
     path = run.folder / f"model{suffix}" if out is None else Path(out)
-    with _written(path) as temporary:
+    with written(path) as temporary:
         write(net.requires_grad_(False), inputs, to_json(about), temporary)
     return path
 
@@ -296,9 +301,9 @@ def _example(inputs: Inputs) -> Tensor:
 
 
 def _safetensors(net: Net, inputs: Inputs, about: str, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file(net.state_dict(), path, {ABOUT: about})
+    path.write_bytes(save(net.state_dict(), {ABOUT: about}))
 
 
 def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
@@ -310,7 +315,9 @@ def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
         # It reads all attributes of a module, and transformers warns of some and logs about others.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         module = cast(torch.jit.ScriptModule, torch.jit.trace(_FromStored(net).eval(), _example(inputs)))
-        torch.jit.save(module, str(path), {ABOUT: about.encode()})
+        buffer = BytesIO()  # torch ends the process when a disk is full under its own writer
+        torch.jit.save(module, buffer, {ABOUT: about.encode()})
+        path.write_bytes(buffer.getvalue())
 
 
 @contextmanager
@@ -354,14 +361,3 @@ FORMATS: dict[str, tuple[str, Callable[[Net, Inputs, str, Path], None]]] = {
     "safetensors": (".safetensors", _safetensors),
     "torchscript": (".pt", _torchscript),
 }
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path``, in a folder that is made where it is missing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); choose another place.") from error

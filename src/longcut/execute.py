@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,21 +15,22 @@ from longcut.analyses import bias_accuracy
 from longcut.context import Epoch, calling
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.evaluate import METRICS, Scores, sample_values, scores
-from longcut.fit import Fitted, fit
+from longcut.fit import Fitted, StateError, fit
 from longcut.gallery import gallery
 from longcut.identify import Identification
 from longcut.methods import Method, build
 from longcut.predict import predict
-from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint
+from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint, source_print
 from longcut.registry import require_files
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["execute", "rescore", "tested", "with_added"]
+__all__ = ["execute", "require_unchanged", "rescore", "tested", "with_added"]
 
 
 def execute(
@@ -59,7 +59,9 @@ def execute(
         with tempfile.TemporaryDirectory() as temporary:
             return execute(plan, Path(temporary, "run"), progress, device, on_helper)
     with runs.Writer(folder, plan) as run:
+        splits = load(plan.data, plan.data_seed)
         if run.done and run.record is not None:
+            require_unchanged(runs.read(run.folder), splits)
             return run.record
 
         def on_epoch(epoch: Epoch) -> None:
@@ -67,26 +69,55 @@ def execute(
             if progress:
                 progress(epoch)
 
-        splits = load(plan.data, plan.data_seed)
+        def built() -> Method:
+            return build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
+
+        def trained(method: Method, state: dict[str, Any] | None) -> Fitted:
+            return fit(
+                method,
+                splits,
+                plan.training,
+                seed=plan.seed,
+                device=device,
+                select=plan.select,
+                observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
+                state=state,
+                examined=True,
+            )
+
         found = backbone.pretrained(plan, Inputs.of(splits.train))
         start = None if found is None else partial(backbone.begin, state=found, whence=plan.source)
-        method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
-        state = run.start(fingerprint(splits))
+        method = built()
+        state = run.start(fingerprint(splits), source_print(splits))
         if state is not None and splits.info.task == "regression" and _begun_unstandardized(run.folder, state):
             assert run.record is not None
             run.record = replace(run.record, plan=run.record.plan.unstandardized())
-        fitted = fit(
-            method,
-            splits,
-            plan.training,
-            seed=plan.seed,
-            device=device,
-            select=plan.select,
-            observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
-            state=state,
-            examined=True,
-        )
+        try:
+            fitted = trained(method, state)
+        except StateError:
+            warnings.warn(f"{run.folder / runs.RESUME} is of another training; the run begins anew.", stacklevel=2)
+            run.restart()
+            fitted = trained(built(), None)
         return _finish(run, fitted, splits, device)
+
+
+def require_unchanged(run: runs.Run, splits: Splits) -> None:
+    """Refuse to take a finished run for done on data that is not what it was trained on, or is called otherwise.
+
+    Raises:
+        UserError: in this case.
+    """
+    runs.require_same_data(run.folder, run.record, fingerprint(splits))
+    known, now = run.inputs(), splits.info
+    if known is not None:
+        for name in ("class_names", "attribute_names", "membership_names"):
+            then, here = getattr(known.info, name), getattr(now, name)
+            if then and here and then != here:
+                raise UserError(
+                    f"the run in {run.folder} was trained when the {name.replace('_', ' ')} were "
+                    f"{', '.join(then[:5])}, and now they are {', '.join(here[:5])}; bring the old data back, choose "
+                    "another folder, or delete that one."
+                )
 
 
 def _begun_unstandardized(folder: Path, state: Mapping[str, Any]) -> bool:
@@ -94,7 +125,7 @@ def _begun_unstandardized(folder: Path, state: Mapping[str, Any]) -> bool:
 
     Its plan does not know of it, and its head learns the numbers as they are.
     """
-    training = json.loads((folder / runs.RECORD).read_text("utf-8"))["plan"]["training"]
+    training = Door(folder, runs.REMEDY).record(runs.RECORD, "run", runs.SCHEMA)[0]["plan"]["training"]
     weights = state["method"]
     known = "net.shift" in weights  # as what was saved since, 0 and 1
     plain = not known or (not weights["net.shift"].any() and bool((weights["net.scale"] == 1).all()))
@@ -209,8 +240,10 @@ def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu",
         samples = samples.take(labelled)
     plan, info = run.record.plan, inputs_of(run).info
     require_files(plan.files, f"the run in {run.folder}")
-    method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
-    method.net.load_state_dict(run.weights())
+    weights = run.weights()
+    with run.door.trusting(runs.WEIGHTS):
+        method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
+        method.net.load_state_dict(weights)
     return _scores(predict(method, samples, device), samples, train)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -10,10 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longcut.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["escaped", "plain", "replacing", "to_json", "write_csv"]
+
+__all__ = ["escaped", "plain", "replacing", "to_json", "unwritable", "write_csv", "written"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 FORMULA = (
     "=",
@@ -56,6 +62,31 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path, what: str = "") -> Iterator[Path]:
+    """As :func:`replacing`, in a folder that is made where it is missing; what keeps it from being written is said.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as ``"the report to "``.
+
+    Raises:
+        UserError: when there is no space, or no way to write there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise unwritable(path, error, what) from error
+
+
+def unwritable(path: Path, error: OSError, what: str = "", otherwise: str = "choose another place") -> UserError:
+    """The sentence about a file that could not be written."""
+    why = error.strerror or str(error)
+    return UserError(f"cannot write {what}{path} ({why}); {'make room, or ' * (error.errno in FULL)}{otherwise}.")
 
 
 def escaped(cell: str) -> str:

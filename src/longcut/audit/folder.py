@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,13 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
+from longcut.audit import forms
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
+from longcut.door import Door, digest, sealed
 from longcut.errors import UserError
-from longcut.files import escaped, replacing, to_json
+from longcut.files import escaped, replacing, to_json, unwritable
 from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "find", "judged", "read", "suspects", "write"]
 
 SCHEMA = 1
+REMEDY = "delete the folder and audit again"
 RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
 JUDGED, MARGINS = "judged.safetensors", "columns.csv"
 SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
@@ -57,28 +61,13 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         UserError: when there is none, it is damaged, or a newer longcut wrote it.
     """
     folder = Path(folder)
-    try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        schema = int(record["schema"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.") from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{folder / RECORD} is damaged; delete the folder and audit again.") from None
-    if schema > SCHEMA:
-        raise UserError(
-            f"{folder} was written by a newer longcut (audit schema {schema}, this one knows {SCHEMA}); "
-            "upgrade with pip install --upgrade longcut."
-        )
-    path = folder / GALLERY
-    if not path.exists():
-        return record, {}
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return record, load_file(path)
-    except SafetensorError:
-        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+    if not (folder / RECORD).exists():
+        raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.")
+    record, door = Door(folder, REMEDY).record(RECORD, "audit", SCHEMA)
+    with door.reading(RECORD):
+        forms.record(record)
+    there = (folder / GALLERY).exists()
+    return record, door.tensors(GALLERY, partial(forms.gallery, record))[0] if there else {}
 
 
 def judged(folder: Path | str) -> dict[str, Tensor]:
@@ -87,16 +76,10 @@ def judged(folder: Path | str) -> dict[str, Tensor]:
     Raises:
         UserError: when an older longcut wrote the audit, or the file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = Path(folder) / JUDGED
-    if not path.exists():
+    folder = Path(folder)
+    if not (folder / JUDGED).exists():
         raise UserError(f"{folder} was written before audits kept what every sample looks like; audit again.")
-    try:
-        return load_file(path)
-    except SafetensorError:
-        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+    return Door(folder, REMEDY).beside(RECORD).tensors(JUDGED, forms.judged)[0]
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:
@@ -135,9 +118,10 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
         _write_csv(folder / SUSPECTS, SUSPECT_COLUMNS, rows)
         if asked := margins(audit.view, audit.asked):
             _write_csv(folder / MARGINS, tuple(asked[0]), asked)
-        _replace(folder / RECORD, (to_json(record, indent=1) + "\n").encode())
+        sums = {name: digest((folder / name).read_bytes()) for name in (GALLERY, JUDGED)}
+        _replace(folder / RECORD, (to_json(sealed(record, RECORD, sums), indent=1) + "\n").encode())
     except OSError as error:
-        raise UserError(f"cannot write the audit to {folder} ({error.strerror}); choose another folder.") from error
+        raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,9 +202,7 @@ def print_rates(scores: Scores, run: Run) -> None:
     found = rates_by_group(scores)
     if not found:
         return
-    about: dict[str, Any] = {}
-    with suppress(FileNotFoundError):  # somebody removed it
-        about = run.gallery()[1]
+    about = run.gallery()[1]
     names = dict(enumerate(about.get("membership_names") or about.get("attribute_names", ())))
     positive = dict(enumerate(about.get("class_names", ()))).get(1, 1)
     shown = table("group", "samples", "positive", "predicted", "TPR", "FPR")

@@ -17,9 +17,9 @@ from longcut.datasets import DATASETS, cut, load, parse, resolve
 from longcut.errors import UserError, unknown
 from longcut.files import to_json
 from longcut.record import Inputs
-from longcut.runs import Run
 from longcut.sources import Progress
 from longcut.spec import options_of, read, validate
+from longcut.stored import INPUTS, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +84,9 @@ def reread(
             )
         labelled = torch.ones(len(samples), dtype=torch.bool)
     elif Path(place).exists():
-        columns = _read(run, inputs, Path(place), attribute, progress, _checked(place, options, form))
+        checked = _checked(place, options, form)
+        with run.door.trusting(INPUTS):
+            columns = _read(run, inputs, Path(place), attribute, progress, checked)
         known = _known(columns)
         _tell_strangers(columns, known)
         if skipped := columns.source.skipped:
