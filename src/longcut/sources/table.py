@@ -189,7 +189,9 @@ def read_rows(
         from longcut.sources.images import decode
 
         how_cut = {"size": size, "squeeze": squeeze}
-        images = decode(_texts(rows, [image]), root, **how_cut, unreadable=unreadable, progress=progress)
+        files = _texts(rows, [image])
+        images = decode(files, root, **how_cut, unreadable=unreadable, progress=progress, where=where)
+        rows = rows.assign(**{image: images.paths})
         if not images.kept.all():
             rows = rows.loc[images.kept].reset_index(drop=True)
             found = marks(rows, **given, **how)
