@@ -504,7 +504,7 @@ def test_a_new_attribute_value_matters_to_groups_only():
             lambda f: f.assign(**{"rich, or not": "maybe"}),
             "unknown value of label 'rich, or not' in new.csv: 'maybe': Known: no, yes.",
         ),
-        ("images", lambda f: f.assign(file="gone.png"), ".: image path missing: there is no 'gone.png' (row 1);"),
+        ("images", lambda f: f.assign(file="gone.png"), "new.csv: image path missing: there is no 'gone.png' (row 1);"),
     ],
 )
 def test_other_data_that_does_not_fit(kind: str, change: Callable[[pd.DataFrame], pd.DataFrame], message: str):

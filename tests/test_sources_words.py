@@ -14,11 +14,13 @@ from longcut.sources.table import read_table
 from longcut.sources.text import apply, encode, fit
 from longcut.sources.words import cues, tokens, whole, words
 
-ONE = (  # words of India, Arabia, Israel, Persia, Korea, of scripts without blanks, and what else is one
+# Words of India, Arabia, Israel, Persia, Korea, of scripts without blanks, and what else is one.
+SAID = (
     "विद्यार्थी நண்பர்கள் বন্ধুত্ব ਪੰਜਾਬੀ മലയാളം ಕನ್ನಡ తెలుగు සිංහල مُحَمَّد كِتَابٌ בְּרֵאשִׁית می‌روم 안녕하세요 "
     "ภาษาไทย ພາສາລາວ ភាសាខ្មែរ မြန်မာစာ 電視劇 ひらがな カタカナ cre\u0301me r\u0325 C++ c# F# .NET #tag @name g++ A+ "
     ":) :-( ;) :D =) :'( <3 ^_^ -_- >_< -> 👩‍👩‍👧 👍🏽 🇯🇵 ❤️ 1️⃣ ☎ € $ ½ x² צה״ל col·lega l'eau don’t"
-).split()
+)
+ONE = SAID.split()
 
 
 @pytest.mark.parametrize("text", ONE)
