@@ -576,7 +576,7 @@ def test_new_images_of_another_size_are_refused(photos: Path):
 
 def test_an_image_without_a_path(photos: Path):
     path = written(photos.parent, photos.read_text() + ",1,train\n")
-    with pytest.raises(UserError, match=r"image path missing in row 13"):
+    with pytest.raises(UserError, match=r"toy.csv: image missing in row 13"):
         read_table(path, label="y", split="when", image="file")
 
 

@@ -355,7 +355,9 @@ def source_print(splits: Splits) -> str:
 
     With it, runs of several seeds, whose fingerprints differ by the parts that were drawn, are known to be of one data.
     """
-    from pandas.util import hash_pandas_object
+    from pandas import util
+
+    hashed: Any = util.hash_pandas_object
 
     data = splits.train
     if data.source is None:
@@ -365,7 +367,7 @@ def source_print(splits: Splits) -> str:
         column = rows[name]
         plain = column if column.dtype.kind in "biuf" else column.map(repr)
         found.update(repr(name).encode())
-        found.update(hash_pandas_object(plain, index=False).to_numpy().tobytes())
+        found.update(hashed(plain, index=False).to_numpy().tobytes())
     if not data.source.features and not data.source.text:  # else x depends on the training rows
         for block in data.x.split(4096):
             found.update(block.contiguous().view(torch.uint8).numpy().data)

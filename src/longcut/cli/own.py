@@ -13,6 +13,8 @@ from typer.core import TyperCommand
 from longcut.cli import show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from longcut.data import Splits
     from longcut.spec import Option
 
@@ -29,6 +31,8 @@ __all__ = [
     "typed",
     "with_answers",
 ]
+
+NAMED = 5  # files of each reason for which some are left out
 
 Data = Annotated[
     str,
@@ -149,9 +153,21 @@ def load(data: str, seed: int) -> Splits:
         splits = datasets.load(data, seed, progress)
     source = splits.train.source
     if source is not None and source.skipped:
-        listed = ", ".join(f"{name} ({why})" for name, why in source.skipped)
-        show.warn(f"left out because they cannot be read: {listed}")
+        show.warn(f"left out: {_by_reason(source.skipped)}")
     return splits
+
+
+def _by_reason(skipped: Sequence[tuple[str, str]]) -> str:
+    """Files by the reason for which they are left out, the first few of each by name.
+
+    >>> _by_reason([("a.png", "truncated"), ("b.txt", "no image: .txt"), ("c.png", "truncated")])
+    '2 truncated (a.png, c.png); 1 no image: .txt (b.txt)'
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, why in skipped:
+        reasons.setdefault(why, []).append(name)
+    told = {why: ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED) for why, names in reasons.items()}
+    return "; ".join(f"{len(names):,} {why} ({told[why]})" for why, names in reasons.items())
 
 
 def decode(data: str, seed: int, alone: bool = True) -> None:

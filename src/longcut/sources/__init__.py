@@ -39,7 +39,7 @@ class Source:
         features: columns of ``rows`` that make the input, for tables.
         facts: for images, of each file: ``width, height, bytes``, ``quality`` (JPEG, estimated; NaN for others).
         encoding: how rows become numbers, as plain containers that JSON can hold.
-        skipped: images that could not be read and were left out, and why.
+        skipped: files that were left out, because they cannot be read or are no samples, and why.
         notes: what was taken for something else than it says.
         dropped: columns that were left out by asking.
         root: folder that the paths of images are relative to; None where the images are not those files as they are.

@@ -152,7 +152,7 @@ def rows_of(
         check_names([*columns, *doubled], where)
     left_out = dict.fromkeys(drop, "dropped")
     frame = pd.DataFrame(columns, index=pd.RangeIndex(n))
-    frame.attrs = dict(table.attrs)
+    frame.attrs = {**table.attrs}
     return Rows(frame, tuple(notes), written, left_out, inputs or None, keep)
 
 

@@ -201,7 +201,12 @@ def read_rows(
     """
     if not isinstance(rows, Table):
         given = [rows.set_axis(range(rows.shape[1]), axis=1)]
-        opened = Table([str(name) for name in rows.columns], iter(given), typed=True, attrs=rows.attrs)
+        opened = Table(
+            [str(name) for name in rows.columns],
+            iter(given),
+            typed=True,
+            attrs={str(key): value for key, value in rows.attrs.items()},
+        )
     else:
         opened = rows
     if encoding is None:
@@ -244,7 +249,9 @@ def read_rows(
         from longcut.sources.images import decode
 
         how_cut = {"size": size, "squeeze": squeeze}
-        images = decode(_texts(frame, [image]), root, **how_cut, unreadable=unreadable, progress=progress)
+        files = _texts(frame, [image])
+        images = decode(files, root, **how_cut, unreadable=unreadable, progress=progress, where=where)
+        frame = frame.assign(**{image: images.paths})
         if not images.kept.all():
             frame = frame.loc[images.kept].reset_index(drop=True)
             found = marks(frame, **given, **how)
