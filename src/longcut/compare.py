@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute, require_unchanged, tested
 from longcut.files import to_json, written
 from longcut.plans import folder_name, slug
+from longcut.processes import end_with
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
 from longcut.tables import summary
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from longcut.data import Dataset
+
+WAIT_SECONDS = 1.0  # between looks at runs that another process trains
 
 __all__ = ["compare", "difference", "folders", "seeds_of"]
 
@@ -38,8 +43,8 @@ def compare(
 ) -> list[Record]:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
-    What is already done is not done again, what was begun is resumed. When a run fails, the others go on, and the
-    failure is raised at the end.
+    What is done is not done again, what was begun is resumed, and what another process trains is waited for. When a run
+    fails, the others go on, and the failure is raised at the end.
 
     Args:
         plans: what to do.
@@ -68,6 +73,11 @@ def compare(
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
+    while busy := {folder: tasks[folder] for folder in tasks if isinstance(results[folder], runs.Busy)}:
+        if progress:
+            progress(len(results) - len(busy), len(tasks))
+        time.sleep(WAIT_SECONDS)  # another comparison trains these; what it leaves undone is done here
+        results |= _results(busy, 1, None, device)
     records = [result for folder in places if isinstance(result := results[folder], Record)]
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
@@ -118,10 +128,15 @@ def _results(
             yield _attempt(folder, one, on_epoch, device)
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
-    files = loaded_files()
-    work = (delayed(_attempt_alone)(folder, one, device, files) for folder, one in tasks.items())
-    yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
+    files, parent = loaded_files(), os.getpid()
+    work = (delayed(_attempt_alone)(folder, one, device, files, parent) for folder, one in tasks.items())
+    try:
+        yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
+    except BaseException:  # workers would go on with what they have
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
 
 
 def _attempt(
@@ -134,11 +149,12 @@ def _attempt(
 
 
 def _attempt_alone(
-    folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str]
+    folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str], parent: int
 ) -> tuple[Path, Record | UserError]:
     """In a process of its own, which shares the cores with its siblings and knows no loaded files yet."""
     import torch
 
+    end_with(parent)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)  # what is to be known of the data was said before
     try:
