@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +314,9 @@ def test_an_audit_that_cannot_be_described_leaves_nothing(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("at", ["gallery.safetensors", "suspects.csv", "audit.json"])
-def test_half_an_audit_is_none_and_can_be_made_again(at: str, tmp_path: Path, monkeypatch):
+def test_a_second_audit_that_finds_no_space_leaves_the_first(at: str, tmp_path: Path, monkeypatch):
     write(table(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     own = folder.replacing
 
     def full(path: Path) -> Any:
@@ -326,11 +328,23 @@ def test_half_an_audit_is_none_and_can_be_made_again(at: str, tmp_path: Path, mo
         patch.setattr(folder, "replacing", full)
         with pytest.raises(UserError, match=r"cannot write the audit .*No space left on device.*choose another folder"):
             write(texts(), tmp_path)
-    with pytest.raises(UserError, match=r"is no audit: it has no audit.json"):
-        folder.read(tmp_path)
-    assert folder.find([tmp_path]) == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert write(texts(), tmp_path)["kind"] == "tokens"
     assert folder.read(tmp_path)[0]["kind"] == "tokens"
+
+
+def test_the_record_is_replaced_last(tmp_path: Path, monkeypatch):
+    write(table(), tmp_path)
+    replaced, own = list[str](), os.replace
+
+    def noted(old: Path, new: Path) -> None:
+        replaced.append(new.name)
+        own(old, new)
+
+    monkeypatch.setattr(os, "replace", noted)
+    write(texts(), tmp_path)
+    assert sorted(replaced) == ["audit.json", "gallery.safetensors", "judged.safetensors", "suspects.csv"]
+    assert replaced[-1] == "audit.json"
 
 
 def test_what_is_no_audit_cannot_be_read(tmp_path: Path):

@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -111,15 +112,20 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     record, rows = json.loads(to_json(_record(audit, tensors, data, command))), suspects(audit)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECORD).unlink(missing_ok=True)
-        (folder / MARGINS).unlink(missing_ok=True)
-        _replace(folder / GALLERY, save(tensors))
-        _replace(folder / JUDGED, save(_judged(audit)))
-        _write_csv(folder / SUSPECTS, SUSPECT_COLUMNS, rows)
-        if asked := margins(audit.view, audit.asked):
-            _write_csv(folder / MARGINS, tuple(asked[0]), asked)
-        sums = {name: digest((folder / name).read_bytes()) for name in (GALLERY, JUDGED)}
-        _replace(folder / RECORD, (to_json(sealed(record, RECORD, sums), indent=1) + "\n").encode())
+        # all is written beside the earlier audit before any of it is replaced; the stack replaces its first file last
+        with ExitStack() as stack:
+            new = {name: stack.enter_context(replacing(folder / name)) for name in (RECORD, GALLERY, JUDGED, SUSPECTS)}
+            contents = {GALLERY: save(tensors), JUDGED: save(_judged(audit))}
+            for name, content in contents.items():
+                new[name].write_bytes(content)
+            _write_csv(new[SUSPECTS], SUSPECT_COLUMNS, rows)
+            asked = margins(audit.view, audit.asked)
+            if asked:
+                _write_csv(stack.enter_context(replacing(folder / MARGINS)), tuple(asked[0]), asked)
+            sums = {name: digest(content) for name, content in contents.items()}
+            new[RECORD].write_bytes((to_json(sealed(record, RECORD, sums), indent=1) + "\n").encode())
+            if not asked:
+                (folder / MARGINS).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record
@@ -169,7 +175,7 @@ def suspects(audit: Audit) -> list[dict[str, Any]]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -177,11 +183,6 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, A
 
 def _cell(value: Any) -> Any:
     return escaped(value) if isinstance(value, str) else value
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _judged(audit: Audit) -> dict[str, Tensor]:
