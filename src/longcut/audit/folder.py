@@ -16,7 +16,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,12 +30,14 @@ import longcut
 from longcut.audit import forms
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
+from longcut.audit.kept import forget
 from longcut.audit.noise import TYPICAL
+from longcut.audit.staged import STAGED, settle, stage
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
-from longcut.door import Door, digest, sealed
+from longcut.door import Door
 from longcut.errors import UserError
-from longcut.files import escaped, replacing, to_json, unwritable
+from longcut.files import escaped, to_json, unwritable
 from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         UserError: when there is none, it is damaged, or a newer longcut wrote it.
     """
     folder = Path(folder)
+    with suppress(OSError):
+        settle(folder, RECORD, [MARGINS])
     if not (folder / RECORD).exists():
         raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.")
     record, door = Door(folder, REMEDY).record(RECORD, "audit", SCHEMA)
@@ -85,7 +89,8 @@ def judged(folder: Path | str) -> dict[str, Tensor]:
 
 def find(paths: Iterable[Path | str]) -> list[Path]:
     """All audit folders at or below the paths, each once, in order of their names; there may be none."""
-    return list(dict.fromkeys(file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD))))
+    found = (file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD)))
+    return list(dict.fromkeys(folder.parent if folder.name == STAGED else folder for folder in found))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -110,22 +115,17 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     tensors: dict[str, Tensor] = {}
     # as it will be read: None for nan
     record, rows = json.loads(to_json(_record(audit, tensors, data, command))), suspects(audit)
+
+    def files(new: Path) -> None:
+        (new / GALLERY).write_bytes(save(tensors))
+        (new / JUDGED).write_bytes(save(_judged(audit)))
+        _write_csv(new / SUSPECTS, SUSPECT_COLUMNS, rows)
+        if asked := margins(audit.view, audit.asked):
+            _write_csv(new / MARGINS, tuple(asked[0]), asked)
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # all is written beside the earlier audit before any of it is replaced; the stack replaces its first file last
-        with ExitStack() as stack:
-            new = {name: stack.enter_context(replacing(folder / name)) for name in (RECORD, GALLERY, JUDGED, SUSPECTS)}
-            contents = {GALLERY: save(tensors), JUDGED: save(_judged(audit))}
-            for name, content in contents.items():
-                new[name].write_bytes(content)
-            _write_csv(new[SUSPECTS], SUSPECT_COLUMNS, rows)
-            asked = margins(audit.view, audit.asked)
-            if asked:
-                _write_csv(stack.enter_context(replacing(folder / MARGINS)), tuple(asked[0]), asked)
-            sums = {name: digest(content) for name, content in contents.items()}
-            new[RECORD].write_bytes((to_json(sealed(record, RECORD, sums), indent=1) + "\n").encode())
-            if not asked:
-                (folder / MARGINS).unlink(missing_ok=True)
+        stage(folder, files, record, RECORD, [MARGINS])
+        forget(folder)
     except OSError as error:
         raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record
@@ -137,6 +137,8 @@ def check(folder: Path) -> None:
     Raises:
         UserError: in this case.
     """
+    with suppress(OSError):
+        settle(folder, RECORD, [MARGINS])
     ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
