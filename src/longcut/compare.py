@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def compare(
     Args:
         plans: what to do.
         out: new or empty, or from an earlier comparison.
-        jobs: processes; with several, each computes with one thread.
+        jobs: processes. Each run computes with one thread, so that its bits do not depend on how many there are.
         progress: called with the number of runs done (a fraction, within one process) and their total.
         device: where to compute.
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
@@ -125,7 +126,9 @@ def _results(
                 if progress:
                     progress(number + epoch.epoch / epoch.epochs, len(tasks))
 
-            yield _attempt(folder, one, on_epoch, device)
+            with one_thread():
+                result = _attempt(folder, one, on_epoch, device)
+            yield result
         return
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
@@ -152,16 +155,27 @@ def _attempt_alone(
     folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str], parent: int
 ) -> tuple[Path, Record | UserError]:
     """In a process of its own, which shares the cores with its siblings and knows no loaded files yet."""
-    import torch
-
     end_with(parent)
-    torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)  # what is to be known of the data was said before
     try:
         _load_again(files)
     except UserError as error:
         return folder, error
-    return _attempt(folder, one, None, device)
+    with one_thread():
+        return _attempt(folder, one, None, device)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For the time of a ``with``, torch computes with one thread: with more, sums are rounded otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _load_again(files: Mapping[str, str]) -> None:

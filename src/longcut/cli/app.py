@@ -68,7 +68,7 @@ Select = Annotated[
     str, typer.Option(help="epoch that counts: last, best:METRIC (on validation), oracle or oracle:METRIC (on test)")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
-Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0: one per core")]
+Jobs = Annotated[int, typer.Option(min=0, help="runs at a time, each with one thread; 0: one per core")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
 
 
