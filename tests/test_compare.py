@@ -155,11 +155,13 @@ def test_what_a_comparison_refuses_before_it_begins(tmp_path: Path):
 
 def test_the_number_of_jobs_changes_no_bit(tmp_path: Path):
     """Each run has one thread, whatever the caller has, and says so."""
+    settings = {"epochs": 1, "net": "mlp:hidden=8"}
+    plans = [plan("colored-digits", "erm", seed=seed, settings=settings) for seed in range(2)]
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         for jobs in (1, 2):
-            compare(six()[:2], tmp_path / f"j{jobs}", jobs)
+            compare(plans, tmp_path / f"j{jobs}", jobs)
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
