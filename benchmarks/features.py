@@ -32,8 +32,7 @@ FREE = {
     "erm": [{}],
     "resample": [{}],
     "reweight": [{}],
-    "evals": [{}, {"held_from": "valid"}],
-    "neurontune": [{}, {"held_from": "valid"}, {"tune_on": "held"}],
+    "neurontune": [{}, {"tune_on": "held"}],
 }
 
 

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
@@ -66,12 +66,16 @@ class Run:
     Attributes:
         folder: where it lies.
         record: what ``run.json`` holds.
-        door: to its files.
+        door: to its files; by default one that knows no checksums.
     """
 
     folder: Path
     record: Record
-    door: Door
+    door: Door = field(default=cast(Door, None))
+
+    def __post_init__(self) -> None:
+        if self.door is None:
+            object.__setattr__(self, "door", Door(self.folder, REMEDY))
 
     @property
     def done(self) -> bool:
