@@ -6,6 +6,7 @@
 ``gallery.safetensors`` pictures of some samples, and the biased embedding of some
 ``judged.safetensors`` of every audited sample: ``index, label``, and of the biased model, which did not see
                        it, ``probability`` and ``profile (n, C)``
+``atlas.safetensors``  what the page shows of all samples, see :mod:`longcut.audit.atlas`
 ====================== =============================================================================================
 """
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
+from longcut.audit import atlas
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
@@ -129,6 +131,7 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
         (folder / RECORD).unlink(missing_ok=True)
         _replace(folder / GALLERY, save(tensors))
         _replace(folder / JUDGED, save(_judged(audit)))
+        _replace(folder / atlas.FILE, save(atlas.gather(audit)))
         with replacing(folder / SUSPECTS) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, SUSPECT_COLUMNS)
             writer.writeheader()
@@ -145,7 +148,7 @@ def check(folder: Path) -> None:
     Raises:
         UserError: in this case.
     """
-    ours = (SUSPECTS, GALLERY, JUDGED, ".*.tmp")  # without a record: what a killed audit left
+    ours = (SUSPECTS, GALLERY, JUDGED, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")

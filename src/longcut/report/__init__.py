@@ -31,12 +31,15 @@ def write(paths: Sequence[Path | str], out: Path | str, *, title: str = "") -> P
     Raises:
         UserError: when a path holds neither, no run is finished, or the page cannot be written.
     """
-    from longcut.audit import folder
+    from longcut.audit import atlas, folder
     from longcut.report.page import page
     from longcut.report.study import studies
 
     audit_folders, run_folders = _find(paths)
-    audits = [folder.read(path) for path in audit_folders]
+    audits = []
+    for path in audit_folders:
+        record, tensors = folder.read(path)
+        audits.append((record | {"atlas": atlas.read(path)}, tensors))
     found = studies(runs.read(path) for path in run_folders)
     if not (audits or found):
         where = ", ".join(map(str, paths))
