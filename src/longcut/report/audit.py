@@ -20,7 +20,7 @@ from longcut.report.template import fragment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Audit", "checks", "command", "evidence", "groups", "named", "opening", "settings"]
+__all__ = ["Audit", "checks", "command", "evidence", "groups", "learning", "named", "opening", "settings"]
 
 Audit: TypeAlias = "tuple[Mapping[str, Any], Mapping[str, Tensor]]"
 """What :func:`longcut.audit.folder.read` returns; any key may be missing or None."""
@@ -43,16 +43,21 @@ def opening(audit: Audit, page: Page) -> Markup:
     headline, advice = record.get("headline") or "Nothing was concluded.", record.get("advice") or ""
     facts, preface = _facts(record), record.get("preface") or ""
     shown = "" if data == page.title else data
-    return fragment("audit", "opening", _verdict(record), headline, advice, shown, facts, preface)
+    return fragment("audit", "opening", _verdict(record), headline, *_advised(advice), shown, facts, preface)
 
 
 def evidence(audit: Audit, page: Page) -> Markup | None:
-    """What can be seen at a glance: suspected pictures, or bars, or the loudest finding; and the learning curves."""
+    """What can be seen at a glance: suspected pictures, or bars, or the loudest finding."""
     record, curves = audit[0], audit[0].get("curves") or {}
     pictures = strip(audit) if record.get("kind") == "image" else []
-    loudest = _strongest(_findings(record))
-    shown = (pictures, _bars(curves), loudest, _curves(curves, page.ids))
+    shown = (pictures, _bars(curves), _strongest(_findings(record)))
     return fragment("audit", "evidence", *shown) if any(shown) else None
+
+
+def learning(audit: Audit, page: Page) -> Markup | None:
+    """How an ordinary model learns samples that agree with what is suspected, and samples that contradict it."""
+    found = _curves(audit[0].get("curves") or {}, page.ids)
+    return fragment("audit", "learning", found) if found else None
 
 
 def checks(audit: Audit, page: Page) -> Markup | None:
@@ -86,6 +91,20 @@ def _verdict(thing: Mapping[str, Any]) -> dict[str, str]:
     name = thing.get("verdict")
     name = name if name in VERDICTS else "unknown"
     return {"name": name, "word": VERDICTS[name]}
+
+
+def _advised(advice: str) -> tuple[str, str]:
+    """The advice, and the command at its end, to be copied; empty where it ends with none.
+
+    >>> _advised("Compare methods: longcut compare DATA --methods erm.")
+    ('Compare methods:', 'longcut compare DATA --methods erm')
+    >>> _advised("Train as usual.")
+    ('Train as usual.', '')
+    """
+    sentence, found, command = advice.rpartition(": longcut ")
+    if not found or ", and " in command:
+        return advice, ""
+    return f"{sentence}:", f"longcut {command.removesuffix('.')}"
 
 
 def _tally(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -195,7 +195,9 @@ function explorer(home) {
         if (column) cell.textContent = numeric ? value(i).toFixed(2) : value(i);
         else {
           cell.scope = "row";
-          cell.append(picture(i, 28), button(cut(value(i), 90), () => show(i, true), { className: "name" }));
+          const both = make("div", { className: "pair-of" });
+          both.append(picture(i, 28), button(cut(value(i), 90), () => show(i, true), { className: "name" }));
+          cell.append(both);
         }
         line_.append(cell);
       });
@@ -243,7 +245,7 @@ function explorer(home) {
       content.push(facts);
     }
     const head = make("h4"), sub = make("p", { className: "soft" });
-    head.append(make("bdi", { textContent: classes[label[i]] }), make("small", { textContent: kind[i] ? suspicions.names[kind[i]] : "" }));
+    head.append(make("bdi", { textContent: classes[label[i]] }), make("small", { textContent: kind[i] ? `suspected: ${suspicions.names[kind[i]]}` : "" }));
     sub.append(make("bdi", { textContent: name(i) }), `, score ${suspicion(i).toFixed(2)}`, ...(known ? [", ", make("bdi", { textContent: `${data.attribute} ${attribute(i)}` })] : []));
     detail.replaceChildren(head, sub, ...content, models, make("h5", { textContent: "Most alike to the biased model" }), like, ...marks(i));
     detail.hidden = false;
