@@ -135,7 +135,7 @@ def test_what_is_written_is_read(make, tmp_path: Path):
     assert len(tensors["map_embedding"]) == N
     assert tensors["map_suspected"].sum() == 9
     assert {path.name for path in (tmp_path / "new" / "audit").iterdir()} == {
-        "audit.json", "suspects.csv", "gallery.safetensors", "judged.safetensors"
+        "audit.json", "suspects.csv", "gallery.safetensors", "judged.safetensors", "atlas.safetensors"
     }  # fmt: skip
     judged, view = folder.judged(tmp_path / "new" / "audit"), audit.view
     assert torch.equal(judged["index"], view.data.index) and judged["label"].tolist() == view.label.tolist()

@@ -154,25 +154,27 @@ def three_seeds(tmp_path: Path) -> Path:
 
 
 class Page(HTMLParser):
-    """What a browser would find: tags with their attributes, and the text outside of scripts and styles."""
+    """What a browser would find: tags with their attributes, and the text outside of scripts, styles and contents."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
-        self._silent = False
+        self._silent = self._contents = False
         self.source = path.read_text("utf-8")
         self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
         self._silent = tag in ("script", "style")
+        self._contents |= tag == "nav"
 
     def handle_endtag(self, tag: str) -> None:
         self._silent = False
+        self._contents &= tag != "nav"
 
     def handle_data(self, data: str) -> None:
-        if not self._silent:
+        if not (self._silent or self._contents):
             self.texts.append(data)
 
     @property

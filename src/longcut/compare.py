@@ -17,7 +17,7 @@ from longcut.files import replacing, to_json
 from longcut.plans import folder_name, slug
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
-from longcut.tables import summary
+from longcut.tables import Records, summary
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def compare(
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
     by_data: bool = False,
-) -> list[Record]:
+) -> Records:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
     What is already done is not done again, what was begun is resumed. When a run fails, the others go on, and the
@@ -49,7 +49,7 @@ def compare(
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
 
     Returns:
-        The record of each plan.
+        The record of each plan, a list that shows itself as a table in a notebook.
 
     Raises:
         UserError: before anything runs, when ``out`` or a folder below it holds something else; at the end, when a run
@@ -66,7 +66,7 @@ def compare(
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
-    records = [result for folder in places if isinstance(result := results[folder], Record)]
+    records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
         with replacing(out / "summary.json") as temporary:

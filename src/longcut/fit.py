@@ -24,6 +24,7 @@ from longcut.evaluate import lower_is_better, metrics, sample_values
 from longcut.methods.base import FitHelper, Method, require_known
 from longcut.methods.identified import evidence
 from longcut.nets import Net
+from longcut.notebook import trained
 from longcut.predict import predict
 from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
@@ -49,6 +50,9 @@ class Fitted:
     epoch: int
     history: list[dict[str, Any]]
     verdict: evidence.Verdict | None = None
+
+    def _repr_html_(self) -> str:
+        return trained(self.method, self.epoch, self.history)
 
 
 def fit(

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
     from longcut.audit.whole import Audit
 
-__all__ = ["FILE", "KINDS", "MODELS", "gather", "read"]
+__all__ = ["FILE", "KINDS", "gather", "read"]
 
 FILE = "atlas.safetensors"
 KINDS = (TYPICAL, CONFLICTING, MISLABELLED, UNCLEAR)
-MODELS = ("biased", "ordinary", "debiased")
 MOST = 20_000  # samples
 TILES = ((800, 64), (2000, 48), (4000, 32))  # up to so many pictures are of so many pixels; a sheet holds no more
 ACROSS = 40  # tiles in a row of the sheet
@@ -40,9 +39,10 @@ def gather(audit: Audit) -> dict[str, Tensor]:
     """The columns, with one row for each of ``n`` samples, at most 20,000.
 
     Returns:
-        ``index, label, score, kind (n,)``, ``attribute (n,)`` where it is known of some, ``profile (n, C)``; of each
-        of the models that did not see the sample the class that it ``said`` and how ``sure`` it was of it ``(n, 3)``;
-        the ``codes (n, k)`` of the values of columns; ``words``, JSON in UTF-8; and perhaps ``sheet``, an image file.
+        ``index, label, score, kind (n,)``, ``attribute (n,)`` where it is known of some, ``profile (n, C)``; of the
+        biased, the ordinary and the debiased model, which did not see the sample, the class that it ``said`` and how
+        ``sure`` it was of it ``(n, 3)``; the ``codes (n, k)`` of the values of columns; ``words``, JSON in UTF-8; and
+        perhaps ``sheet``, an image file.
     """
     judged, view = audit.judged, audit.view
     suspects = np.flatnonzero(judged.suspected)

@@ -1,4 +1,5 @@
 // Exploring the samples of an audit: the map, a table of those that are chosen, one of them in full, and answers.
+const MODELS = ["Looks like", "Ordinary model", "Kept from the cue"];  // what the biased, the ordinary and the debiased one say
 const ROWS = 15, UNSURE = "?", BY_RULE = "by rule";
 
 function unpack(text, kind) {
@@ -19,13 +20,13 @@ function explorer(home) {
   const kind = unpack(data.kind, Uint8Array), near = unpack(data.near, Uint16Array), codes = unpack(data.codes, Uint16Array);
   const modes = data.modes.map((mode) => ({ ...mode, group: unpack(mode.group, Uint16Array) }));
   const known = modes.find((mode) => mode.what === "attribute"), suspicions = modes.find((mode) => mode.what === "suspicion");
-  const width = data.models.length, kept = { answers: {}, more: [] };
+  const width = MODELS.length, kept = { answers: {}, more: [] };
   const sheet = new Image();
   let mode = modes[0], mask = null, only = -1, words = "", chosen = [], first = 0, sorted = null, open = -1;
 
   // --- what is known of a sample ---
   const name = (i) => (data.names ? data.names[i] : `row ${row[i]}`);
-  const cells = (i) => data.columns.map((column, c) => [column, data.values_of[c][codes[i * data.columns.length + c]]]);
+  const cells = (i) => data.columns.map((column, c) => [column, data.cells[c][codes[i * data.columns.length + c]]]);
   const suspicion = (i) => score[i] / 10000;
   const model = (i, m) => classes[said[i * width + m]];
   const called = (i) => (data.texts ? data.texts[i] : name(i));
@@ -143,11 +144,10 @@ function explorer(home) {
   search.addEventListener("input", () => { words = search.value; filter(); });
 
   const columns = [
-    ["Sample", called], ["Label", (i) => classes[label[i]]], ["Looks like", (i) => model(i, 0)],
-    ["Ordinary model", (i) => model(i, 1)], ["Kept from the cue", (i) => model(i, 2)],
+    ["Sample", called], ["Label", (i) => classes[label[i]]], ...MODELS.map((title, m) => [title, (i) => model(i, m)]),
     ...(known ? [[data.attribute, attribute]] : []), ["Score", suspicion, true],
     ["Suspicion", (i) => (kind[i] ? suspicions.names[kind[i]] : "")], ["Answer", (i) => (row[i] in kept.answers ? written(kept.answers[row[i]]) : "")],
-    ...data.columns.map((column, c) => [column, (i) => data.values_of[c][codes[i * data.columns.length + c]]]),
+    ...data.columns.map((column, c) => [column, (i) => data.cells[c][codes[i * data.columns.length + c]]]),
   ];
 
   function filter() {
@@ -223,7 +223,7 @@ function explorer(home) {
     open = i;
     map.point(i);
     const models = make("table"), like = make("ul", { className: "near" });
-    ["Looks like", "Ordinary model", "Kept from the cue"].forEach((title, m) => {
+    MODELS.forEach((title, m) => {
       const line_ = make("tr");
       line_.append(make("th", { scope: "row", textContent: title }), make("td", { textContent: model(i, m), className: said[i * width + m] === label[i] ? "" : "doubt", dir: "auto" }),
         make("td", { className: "number", textContent: `${sure[i * width + m]} %` }));

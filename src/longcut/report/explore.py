@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from longcut.audit.atlas import MODELS
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import Style
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["explore"]
 
 NEIGHBOURS = 5
-GREY, GOOD, BAD = Style("#8c8c8c"), Style("#0072b2"), Style("#d55e00", marker="^")
+GOOD, BAD = Style("#0072b2"), Style("#d55e00", marker="^")
+DOUBTS = (Style("#8c8c8c"), BAD, Style("#cc79a7", marker="s"), Style("#e69f00", marker="D"))  # by kind of suspicion
 
 
 def explore(audit: Audit, page: Page) -> Markup | None:
@@ -78,51 +78,35 @@ def _drawn(
 
 def _data(record: Mapping[str, Any], atlas: Mapping[str, Any], place: NDArray[Any], known: NDArray[Any]) -> Any:
     words, classes = atlas["words"], list(record.get("classes") or ())
-    said, sure = atlas["said"], atlas["sure"]
-    correct = (said[:, 1] != atlas["label"]).astype(int)
-    modes = [
-        _mode("label", atlas["label"], classes),
-        _mode("what it looks like", said[:, 0], classes),
-        *([_mode(_attribute(record), atlas["attribute"], _values(record), what="attribute")] if "attribute" in atlas else []),
-        _mode("correctness", correct, ("ordinary model right", "ordinary model wrong"), looks=(GOOD, BAD)),
-        _mode("suspicion", atlas["kind"], ("not suspected", *SUSPICIONS.values()), what="suspicion", looks=(GREY, BAD, *_rest())),
-    ]
+    attribute, values = record.get("attribute") or "attribute", list(record.get("attributes") or ())
+    said, wrong, kinds = atlas["said"], atlas["said"][:, 1] != atlas["label"], ("not suspected", *SUSPICIONS.values())
+    modes = [_mode("label", atlas["label"], classes), _mode("what it looks like", said[:, 0], classes)]
+    if "attribute" in atlas:
+        modes.append(_mode(attribute, atlas["attribute"], values, what="attribute"))
+    modes.append(_mode("correctness", wrong, ("ordinary model right", "ordinary model wrong"), looks=(GOOD, BAD)))
+    modes.append(_mode("suspicion", atlas["kind"], kinds, what="suspicion", looks=DOUBTS))
     asked = json.dumps([record.get("data"), record.get("fingerprint"), classes])
     sheet = atlas.get("sheet")
     return {
         "key": f"longcut-{hashlib.sha256(asked.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}",
         "n": len(said),
-        "of": record.get("n"),
         "classes": classes,
-        "attribute": _attribute(record),
-        "values": _values(record),
-        "models": list(MODELS),
+        "attribute": attribute,
+        "values": values,
         "modes": modes,
         "place": _packed(_screen(_placed(atlas["profile"], place, known)), np.uint16),
         "row": _packed(atlas["index"], np.uint32),
         "label": _packed(atlas["label"], np.uint16),
         "said": _packed(said, np.uint16),
-        "sure": _packed(np.rint(100 * sure), np.uint8),
+        "sure": _packed(np.rint(100 * atlas["sure"]), np.uint8),
         "score": _packed(np.rint(10_000 * atlas["score"]), np.uint16),
         "kind": _packed(atlas["kind"], np.uint8),
         "near": _packed(_neighbours(atlas["profile"]), np.uint16),
         "codes": _packed(atlas["codes"], np.uint16),
+        "cells": words["values"],
         **{name: words.get(name) for name in ("names", "texts", "columns", "side", "across", "pictured")},
-        "values_of": words["values"],
         "sheet": sheet and f"data:image/webp;base64,{base64.b64encode(sheet).decode('ascii')}",
     }
-
-
-def _attribute(record: Mapping[str, Any]) -> str:
-    return record.get("attribute") or "attribute"
-
-
-def _values(record: Mapping[str, Any]) -> list[str]:
-    return list(record.get("attributes") or ())
-
-
-def _rest() -> list[Style]:
-    return [Style("#cc79a7", marker="s"), Style("#e69f00", marker="D")]
 
 
 def _mode(

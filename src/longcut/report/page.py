@@ -40,8 +40,14 @@ def _panels(about: str, subject: Any, page: Page, prefix: str) -> list[dict[str,
     """Title, HTML, id and name in the contents of each panel that has something to say about the subject."""
     rows = sorted((panel for panel in PANELS.values() if panel.about == about), key=lambda panel: panel.order)
     shown = ((panel.title, panel.function(subject, page)) for panel in rows)
+    level = "[23]" if about == "studies" else "3"
     return [
-        {"title": title, "html": html, "id": f"{prefix}-{i}", "name": title or _heading(html, "[23]" if about == "studies" else "3")}
+        {
+            "title": title,
+            "html": html,
+            "id": f"{prefix}-{i}",
+            "name": title or _heading(html, level),
+        }
         for i, (title, html) in enumerate(shown)
         if html is not None
     ]

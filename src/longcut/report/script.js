@@ -84,11 +84,11 @@ function cellsOf(table) {
 
 function drawn(svg) {  // as a file of its own: dark ink on white, whatever the scheme of the page
   const copy = svg.cloneNode(true), [, , wide, high] = svg.getAttribute("viewBox").split(" ").map(Number);
-  const ground = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  const ground = document.createElementNS(svg.namespaceURI, "rect");
   for (const [name, value] of Object.entries({width: wide, height: high, fill: "#fff"})) ground.setAttribute(name, value);
   copy.prepend(ground);
-  for (const [name, value] of Object.entries({xmlns: "http://www.w3.org/2000/svg", width: wide, height: high, style: "color:#1b1f24"})) copy.setAttribute(name, value);
-  return {text: copy.outerHTML, wide, high};
+  for (const [name, value] of Object.entries({width: wide, height: high, style: "color:#1b1f24"})) copy.setAttribute(name, value);
+  return {text: new XMLSerializer().serializeToString(copy), wide, high};
 }
 
 function painted({text, wide, high}, name) {

@@ -57,10 +57,10 @@ def whole(file: str, script: str, **values: Any) -> str:
 
 
 def plain(data: Any) -> str:
-    """JSON in which no tag can end the script that holds it, and no comment begin.
+    r"""JSON in which no tag can end the script that holds it, and no comment begin.
 
     >>> plain(["</script>"])
-    '["\\\\u003c/script\\\\u003e"]'
+    '["\\u003c/script\\u003e"]'
     """
     return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -1,0 +1,96 @@
+"""What an audit keeps of all samples: what models said, pictures as tiles, texts and cells, in the order of interest."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+from test_audit_folder import AGAINST, HOSTILE, LABEL, N, bare, pictures, table, texts, write
+
+from longcut.audit import atlas
+from longcut.errors import UserError
+
+
+@pytest.mark.parametrize("make", [pictures, table, texts, bare])
+def test_suspects_come_first_and_every_column_follows(make, tmp_path: Path):
+    audit = make()
+    write(audit, tmp_path)
+    found = atlas.read(tmp_path)
+    assert found is not None
+    # of sample i the index says where it is stored: backwards among the pictures
+    order = N - 1 - found["index"] if make is pictures else found["index"]
+    assert sorted(order) == list(range(N))
+    assert order[:9].tolist() == list(range(9))[::-1]  # the later of the suspected, the surer
+    assert (found["label"] == LABEL[order]).all()
+    assert (found["score"] == audit.judged.score[order]).all()
+    assert (found["profile"] == audit.judged.profile[order]).all()
+    assert [atlas.KINDS[kind] for kind in found["kind"]] == audit.kinds[order].tolist()
+    for column, said in enumerate((audit.judged.easy, audit.judged.ordinary, audit.judged.debiased)):
+        assert (found["said"][:, column] == said[order].argmax(1)).all()
+        assert (found["sure"][:, column] == said[order].max(1)).all()
+    assert (found["said"][:9, 0] != found["label"][:9]).all() and AGAINST[order[:9]].all()
+    if make is pictures:
+        assert (found["attribute"] == (LABEL[order] + 1) % 2).all()
+    else:
+        assert "attribute" not in found
+
+
+def test_names_texts_and_cells(tmp_path: Path):
+    for make in (pictures, table, texts):
+        write(make(), tmp_path / make.__name__)
+    named, rows, said = (atlas.read(tmp_path / make.__name__) for make in (pictures, table, texts))
+    assert named and rows and said
+    names = [*HOSTILE[:5], "\\udcff.jpg", *(f"{i}.jpg" for i in range(6, N))]
+    assert named["words"]["names"] == [names[N - 1 - i] for i in named["index"]]
+    assert said["words"]["texts"] == [f"text {i} / <i>wet</i>" for i in said["index"]]
+    assert rows["words"]["columns"] == ["place", "zeros", "age", "half"]
+    written = table().view.source
+    assert written is not None
+    for column, name in enumerate(rows["words"]["columns"]):
+        values = [rows["words"]["values"][column][code] for code in rows["codes"][:, column]]
+        given = written.rows[name].iloc[rows["index"]]
+        assert values == [f"{value:.5g}" if isinstance(value, float) else str(value) for value in given]
+    assert named["codes"].shape == (N, 0) and named["words"]["texts"] is rows["words"]["names"] is None
+
+
+def test_pictures_are_tiles_of_one_sheet(tmp_path: Path):
+    write(pictures(), tmp_path)
+    found = atlas.read(tmp_path)
+    assert found is not None
+    words = found["words"]
+    assert (words["side"], words["across"], words["pictured"]) == (64, 40, N)
+    sheet = np.asarray(Image.open(io.BytesIO(found["sheet"])).convert("RGB")).astype(int)
+    assert sheet.shape == (128, 2560, 3)
+    for i in (0, 8, 39, 40, 59):  # the sample stored in row r is as bright as it comes in
+        tile = sheet[i // 40 * 64 :, i % 40 * 64 :][:64, :64]
+        assert abs(tile.mean() - (N - 1 - found["index"][i])) < 3
+    assert "sheet" not in (atlas.gather(texts()))
+    assert "sheet" in atlas.gather(bare())
+
+
+def test_of_a_large_set_the_first_have_pictures(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(atlas, "TILES", ((10, 64), (20, 16)))
+    monkeypatch.setattr(atlas, "MOST", 50)
+    monkeypatch.setattr(atlas, "LETTERS", 10)
+    monkeypatch.setattr(atlas, "SHORTEST", 8)
+    found = atlas.gather(pictures())
+    words = bytes(found["words"]).decode()
+    assert '"side": 16' in words and '"pictured": 20' in words
+    assert len(found["index"]) == 50
+    assert Image.open(io.BytesIO(bytes(found["sheet"]))).size == (20 * 16, 16)
+    assert '"text 8 \\u2026"' in bytes(atlas.gather(texts())["words"]).decode()
+
+
+def test_old_and_damaged_folders(tmp_path: Path):
+    assert atlas.read(tmp_path) is None
+    (tmp_path / atlas.FILE).write_bytes(b"no tensors")
+    with pytest.raises(UserError, match=r"atlas.safetensors is damaged; delete the folder and audit again"):
+        atlas.read(tmp_path)
+    save_file({"words": np.frombuffer(b"{", np.uint8), "index": torch.zeros(1).numpy()}, tmp_path / atlas.FILE)
+    with pytest.raises(UserError, match="is damaged"):
+        atlas.read(tmp_path)
