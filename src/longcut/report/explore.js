@@ -275,7 +275,11 @@ function explorer(home) {
       delete kept.answers[row[i]];
       answer(value);
     };
-    more.addEventListener("keydown", (event) => { if (event.key === "Enter") add(); });
+    more.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();  // or the button that has the focus next would be pressed
+      add();
+    });
     group.append(more, button("Add", add));
     const count_ = Object.keys(kept.answers).length;
     const out = button(`Save ${count_} answer${count_ === 1 ? "" : "s"} (CSV)`, () => saveAnswers(
