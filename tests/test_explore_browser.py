@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 from test_audit_folder import LABEL, N, bare, pictures, table, texts
 from test_audit_folder import write as write_audit
-from test_report_browser import DESK, PHONE, SCHEMES, browser, visit  # noqa: F401, fixtures
+from test_report_browser import CONTRAST, DESK, HOSTILE, PHONE, SCHEMES, browser, visit  # noqa: F401, fixtures
 
 from longcut.audit import Audit
 from longcut.lookup.answers import attach, read
@@ -255,6 +256,7 @@ def test_answers_are_what_annotate_reads(pages: dict[str, Path], visit: Callable
     data = pictures().view.data
     order = unpacked(data_of(page)["row"], np.uint32)[:4].tolist()
     assert {a.row: a.value for a in found} == dict(zip(order, ["lawn", "<sofa>", "?", '=a "b",c'], strict=True))
+    assert all(answer.name and answer.label in ("cat", "dog") for answer in found)
     # names and labels are those by which the data is known again
     column = attach(data, found, ("lawn", "<sofa>", '=a "b",c'))
     assert [int(column[N - 1 - row]) for row in order] == [0, 1, -1, 2]
@@ -331,6 +333,53 @@ def test_contents_stay(pages: dict[str, Path], visit: Callable[..., Page], viewp
     links = nav.get_by_role("link", include_hidden=True)
     targets = links.evaluate_all("links => links.map(a => a.getAttribute('href'))")
     assert len(targets) >= 5 and all(page.locator(target).count() == 1 for target in targets)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_ink_stands_out(pages: dict[str, Path], visit: Callable[..., Page], scheme: str):  # noqa: F811
+    page = visit(pages["table"], DESK, scheme)
+    assert page.evaluate(CONTRAST) == []
+    page.locator(".chosen .name").first.click()
+    page.locator(".marks").get_by_role("button", name="cannot tell").click()
+    point(page, 3)
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_names_from_an_enemy_stay_text(visit: Callable[..., Page], tmp_path: Path):  # noqa: F811
+    audit = texts()
+    info = dataclasses.replace(audit.view.data.info, class_names=tuple(HOSTILE[:2]))
+    assert audit.view.source is not None
+    rows = audit.view.source.rows.assign(a=HOSTILE[2], b=HOSTILE[3])
+    source = dataclasses.replace(audit.view.source, rows=rows)
+    data = dataclasses.replace(audit.view.data, info=info, source=source)
+    write_audit(dataclasses.replace(audit, view=dataclasses.replace(audit.view, data=data, source=source)), tmp_path)
+    page = visit(write([tmp_path], tmp_path / "page.html"))
+    page.locator(".chosen .name").first.click()
+    page.get_by_label("another value of attribute").fill(HOSTILE[1])
+    page.get_by_role("button", name="Add").click()
+    point(page, 0)
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("[onerror], [onload], [onmouseover], img:not([src^='data:image/'])").count() == 0
+    shown = " ".join(page.locator(".detail").inner_text().split())
+    for name in (*HOSTILE[:3], "{{ 7 * 7 }}"):
+        assert name in shown
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_zoom_shows_pictures_and_brings_the_opened_into_view(
+    pages: dict[str, Path],
+    visit: Callable[..., Page],  # noqa: F811
+):
+    page = visit(pages["pictures"])
+    page.locator(".chosen .name").first.click()
+    before = color(page, 0)
+    for _ in range(4):
+        page.get_by_role("button", name="zoom in").click()
+    # the point stays where it is, and its picture covers what lay around it
+    assert color(page, 0) != before
+    page.get_by_role("button", name="Show all").click()
+    assert color(page, 0) == before
 
 
 def test_without_scripts_it_is_a_document(pages: dict[str, Path], visit: Callable[..., Page]):  # noqa: F811

@@ -24,7 +24,7 @@ class Records(list[Record]):
         for line in table(self):
             scale = scale_of(line["task"])
             columns = {title: line[name] for name, (title, _) in scale.columns.items()}
-            scores = {title: with_spread(*pair, scale.write) for title, pair in columns.items()}
+            scores = {title: with_spread(pair[0], pair[1], scale.write) for title, pair in columns.items()}
             rows.append({"data": title_of(line["data"]), "method": line["label"], "runs": line["runs"]} | scores)
         names = list(dict.fromkeys(name for row in rows for name in row))
         defined = [name for name in names if any(row.get(name, "–") != "–" for row in rows)]

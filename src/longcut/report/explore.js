@@ -76,7 +76,7 @@ function explorer(home) {
   const colour = make("label", { textContent: "Colour by " });
   colour.append(by);
   tools.append(colour, lasso, button("+", () => map.zoom(1.6), { ariaLabel: "zoom in" }), button("−", () => map.zoom(1 / 1.6), { ariaLabel: "zoom out" }), clear,
-    button("PNG", () => canvas.toBlob((blob) => save("map.png", blob)), { ariaLabel: "save the map as PNG", className: "quiet" }));
+    button("PNG", () => map.save("map.png"), { ariaLabel: "save the map as PNG", className: "quiet" }));
   frame.append(canvas, tip);
 
   const map = pointMap(canvas, {
@@ -221,7 +221,7 @@ function explorer(home) {
   // --- one sample ---
   function show(i, far = false) {
     open = i;
-    map.point(i);
+    map.point(i, true);
     const models = make("table"), like = make("ul", { className: "near" });
     MODELS.forEach((title, m) => {
       const line_ = make("tr");
@@ -232,7 +232,7 @@ function explorer(home) {
     const k = near.length / n;
     for (const j of near.slice(k * i, k * i + k)) {
       const item = make("li"), to = button("", () => show(j, true));
-      to.append(picture(j, 44), make("span", { textContent: cut(data.texts ? data.texts[j] : data.sheet ? "" : name(j), 60), dir: "auto" }), make("small", { textContent: classes[label[j]], dir: "auto" }));
+      to.append(picture(j, 44), make("span", { textContent: cut(data.sheet && j < data.pictured ? "" : called(j), 60), dir: "auto" }), make("small", { textContent: classes[label[j]], dir: "auto" }));
       to.setAttribute("aria-label", `${cut(called(j), 60)}, ${classes[label[j]]}`);
       item.append(to);
       like.append(item);
@@ -248,7 +248,6 @@ function explorer(home) {
     head.append(make("bdi", { textContent: classes[label[i]] }), make("small", { textContent: kind[i] ? `suspected: ${suspicions.names[kind[i]]}` : "" }));
     sub.append(make("bdi", { textContent: name(i) }), `, score ${suspicion(i).toFixed(2)}`, ...(known ? [", ", make("bdi", { textContent: `${data.attribute} ${attribute(i)}` })] : []));
     detail.replaceChildren(head, sub, ...content, models, make("h5", { textContent: "Most alike to the biased model" }), like, ...marks(i));
-    detail.hidden = false;
     list_rows();
     detail.focus({ preventScroll: !far });
   }
@@ -292,7 +291,7 @@ function explorer(home) {
 
   // --- together ---
   const top = make("div", { className: "explore" }), side = make("div");
-  detail.hidden = true;
+  detail.append(make("p", { className: "soft", textContent: "Click a point of the map or a name in the table to open a sample: what each model says of it, its neighbours, and buttons to mark what you see. Click a key below the map, draw a lasso or type words to choose samples." }));
   side.append(tools, frame, keys, said_aloud);
   top.append(side, detail);
   const bar = make("div", { className: "filter" });

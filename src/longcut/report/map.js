@@ -100,7 +100,13 @@ function pointMap(canvas, points, told) {
     told.over(i, i < 0 ? null : at(i), how);
   }
 
-  function zoom(factor, [px, py] = [side / 2, side / 2]) {
+  function middle() {  // of what is looked at: the point that is meant, else all that are seen
+    if (here >= 0 && inside(at(here))) return at(here);
+    const seen = Array.from({ length: n }, (_, i) => at(i)).filter(inside);
+    return [0, 1].map((axis) => seen.reduce((sum, place) => sum + place[axis], 0) / seen.length || side / 2);
+  }
+
+  function zoom(factor, [px, py] = middle()) {
     const scale = Math.min(60, Math.max(1, view.scale * factor));
     view.left += (px / side) * (1 / view.scale - 1 / scale);
     view.top += (py / side) * (1 / view.scale - 1 / scale);
@@ -180,8 +186,19 @@ function pointMap(canvas, points, told) {
     show: (mask) => { shown = mask; draw(); },
     lasso: (on) => { lasso = on; canvas.style.touchAction = on ? "none" : "pan-y pinch-zoom"; },
     zoom,
-    at,
-    point: (i) => { here = i; overlay(); },
+    point: (i, bring) => {
+      here = i;
+      if (bring && !inside(at(i))) pan(side / 2 - at(i)[0], side / 2 - at(i)[1]);
+      else overlay();
+    },
+    save: (name) => {
+      const whole = document.createElement("canvas"), to = whole.getContext("2d");
+      whole.width = whole.height = still.width;
+      to.fillStyle = getComputedStyle(document.documentElement).backgroundColor;
+      to.fillRect(0, 0, whole.width, whole.height);
+      to.drawImage(still, 0, 0);
+      whole.toBlob((blob) => save(name, blob));
+    },
     whole: () => zoom(0),
     redraw: draw,
   };
