@@ -1,4 +1,4 @@
-"""What an audit keeps of all samples: what models said, tiles of pictures, texts and cells, in the order of interest."""
+"""What an audit keeps of all samples: what models said, tiles of pictures, texts, cells, in the order of interest."""
 
 from __future__ import annotations
 

@@ -42,8 +42,9 @@ def test_a_comparison_is_a_list_and_shows_means_over_seeds(tmp_path: Path):
     assert isinstance(found, list) and len(found) == 4
     html = found._repr_html_()
     assert plain(html) and html.count("<tr>") == 3
-    mean = 50 * sum(one.scores.test.values["average"] for one in found[:2])
-    assert f"<td>erm</td><td>2</td><td>{mean:.1f} ± " in html
+    first, second = (100 * one.scores.test.values["average"] for one in found[:2])
+    spread = abs(first - second) / 2**0.5
+    assert f"<td>erm</td><td>2</td><td>{(first + second) / 2:.1f} ± {spread:.1f}</td>" in html
     assert "EOd" not in html  # nowhere defined
     assert Records()._repr_html_() == "<p><strong>0 runs</strong></p>"
 
