@@ -164,11 +164,8 @@ def test_a_key_a_lasso_and_words_filter_the_table(pages: dict[str, Path], visit:
     page.get_by_role("button", name="Lasso").click()
     spots = np.array([place(page, i) for i in range(N)])
     left = spots[spots[:, 0].argmin()]
-    for low, high in (
-        (left - 14, left + 14),
-        (left + np.array((20, -10)), left + np.array((80, 10))),
-        (left - 8, spots.mean(0)),
-    ):
+    beside = (left + np.array((20, -10)), left + np.array((80, 10)))  # to the right of all that is at this height
+    for low, high in ((left - 14, left + 14), beside, (left - 8, spots.mean(0))):
         inside = int(((spots > low) & (spots < high)).all(1).sum())
         lasso(page, low, high)
         assert count(page) == f"{inside} of 60 samples"

@@ -285,7 +285,7 @@ function explorer(home) {
       Array.from({ length: n }, (_, j) => j).filter((j) => row[j] in kept.answers)
         .map((j) => [row[j], name(j), classes[label[j]], suspicion(j), BY_RULE, kept.answers[row[j]]])), { disabled: !count_ });
     const help = make("p", { className: "soft" });
-    help.append("Answers stay in this browser until they are saved; ", make("code", { textContent: "longcut annotate --answers answers.csv" }), " reads them.");
+    help.append("Answers stay in this browser until they are saved; ", make("code", { textContent: "longcut annotate AUDIT --answers answers.csv" }), " reads them; AUDIT is the folder of this audit.");
     return [make("h5", { textContent: known ? `Mark its ${data.attribute}` : "Mark what you see" }), group, out, help];
   }
 
