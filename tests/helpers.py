@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,10 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def unsealed(path: Path) -> dict[str, Any]:
+    """A record without its checksums, as an older longcut would have written it: for a test to change."""
+    stored = json.loads(path.read_text("utf-8"))
+    del stored["checksums"]
+    return stored

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import unsealed
 from matplotlib.colors import to_hex
 from test_report import BETTER, BIASED, HOSTILE, cell_of, check_self_contained, make_run, pictures, plan_of, report
 
@@ -24,7 +25,7 @@ from longcut.training import Training
 def grown(folder: Path, shares: Sequence[float | None] = (), **record: Any) -> Path:
     """The run in ``folder`` with further fields in its record, and a share of partners in each row of its history."""
     path = folder / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | record))
+    path.write_text(json.dumps(unsealed(path) | record))
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     rows = [row | ({"conflicting_partners": shares[i]} if i < len(shares) else {}) for i, row in enumerate(rows)]
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

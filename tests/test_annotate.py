@@ -331,7 +331,9 @@ def test_what_a_column_knows_stays_known():
 
 
 def advised(capsys: pytest.CaptureFixture[str], verdict: str, train: Any) -> str:
-    explore._print_advice({"verdict": verdict, "kind": "table", "findings": []}, train, Path("audit"))
+    explore._print_advice(
+        {"verdict": verdict, "kind": "table", "findings": []}, train, Path("audit"), "longcut compare x"
+    )
     return capsys.readouterr().out
 
 

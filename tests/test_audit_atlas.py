@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.numpy import save_file
 from test_audit_folder import AGAINST, HOSTILE, LABEL, N, bare, findings, pictures, table, texts, write
 
-from longcut.audit import Audit, View, atlas
+from longcut.audit import Audit, View, atlas, folder
 from longcut.audit.judged import Judged
 from longcut.data import Dataset
 from longcut.errors import UserError
@@ -26,7 +25,7 @@ from longcut.sources import Source
 def test_suspects_come_first_and_every_column_follows(make, tmp_path: Path):
     audit = make()
     write(audit, tmp_path)
-    found = atlas.read(tmp_path)
+    found = folder.samples(tmp_path)
     assert found is not None
     # of sample i the index says where it is stored: backwards among the pictures
     order = N - 1 - found["index"] if make is pictures else found["index"]
@@ -49,7 +48,7 @@ def test_suspects_come_first_and_every_column_follows(make, tmp_path: Path):
 def test_names_texts_and_cells(tmp_path: Path):
     for make in (pictures, table, texts):
         write(make(), tmp_path / make.__name__)
-    named, rows, said = (atlas.read(tmp_path / make.__name__) for make in (pictures, table, texts))
+    named, rows, said = (folder.samples(tmp_path / make.__name__) for make in (pictures, table, texts))
     assert named and rows and said
     names = [*HOSTILE[:5], "\\udcff.jpg", *(f"{i}.jpg" for i in range(6, N))]
     assert named["words"]["names"] == [names[N - 1 - i] for i in named["index"]]
@@ -66,7 +65,7 @@ def test_names_texts_and_cells(tmp_path: Path):
 
 def test_pictures_are_tiles_of_one_sheet(tmp_path: Path):
     write(pictures(), tmp_path)
-    found = atlas.read(tmp_path)
+    found = folder.samples(tmp_path)
     assert found is not None
     words = found["words"]
     assert (words["side"], words["across"], words["pictured"]) == (64, 40, N)
@@ -92,14 +91,43 @@ def test_of_a_large_set_the_first_have_pictures(monkeypatch: pytest.MonkeyPatch)
     assert '"text 8 \\u2026"' in bytes(atlas.gather(texts())["words"]).decode()
 
 
-def test_old_and_damaged_folders(tmp_path: Path):
-    assert atlas.read(tmp_path) is None
-    (tmp_path / atlas.FILE).write_bytes(b"no tensors")
+def test_old_folders_have_none(tmp_path: Path):
+    write(pictures(), tmp_path)
+    (tmp_path / atlas.FILE).unlink()
+    assert folder.samples(tmp_path) is None
+    assert 'class="atlas"' not in report([tmp_path], tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_damaged_file_is_said_so(tmp_path: Path):
+    write(pictures(), tmp_path)
+    (tmp_path / atlas.FILE).write_bytes((tmp_path / atlas.FILE).read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"atlas.safetensors is damaged; delete the folder and audit again"):
-        atlas.read(tmp_path)
-    save_file({"words": np.frombuffer(b"{", np.uint8), "index": torch.zeros(1).numpy()}, tmp_path / atlas.FILE)
-    with pytest.raises(UserError, match="is damaged"):
-        atlas.read(tmp_path)
+        folder.samples(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["index", "label", "score", "kind", "said", "sure", "profile", "codes", "words"])
+def test_columns_that_do_not_fit_are_refused(name: str):
+    given = atlas.gather(table())
+    wrong = {
+        "index": -1,
+        "label": 2,
+        "score": np.nan,
+        "kind": 4,
+        "said": 2,
+        "sure": np.inf,
+        "profile": np.nan,
+        "codes": 99,
+    }
+    shorter = {key: column[:-1] if key == name else column for key, column in given.items()}
+    with pytest.raises(ValueError):  # of words, that JSON ends too early
+        atlas.opened(shorter)
+    with pytest.raises(KeyError):
+        atlas.opened({key: column for key, column in given.items() if key != name})
+    if name in wrong:
+        given[name] = given[name].clone()
+        given[name].view(-1)[3] = wrong[name]
+        with pytest.raises(ValueError, match="do not fit together"):
+            atlas.opened(given)
 
 
 def test_a_page_of_20_000_samples_is_small(tmp_path: Path):

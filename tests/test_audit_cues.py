@@ -13,7 +13,7 @@ from scipy.stats import binom
 from longcut import load
 from longcut.audit.association import balanced_accuracies
 from longcut.audit.base import Finding, View
-from longcut.audit.cues import SAMPLES, _draw, _forest, _statistics
+from longcut.audit.cues import SAMPLES, _forest, _statistics, draw
 from longcut.audit.cues import cues as check
 from longcut.data import Dataset
 from longcut.sources import Source
@@ -279,12 +279,12 @@ def test_the_forest_weighs_classes_alike_and_does_not_see_what_it_guesses():
     assert balanced_accuracies(_forest(noise, label, fold, 0)[None], label)[0] < 0.65
 
 
-def test_the_draw_takes_as_many_as_possible_of_each_class():
-    rows = _draw(np.repeat([0, 1, 2], [50, 9000, 3000]), RNG(0))
+def test_thedraw_takes_as_many_as_possible_of_each_class():
+    rows = draw(np.repeat([0, 1, 2], [50, 9000, 3000]), RNG(0))
     assert len(rows) == SAMPLES
     assert np.bincount(np.repeat([0, 1, 2], [50, 9000, 3000])[rows]).tolist() == [50, 1975, 1975]
     assert (np.diff(rows) > 0).all()
-    assert _draw(np.array([0, 1, 1]), RNG(0)).tolist() == [0, 1, 2]
+    assert draw(np.array([0, 1, 1]), RNG(0)).tolist() == [0, 1, 2]
 
 
 def test_memory_mapped_images_are_read_in_chunks(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_seeds_draw_the_data_and_can_be_told_not_to(tmp_path: Path):
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = execute(plan("blobs"), tmp_path / "run")
-    monkeypatch.setattr("longcut.execute.load", lambda *_: pytest.fail("the data was loaded again"))
+    monkeypatch.setattr("longcut.execute.fit", lambda *_, **__: pytest.fail("it was trained again"))
     assert execute(plan("blobs"), tmp_path / "run") == first
 
 

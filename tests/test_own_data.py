@@ -234,7 +234,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
         ("poeple.csv:label=sex", "there is no file or folder poeple.csv; did you mean people.csv?"),
         ("elsewhere/x", "there is no file or folder elsewhere/x; check the path (a data set of the hub is written"),
         ("unlike.npz", "there is no file or folder unlike.npz; check the path"),
-        ("notes.txt", "notes.txt is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
+        ("notes.doc", "notes.doc is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
         ("photos/land/000.png", "photos/land/000.png is neither a folder of images, a table"),
         ("colored-digts", "unknown data set 'colored-digts': did you mean 'colored-digits'?"),
         ("", "unknown data set '': Known: adult, airfoil, answered, arrays, bar"),
@@ -244,7 +244,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
 def test_data_that_is_not_there(data: str, message: str):
     folder(Path())
     table(Path())
-    Path("notes.txt").touch()
+    Path("notes.doc").touch()
     assert refused("train", data, *FAST).startswith(message.removesuffix("."))
 
 
@@ -506,12 +506,7 @@ def test_a_new_attribute_value_matters_to_groups_only():
     [
         ("table", lambda f: f.drop(columns="rich, or not"), "new.csv has no labels to judge by; add them, or see"),
         ("table", lambda f: f.rename(columns={"age": "Age"}), "new.csv: feature: unknown column 'age': did you mean"),
-        (
-            "table",
-            lambda f: f.assign(**{"rich, or not": "maybe"}),
-            "unknown value of label 'rich, or not' in new.csv: 'maybe': Known: no, yes.",
-        ),
-        ("images", lambda f: f.assign(file="gone.png"), ".: image path missing: there is no 'gone.png' (row 1);"),
+        ("images", lambda f: f.assign(file="gone.png"), "new.csv: image path missing: there is no 'gone.png' (row 1);"),
     ],
 )
 def test_other_data_that_does_not_fit(kind: str, change: Callable[[pd.DataFrame], pd.DataFrame], message: str):
@@ -519,6 +514,55 @@ def test_other_data_that_does_not_fit(kind: str, change: Callable[[pd.DataFrame]
     printed("train", *words, "-m", "erm", "--out", "run", *FAST)
     change(pd.read_csv(words[0])).to_csv("new.csv", index=False)
     assert refused("evaluate", "run", "--data", "new.csv").startswith(message)
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_new_data_needs_no_labels_and_may_have_others():
+    words = typed("table")
+    printed("train", *words, "-m", "erm", "--out", "run", *FAST)
+    frame = pd.read_csv(words[0])
+    label = frame["rich, or not"].astype(object)
+    label.iloc[3], label.iloc[5] = None, "maybe"
+    frame.assign(**{"rich, or not": label}).to_csv("new.csv", index=False)
+    done = call("predict", "run", "new.csv")
+    assert f"of the {len(frame) - 2} with a known label right" in done.stdout
+    assert "does not know the label 'maybe' of 1 of 120 samples" in done.stderr
+    found = pd.read_csv("predictions.csv")
+    assert np.flatnonzero(found["label"].isna() & found["right"].isna()).tolist() == [3, 5]
+    assert found["prediction"].notna().all()
+    judged = call("evaluate", "run", "--data", "new.csv")
+    assert judged.exit_code == 0 and "2 samples have no known label, and are not judged" in judged.stderr
+    frame.drop(columns="rich, or not").to_csv("new.csv", index=False)
+    assert printed_json("predict", "run", "new.csv")["right"] is None
+
+
+def test_new_files_are_read_as_is_said():
+    words = typed("table")
+    printed("train", *words, "-m", "erm", "--out", "run", *FAST)
+    frame = pd.read_csv(words[0])
+    frame.to_csv("new.txt", sep="^", index=False, encoding="utf-16")
+    assert printed_json("predict", "run", "new.txt", "--separator", "^", "--encoding", "utf-16")["samples"] == len(
+        frame
+    )
+    frame.to_csv("bare.csv", index=False, header=False)
+    names = ",".join(name.replace(",", "") for name in frame.columns)
+    assert printed_json("predict", "run", "bare.csv", "--names", names)["samples"] == len(frame)
+    assert "label of new.txt is what it was" in refused("predict", "run", "new.txt:label=y")
+    assert "--unreadable says how to read other data" in refused("evaluate", "run", "--unreadable", "skip")
+    assert "--skip says nothing" in refused("predict", "run", "colored-digits", "--skip", "1")
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_images_that_cannot_be_read_are_left_out_of_new_data_by_the_flag_that_is_advised():
+    words = typed("images")
+    printed("train", *words, "-m", "erm", "--out", "run", *FAST)
+    frame = pd.read_csv(words[0]).iloc[:5]
+    Path(frame["file"].iloc[2]).write_text("no image")
+    frame.to_csv("new.csv", index=False)
+    assert "--unreadable skip" in refused("predict", "run", "new.csv")
+    for words in (("new.csv", "--unreadable", "skip"), ("new.csv:unreadable=skip",)):
+        done = call("predict", "run", *words)
+        assert done.stdout.startswith("4 predictions") and "left out because they cannot be read" in done.stderr
 
 
 def test_a_spec_with_an_encoding_of_its_own_is_refused():
@@ -700,9 +744,9 @@ def loose() -> None:
         (bomb, "photos: 1 of 121 images cannot be read: land/bomb.png (30000×30000 pixels, more than 64 million)"),
         (larger, "photos: the images have mixed sizes: land/000.png is 8×8 and land/wide.png is 9×8; pass --size 64"),
         (not_utf8, "photos: the file name 'caf\\udce9.png' is not UTF-8; rename it."),
-        (linked, "photos: image 'land/x.png' (row 61) lies outside the folder; give relative paths of files in it"),
+        (linked, "photos: image 'land/x.png' (row 61) lies outside the folder; give paths of files in it"),
         (linked_folder, "photos: folder 'secret' is a symbolic link; put the folder itself there."),
-        (one_class, "photos: there is one class only, 'land'; give one folder for each of at least two."),
+        (one_class, "photos: there is one class only, 'land'; give one folder for each of at least two, or"),
         (empty_class, "photos: class folder 'air' has no images; put some there or remove it."),
         (few, "photos: class 'air' has 1 sample, too few for training, validation and test; give at least 3"),
         (loose, "photos: image 'x.png' lies in no class folder; make one folder per class"),
@@ -723,7 +767,7 @@ def test_bad_images_may_be_skipped():
     record = json.loads(done.stdout)
     assert record["plan"]["data"] == "folder:path=photos,unreadable=skip"
     (line,) = done.stderr.splitlines()
-    assert line.startswith("longcut: left out because they cannot be read: ")
+    assert line.startswith("longcut: left out: 1 ")
     for name in ("bomb", "deep", "half", "print"):
         assert f"/{name}." in line
     larger()
@@ -757,10 +801,22 @@ def rows_of(**changed: Any) -> pd.DataFrame:
         (rows_of(), "--label label --split prt", "rows.csv: split: unknown column 'prt': did you mean 'part'?"),
         (rows_of(), "--label label --image fil", "rows.csv: image: unknown column 'fil': did you mean 'file'?"),
         (rows_of(), "--label label --text note+aeg", "rows.csv: text: unknown column 'aeg': did you mean 'age'?"),
-        (rows_of(), "--label label --image file", ".: image path missing: there is no 'x.png' (row 1); give paths"),
-        (rows_of().assign(file=""), "--label label --image file", ".: image path missing in row 1; name a file in"),
-        (rows_of().assign(file="../x.png"), "--label label --image file", ".: image '../x.png' (row 1) lies outside"),
-        (rows_of().assign(file="/etc/hostname"), "--label label --image file", ".: image '/etc/hostname' (row 1) lies"),
+        (
+            rows_of(),
+            "--label label --image file",
+            "rows.csv: image path missing: there is no 'x.png' (row 1); give paths",
+        ),
+        (rows_of().assign(file=""), "--label label --image file", "rows.csv: image missing in row 1; name one in"),
+        (
+            rows_of().assign(file="../x.png"),
+            "--label label --image file",
+            "rows.csv: image '../x.png' (row 1) lies outside",
+        ),
+        (
+            rows_of().assign(file="/etc/hostname"),
+            "--label label --image file",
+            "rows.csv: image '/etc/hostname' (row 1) lies",
+        ),
         (rows_of(), "--label label --image file --text note", "rows.csv: image 'file' and text 'note' are both given;"),
         (rows_of(), "--label label --attribute label", "rows.csv: column 'label' is given two roles; name each column"),
         (rows_of(label="same"), "--label label", "rows.csv: label 'label' has one class only, 'same'; give at least"),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import context
+from helpers import context, unsealed
 from safetensors.torch import load_file
 from sklearn.metrics import r2_score
 from test_contract import tiny_images
@@ -290,7 +290,7 @@ def test_the_record_of_an_interrupted_run_from_before_says_what_was_done(saved, 
     with pytest.raises(KeyboardInterrupt):
         execute(before, folder, stop_after(1))
     # the folder as it was written then: neither the plan nor the weights know of the option
-    stored = json.loads((folder / "run.json").read_text())
+    stored = unsealed(folder / "run.json")
     del stored["plan"]["training"]["standardize"]
     (folder / "run.json").write_text(json.dumps(stored))
     state = torch.load(folder / "resume.pt", weights_only=True)

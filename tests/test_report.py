@@ -21,6 +21,7 @@ from torch import Tensor
 from longcut import runs
 from longcut.analyses import negatives
 from longcut.data import Dataset, generator
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.evaluate import METRICS, Group, Scores
 from longcut.fit import Epoch
@@ -578,7 +579,7 @@ def contender(method: str, *seeds: Mapping[str, float], margin: float = 0.02, **
         Record(1, "done", plan_of(method, seed, **fields), "f", {}, scores=Judged(scores_of(values, margin)))
         for seed, values in enumerate(seeds)
     ]
-    return Contender(method, tuple(runs.Run(Path(), record) for record in records))
+    return Contender(method, tuple(runs.Run(Path(), record, Door(Path(), "")) for record in records))
 
 
 def split(aligned: float, conflicting: float) -> dict[str, float]:

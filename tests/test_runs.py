@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import unsealed
 
 from longcut import runs
 from longcut.data import Info
@@ -36,7 +37,8 @@ def finish(run: runs.Writer, **results) -> Record:
     tensors = {"a": torch.arange(4.0).view(2, 2)}
     about = {"dataset": "toy"}
     results = {"epoch": 1, "seconds": 0.5, "parameters": 7, "task": "classification", "scores": judged()} | results
-    return run.finish(results, inputs=INPUTS, weights=tensors, predictions=tensors, gallery=tensors, about=about)
+    said = {"outputs": tensors["a"], "label": torch.tensor([0, 1])}
+    return run.finish(results, inputs=INPUTS, weights=tensors, predictions=said, gallery=tensors, about=about)
 
 
 def finished(folder: Path, plan: Plan = PLAN) -> Path:
@@ -90,12 +92,13 @@ def test_a_finished_run_is_read_back(tmp_path: Path):
     assert (record.epoch, record.seconds, record.parameters, record.task) == (2, 0.5, 7, "classification")
     assert record.environment.keys() == {"python", "torch", "longcut", "platform"}
     assert math.isnan(stored.scores().values["average"])
-    text = json.loads((folder / "run.json").read_text())
+    text = unsealed(folder / "run.json")
     assert text["scores"]["test"]["values"] == {"average": None}, "JSON has no nan"
     assert text == json.loads(to_json(record.to_dict()))
     assert [(row["epoch"], row["loss"]) for row in stored.history()] == [(1, 1.0), (2, None)]
-    for tensors in (stored.weights(), stored.predictions(), stored.gallery()[0]):
+    for tensors in (stored.weights(), stored.gallery()[0]):
         assert tensors["a"].tolist() == [[0, 1], [2, 3]]
+    assert stored.predictions()["outputs"].tolist() == [[0, 1], [2, 3]]
     assert stored.gallery()[1] == {"dataset": "toy"}
     assert stored.inputs() == INPUTS
     tensors = {"weights.safetensors", "predictions.safetensors", "gallery.safetensors"}
@@ -212,7 +215,7 @@ def test_another_plan_is_refused_and_the_difference_named(tmp_path: Path, monkey
 
 def test_a_run_from_before_a_setting_existed_had_its_default(tmp_path: Path):
     folder = finished(tmp_path / "run")
-    stored = json.loads((folder / "run.json").read_text())
+    stored = unsealed(folder / "run.json")
     del stored["plan"]["training"]["augment"], stored["plan"]["training"]["gamma"]
     (folder / "run.json").write_text(json.dumps(stored))
     assert runs.check(folder, PLAN) is not None
@@ -222,7 +225,7 @@ def test_a_run_from_before_a_setting_existed_had_its_default(tmp_path: Path):
 
 def test_a_setting_that_is_not_known_any_more_is_kept_and_said(tmp_path: Path):
     folder = finished(tmp_path / "run")
-    stored = json.loads((folder / "run.json").read_text())
+    stored = unsealed(folder / "run.json")
     stored["plan"]["training"]["warmup"] = 5
     (folder / "run.json").write_text(json.dumps(stored))
     record = runs.read(folder).record

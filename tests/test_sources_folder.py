@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,9 +99,23 @@ def test_which_files_are_images(root: Path):
         path.write_text("no image")
     save(root / ".git" / "x.png")
     (root / "metadata.csv").write_text("a,b\n")
-    cats = [path for path in read_folder(root).source.rows["path"] if path.startswith("cat/")]
-    names = ["0.png", "1.png", "2.png", "A.JPG", "c.Tiff", "d.gif", "deep/er/b.jpeg", "e.webp", "f.bmp", "g.tif"]
+    save(root / "cat" / "deep" / "plain.jpg", side=4)
+    (root / "cat" / "deep" / "plain.jpg").rename(root / "cat" / "deep" / "plain")
+    (root / "cat" / "nothing").touch()
+    found = read_folder(root)
+    cats = [path for path in found.source.rows["path"] if path.startswith("cat/")]
+    names = ["0.png", "1.png", "2.png", "A.JPG", "c.Tiff", "d.gif", "deep/er/b.jpeg", "deep/plain", "e.webp", "f.bmp"]
+    names += ["g.tif"]
     assert cats == [f"cat/{name}" for name in names]
+    assert dict(found.source.skipped) == {
+        ".git": "hidden",
+        "cat/.hidden.png": "hidden",
+        "cat/deep/.more": "hidden",
+        "cat/notes.txt": "no image: .txt",
+        "cat/noseries.jpg.part": "no image: .part",
+        "cat/nothing": "empty",
+        "metadata.csv": "no image: .csv",
+    }
 
 
 def test_the_seed_draws_the_parts(root: Path):
@@ -135,6 +150,92 @@ def test_skipped_images_leave_all_columns(root: Path):
     assert len(found.x) == len(found.source.part) == len(found.source.facts) == 7
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "@eaDir",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "__MACOSX",
+        "lost+found",
+        "System Volume Information",
+        "@Recycle",
+        "LOST.DIR",
+    ],
+)
+def test_folders_of_the_system_hold_no_samples(root: Path, name: str):
+    fill(root, {"dog": 3, "cat": 3, f"cat/{name}/1.jpg": 2, name: 4, f"cat/deep/{name}": 1, "cat/deep": 1})
+    found = read_folder(root)
+    assert found.class_names == ("cat", "dog")
+    assert len(found.x) == 7
+    assert set(found.source.skipped) == {(f"{above}{name}", "of the system") for above in ("", "cat/", "cat/deep/")}
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", "Icon\r", "ZbThumbnail.info", "Picasa.ini"])
+def test_files_of_the_system_hold_no_samples(root: Path, name: str):
+    """Not even where they begin like an image, which thumbnails do."""
+    save(fill(root, {"dog": 3, "cat": 3}) / "cat" / "x.jpg")
+    (root / "cat" / "x.jpg").rename(root / "cat" / name)
+    found = read_folder(root)
+    assert len(found.x) == 6
+    assert found.source.skipped == ((f"cat/{name}", "of the system"),)
+
+
+@pytest.mark.parametrize("suffix", ["JPG", "jpe", "jfif", "ppm", "webp", "TIF", "avif", "jp2", "heic", "hif", "CR2"])
+def test_a_file_that_is_called_like_an_image_is_one_be_it_damaged(root: Path, suffix: str):
+    fill(root, {"dog": 3, "cat": 3})
+    (root / "cat" / f"x.{suffix}").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"1 of 7 images cannot be read: cat/x.{suffix} \((an empty file|a raw photo)"):
+        read_folder(root)
+    (left_out,) = read_folder(root, unreadable="skip").source.skipped
+    assert left_out[0] == f"cat/x.{suffix}"
+
+
+def test_links_that_lead_nowhere_pipes_and_folders_called_like_images(root: Path):
+    fill(root, {"dog": 3, "cat": 3, "cat/x.jpg": 1})
+    (root / "cat" / "gone.png").symlink_to("nothing.png")
+    (root / "cat" / "loop.png").symlink_to("loop.png")
+    (root / "cat" / "gone").symlink_to("nothing")
+    (root / "cat" / "loop").symlink_to("loop")
+    os.mkfifo(root / "cat" / "pipe")  # reading it would wait forever
+    os.mkfifo(root / "cat" / "pipe.png")
+    with pytest.raises(UserError, match=r"there is no 'cat/gone.png' \(row 4\)"):
+        read_folder(root)
+    found = read_folder(root, unreadable="skip")
+    assert len(found.x) == 7
+    assert dict(found.source.skipped) == {
+        "cat/gone.png": "there is no such file",
+        "cat/loop.png": "there is no such file",
+        "cat/gone": "a link to nothing",
+        "cat/loop": "cannot be opened: Too many levels of symbolic links",
+        "cat/pipe": "no file",
+        "cat/pipe.png": "no file",
+    }
+
+
+def test_what_cannot_be_opened(root: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(root, {"dog": 3, "cat": 3})
+    (root / "cat" / "locked").write_text("?")
+    look, listed = builtins.open, os.scandir
+
+    def refuses(path: Any, *how: Any, **more: Any) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return look(path, *how, **more)
+
+    monkeypatch.setattr(builtins, "open", refuses)
+    assert read_folder(root).source.skipped == (("cat/locked", "cannot be opened: Permission denied"),)
+
+    def closed(path: Any) -> Any:
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UserError, match=r"folder 'dog' cannot be opened \(Permission denied\); change its rights"):
+        read_folder(root)
+
+
 # --- folders: split/class/*.jpg ---------------------------------------------------------------------------------------
 
 
@@ -161,6 +262,87 @@ def test_without_test_folder_the_validation_folder_is_the_test_part(root: Path):
     assert found.source.part.tolist() == [TEST, TEST, TRAIN, TRAIN]
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("seg_train", "seg_test"),
+        ("training_set", "test_set"),
+        ("images_train", "images_val"),
+        ("TRAINING", "Testing"),
+        ("trainData", "validationData"),
+        ("train2017", "val2017"),
+        ("1 Training", "2 Hold-Out"),
+        ("birds-trn", "birds-dev"),
+        ("trainval", "evaluation"),
+        ("train_val", "held_out"),
+        ("TrainImages", "TestImages"),
+    ],
+)
+def test_parts_in_anybodys_spelling(root: Path, train: str, test: str):
+    for layout in ("{part}/{name}", "{name}/{part}"):
+        for part, count in ((train, 2), (test, 1)):
+            fill(root / layout[1:5], {layout.format(part=part, name=name): count for name in ("cat", "dog")})
+        found = read_folder(root / layout[1:5])
+        assert found.class_names == ("cat", "dog")
+        assert np.bincount(found.source.part, minlength=3).tolist() == [4, 0, 2]
+        assert found.source.official
+        assert set(found.source.rows["split"]) == {train, test}
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (
+            {"fold_0/cat": 3, "fold_0/dog": 3, "fold_1/cat": 3, "fold_1/dog": 3},
+            "hold the same folders, so they seem to",
+        ),
+        (
+            {"train/cat": 3, "train/dog": 3, "unlabelled": 3},
+            "'unlabelled' lies beside folders for training and testing",
+        ),
+        ({"my_train/cat": 3, "my_train/dog": 3, "new/cat": 3, "new/dog": 3}, "'new' lies beside folders for training"),
+        (
+            {"images/train/cat": 3, "images/train/dog": 3},
+            "the class folders would be images, which are no classes; .*, or give the path of",
+        ),
+        ({"train/images/cat": 3, "test/images/cat": 3}, "the class folders would be images, which are no classes"),
+        ({"train/Images": 3, "train/masks": 3, "test/Images": 1, "test/masks": 1}, "would be Images, masks, which are"),
+        (
+            {"cats_train": 3, "cats_test": 3, "dogs_train": 3, "dogs_test": 3},
+            r"image 'cats_test/0.png' lies in no class",
+        ),
+        ({"seg_test/cat": 3, "seg_test/dog": 3, "seg_val/cat": 3, "seg_val/dog": 3}, "there is no folder for training"),
+    ],
+)
+def test_layouts_that_may_mean_several_things(root: Path, counts: dict[str, int], message: str):
+    with pytest.raises(UserError, match=message):
+        read_folder(fill(root, counts))
+
+
+@pytest.mark.parametrize(
+    ("counts", "names"),
+    [
+        ({"landbird/land": 3, "landbird/sea": 3, "waterbird/land": 3, "waterbird/sea": 3}, ("landbird", "waterbird")),
+        ({"crash_test": 3, "road": 3}, ("crash_test", "road")),
+        ({"blood_test": 3, "eye_test": 3}, ("blood_test", "eye_test")),
+        ({"train/steam": 3, "train/diesel": 3, "bus/city": 3, "bus/coach": 3}, ("bus", "train")),
+        ({"fold_1": 3, "fold_2": 3}, ("fold_1", "fold_2")),
+        ({"1/a": 3, "1/b": 3, "2/a": 3, "2/b": 3}, ("1", "2")),
+        ({"cat/train": 3, "cat/bus": 3, "dog/train": 3, "dog/bus": 3}, ("cat", "dog")),
+    ],
+)
+def test_classes_with_folders_in_them(root: Path, counts: dict[str, int], names: tuple[str, ...]):
+    found = read_folder(fill(root, counts))
+    assert found.class_names == names
+    assert not found.source.official
+
+
+def test_new_samples_of_classes_that_are_called_like_parts(root: Path, tmp_path: Path):
+    known = read_folder(fill(tmp_path / "before", {"train": 3, "bus": 3})).source.encoding
+    found = read_folder(fill(root, {"train": 2}), encoding=known)
+    assert np.asarray(found.label).tolist() == [1, 1]
+
+
 def test_a_class_missing_in_a_part(root: Path):
     fill(root, {"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1, "test/c": 1})
     with pytest.raises(UserError, match="class 'c' of the class folders has no training samples"):
@@ -168,12 +350,13 @@ def test_a_class_missing_in_a_part(root: Path):
 
 
 def test_only_training_folders(root: Path):
-    with pytest.raises(UserError, match="split 'split' has only training rows"):
+    with pytest.raises(UserError, match=r"training images only, in 'train'; add a folder test, or give the path of"):
         read_folder(fill(root, {"train/a": 3, "train/b": 3}))
+    assert not read_folder(root / "train").source.official
 
 
 def test_no_training_folder(root: Path):
-    with pytest.raises(UserError, match="split 'split' has no training rows"):
+    with pytest.raises(UserError, match="there is no folder for training, only test, val; call one of them train"):
         read_folder(fill(root, {"val/a": 3, "val/b": 3, "test/a": 3, "test/b": 3}))
 
 
@@ -309,8 +492,9 @@ def test_new_samples_without_class(root: Path, known: Mapping[str, Any]):
 
 
 def test_new_samples_of_an_unknown_class(root: Path, known: Mapping[str, Any]):
-    with pytest.raises(UserError, match=r"unknown value of the class folders in .*: 'cats': did you mean 'cat'"):
-        read_folder(fill(root, {"cats": 2}), encoding=known)
+    found = read_folder(fill(root, {"cats": 2, "dog": 1}), encoding=known)
+    assert found.label is not None
+    assert sorted(found.label.tolist()) == [-1, -1, found.class_names.index("dog")]
 
 
 def test_new_samples_of_another_size(root: Path, tmp_path: Path):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
-from longcut.sources import TEST, TRAIN, VALID
+from longcut.sources import TEST, TRAIN, VALID, hub
 from longcut.sources.hub import read_hub
 
 datasets = pytest.importorskip("datasets")
@@ -96,11 +96,36 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path):
     assert read_hub(name, size=4).x.shape == (12, 3, 4, 4)
 
 
-def test_a_missing_image_is_refused(tmp_path: Path):
-    photo = [None, *birds(0, 8)["photo"][1:]]
+def test_a_missing_image_is_refused_or_left_out(tmp_path: Path):
+    photo = [*birds(0, 2)["photo"], None, *birds(3, 5)["photo"]]
     name = stored(tmp_path, train=rows(0, 8, photo=photo), test=rows(8, 4))
-    with pytest.raises(UserError, match=r"image path missing: there is no '00000000' \(row 1\)"):
+    for _ in range(2):  # the second time, the files are in the cache
+        with pytest.raises(UserError, match=rf"^{name}: image missing in row 3; .*--unreadable skip"):
+            read_hub(name)
+    columns = read_hub(name, unreadable="skip")
+    assert columns.x[:, 0, 0, 0].tolist() == [10 * i for i in range(12) if i != 2]
+    assert columns.source.skipped == (("row 3", "missing"),)
+    assert columns.source.rows["wing"].tolist() == [i / 7 for i in range(12) if i != 2]
+
+
+@pytest.mark.parametrize("path", [None, "", "/nowhere/a.png", "no\0file"])
+def test_an_image_known_by_a_path_to_nothing_is_missing(path: str | None):
+    assert hub._bytes({"bytes": None, "path": path}) is None
+
+
+def test_an_image_known_by_its_path_is_read(tmp_path: Path):
+    Image.new("RGB", (5, 4), (70, 70, 70)).save(tmp_path / "a.png")
+    photo = [{"bytes": None, "path": str(tmp_path / "a.png")}, *birds(1, 7)["photo"]]
+    name = stored(tmp_path, train=rows(0, 8, photo=photo), test=rows(8, 4))
+    assert read_hub(name).x[0, 0, 0, 0] == 70
+
+
+def test_broken_images_are_named_by_their_data_set(tmp_path: Path):
+    photo = [{"bytes": b"", "path": None}, {"bytes": b"no image", "path": None}, *birds(2, 6)["photo"]]
+    name = stored(tmp_path, train=rows(0, 8, photo=photo), test=rows(8, 4))
+    with pytest.raises(UserError, match=rf"^{name}: 2 of 12 images cannot be read: 00000000 \(an empty file\)"):
         read_hub(name)
+    assert len(read_hub(name, unreadable="skip").x) == 10
 
 
 def test_a_folder_of_images(tmp_path: Path):

@@ -5,23 +5,28 @@ import gzip
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from longcut.errors import UserError
-from longcut.sources import images
+from longcut.sources import cache as caching
+from longcut.sources import images, picture
 from longcut.sources.cache import cache_folder
 from longcut.sources.images import decode
+from longcut.sources.paths import Found
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -132,6 +137,82 @@ def test_images_are_turned_upright(root: Path, orientation: int, suffix: str, si
     assert found.facts[["width", "height"]].values.tolist() == [[16, 32]]
 
 
+@pytest.mark.parametrize("value", [0, 9, 255, 65535])
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp", "jpg"])
+def test_an_impossible_orientation_turns_nothing(root: Path, value: int, suffix: str):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    two_colours(6, 4).save(root / f"a.{suffix}", exif=exif)
+    two_colours(4, 6).save(root / "b.png")
+    found = decode([f"a.{suffix}"], root, size=None)
+    assert found.x.shape == (1, 3, 4, 6)
+    assert found.facts[["width", "height"]].values.tolist() == [[6, 4]]
+    with pytest.raises(UserError, match=rf"mixed sizes: a.{suffix} is 6×4 and b.png is 4×6"):
+        decode([f"a.{suffix}", "b.png"], root, size=None)
+
+
+def test_an_image_never_lies_in_the_shape_of_another(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever a decoder says of itself: rows of pixels in another order would look like noise, without a word."""
+    read = images._read
+
+    def lies(path: str, **how: Any) -> Any:
+        found = read(path, size=how["size"])
+        return found._replace(facts=(4, 6, *found.facts[2:]))
+
+    two_colours(4, 6).save(root / "a.png")
+    two_colours(6, 4).save(root / "b.png")
+    monkeypatch.setattr(images, "_read", lies)
+    with pytest.raises(UserError, match="mixed sizes"):
+        decode(["a.png", "b.png"], root, size=None)
+
+
+FILES = "jfif:JPEG jpe:JPEG ppm:PPM pgm:PPM jp2:JPEG2000 j2k:JPEG2000 avif:AVIF tif:TIFF dib:BMP png:GIF :WEBP"
+
+
+@pytest.mark.parametrize(("suffix", "form"), [file.split(":") for file in FILES.split()])
+def test_a_file_is_what_it_holds_whatever_it_is_called(root: Path, suffix: str, form: str):
+    Image.new("L" if suffix == "pgm" else "RGB", (16, 16), 200 if suffix == "pgm" else (200, 200, 200)).save(
+        root / f"a.{suffix}", form
+    )
+    assert abs(pixels(root, f"a.{suffix}").astype(int) - 200).max() <= 2
+
+
+def heic(brand: bytes) -> bytes:
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + bytes(40)
+
+
+def test_heic_needs_a_package(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    picture._reader.cache_clear()
+    (root / "a.heic").write_bytes(heic(b"heic"))
+    with pytest.raises(UserError, match=r"a.heic \(HEIC, which needs a further package: pip install pillow-heif\)"):
+        decode(["a.heic"], root, size=4)
+
+
+def test_heic_is_read_with_that_package(root: Path, monkeypatch: pytest.MonkeyPatch):
+    class Heif(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (2, 2), "RGB"
+
+        def load(self) -> Any:
+            self.im = Image.new("RGB", (2, 2), RED).im
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(HeifImageFile=Heif))
+    picture._reader.cache_clear()
+    (root / "a.heic").write_bytes(heic(b"heix"))
+    assert pixels(root, "a.heic")[1, 1].tolist() == list(RED)
+    picture._reader.cache_clear()
+
+
+def test_avif_under_another_brand(root: Path):
+    Image.new("RGB", (4, 4), RED).save(root / "a.avif")
+    content = (root / "a.avif").read_bytes()
+    assert picture.format_of(content[:8] + b"mif1" + content[12:64]) == "AVIF"
+    assert picture.format_of(heic(b"mif1")[:64]) == "HEIC"
+
+
 @pytest.mark.parametrize(
     "exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01", b"nonsense" * 9]
 )
@@ -234,6 +315,9 @@ def unreadable_files(root: Path) -> dict[str, str]:
     (root / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     (root / "bomb.png").write_bytes(png_of(30_000, 30_000))
     (root / "large.png").write_bytes(png_of(8001, 8000))
+    (root / "thin.png").write_bytes(png_of(1, 60_000_000, colour=0))
+    (root / "hollow.png").write_bytes(png_of(4000, 4000))
+    Image.new("RGB", (4, 4)).save(root / "camera.NEF", "TIFF")  # such files hold a small picture in front
     deep = "more than 8 bits per channel"
     return {
         "deep.png": deep,
@@ -246,9 +330,12 @@ def unreadable_files(root: Path) -> dict[str, str]:
         "cut.png": "truncated",
         "cut.webp": "",
         "stub.jpg": "",
-        "text.png": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
-        "empty.png": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
-        "script.jpg": "not a JPEG, PNG, GIF, BMP, WebP or TIFF image",
+        "text.png": "not a JPEG, PNG, .* or HEIC image",
+        "empty.png": "an empty file",
+        "script.jpg": "not a JPEG, PNG, .* or HEIC image",
+        "camera.NEF": "a raw photograph of a camera; export it as JPEG",
+        "thin.png": "1×60000000 pixels, a side of more than 1 million",
+        "hollow.png": r"truncated: \d+ bytes cannot hold its 4000×4000 pixels",
         "bomb.png": "30000×30000 pixels, more than 64 million",
         "large.png": "8001×8000 pixels, more than 64 million",
     }
@@ -322,7 +409,7 @@ def test_a_missing_file(root: Path):
 @pytest.mark.parametrize("path", ["", None, float("nan")])
 def test_a_row_without_a_path(root: Path, path: str):
     Image.new("RGB", (4, 4)).save(root / "a.png")
-    with pytest.raises(UserError, match="image path missing in row 2; name a file"):
+    with pytest.raises(UserError, match="image missing in row 2; name one in each row"):
         decode(["a.png", path], root, size=None)
 
 
@@ -334,7 +421,7 @@ def test_paths_must_stay_in_the_folder(root: Path, tmp_path: Path):
     (root / "dangling.png").symlink_to(tmp_path / "nothing.png")
     (root / "up").symlink_to(tmp_path)
     (root / "near.png").symlink_to("a.png")
-    absolute = str(root / "a.png")
+    absolute = str(tmp_path / "photos-of-others" / "a.png")
     for path in ("../a.png", "../photos-of-others/a.png", absolute, "link.png", "dangling.png", "up/a.png"):
         with pytest.raises(UserError, match=rf"image '{path}' \(row 1\) lies outside the folder"):
             decode([path], root, size=None)
@@ -434,6 +521,96 @@ def test_a_changed_file_is_decoded_again(root: Path):
     Image.new("RGB", (4, 4), BLUE).save(root / "a.bmp")  # as long as before
     os.utime(root / "a.bmp", ns=(stamp, stamp + 1))
     assert pixels(root, "a.bmp")[0, 0].tolist() == list(BLUE)
+
+
+def replaced(path: Path, colour: tuple[int, int, int], how: str) -> None:
+    """Another picture under the same name, of the same size and time."""
+    before = path.stat()
+    other = path.with_name("other.bmp")
+    Image.new("RGB", (4, 4), colour).save(other)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if how == "in place":
+        path.write_bytes(other.read_bytes())
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    else:
+        other.replace(path)
+    after = path.stat()
+    assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file"])
+def test_a_file_that_was_replaced_with_the_same_size_and_time_is_decoded_again(root: Path, how: str):
+    Image.new("RGB", (4, 4), RED).save(root / "a.bmp")
+    assert pixels(root, "a.bmp")[0, 0].tolist() == list(RED)
+    replaced(root / "a.bmp", BLUE, how)
+    assert pixels(root, "a.bmp")[0, 0].tolist() == list(BLUE)
+
+
+def test_where_times_are_coarse_the_content_decides(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on disks that keep whole seconds: nothing that the system says differs."""
+    Image.new("RGB", (4, 4), RED).save(root / "a.bmp")
+    about = (root / "a.bmp").stat()
+    coarse = SimpleNamespace(st_size=about.st_size, st_mtime_ns=10**18, st_ctime_ns=10**18, st_ino=0)
+    monkeypatch.setattr(images, "find", lambda paths, _: [Found(path, cast(Any, coarse)) for path in paths])
+    before = key(["a.bmp"], root)
+    assert key(["a.bmp"], root) == before
+    Image.new("RGB", (4, 4), BLUE).save(root / "a.bmp")
+    assert key(["a.bmp"], root) != before
+
+
+def damages() -> dict[str, Callable[[Path], object]]:
+    def flip(file: Path) -> None:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+
+    return {
+        "cut": lambda folder: os.truncate(folder / "x.npy", 150),
+        "flipped": lambda folder: flip(folder / "x.npy"),
+        "flipped facts": lambda folder: flip(folder / "facts.npy"),
+        "no pixels": lambda folder: (folder / "x.npy").unlink(),
+        "no facts": lambda folder: (folder / "facts.npy").unlink(),
+        "no list": lambda folder: (folder / "unreadable.json").unlink(),
+        "emptied": lambda folder: shutil.rmtree(folder) or folder.mkdir(),
+        "unsealed": lambda folder: (folder / "whole.json").unlink(),
+        "no seal": lambda folder: (folder / "whole.json").write_text("[1"),
+        "another seal": lambda folder: (folder / "whole.json").write_text('{"x.npy": 3}'),
+        "an empty seal": lambda folder: (folder / "whole.json").write_text("{}"),
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+@pytest.mark.parametrize("small", [True, False])
+def test_a_damaged_cache_heals_itself(root: Path, cache: Path, damage: str, small: bool, monkeypatch):
+    monkeypatch.setattr(caching, "SMALL", 64_000_000 * small)
+    Image.fromarray(noise(8, 8)).save(root / "a.png")
+    first = np.array(decode(["a.png"], root, size=None).x)
+    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    damages()[damage](folder)
+    again = decode(["a.png"], root, size=None)
+    np.testing.assert_array_equal(again.x, first)
+    assert again.facts["width"].tolist() == [8]
+
+
+def test_a_small_cache_is_read_over_even_where_nothing_seems_to_have_been_written(root: Path, cache: Path):
+    """As where a disk loses bits: the times of the seal are made those of the file."""
+    Image.fromarray(noise(8, 8)).save(root / "a.png")
+    first = np.array(decode(["a.png"], root, size=None).x)
+    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    damages()["flipped"](folder)
+    seal = json.loads((folder / "whole.json").read_text())
+    seal["x.npy"][:3] = caching._state(folder / "x.npy")
+    (folder / "whole.json").write_text(json.dumps(seal))
+    np.testing.assert_array_equal(decode(["a.png"], root, size=None).x, first)
+
+
+def test_a_copy_of_a_cache_is_not_made_anew(root: Path, cache: Path, tmp_path: Path, monkeypatch):
+    Image.fromarray(noise(8, 8)).save(root / "a.png")
+    first = decode(["a.png"], root, size=None)
+    shutil.copytree(cache.parent, tmp_path / "copied")
+    monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "copied"))
+    monkeypatch.setattr(images, "_read", explode)
+    np.testing.assert_array_equal(decode(["a.png"], root, size=None).x, first.x)
 
 
 def test_an_interrupted_decode_leaves_nothing(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):

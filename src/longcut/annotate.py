@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from longcut.data import Dataset, Splits
 from longcut.datasets import load, parse, spec_of, title_of
 from longcut.deploy import load_net
 from longcut.errors import UserError, unknown
-from longcut.files import replacing
+from longcut.files import replacing, unwritable
 from longcut.lookup.advice import Advice, advise
 from longcut.lookup.answers import LOT, RULE, Answer, attach, name_of, names_of, read
 from longcut.lookup.answers import write as write_answers
@@ -165,7 +166,8 @@ def annotate(
         brought = gain(seen, known, usual, generator)
     chosen, lot = choose(seen, budget, rule, generator, known if told.any() else None, usual if told.any() else None)
     cells = np.unique(np.stack([label[told], known[told]]), axis=1)
-    about = {"kind": train.info.kind, "wide": math.prod(train.info.shape)}
+    compare = shlex.join(["longcut", "compare", spec])
+    about = {"kind": train.info.kind, "wide": math.prod(train.info.shape), "compare": compare}
     known_so_far = {"answered": int(told.sum()), "counter": counter, "cells": cells, "unusual": share}
     advice = advise(record, budget=budget, **known_so_far, **about)
     return LookUp(spec, train, chosen, lot, score, tuple(names), said, usual, counter, how, share, brought, advice)
@@ -246,5 +248,5 @@ def write(look_up: LookUp, folder: Path | str, attribute: str = "attribute") -> 
         if look_up.answers:
             write_answers(look_up.answers, folder / ANSWERS)
     except OSError as error:
-        raise UserError(f"cannot write the look-ups to {folder} ({error.strerror}); choose another folder.") from error
+        raise unwritable(folder, error, "the look-ups to ", "choose another folder") from error
     return folder

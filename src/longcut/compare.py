@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from longcut.context import Epoch
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
-from longcut.execute import execute, tested
-from longcut.files import replacing, to_json
+from longcut.execute import execute, require_unchanged, tested
+from longcut.files import to_json, written
 from longcut.plans import folder_name, slug
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
@@ -59,22 +60,46 @@ def compare(
     places = folders(plans, out, by_data)
     tasks = dict(zip(places, plans, strict=True))
     runs.check_parent(out)
-    for folder, one in tasks.items():
-        runs.check(folder, one)
-    results: dict[Path, Record | UserError] = {}
-    for folder, result in _results(tasks, jobs, progress, device):
+    results: dict[Path, Record | UserError] = dict(_done(tasks))
+    left = {folder: one for folder, one in tasks.items() if folder not in results}
+    if progress and results:
+        progress(len(results), len(tasks))
+    for folder, result in _results(left, jobs, progress and _after(progress, len(results)), device):
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
     records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
-        with replacing(out / "summary.json") as temporary:
+        with written(out / "summary.json") as temporary:
             lines = [summary(result) for folder in tasks if isinstance(result := results[folder], Record)]
             temporary.write_text(to_json(lines, indent=1) + "\n", "utf-8")
     if failures:
         raise UserError(f"{len(failures)} of {len(tasks)} runs failed: {failures[0]}") from failures[0]
     return records
+
+
+def _done(tasks: Mapping[Path, Plan]) -> Iterator[tuple[Path, Record]]:
+    """What is already done, on the data as it is now, which is made once for all runs on it.
+
+    Raises:
+        UserError: when a folder holds something else, or a run on other data.
+    """
+    finished: dict[tuple[str, int], list[runs.Run]] = {}
+    for folder, one in tasks.items():
+        record = runs.check(folder, one)
+        if record is not None and record.done:
+            finished.setdefault((one.data, one.data_seed), []).append(runs.read(folder))
+    for (data, seed), found in finished.items():
+        splits = load(data, seed)
+        for run in found:
+            require_unchanged(run, splits)
+            yield run.folder, run.record
+
+
+def _after(progress: Callable[[float, int], None], done: int) -> Callable[[float, int], None]:
+    """The progress of what is left, as that of all."""
+    return lambda some, left: progress(done + some, done + left)
 
 
 def _results(
@@ -115,6 +140,7 @@ def _attempt_alone(
     import torch
 
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", UserWarning)  # what is to be known of the data was said before
     try:
         _load_again(files)
     except UserError as error:
@@ -166,6 +192,7 @@ def seeds_of(path: Path | str) -> list[runs.Run]:
         )
     for one in found:
         one.scores()  # refuses one that is not finished
+    runs.require_one_data(found)
     return found
 
 
@@ -192,6 +219,7 @@ def difference(
     Raises:
         UserError: when they were not judged on the same test sets, or the metric does not do.
     """
+    runs.require_one_data([*a, *b])
     sides = [_by_data(a), _by_data(b)]
     if sides[0].keys() != sides[1].keys():
         raise UserError(

@@ -11,17 +11,20 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from longcut import forms, runs
 from longcut.data import Dataset, Info, as_input
 from longcut.datasets import load
-from longcut.datasets.own import inputs_of, reread
+from longcut.datasets.reread import inputs_of, reread
+from longcut.door import Damaged, Door, strict_json
 from longcut.errors import UserError, unknown
-from longcut.files import replacing, to_json
+from longcut.files import to_json, write_csv, written
 from longcut.methods import build
 from longcut.nets import Net, blank
 from longcut.predict import predict as outputs_of
@@ -55,7 +58,9 @@ def load_net(run: Run) -> tuple[Net, Inputs]:
     inputs = inputs_of(run)
     plan = run.record.plan
     require_files(plan.files, f"the run in {run.folder}")
-    return _rebuilt(plan.method, plan.options, plan.net, inputs, run.weights()), inputs
+    weights = run.weights()
+    with run.door.trusting(runs.WEIGHTS):
+        return _rebuilt(plan.method, plan.options, plan.net, inputs, weights), inputs
 
 
 def load_exported(path: Path | str) -> tuple[Net, Inputs]:
@@ -69,19 +74,19 @@ def load_exported(path: Path | str) -> tuple[Net, Inputs]:
         net, inputs = load_exported("runs/lff/model.safetensors")
         logits = net(as_input(images))  # uint8 (n, 3, H, W)
     """
-    from safetensors import SafetensorError, safe_open
-
+    path = Path(path)
+    door = Door(path.parent, "write it anew")
     try:
-        with safe_open(path, framework="pt") as file:
-            about = (file.metadata() or {})[ABOUT]
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError):
+        weights, metadata = door.tensors(path.name, forms.weights)
+        with door.reading(path.name):
+            said = strict_json(metadata[ABOUT].encode())
+            inputs = forms.inputs({name: said[name] for name in ("info", "dtype", "encoding")})
+            options = renamed_options(said["method"], said["options"])
+            return _rebuilt(said["method"], options, said["net"], inputs, weights), inputs
+    except Damaged:
         raise UserError(
             f"{path} is no network that longcut exported; write one with longcut export RUN --to safetensors."
         ) from None
-    inputs, said = Inputs.from_json(about), json.loads(about)
-    options = renamed_options(said["method"], said["options"])
-    return _rebuilt(said["method"], options, said["net"], inputs, weights), inputs
 
 
 def _rebuilt(method: str, options: Mapping[str, Any], net: str, inputs: Inputs, weights: Mapping[str, Tensor]) -> Net:
@@ -100,6 +105,7 @@ def predict(
     *,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    **form: Any,
 ) -> pd.DataFrame:
     """What the network of a finished run says about new samples, labelled or not.
 
@@ -110,12 +116,14 @@ def predict(
             is taken, made with the data seed of the run.
         device: where to compute.
         progress: called with the number of files read and their total.
+        **form: how to read files, such as ``unreadable="skip"``, of :func:`longcut.datasets.reread.reread`.
 
     Returns:
         One row per sample, in the order of the data: ``name`` (path of the image, else number of the row, from 0),
         ``prediction`` (name of the class), ``probability`` of that class in [0, 1], ``p(CLASS)`` for every class, and
-        where labels are there ``label`` and ``right``. For a regression: ``name``, ``prediction`` and ``label``;
-        of several numbers ``prediction 0``, ``prediction 1`` and so on.
+        where labels are there ``label`` and ``right``, which are empty for samples without one of a known class. For a
+        regression: ``name``, ``prediction`` and ``label``; of several numbers ``prediction 0``, ``prediction 1``
+        and so on.
 
     Raises:
         UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
@@ -126,7 +134,7 @@ def predict(
         frame.sort_values("probability").head()  # the least certain
     """
     net, inputs = load_net(run)
-    samples, _, labelled = reread(run, data, progress=progress)
+    samples, _, labelled = reread(run, data, progress=progress, **form)
     outputs = outputs_of(net.to(device), samples, device)
     return _frame(inputs, samples, outputs, labelled)
 
@@ -134,18 +142,17 @@ def predict(
 def write_predictions(frame: pd.DataFrame, path: Path | str) -> Path:
     """Write what :func:`predict` or :func:`sample_weights` returned as CSV, and return the path.
 
-    File and class names are written as they are. A spreadsheet may take one that begins with ``=``, ``+``, ``-`` or
-    ``@`` for a formula; import the column as text when names come from strangers.
+    A name of a file or class that a spreadsheet would take for a formula, such as ``=1+1``, has a ``'`` before it.
 
     Raises:
         UserError: when the file cannot be written.
     """
-    with _written(Path(path)) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    with written(Path(path)) as temporary:
+        write_csv(frame, temporary)
     return Path(path)
 
 
-def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) -> pd.DataFrame:
+def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: Tensor) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
@@ -153,7 +160,8 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) ->
     named = source is not None and source.image is not None
     names = source.rows[source.image].to_numpy()[rows] if named else rows  # type: ignore[union-attr]
     if inputs.info.task == "regression":
-        told = {"prediction": outputs} | ({"label": samples.label} if labelled else {})
+        label = samples.label.masked_fill(~labelled[:, None], torch.nan)
+        told = {"prediction": outputs} | ({"label": label} if labelled.any() else {})
         several = outputs.shape[1] > 1
         columns = {
             f"{key} {k}" if several else key: column.numpy()
@@ -166,8 +174,12 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: bool) ->
     frame = pd.DataFrame({"name": names, "prediction": classes[guess], "probability": chance.amax(1).numpy()})
     for name, column in zip(classes, chance.T, strict=True):
         frame[f"p({name})"] = column.numpy()
-    if labelled:
-        frame["label"], frame["right"] = classes[samples.label], (guess == samples.label).numpy()
+    if labelled.any():
+        label, right = classes[samples.label], (guess == samples.label).numpy()
+        if not labelled.all():
+            nothing = np.full(len(label), None)
+            label, right = (np.where(labelled.numpy(), column.astype(object), nothing) for column in (label, right))
+        frame["label"], frame["right"] = label, right
     return frame
 
 
@@ -267,7 +279,7 @@ def export(run: Run, to: str, out: Path | str | None = None) -> Path:
     plan = run.record.plan
     about = {"method": plan.method, "options": plan.options, "net": plan.net} | json.loads(inputs.to_json())
     path = run.folder / f"model{suffix}" if out is None else Path(out)
-    with _written(path) as temporary:
+    with written(path) as temporary:
         write(net.requires_grad_(False), inputs, to_json(about), temporary)
     return path
 
@@ -289,9 +301,9 @@ def _example(inputs: Inputs) -> Tensor:
 
 
 def _safetensors(net: Net, inputs: Inputs, about: str, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file(net.state_dict(), path, {ABOUT: about})
+    path.write_bytes(save(net.state_dict(), {ABOUT: about}))
 
 
 def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
@@ -303,7 +315,9 @@ def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
         # It reads all attributes of a module, and transformers warns of some and logs about others.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         module = cast(torch.jit.ScriptModule, torch.jit.trace(_FromStored(net).eval(), _example(inputs)))
-        torch.jit.save(module, str(path), {ABOUT: about.encode()})
+        buffer = BytesIO()  # torch ends the process when a disk is full under its own writer
+        torch.jit.save(module, buffer, {ABOUT: about.encode()})
+        path.write_bytes(buffer.getvalue())
 
 
 @contextmanager
@@ -347,14 +361,3 @@ FORMATS: dict[str, tuple[str, Callable[[Net, Inputs, str, Path], None]]] = {
     "safetensors": (".safetensors", _safetensors),
     "torchscript": (".pt", _torchscript),
 }
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path``, in a folder that is made where it is missing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); choose another place.") from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,21 +15,22 @@ from longcut.analyses import bias_accuracy
 from longcut.context import Epoch, calling
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.evaluate import METRICS, Scores, sample_values, scores
-from longcut.fit import Fitted, fit
+from longcut.fit import Fitted, StateError, fit
 from longcut.gallery import gallery
 from longcut.identify import Identification
 from longcut.methods import Method, build
 from longcut.predict import predict
-from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint
+from longcut.record import Best, Inputs, Judged, Plan, Record, fingerprint, source_print
 from longcut.registry import require_files
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["execute", "rescore", "tested", "with_added"]
+__all__ = ["execute", "require_unchanged", "rescore", "tested", "with_added"]
 
 
 def execute(
@@ -58,7 +59,9 @@ def execute(
         with tempfile.TemporaryDirectory() as temporary:
             return execute(plan, Path(temporary, "run"), progress, device, on_helper)
     with runs.Writer(folder, plan) as run:
+        splits = load(plan.data, plan.data_seed)
         if run.done and run.record is not None:
+            require_unchanged(runs.read(run.folder), splits)
             return run.record
 
         def on_epoch(epoch: Epoch) -> None:
@@ -66,26 +69,55 @@ def execute(
             if progress:
                 progress(epoch)
 
-        splits = load(plan.data, plan.data_seed)
+        def built() -> Method:
+            return build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
+
+        def trained(method: Method, state: dict[str, Any] | None) -> Fitted:
+            return fit(
+                method,
+                splits,
+                plan.training,
+                seed=plan.seed,
+                device=device,
+                select=plan.select,
+                observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
+                state=state,
+                examined=True,
+            )
+
         found = backbone.pretrained(plan, Inputs.of(splits.train))
         start = None if found is None else partial(backbone.begin, state=found, whence=plan.source)
-        method = build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
-        state = run.start(fingerprint(splits))
+        method = built()
+        state = run.start(fingerprint(splits), source_print(splits))
         if state is not None and splits.info.task == "regression" and _begun_unstandardized(run.folder, state):
             assert run.record is not None
             run.record = replace(run.record, plan=run.record.plan.unstandardized())
-        fitted = fit(
-            method,
-            splits,
-            plan.training,
-            seed=plan.seed,
-            device=device,
-            select=plan.select,
-            observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
-            state=state,
-            examined=True,
-        )
+        try:
+            fitted = trained(method, state)
+        except StateError:
+            warnings.warn(f"{run.folder / runs.RESUME} is of another training; the run begins anew.", stacklevel=2)
+            run.restart()
+            fitted = trained(built(), None)
         return _finish(run, fitted, splits, device)
+
+
+def require_unchanged(run: runs.Run, splits: Splits) -> None:
+    """Refuse to take a finished run for done on data that is not what it was trained on, or is called otherwise.
+
+    Raises:
+        UserError: in this case.
+    """
+    runs.require_same_data(run.folder, run.record, fingerprint(splits))
+    known, now = run.inputs(), splits.info
+    if known is not None:
+        for name in ("class_names", "attribute_names", "membership_names"):
+            then, here = getattr(known.info, name), getattr(now, name)
+            if then and here and then != here:
+                raise UserError(
+                    f"the run in {run.folder} was trained when the {name.replace('_', ' ')} were "
+                    f"{', '.join(then[:5])}, and now they are {', '.join(here[:5])}; bring the old data back, choose "
+                    "another folder, or delete that one."
+                )
 
 
 def _begun_unstandardized(folder: Path, state: Mapping[str, Any]) -> bool:
@@ -93,7 +125,7 @@ def _begun_unstandardized(folder: Path, state: Mapping[str, Any]) -> bool:
 
     Its plan does not know of it, and its head learns the numbers as they are.
     """
-    training = json.loads((folder / runs.RECORD).read_text("utf-8"))["plan"]["training"]
+    training = Door(folder, runs.REMEDY).record(runs.RECORD, "run", runs.SCHEMA)[0]["plan"]["training"]
     weights = state["method"]
     known = "net.shift" in weights  # as what was saved since, 0 and 1
     plain = not known or (not weights["net.shift"].any() and bool((weights["net.scale"] == 1).all()))
@@ -182,28 +214,36 @@ def _about_attribute(method: Method, splits: Splits, seed: int, device: torch.de
     return found
 
 
-def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu") -> Scores:
+def rescore(run: runs.Run, data: Path | str, device: torch.device | str = "cpu", **form: Any) -> Scores:
     """The scores of a finished run's network on other data.
 
     Args:
         run: finished.
         data: files with labels, read as those the network was trained on; or the spec of a data set, whose test set is
-            taken, made with the data seed of the run.
+            taken, made with the data seed of the run. Samples without a label that the network knows are left out.
         device: where to compute.
+        **form: how to read files, of :func:`longcut.datasets.reread.reread`.
 
     Raises:
         UserError: when the run is not finished, the data has no labels, or it is unlike what the network was trained
             on.
     """
-    from longcut.datasets.own import inputs_of, reread
+    from longcut.datasets.reread import inputs_of, reread
 
-    samples, train, labelled = reread(run, data, attribute=True)
-    if not labelled:
+    samples, train, labelled = reread(run, data, attribute=True, **form)
+    if not labelled.any():
         raise UserError(f"{data} has no labels to judge by; add them, or see what it says: longcut predict.")
+    if not labelled.all():
+        warnings.warn(
+            f"{data}: {int((~labelled).sum())} samples have no known label, and are not judged.", stacklevel=2
+        )
+        samples = samples.take(labelled)
     plan, info = run.record.plan, inputs_of(run).info
     require_files(plan.files, f"the run in {run.folder}")
-    method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
-    method.net.load_state_dict(run.weights())
+    weights = run.weights()
+    with run.door.trusting(runs.WEIGHTS):
+        method = build(plan.method, info, net=plan.net, options=plan.options, seed=plan.seed).to(device)
+        method.net.load_state_dict(weights)
     return _scores(predict(method, samples, device), samples, train)
 
 
@@ -215,7 +255,7 @@ def tested(run: runs.Run) -> Dataset:
     """The test set of a run without its inputs, from what the run keeps."""
     import torch
 
-    from longcut.datasets.own import inputs_of
+    from longcut.datasets.reread import inputs_of
 
     kept = run.predictions()
     label, attribute, memberships = (kept.get(name) for name in ("label", "attribute", "memberships"))

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["escaped", "plain", "replacing", "to_json"]
+from longcut.errors import UserError
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet works out
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+__all__ = ["escaped", "plain", "replacing", "to_json", "unwritable", "write_csv", "written"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # what a cell begins with that a spreadsheet works out
 
 
 def to_json(value: Any, **options: Any) -> str:
@@ -43,6 +64,31 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def written(path: Path, what: str = "") -> Iterator[Path]:
+    """As :func:`replacing`, in a folder that is made where it is missing; what keeps it from being written is said.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as ``"the report to "``.
+
+    Raises:
+        UserError: when there is no space, or no way to write there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise unwritable(path, error, what) from error
+
+
+def unwritable(path: Path, error: OSError, what: str = "", otherwise: str = "choose another place") -> UserError:
+    """The sentence about a file that could not be written."""
+    why = error.strerror or str(error)
+    return UserError(f"cannot write {what}{path} ({why}); {'make room, or ' * (error.errno in FULL)}{otherwise}.")
+
+
 def escaped(cell: str) -> str:
     """A cell of a CSV file that no spreadsheet takes for a formula: with ``'`` before what could be one.
 
@@ -65,3 +111,17 @@ def plain(cell: str) -> str:
     '=1+1'
     """
     return cell[1:] if cell.startswith("'") and escaped(cell[1:]) == cell else cell
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """A table as a CSV file in which no name, of a column or in one, is a formula (see :func:`escaped`)."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    safe = frame.rename(columns=lambda name: escaped(str(name)))
+    for name, dtype in zip(safe, safe.dtypes, strict=True):
+        if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype)):
+            safe[name] = safe[name].map(lambda cell: escaped(cell) if isinstance(cell, str) else cell)
+    text = safe.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which is quoted only where it ends lines, too
+        text = safe.to_csv(index=False, lineterminator="\r\n")
+    path.write_text(text, encoding="utf-8", newline="")

@@ -21,7 +21,8 @@ from longcut.context import Context, Epoch, Observer
 from longcut.data import COLUMNS, Batch, Dataset, Splits, generator, pools
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
-from longcut.methods.base import FitHelper, Method, require_known
+from longcut.fitting import check, require_finite
+from longcut.methods.base import FitHelper, Method
 from longcut.methods.identified import evidence
 from longcut.nets import Net
 from longcut.notebook import trained
@@ -30,7 +31,11 @@ from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
 from longcut.training import Training
 
-__all__ = ["Fitted", "Training", "fit", "helper"]
+__all__ = ["Fitted", "StateError", "Training", "fit", "helper"]
+
+
+class StateError(UserError):
+    """What is to be resumed is the state of another training."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def fit(
     observers: Sequence[Observer] = (),
     state: dict[str, Any] | None = None,
     examined: bool = False,
+    patience: int | None = None,
 ) -> Fitted:
     """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
 
@@ -84,12 +90,14 @@ def fit(
         state: what an earlier ``Epoch.state()`` returned.
         examined: whether a minority that the method found by itself is judged in the end, by nets of its own (see
             :func:`longcut.methods.identified.evidence.examine`).
+        patience: stop when the metric to select by was not better in so many epochs; None: never.
 
     Raises:
-        UserError: when method and data do not fit each other, or the loss stops being finite.
+        UserError: when method and data do not fit each other, or the loss or the weights stop being finite.
+        StateError: when the state is not of this training; the method is not fit for use then.
     """
     watch, metric = parse_selection(select)
-    _check(method, splits, watch, metric)
+    check(method, splits, watch, metric)
     augment.require_kind(training.augment, splits.info)
     if training.loss != "squared" and splits.info.task == "classification":
         raise UserError(
@@ -107,7 +115,10 @@ def fit(
             history: list[dict[str, Any]] = []
             loop.start(train)
         else:
-            train, history, best = loop.restore(state, splits.train)
+            try:
+                train, history, best = loop.restore(state, splits.train)
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise StateError("the state to resume from is not of this training; begin it anew.") from error
         for epoch in range(len(history), training.epochs):
             row = loop.epoch(train, epoch, seed)
             due = (epoch + 1) % training.every == 0 or epoch + 1 == training.epochs
@@ -124,6 +135,8 @@ def fit(
             state_now = partial(loop.state, train, splits.train, history, best)
             for observer in loop.observers:
                 observer.on_epoch(Epoch(epoch + 1, training.epochs, row, state_now))
+            if watch and patience is not None and epoch + 1 - best["epoch"] >= patience:
+                break
         chosen = best["epoch"] if watch else training.epochs
         method.net.load_state_dict(best["net"] if watch else loop.net.state_dict())
         _reseed(_derived(seed, training.epochs + 1), device)
@@ -133,6 +146,7 @@ def fit(
         own = helper(training, seed, 2000, device, observers)  # a resumed run draws the same
         method.finish(train, splits.valid, own)
         method.eval()
+        require_finite(method.net, training, "when training was over")
         verdict = None
         if examined:
             own = helper(training, seed, 3000, device, observers)
@@ -210,6 +224,7 @@ class _Loop:
                 f"the loss stopped being a finite number in epoch {epoch + 1}, step {int(first_bad) + 1} of {done}; "
                 f"lower the learning rate (lr={training.lr:g}) or check the inputs."
             )
+        require_finite(self.net, training, f"in epoch {epoch + 1}")
         return {
             "epoch": epoch + 1,
             "seconds": time.perf_counter() - began,
@@ -370,41 +385,3 @@ def _cuda_devices(device: torch.device | str) -> list[torch.device]:
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
-
-
-def _check(method: Method, splits: Splits, watch: str, metric: str) -> None:
-    train = splits.train
-    who = method.name
-    if train.info.task not in method.tasks:
-        why = f": {method.needs_classes}" if method.needs_classes and train.info.task == "regression" else ""
-        raise UserError(
-            f"{who} learns {' or '.join(sorted(method.tasks))}, but {train.info.name} is {train.info.task}{why}."
-        )
-    if "attribute" in method.needs:
-        if train.memberships is not None:
-            _ = train.group  # refuses overlapping groups without an attribute, with the right sentence
-        require_known(method, train)
-    if watch and not method.judged_by_epoch:
-        raise UserError(
-            f"{who} has no classifier before training is over, so no epoch can be selected by {metric}; select last."
-        )
-    if watch:
-        watched = getattr(splits, watch)
-        if watched is None:
-            raise UserError(f"selection on validation needs a set for it, but {train.info.name} has none; select last.")
-        noise = torch.rand(len(watched), train.info.n_classes, generator=generator(0))  # constants have no correlation
-        if math.isnan(metrics(noise[:, 0], watched, train, outputs=noise)[metric]):
-            raise UserError(
-                f"cannot select by {metric}: it is not defined on the {watch} set of {train.info.name}; "
-                "select best:average or last."
-            )
-    if train.info.task == "classification":
-        counts = torch.bincount(train.label, minlength=train.info.n_classes)
-        if int(counts.min()) < 2:
-            c = int(counts.argmin())
-            name = train.info.class_names[c]
-            raise UserError(
-                f"class '{name}' has {int(counts[c])} training sample{'' if counts[c] == 1 else 's'}; "
-                "every class needs at least 2. Add samples or leave the class out."
-            )
-    method.check(splits)

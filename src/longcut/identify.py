@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from longcut.context import Context, Observer
 from longcut.data import Batch, Dataset, require_index
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.predict import predict
 
@@ -204,6 +205,30 @@ def columns(found: Identification, train: Dataset) -> dict[str, Tensor]:
     return kept
 
 
+def form(found: dict[str, Tensor]) -> None:
+    """Refuse what :func:`columns` never makes.
+
+    Raises:
+        KeyError, ValueError: in this case.
+    """
+    index, label = found["index"], found["label"]
+    sides = [found[name] for name in ("chosen", "shortcut", "weights") if name in found]
+    traces = [found[name] for name in ("correct", "loss", "margin") if name in found]
+    known = {tensor.shape[-1] for tensor in (*sides, *traces)}
+    good = (
+        index.ndim == 1
+        and index.dtype == torch.int64
+        and len(label) == len(index)
+        and len(known) < 2
+        and all(tensor.ndim == 1 for tensor in sides)
+        and all(tensor.ndim == 2 and tensor.is_floating_point() for tensor in traces)
+        and len({tensor.shape for tensor in traces}) < 2
+        and (not len(index) or (int(index.min()) >= 0 and all(int(index.max()) < n for n in known)))
+    )
+    if not good:
+        raise ValueError("a column is not what it should be")
+
+
 def load(folder: Path | str, train: Dataset) -> Tensor:
     """The record in a run folder: correct, loss and margin as one tensor ``(3, epochs, n_stored)``.
 
@@ -214,10 +239,10 @@ def load(folder: Path | str, train: Dataset) -> Tensor:
     Raises:
         UserError: when there is none, or it is about other samples.
     """
-    from safetensors.torch import load_file
-
-    path = Path(folder) / NAME
-    found = load_file(path) if path.is_file() else {}
+    folder = Path(folder)
+    found: dict[str, Tensor] = {}
+    if (folder / NAME).exists():
+        found = Door(folder, "delete the folder and run again").beside("run.json").tensors(NAME, form)[0]
     if "loss" not in found:
         raise UserError(
             f"{folder} has no record of who was wrong; name the folder of a run with one, such as of erm:record=online."

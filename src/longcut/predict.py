@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from longcut.data import Dataset
+from longcut.errors import UserError
 
 __all__ = ["predict"]
 
@@ -25,6 +26,9 @@ def predict(
         device: where the model is.
         size: samples at a time.
 
+    Raises:
+        UserError: when an output is not a finite number, so that no score can come of it.
+
     >>> predict(lambda x: 2 * x, Dataset.of(torch.tensor([[1.0], [2.0]]), [0, 1]))
     tensor([[2.],
             [4.]])
@@ -37,4 +41,11 @@ def predict(
         outputs = [model(data.gather(rows, device)).float().cpu() for rows in torch.arange(len(data)).split(size)]
     finally:
         module.train(was_training)
-    return torch.cat(outputs)
+    found = torch.cat(outputs)
+    bad = ~found.isfinite().flatten(1).all(1) if found.ndim > 1 else ~found.isfinite()
+    if bad.any():
+        raise UserError(
+            f"what the network says of {int(bad.sum()):,} of {len(bad):,} samples is not a finite number; "
+            "train it with a lower learning rate (lr), or check the inputs."
+        )
+    return found

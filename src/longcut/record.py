@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import platform
 import sys
@@ -31,6 +30,7 @@ __all__ = [
     "fingerprint",
     "renamed_metrics",
     "renamed_options",
+    "source_print",
 ]
 
 # Options of runs of the first schema: by method, an old name and the new one, or what each of its values is now.
@@ -175,6 +175,8 @@ class Record:
         bias: accuracy for the attribute by ``probe`` and ``head`` of a biased model, where there is one.
         identification: how well a method found the minority, see :func:`longcut.identify.quality`, where it looked.
         remarks: what the method says of the run, see :meth:`longcut.methods.Method.remarks`; none of old runs.
+        source: of the files that the data was read from, whichever parts the seed drew, see :func:`source_print`;
+            empty where it was read from none, and of old runs.
     """
 
     schema: int
@@ -192,6 +194,7 @@ class Record:
     bias: Mapping[str, float] | None = None
     identification: Mapping[str, float] | None = None
     remarks: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def done(self) -> bool:
@@ -211,8 +214,9 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as the run folder stores them."""
         plain = dataclasses.asdict(self) | {"plan": self.plan.to_dict()}
-        begun = ("schema", "status", "plan", "fingerprint", "environment")
-        return {key: value for key, value in plain.items() if key in begun or (self.done and value not in (None, ()))}
+        begun = ("schema", "status", "plan", "fingerprint", "environment", *(["source"] if self.source else ()))
+        empty = (None, (), "")
+        return {key: value for key, value in plain.items() if key in begun or (self.done and value not in empty)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
@@ -303,9 +307,12 @@ class Inputs:
         return cls(data.info, str(data.x.dtype).removeprefix("torch."), encoding)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of :meth:`to_json`."""
-        stored = json.loads(text)
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`, of what the JSON says.
+
+        Raises:
+            KeyError, TypeError, AttributeError: when something is missing or not what it should be.
+        """
         info: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in stored["info"].items()
         }
@@ -341,3 +348,27 @@ def fingerprint(splits: Splits) -> str:
         for block in column.split(4096):  # memory-mapped storage may be larger than memory
             digest.update(block.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def source_print(splits: Splits) -> str:
+    """SHA-256 of what was read from somebody's files, the same for every seed; empty for data that came from none.
+
+    With it, runs of several seeds, whose fingerprints differ by the parts that were drawn, are known to be of one data.
+    """
+    from pandas import util
+
+    hashed: Any = util.hash_pandas_object
+
+    data = splits.train
+    if data.source is None:
+        return ""
+    rows, found = data.source.rows, hashlib.sha256()
+    for name in rows.columns:
+        column = rows[name]
+        plain = column if column.dtype.kind in "biuf" else column.map(repr)
+        found.update(repr(name).encode())
+        found.update(hashed(plain, index=False).to_numpy().tobytes())
+    if not data.source.features and not data.source.text:  # else x depends on the training rows
+        for block in data.x.split(4096):
+            found.update(block.contiguous().view(torch.uint8).numpy().data)
+    return found.hexdigest()

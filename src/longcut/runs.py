@@ -1,19 +1,4 @@
-"""The run folder: how it is read and written, its schema version and the names of its files.
-
-The record of whom a net got wrong is named in :mod:`longcut.identify`, for methods read it, too.
-
-========================= ==========================================================================================
-``run.json``              plan, status, data fingerprint, environment, scores; JSON has no nan, so it is ``null`` there
-``history.jsonl``         one row per epoch, as :func:`longcut.fit.fit` made it
-``weights.safetensors``   of the network that is used
-``inputs.json``           what the network takes and what its outputs mean, see :class:`longcut.record.Inputs`
-``predictions.safetensors`` of the test set: ``outputs (n, C), label, attribute`` (if known), ``index``
-``gallery.safetensors``   pictures and small tensors for the report, see :mod:`longcut.gallery`
-``identification.safetensors`` who an ordinary net got wrong in which epoch, who was taken for the minority, and what
-                          each sample weighs, where the method looked; see :mod:`longcut.identify`
-``resume.pt``             what an unfinished run needs to go on with the same bits; gone when it is done
-``.lock``                 held by the one process that writes
-========================= ==========================================================================================
+"""How a run folder is written, and what may be written where; :mod:`longcut.stored` reads one, and says what it holds.
 
 Every file is written under a temporary name and then renamed, so a reader or a killed run never sees half of one;
 ``history.jsonl`` grows line by line, and a resumed run first drops the rows after its resume point.
@@ -24,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -34,140 +22,54 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from longcut import identify
+from longcut import forms, identify
+from longcut.door import Damaged, Door, digest, sealed
 from longcut.errors import UserError
-from longcut.files import replacing, to_json
-from longcut.record import Inputs, Plan, Record, environment, renamed_metrics
+from longcut.files import replacing, to_json, unwritable
+from longcut.record import Inputs, Plan, Record, environment
+from longcut.stored import (
+    GALLERY,
+    HISTORY,
+    INPUTS,
+    PREDICTIONS,
+    RECORD,
+    REMEDY,
+    SCHEMA,
+    WEIGHTS,
+    Run,
+    find,
+    read,
+    require_one_data,
+)
 
 if TYPE_CHECKING:
     import filelock
 
     from longcut.context import Epoch
-    from longcut.evaluate import Scores
 
 __all__ = [
+    "PREDICTIONS",
+    "RECORD",
+    "REMEDY",
+    "RESUME",
     "SCHEMA",
+    "WEIGHTS",
     "Run",
     "Writer",
     "check",
     "check_parent",
     "find",
     "read",
+    "require_one_data",
+    "require_same_data",
 ]
 
-SCHEMA = 3  # since options have other names and defaults, see longcut.record
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
-
-RECORD, HISTORY, INPUTS, RESUME, LOCK = "run.json", "history.jsonl", "inputs.json", "resume.pt", ".lock"
-WEIGHTS, PREDICTIONS, GALLERY = "weights.safetensors", "predictions.safetensors", "gallery.safetensors"
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
+RESUME, LOCK = "resume.pt", ".lock"
+MARK = b"\nsha256 "  # between a state and its checksum
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder that was read.
-
-    Attributes:
-        folder: where it lies.
-        record: what ``run.json`` holds.
-    """
-
-    folder: Path
-    record: Record
-
-    @property
-    def done(self) -> bool:
-        """Whether the run was finished, so that scores, weights and predictions are there."""
-        return self.record.done
-
-    def history(self) -> list[dict[str, Any]]:
-        """One row per epoch so far; numbers that are not defined are None."""
-        path = self.folder / HISTORY
-        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a running writer may be within a line
-        return [{key: renamed_metrics(value) for key, value in row.items()} for row in rows]
-
-    def weights(self) -> dict[str, Tensor]:
-        """The state dict of the network that is used."""
-        return self._tensors(WEIGHTS)[0]
-
-    def inputs(self) -> Inputs | None:
-        """What the network takes and what its outputs mean; None in a run that was made before this was kept."""
-        self._require_done()
-        path = self.folder / INPUTS
-        return Inputs.from_json(path.read_text("utf-8")) if path.exists() else None
-
-    def predictions(self) -> dict[str, Tensor]:
-        """Of the test set: ``outputs (n, C)``, ``label``, ``attribute`` and ``memberships`` (if known), ``index``."""
-        return self._tensors(PREDICTIONS)[0]
-
-    def gallery(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors as in :mod:`longcut.gallery`, and ``dataset, kind, class_names, attribute_names, aligned``."""
-        tensors, metadata = self._tensors(GALLERY)
-        return tensors, json.loads(metadata["about"])
-
-    def identification(self) -> dict[str, Tensor]:
-        """What the method found out about its training samples, see :func:`longcut.identify.columns`; or nothing."""
-        self._require_done()
-        return self._tensors(identify.NAME)[0] if (self.folder / identify.NAME).exists() else {}
-
-    def scores(self) -> Scores:
-        """Of the test set."""
-        self._require_done()
-        return self.record.scores.test
-
-    def _require_done(self) -> None:
-        if not self.done:
-            raise UserError(f"the run in {self.folder} is not finished; start it again to finish it.")
-
-    def _tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-        from safetensors import safe_open
-
-        self._require_done()
-        with safe_open(self.folder / name, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-
-
-def read(folder: Path | str) -> Run:
-    """The run in ``folder``.
-
-    Raises:
-        UserError: when there is none, it is damaged, or a newer longcut wrote it.
-    """
-    path = Path(folder) / RECORD
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-        schema = int(stored["schema"])
-        record = Record.from_dict(stored) if schema <= SCHEMA else None
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is no run folder: it has no {RECORD}; name a folder that a run was written to."
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(f"{path} is damaged; delete the folder and run again.") from None
-    if record is None:
-        raise UserError(
-            f"{folder} was written by a newer longcut (run schema {schema}, this one knows {SCHEMA}); "
-            "upgrade with pip install --upgrade longcut."
-        )
-    return Run(path.parent, record)
-
-
-def find(paths: Iterable[Path | str]) -> list[Path]:
-    """All run folders at or below the paths, each once, in order of their names.
-
-    Raises:
-        UserError: when a path has none.
-    """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        below = sorted(file.parent for file in path.rglob(RECORD))
-        if not below:
-            raise UserError(f"there is no run at or below {path}; name folders that runs were written to.")
-        found.update(dict.fromkeys(below))
-    return list(found)
+# --- who may write where ----------------------------------------------------------------------------------------------
 
 
 def check(folder: Path | str, plan: Plan) -> Record | None:
@@ -185,6 +87,19 @@ def check(folder: Path | str, plan: Plan) -> Record | None:
     if said := ", ".join(_differences(record.plan, plan)):
         raise UserError(f"{folder} holds another run ({said}); choose another folder, or delete that one.")
     return record
+
+
+def require_same_data(folder: Path, record: Record, fingerprint: str) -> None:
+    """Refuse to go on with a run, or to take it for done, on other data than it was begun with.
+
+    Raises:
+        UserError: when its data has changed.
+    """
+    if record.fingerprint != fingerprint:
+        raise UserError(
+            f"the data has changed since the run in {folder} was begun; "
+            "bring the old data back, choose another folder, or delete that one."
+        )
 
 
 def check_parent(out: Path) -> None:
@@ -257,6 +172,7 @@ class Writer:
         self._lock: filelock.BaseFileLock | None = None
         self._made: list[Path] = []  # folders made on entering, deepest first
         self._latest: tuple[int, dict[str, Any]] | None = None  # last epoch done, while it is not saved
+        self._checksums: dict[str, str] = {}  # of the files written
         self._kept, self._saved = 0, time.monotonic()  # last epoch saved, and when
 
     @property
@@ -269,6 +185,8 @@ class Writer:
 
         self.record = check(self.folder, self.plan)  # before anything is touched
         if self.done:
+            with suppress(OSError):  # a kill came between the record and this
+                (self.folder / RESUME).unlink(missing_ok=True)
             return self
         lock = filelock.FileLock(self.folder / LOCK)
         self._made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
@@ -280,7 +198,7 @@ class Writer:
                 f"another process is writing {self.folder}; wait until it is done, or choose another folder."
             ) from None
         except OSError as error:
-            raise UserError(f"cannot write to {self.folder} ({error.strerror}); choose another folder.") from error
+            raise unwritable(self.folder, error, "to ", "choose another folder") from error
         try:
             self.record = check(self.folder, self.plan)  # again: now nobody else can change it
             for leftover in self.folder.glob(".*.tmp"):
@@ -296,7 +214,8 @@ class Writer:
             return
         try:
             if error is not None:
-                self._save()
+                with suppress(UserError) if isinstance(error, UserError) else nullcontext():  # the first is said
+                    self._save()
             nothing = isinstance(error, UserError) and not (self.folder / RESUME).exists()
             if nothing:
                 for name in (RECORD, HISTORY):
@@ -312,30 +231,49 @@ class Writer:
             sentence = str(error).rstrip(".")
             raise UserError(f"{sentence}; the run up to epoch {self._kept} is kept in {self.folder}.") from error
 
-    def start(self, fingerprint: str) -> dict[str, Any] | None:
+    def start(self, fingerprint: str, source: str = "") -> dict[str, Any] | None:
         """Call before training: notes that the run is on, and returns the state to resume from, if there is one.
 
         Raises:
             UserError: when the data is not what the run was begun with.
         """
         if self.record is None:
-            self._write_record(Record(SCHEMA, "running", self.plan, fingerprint, environment()))
-        elif self.record.fingerprint != fingerprint:
-            raise UserError(
-                f"the data has changed since the run in {self.folder} was begun; "
-                "bring the old data back, or choose another folder."
-            )
-        state = None
-        if (self.folder / RESUME).exists():
-            state = torch.load(self.folder / RESUME, weights_only=True, map_location="cpu")
-        rows = state["history"] if state else []
+            self._write_record(Record(SCHEMA, "running", self.plan, fingerprint, environment(), source=source))
+        else:
+            require_same_data(self.folder, self.record, fingerprint)
+        state = self._resumed()
+        self._begin(state["history"] if state else [])
+        return state
+
+    def restart(self) -> None:
+        """Call when the state to resume from does not fit: the run begins anew."""
+        self._begin([])
+
+    def _begin(self, rows: list[dict[str, Any]]) -> None:
         self._kept = len(rows)
         self._write(HISTORY, "".join(to_json(row) + "\n" for row in rows).encode())
-        return state
+
+    def _resumed(self) -> dict[str, Any] | None:
+        """The state to resume from; a damaged one is as good as none, and that is said."""
+        door = Door(self.folder, "the run begins anew")
+        if not (self.folder / RESUME).exists():
+            return None
+        try:
+            content = door.content(RESUME)
+            with door.reading(RESUME):
+                state, mark, said = content.rpartition(MARK)
+                if digest(state) != said.decode() if mark else zipfile.ZipFile(BytesIO(content)).testzip():
+                    raise ValueError("another checksum")
+                found = torch.load(BytesIO(state if mark else content), weights_only=True, map_location="cpu")
+                forms.history(found["history"])
+                return found if "method" in found else found["method"]
+        except Damaged as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
 
     def on_epoch(self, epoch: Epoch) -> None:
         """Append the epoch's row, and save what is needed to go on if that was last done some seconds ago."""
-        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+        with self._writing(HISTORY), (self.folder / HISTORY).open("a", encoding="utf-8") as file:
             file.write(to_json(epoch.row) + "\n")
         self._latest = (epoch.epoch, _copied(epoch.state()))  # a copy: the next epoch overwrites weights in place
         if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
@@ -371,24 +309,43 @@ class Writer:
         if identification is not None:
             said = {"fingerprint": self.record.fingerprint}
             self._write(identify.NAME, save(_contiguous(identification), said))
+        with self._writing(HISTORY):
+            self._checksums[HISTORY] = digest((self.folder / HISTORY).read_bytes())
         self._write_record(replace(self.record, schema=SCHEMA, status="done", environment=environment(), **results))
         self._latest = None
         (self.folder / RESUME).unlink(missing_ok=True)
         return read(self.folder).record
 
     def _write(self, name: str, content: bytes) -> None:
-        with replacing(self.folder / name) as temporary:
+        with self._writing(name), replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
+        self._checksums[name] = digest(content)
 
     def _write_record(self, record: Record) -> None:
         self.record = record
-        self._write(RECORD, (to_json(record.to_dict(), indent=1) + "\n").encode())
+        sums = {name: self._checksums[name] for name in sorted(self._checksums) if record.done and name != RECORD}
+        self._write(RECORD, (to_json(sealed(record.to_dict(), RECORD, sums), indent=1) + "\n").encode())
 
     def _save(self) -> None:
         if self._latest is not None:
-            with replacing(self.folder / RESUME) as temporary:
-                torch.save(self._latest[1], temporary)
+            buffer = BytesIO()  # torch aborts the process when a disk is full under its own writer
+            torch.save(self._latest[1], buffer)
+            state = buffer.getvalue()
+            self._write(RESUME, state + MARK + digest(state).encode())
             self._kept, self._latest, self._saved = self._latest[0], None, time.monotonic()
+            del self._checksums[RESUME]  # it goes when the run is done
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """For the time of a ``with``: what keeps a file from being written is one sentence."""
+        try:
+            yield
+        except OSError as error:
+            if not self.folder.is_dir():
+                raise UserError(
+                    f"{self.folder} was removed while its run was on; give the same command again to begin anew."
+                ) from error
+            raise unwritable(self.folder / name, error, otherwise="choose another folder") from error
 
 
 def _copied(state: Any) -> Any:

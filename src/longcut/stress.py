@@ -23,7 +23,7 @@ from longcut.datasets import DATASETS, ENCODER, parse, resolve, spec_of
 from longcut.errors import unknown
 from longcut.evaluate import Difference, metrics, sample_values
 from longcut.execute import tested
-from longcut.files import replacing, to_json
+from longcut.files import to_json, written
 from longcut.plans import parse_method, plan
 from longcut.record import Plan
 from longcut.runs import Run, read
@@ -125,7 +125,7 @@ def run(
     for folder, one in zip(folders(plans, out, by_data=True), plans, strict=True):
         sides.setdefault((one.data, one.label), []).append(read(folder))
     (found,) = matrices((label, members) for (_, label), members in sides.items())
-    with replacing(out / "stress.json") as temporary:
+    with written(out / "stress.json") as temporary:
         temporary.write_text(to_json(found.to_dict(), indent=1) + "\n", "utf-8")
     return found
 

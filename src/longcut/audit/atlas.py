@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from longcut.audit.noise import CONFLICTING, MISLABELLED, TYPICAL, UNCLEAR
-from longcut.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from longcut.audit.whole import Audit
 
-__all__ = ["FILE", "KINDS", "gather", "read"]
+__all__ = ["FILE", "KINDS", "gather", "opened"]
 
 FILE = "atlas.safetensors"
 KINDS = (TYPICAL, CONFLICTING, MISLABELLED, UNCLEAR)
@@ -68,25 +67,32 @@ def gather(audit: Audit) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(column)) for name, column in columns.items()}
 
 
-def read(folder: Path | str) -> dict[str, Any] | None:
-    """The columns of :func:`gather`, ``words`` read and ``sheet`` as bytes; None where an older longcut wrote none.
+def opened(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The columns of :func:`gather` as arrays, with ``words`` read and ``sheet`` as bytes.
 
     Raises:
-        UserError: when the file is damaged.
+        ValueError: when they do not fit together.
+        KeyError: when one is missing.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = Path(folder) / FILE
-    if not path.exists():
-        return None
-    try:
-        found: dict[str, Any] = load_file(path)
-        found["words"] = json.loads(found["words"].tobytes())
-    except (SafetensorError, ValueError, KeyError):
-        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+    found: dict[str, Any] = {name: column.numpy() for name, column in tensors.items()}
+    words = found["words"] = json.loads(found["words"].tobytes())
     if "sheet" in found:
         found["sheet"] = found["sheet"].tobytes()
+    n, classes = found["profile"].shape
+    shapes = {"index": (n,), "label": (n,), "score": (n,), "kind": (n,), "said": (n, 3), "sure": (n, 3)}
+    shapes |= {"codes": (n, len(words["columns"])), **({"attribute": (n,)} if "attribute" in found else {})}
+    below = {"label": classes, "said": classes, "kind": len(KINDS), "index": 2**32, "attribute": 2**16}
+    sizes = [len(words[name]) for name in ("names", "texts") if words[name] is not None]
+    fits = all(found[name].shape == shape for name, shape in shapes.items()) and sizes in ([], [n])
+    fits &= all(found[name].max() < most for name, most in below.items() if name in found)
+    fits &= all(found[name].min() >= 0 for name in ("index", "label", "said"))
+    fits &= all(np.isfinite(found[name]).all() for name in ("profile", "score", "sure"))
+    fits &= all(
+        codes.min() >= 0 and codes.max() < len(values)
+        for codes, values in zip(found["codes"].T, words["values"], strict=True)
+    )
+    if not fits or n < 2:
+        raise ValueError("columns that do not fit together")
     return found
 
 

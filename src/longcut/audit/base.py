@@ -106,6 +106,14 @@ class View:
         """Names of the classes."""
         return self.data.info.class_names
 
+    def name_of(self, row: int) -> str:
+        """What sample ``row`` is called: the path of an image, else the number of its row in storage."""
+        where, source = int(self.data.index[row]), self.source
+        if source is None or source.image is None:
+            return f"row {where}"
+        # file names may be bytes that are no text
+        return str(source.rows[source.image].iloc[where]).encode("utf-8", "backslashreplace").decode()
+
     def random(self, purpose: int) -> np.random.Generator:
         """A generator of this audit's seed, with a stream of its own for each purpose; ours are below 100."""
         return np.random.default_rng([self.seed, purpose])

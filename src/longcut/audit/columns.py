@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 
     from longcut.audit.judged import Judged
 
-__all__ = ["columns", "values_of"]
+__all__ = ["candidates", "columns", "left_out", "values_of"]
 
 PURPOSE = 11
 MOST_VALUES = 12  # numbers with more distinct values are cut into tenths
 FOLDS = 5
 DRAWS = 400
 LONGEST = 40  # characters of a value in a note
+CANNOT_TELL = ("always missing", "always the same", "dropped")  # why a column is left out that cannot be missed
 
 Values = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
-def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
+def columns(view: View, judged: Judged | None = None, shortcuts: Mapping[str, Finding] | None = None) -> Finding | None:
     """Compare every column beside the input with the label.
 
     The attribute is one of them; the label, the split and what the model sees are not. A column is strong when the
@@ -68,11 +69,11 @@ def columns(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     >>> finding.verdict, finding.statistic
     ('alarm', 1.0)
     """
-    if view.original is not None:
+    if view.original is not None and judged is not None:
         return strongest(view, judged, PURPOSE, "columns", "column", "column beside the input", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) > 1).sum() < 2:
         return None
-    found = _columns(view)
+    found = candidates(view)
     if not found:
         return None
     rng = view.random(PURPOSE)
@@ -156,7 +157,7 @@ def _p_values(
 
 def _told(view: View, rows: NDArray[np.int64], target: NDArray[np.float64], fold: NDArray[np.int64]) -> dict[str, Any]:
     """What each column says of a target of numbers."""
-    used = {name: values[0] for name, values in _columns(view).items() if not isinstance(values, str)}
+    used = {name: values[0] for name, values in candidates(view).items() if not isinstance(values, str)}
     return {name: means_elsewhere(ids[rows], target, fold) for name, ids in used.items()}
 
 
@@ -164,8 +165,8 @@ def _attribute_name(view: View) -> str:
     return view.source.attribute if view.source and view.source.attribute else "attribute"
 
 
-def _columns(view: View) -> dict[str, Values | str]:
-    """Each column as ids and their names, or why it is left out."""
+def candidates(view: View, inputs: bool = False) -> dict[str, Values | str]:
+    """Each column beside the input, or that is an input too, as ids and names, or why it is left out."""
     found: dict[str, Values | str] = {}
     source = view.source
     if view.attribute is not None:
@@ -175,11 +176,31 @@ def _columns(view: View) -> dict[str, Values | str]:
         found[_attribute_name(view)] = values
     if source is not None:
         rows = source.rows.iloc[view.data.index.numpy()]
-        seen = {source.label, source.split, source.attribute, source.image, *source.text, *source.features}
+        seen = {source.label, source.split, source.attribute, source.image, *source.text}
+        seen |= set() if inputs else set(source.features)
         for name in rows.columns:
             if name not in seen:
                 found[str(name)] = values_of(rows[name])
     return found
+
+
+def left_out(view: View) -> dict[str, str]:
+    """The columns of a table that no check compares with the label, and why.
+
+    >>> import torch
+    >>> from longcut.data import Dataset
+    >>> left_out(View(Dataset.of(torch.rand(4, 2), [0, 1, 0, 1]), None))
+    {}
+    """
+    source = view.source
+    if source is None:
+        return {}
+    rows = source.rows.iloc[view.data.index.numpy()]
+    used = {source.label, source.split, source.attribute, source.image, *source.text, source.encoding.get("vectors")}
+    why = {str(name): values_of(rows[name]) for name in rows.columns if name not in used}
+    return dict.fromkeys(source.dropped, "dropped") | {
+        name: told for name, told in why.items() if isinstance(told, str)
+    }
 
 
 def values_of(column: pd.Series) -> Values | str:

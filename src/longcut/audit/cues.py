@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from longcut.audit.judged import Judged
 
-__all__ = ["cues"]
+__all__ = ["cues", "draw"]
 
 PURPOSE = 12
 SAMPLES = 4000
@@ -44,7 +44,7 @@ LITTLE = 0.1  # of the way from chance to certainty: where no more than that can
 Matrix = NDArray[np.float64]
 
 
-def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
+def cues(view: View, judged: Judged | None = None, shortcuts: Mapping[str, Finding] | None = None) -> Finding | None:
     """Guess the label of held-out samples from one trivial statistic at a time.
 
     Images: colours, brightness, contrast, sharpness, border, and what is known about the files. Text: length,
@@ -55,7 +55,8 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
 
     Args:
         view: what is audited.
-        judged: says how well an ordinary model guesses samples that it did not learn from.
+        judged: says how well an ordinary model guesses samples that it did not learn from; None: nobody was asked, and
+            the strongest cue is what can be learned.
         shortcuts: not looked at.
 
     Returns:
@@ -63,12 +64,12 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
         no cue varies, or fewer than two classes have three samples. Of a target of numbers, see
         :func:`longcut.audit.numbers.strongest`.
     """
-    if view.original is not None:
+    if view.original is not None and judged is not None:
         return strongest(view, judged, PURPOSE, "cues", "cue", "trivial cue", partial(_told, view))
     if view.data.info.task == "regression" or (np.bincount(view.label) >= FOLDS).sum() < 2:
         return None
     rng = view.random(PURPOSE)
-    rows = _draw(view.label, rng)
+    rows = draw(view.label, rng)
     label = view.label[rows]
     fold = folds_of(label, FOLDS, rng)
     several, values = _split(view, rows, rng)
@@ -82,7 +83,8 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
     guesses = np.stack(list(guessed.values()))
     accuracy, chance = balanced_accuracies(guesses, label), 1 / len(np.unique(label))
     p_values, permuted, strongest_permuted = held_out_test(guesses, label, fold, rng)
-    room = max(max(judged.ceiling, accuracy.max()) - chance, LITTLE * (1 - chance))
+    ceiling = float(accuracy.max()) if judged is None else judged.ceiling
+    room = max(max(ceiling, accuracy.max()) - chance, LITTLE * (1 - chance))
     skill = (accuracy - chance) / room
     order = np.lexsort((-skill, p_values > view.level))  # what chance explains comes last
     best, names = order[0], list(guessed)
@@ -109,7 +111,7 @@ def cues(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findin
         interval=(float(low), float(high)),
         p_value=float(p_values[best]),
         verdict=verdict,
-        sentence=_sentence(table, verdict, most, chance, judged.ceiling, view.level),
+        sentence=_sentence(table, verdict, most, chance, ceiling, view.level),
         table=table,
         more={"most": most},
     )
@@ -151,7 +153,7 @@ def _sentence(
     return f"None of {len(table)} trivial cues says more about the label than chance would have it: {compared}."
 
 
-def _draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def draw(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """About 4,000 positions in order, with classes as nearly equal in number as can be, since they count the same."""
     members = [rng.permutation(np.flatnonzero(label == value)) for value in np.unique(label)]
     left, chosen = SAMPLES, []

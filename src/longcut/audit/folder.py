@@ -3,6 +3,7 @@
 ====================== =============================================================================================
 ``audit.json``         findings, headline, gallery, settings; JSON has no nan, so it is ``null`` there
 ``suspects.csv``       every suspected sample, the most suspicious first
+``columns.csv``        of columns that were asked about, how clearly each sample's value is read from the input
 ``gallery.safetensors`` pictures of some samples, and the biased embedding of some
 ``judged.safetensors`` of every audited sample: ``index, label``, and of the biased model, which did not see
                        it, ``probability`` and ``profile (n, C)``
@@ -15,7 +16,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,13 +27,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
-from longcut.audit import atlas
+from longcut.audit import atlas, forms
+from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
+from longcut.door import Door, digest, sealed
 from longcut.errors import UserError
-from longcut.files import escaped, replacing, to_json
+from longcut.files import escaped, replacing, to_json, unwritable
 from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
@@ -39,11 +43,12 @@ if TYPE_CHECKING:
 
     from longcut.audit.base import View
 
-__all__ = ["SCHEMA", "find", "judged", "read", "suspects", "write"]
+__all__ = ["SCHEMA", "find", "judged", "read", "samples", "suspects", "write"]
 
 SCHEMA = 1
+REMEDY = "delete the folder and audit again"
 RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
-JUDGED = "judged.safetensors"
+JUDGED, MARGINS = "judged.safetensors", "columns.csv"
 SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
 
 
@@ -57,28 +62,13 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         UserError: when there is none, it is damaged, or a newer longcut wrote it.
     """
     folder = Path(folder)
-    try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
-        schema = int(record["schema"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.") from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{folder / RECORD} is damaged; delete the folder and audit again.") from None
-    if schema > SCHEMA:
-        raise UserError(
-            f"{folder} was written by a newer longcut (audit schema {schema}, this one knows {SCHEMA}); "
-            "upgrade with pip install --upgrade longcut."
-        )
-    path = folder / GALLERY
-    if not path.exists():
-        return record, {}
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return record, load_file(path)
-    except SafetensorError:
-        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+    if not (folder / RECORD).exists():
+        raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.")
+    record, door = Door(folder, REMEDY).record(RECORD, "audit", SCHEMA)
+    with door.reading(RECORD):
+        forms.record(record)
+    there = (folder / GALLERY).exists()
+    return record, door.tensors(GALLERY, partial(forms.gallery, record))[0] if there else {}
 
 
 def judged(folder: Path | str) -> dict[str, Tensor]:
@@ -87,16 +77,24 @@ def judged(folder: Path | str) -> dict[str, Tensor]:
     Raises:
         UserError: when an older longcut wrote the audit, or the file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = Path(folder) / JUDGED
-    if not path.exists():
+    folder = Path(folder)
+    if not (folder / JUDGED).exists():
         raise UserError(f"{folder} was written before audits kept what every sample looks like; audit again.")
-    try:
-        return load_file(path)
-    except SafetensorError:
-        raise UserError(f"{path} is damaged; delete the folder and audit again.") from None
+    return Door(folder, REMEDY).beside(RECORD).tensors(JUDGED, forms.judged)[0]
+
+
+def samples(folder: Path | str) -> dict[str, Any] | None:
+    """What a page shows of all samples, see :func:`longcut.audit.atlas.opened`; None where there is no such file.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / atlas.FILE).exists():
+        return None
+    door = Door(folder, REMEDY).beside(RECORD)
+    with door.reading(atlas.FILE):
+        return atlas.opened(door.tensors(atlas.FILE)[0])
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:
@@ -129,16 +127,17 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
+        (folder / MARGINS).unlink(missing_ok=True)
         _replace(folder / GALLERY, save(tensors))
         _replace(folder / JUDGED, save(_judged(audit)))
         _replace(folder / atlas.FILE, save(atlas.gather(audit)))
-        with replacing(folder / SUSPECTS) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, SUSPECT_COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        _replace(folder / RECORD, (to_json(record, indent=1) + "\n").encode())
+        _write_csv(folder / SUSPECTS, SUSPECT_COLUMNS, rows)
+        if asked := margins(audit.view, audit.asked):
+            _write_csv(folder / MARGINS, tuple(asked[0]), asked)
+        sums = {name: digest((folder / name).read_bytes()) for name in (GALLERY, JUDGED, atlas.FILE)}
+        _replace(folder / RECORD, (to_json(sealed(record, RECORD, sums), indent=1) + "\n").encode())
     except OSError as error:
-        raise UserError(f"cannot write the audit to {folder} ({error.strerror}); choose another folder.") from error
+        raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record
 
 
@@ -148,7 +147,7 @@ def check(folder: Path) -> None:
     Raises:
         UserError: in this case.
     """
-    ours = (SUSPECTS, GALLERY, JUDGED, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
+    ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")
@@ -183,6 +182,13 @@ def suspects(audit: Audit) -> list[dict[str, Any]]:
         | {"cluster": int(audit.clusters[row]), "split": part, "attribute": _cell(sample["attribute"] or "")}
         for row, sample, part in zip(rows, samples, split, strict=True)
     ]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _cell(value: Any) -> Any:
@@ -227,6 +233,8 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         "attributes": list(info.attribute_names),
         "task": "classification" if view.original is None else "regression",
         "preface": audit.preface,
+        "left_out": audit.left_out,
+        "notes": list(view.source.notes) if view.source else [],
         "verdict": audit.verdict,
         "headline": audit.headline,
         "advice": audit.advice,
@@ -330,13 +338,10 @@ def _in_turn(judged: Judged, rows: NDArray[np.int64], score: NDArray[Any]) -> ND
 
 def _sample(audit: Audit, row: int) -> dict[str, Any]:
     judged, view = audit.judged, audit.view
-    where, source = int(view.data.index[row]), view.source
-    name = f"row {where}" if source is None or source.image is None else str(source.rows[source.image].iloc[where])
-    name = name.encode("utf-8", "backslashreplace").decode()  # file names may be bytes that are no text
     names = view.data.info.attribute_names
     return {
-        "row": where,
-        "name": name,
+        "row": int(view.data.index[row]),
+        "name": view.name_of(row),
         "label": view.classes[judged.label[row]],
         "looks_like": view.classes[judged.looks[row]],
         "score": round(float(judged.score[row]), 4),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from longcut import identify
 from longcut.audit.base import Finding, View
 from longcut.audit.crossfit import see
 from longcut.audit.judged import Judged, gap
@@ -95,10 +94,7 @@ def check_features(run: Run, own: str, audited: str) -> None:
 
 def _while_training(view: View, judged: Judged, run: Run) -> tuple[float, float] | None:
     """Share of the epochs in which the run was wrong about agreeing and about suspected samples; None if not kept."""
-    from safetensors.torch import load_file
-
-    path = run.folder / identify.NAME
-    correct = load_file(path).get("correct") if path.is_file() else None
+    correct = run.identification().get("correct")
     if correct is None or correct.shape[1] != view.data.info.n_stored:
         return None
     mistaken = (1 - correct[:, view.data.index].float()).nanmean(0).numpy()  # share of the epochs

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from longcut.audit.base import Finding, Verdict, View
 from longcut.audit.checks import CHECKS
+from longcut.audit.columns import CANNOT_TELL, left_out
 from longcut.audit.crossfit import FOLDS, judge
+from longcut.audit.given import given, named
 from longcut.audit.judged import Judged
 from longcut.audit.noise import kinds, telling
 from longcut.audit.numbers import in_parts
@@ -37,6 +39,7 @@ class Audit:
         findings: of each check that had something to look at.
         level: how often the whole audit raises a false alarm, at most.
         seconds: it took.
+        compare: the command that compares methods on this data, for the advice to give.
     """
 
     view: View
@@ -44,6 +47,7 @@ class Audit:
     findings: tuple[Finding, ...]
     level: float
     seconds: float
+    compare: str = "longcut compare DATA"
 
     def __getitem__(self, name: str) -> Finding:
         return next(finding for finding in self.findings if finding.name == name)
@@ -52,6 +56,11 @@ class Audit:
     def shortcuts(self) -> dict[str, Finding]:
         """What the checks that look for a shortcut found, by name."""
         return {finding.name: finding for finding in self.findings if finding.name in _shares()}
+
+    @property
+    def asked(self) -> list[Finding]:
+        """What was found of columns that somebody asked about (see :mod:`longcut.audit.given`)."""
+        return [finding for finding in self.findings if "clause" in finding.more]
 
     @property
     def preface(self) -> str:
@@ -70,8 +79,8 @@ class Audit:
 
     @property
     def verdict(self) -> Verdict:
-        """The gravest of the checks that look for a shortcut."""
-        found = {finding.verdict for finding in self.shortcuts.values()}
+        """The gravest of the checks that look for a shortcut, and of the columns asked about."""
+        found = {finding.verdict for finding in (*self.shortcuts.values(), *self.asked)}
         return next(verdict for verdict in ("alarm", "notice", "clear", "unknown") if verdict in found)
 
     @property
@@ -79,7 +88,8 @@ class Audit:
         """What was found, in one sentence."""
         for verdict, opening in (("alarm", "There is a shortcut"), ("notice", "No clear shortcut, but worth a look")):
             rows = [(f, CHECKS[f.name]) for f in self.shortcuts.values() if f.verdict == verdict]
-            clauses = [check.clause(self.judged) for _, check in rows if check.clause]
+            clauses = [finding.more["clause"] for finding in self.asked if finding.verdict == verdict]
+            clauses += [check.clause(self.judged) for _, check in rows if check.clause]
             cues = {_cue(finding, check.cue): finding for finding, check in rows if not check.clause}
             most = [cue for cue, finding in cues.items() if verdict == "notice" and finding.more.get("most")]
             what = "the label" if self.view.original is None else self.view.called
@@ -91,25 +101,32 @@ class Audit:
                 clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} {what} {says}")
             if clauses:
                 return f"{opening}: {', and '.join(clauses)}."
-        return "No shortcut was found."
+        unseen = sum(why not in CANNOT_TELL for why in self.left_out.values())
+        rest = f" in what was compared; {unseen} column{'s were' if unseen > 1 else ' was'} not" if unseen else ""
+        return f"No shortcut was found{rest}."
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The columns that no check compared with the label, and why (:func:`longcut.audit.columns.left_out`)."""
+        return left_out(self.view)
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """What to do about it; a command stands at the end, to be copied as it is."""
         verdicts = {finding.name: finding.verdict for finding in self.findings}
+        known = self.view.attribute is not None
         if self.view.original is not None and self.verdict == "alarm":
+            worst = f" and compare methods by their worst group: {self.compare} --methods erm,group-dro"
             return (
                 "Ask whether the model is meant to look at this; if not, leave it out, or collect samples that "
-                "contradict it and compare methods by their worst group: longcut compare DATA --methods erm,group-dro."
+                f"contradict it{worst if known else '.'}"
             )
         if verdicts.get("learned") == "alarm" and verdicts.get("order") != "alarm":
-            return "Train past it: longcut compare DATA --methods erm,selecmix, and look at the suspected samples."
+            return f"Look at the suspected samples, and train past it: {self.compare} --methods erm,selecmix"
         if verdicts.get("order") == "alarm":
             return "The methods that need no label for the shortcut do not fit here; use the attribute, if it is known."
-        if self.verdict == "alarm" and self.view.attribute is not None:
-            return (
-                "Compare methods by their worst group: longcut compare DATA --methods erm,selecmix,resample:by=group."
-            )
+        if self.verdict == "alarm" and known:
+            return f"Compare methods by their worst group: {self.compare} --methods erm,selecmix,resample:by=group"
         if self.verdict == "alarm":
             return (
                 "Ask whether the model is meant to look at this; if not, collect samples that contradict it, or name "
@@ -160,6 +177,7 @@ def audit(
     level: float = 0.05,
     seed: int = 0,
     limit: int = LIMIT,
+    columns: Sequence[str] = (),
     progress: Callable[[float, int], None] | None = None,
 ) -> Audit:
     """Look for a shortcut in data, by every check.
@@ -172,11 +190,13 @@ def audit(
             a shortcut divide it among themselves by their shares in :data:`~longcut.audit.checks.CHECKS`.
         seed: of everything that is drawn.
         limit: larger data is audited by a sample of this many, every class in proportion.
+        columns: names of columns that are asked about, each by :func:`longcut.audit.given.given`; ``all``: every one
+            that is known beside the input.
         progress: told how many of how many models are trained.
 
     Raises:
-        UserError: for a single class, a class with fewer than four samples, a target of several numbers, or one that is
-            always the same, or a level out of range.
+        UserError: for an unknown column, a single class, a class with fewer than four samples, a target of several
+            numbers, or one that is always the same, or a level out of range.
 
     Example::
 
@@ -187,7 +207,7 @@ def audit(
     if not 0 < level < 1:
         raise UserError(f"the level is {level}; give a share of false alarms above 0 and below 1, such as 0.05.")
     view = _view(_audited(data), level, seed, limit)
-    samples = view.data
+    samples, asked = view.data, named(view, columns)
     judged = judge(view, net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto"), progress)
     found: dict[str, Finding] = {}
     shares = _shares()
@@ -197,7 +217,8 @@ def audit(
     for name in CHECKS:
         if name not in shares:
             _add(found, name, view, judged, shortcuts)
-    return Audit(view, judged, tuple(found.values()), level, time.perf_counter() - began)
+    findings = (*found.values(), *(given(view, name) for name in asked))
+    return Audit(view, judged, findings, level, time.perf_counter() - began)
 
 
 def _shares() -> dict[str, float]:

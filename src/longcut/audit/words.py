@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from longcut.audit.association import LARGE, max_permutation_of_cells, verdict_of, wilson
 from longcut.audit.base import Finding, View
 from longcut.audit.numbers import means_elsewhere_of_sets, strongest
-from longcut.sources.text import words as words_in
+from longcut.sources.words import cues, plain, stands_alone, whole
 
 if TYPE_CHECKING:
     from longcut.audit.judged import Judged
@@ -25,10 +25,11 @@ FEWEST, RAREST = 20, 0.003  # texts that a word must be in to be looked at: so m
 MOST_WORDS = 5000
 MOST_SETS = 1000  # words that are compared with a target of numbers
 SHOWN = 50
+MOST_NAMED = 200  # pairs of letters for which the word is looked for
 
 
-def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding | None:
-    """Compare the presence of each word with the label.
+def words(view: View, judged: Judged | None = None, shortcuts: Mapping[str, Finding] | None = None) -> Finding | None:
+    """Compare the presence of each word with the label: of all that :func:`longcut.sources.words.cues` finds in a text.
 
     A word goes with the class in which it exceeds independence most. Its skill is how far the share of that
     class among the texts with the word goes from its share among all texts (0) to certainty (1). Where a text has
@@ -36,7 +37,7 @@ def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
 
     Args:
         view: what is audited.
-        judged: not looked at where there are classes.
+        judged: looked at for targets of numbers only.
         shortcuts: not looked at.
 
     Returns:
@@ -46,12 +47,13 @@ def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         always the same. Of a target of numbers, see :func:`longcut.audit.numbers.strongest`.
     """
     source = view.source
-    if view.original is not None:
+    if view.original is not None and judged is not None:
         return strongest(view, judged, PURPOSE, "words", "word", "word", partial(_told, view))
     if source is None or not source.text or view.data.info.task == "regression" or len(np.unique(view.label)) < 2:
         return None
     rows = source.rows.iloc[view.data.index.numpy()]
-    names, text, cells = _presence([rows[name].fillna("").astype(str).tolist() for name in source.text])
+    said = [rows[name].fillna("").astype(str).tolist() for name in source.text]
+    names, text, cells = _presence(said)
     if not names:
         return None
     _, p_values = max_permutation_of_cells(
@@ -72,6 +74,12 @@ def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     alarming = (p_values <= view.level) & (low >= LARGE)
     marked = [i for i in order if p_values[i] <= view.level and low[i] >= LARGE / 2]
     coverage = len(np.unique(text[alarming[cells]])) / len(view.label)
+    for i in {*marked[:MOST_NAMED], *order[:SHOWN]}:
+        column, word = names[i]
+        if not stands_alone(word):
+            names[i] = column, whole(word, (plain(said[column][row]) for row in text[cells == i]))
+    first = {name: i for i, name in reversed(list(zip(order, (names[i] for i in order), strict=True)))}
+    order = [i for i in order if first[names[i]] == i]  # pairs of letters that are the same word
     shown = order[:SHOWN]
     several = len(source.text) > 1
     table = [
@@ -98,7 +106,7 @@ def words(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         p_value=float(p_values[best]),
         verdict=verdict,
         sentence=_sentence(
-            table, verdict, int(alarming.sum()), coverage, int((p_values <= view.level).sum()), len(names)
+            table, verdict, int(alarming[order].sum()), coverage, int((p_values[order] <= view.level).sum()), len(order)
         ),
         table=tuple(table),
         more={"cue_words": {names[i][1]: view.classes[goes_with[i]] for i in reversed(marked)}},
@@ -126,7 +134,7 @@ def _presence(texts: list[list[str]]) -> tuple[list[tuple[int, str]], NDArray[np
     text, cells = array("q"), array("q")
     for column, values in enumerate(texts):
         for i, value in enumerate(values):
-            held = {seen.setdefault((column, word), len(seen)) for word in words_in(value)}
+            held = {seen.setdefault((column, word), len(seen)) for word in cues(value)}
             text.extend([i] * len(held))
             cells.extend(held)
     of_text, of_word = np.array(text, np.int64), np.array(cells, np.int64)

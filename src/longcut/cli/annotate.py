@@ -47,22 +47,22 @@ def annotate(
     if as_json:
         return show.print_json({**chosen.to_dict(), "folder": str(folder)})
     if chosen.answers:
-        print(f"{len(chosen.answers)} answers so far, {chosen.counter} of them counter-examples.")
+        show.say(f"{len(chosen.answers)} answers so far, {chosen.counter} of them counter-examples.")
         if chosen.gain is not None:
             value, low, high = (100 * bound for bound in (chosen.gain.value, chosen.gain.low, chosen.gain.high))
-            print(
+            show.say(
                 f"The later half of them brought {value:+.1f} points ({low:+.1f} to {high:+.1f}) on answered samples "
                 "that were held out, all cells counting the same."
             )
             if chosen.gain.enough:
-                print("As many again would hardly bring a point: nothing more is to be gained, stop here.")
-    print(chosen.advice.sentence)
+                show.say("As many again would hardly bring a point: nothing more is to be gained, stop here.")
+    show.say(chosen.advice.sentence)
     if len(chosen.rows):
-        print(f"\nTo look up: {folder / TABLE} ({len(chosen.rows)} samples)\nThe page to do it: {folder / PAGE}")
+        show.say(f"\nTo look up: {folder / TABLE} ({len(chosen.rows)} samples)\nThe page to do it: {folder / PAGE}")
     else:
-        print("\nEvery training sample is answered; there is nothing left to ask.")
+        show.say("\nEvery training sample is answered; there is nothing left to ask.")
     if chosen.answers:
         command = ["longcut", "train", chosen.spec, "--answers", str(folder / ANSWERS), "-m", "balanced-head"]
         if chosen.unknown != "usual":
             command += ["--set", f"unknown={chosen.unknown}"]
-        print(f"To train on the answers: {shlex.join(command)}")
+        show.say(f"To train on the answers: {shlex.join(command)}")

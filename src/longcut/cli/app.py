@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from longcut.cli import show
 from longcut.errors import UserError
 
 __all__ = ["METHOD", "Device", "Epochs", "Jobs", "Json", "Load", "Net", "Select", "Set", "app", "main"]
@@ -21,13 +23,13 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with warnings.catch_warnings():  # which puts back what is set here
-                warnings.showwarning = lambda message, *_, **__: print(f"longcut: {message}", file=sys.stderr)
+                warnings.showwarning = lambda message, *_, **__: show.warn(message)
                 return super().invoke(ctx)
         except UserError as error:
-            print(f"longcut: {error}", file=sys.stderr)
+            show.warn(error)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            print("longcut: stopped; the same command goes on from where this one was.", file=sys.stderr)
+            show.warn("stopped; the same command goes on from where this one was.")
             raise typer.Exit(130) from None
 
 
@@ -71,6 +73,9 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else"
 
 def main() -> None:
     """The ``longcut`` command."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is written by its numbers
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

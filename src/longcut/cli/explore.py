@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -35,7 +37,7 @@ def demo(
     if as_json:
         return show.print_json({"summary": [summary(record) for record in records], "report": str(page)})
     show.print_comparison(records)
-    print(f"The page about it: {page}")
+    show.say(f"The page about it: {page}")
 
 
 @app.command()
@@ -126,7 +128,7 @@ def embed(
         return show.print_json(
             {"features": str(out), "samples": samples, "width": width, "encoder": splits.info.encoder}
         )
-    print(f"{width} features of each of {samples:,} samples are in {out}\nTo read them: {reading(out, splits)}")
+    show.say(f"{width} features of each of {samples:,} samples are in {out}\nTo read them: {reading(out, splits)}")
 
 
 @app.command(cls=OwnDataCommand)
@@ -136,6 +138,15 @@ def audit(
     features: Features = None,
     model: Annotated[
         Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="is it a shortcut: read from the input, telling of the label, new elsewhere? repeatable; or all"
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Literal["alarm", "notice"] | None, typer.Option(help="end with status 1 where the verdict is that or graver")
     ] = None,
     net: Annotated[str | None, typer.Option(help="ordinary network (default: a small one that suits the data)")] = None,
     level: Annotated[float, typer.Option(help="how often the whole audit may raise a false alarm")] = 0.05,
@@ -152,10 +163,11 @@ def audit(
     from longcut.audit import audit, folder
     from longcut.audit.model import check_features
     from longcut.audit.model import model as cost
-    from longcut.datasets.own import inputs_of
+    from longcut.datasets.reread import inputs_of
     from longcut.plans import slug
     from longcut.runs import read
 
+    compare = typed(ctx, "compare")
     data = spec_given(ctx, data, features)
     place = out or Path("audits", slug(data))
     folder.check(place)
@@ -168,33 +180,39 @@ def audit(
     if run is not None:
         check_features(run, inputs_of(run).info.encoder, splits.info.encoder)
     with show.bar("models") as progress:
-        found = audit(splits, net=net, level=level, seed=seed, limit=limit, progress=progress)
+        found = audit(splits, net=net, level=level, seed=seed, limit=limit, columns=column or (), progress=progress)
     if run is not None:
         test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))
+    found = replace(found, compare=compare)
     record = folder.write(found, place, data=data, command=typed(ctx))
     page = show.write_report([place], place / "report.html")
     if as_json:
-        return show.print_json({**record, "folder": str(place), "report": str(page)})
-    show.print_audit(record)
-    if record["task"] == "classification":
-        _print_advice(record, splits.train, place)
-    print(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
+        show.print_json({**record, "folder": str(place), "report": str(page)})
+    else:
+        show.print_audit(record)
+        if record["task"] == "classification":
+            _print_advice(record, splits.train, place, compare)
+        show.say(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
+    if record["verdict"] in {"alarm": ("alarm",), "notice": ("alarm", "notice")}.get(fail_on or "", ()):
+        raise typer.Exit(1)
 
 
-def _print_advice(record: dict[str, Any], train: Dataset, place: Path) -> None:
+def _print_advice(record: dict[str, Any], train: Dataset, place: Path, compare: str) -> None:
     """What to do; where all attributes are known, none need be looked up, but they may be confounded."""
     import torch
 
     from longcut.lookup.advice import advise
 
-    advice = advise(record, kind=train.info.kind, wide=math.prod(train.info.shape))
+    advice = advise(record, kind=train.info.kind, wide=math.prod(train.info.shape), compare=compare)
     if train.attribute is not None and train.known.all():
         cells = torch.stack([train.label, train.attribute]).unique(dim=1).numpy()
         known = advise(record, answered=len(train), cells=cells)
         if known.kind == "look-up" == advice.kind:
             return
         advice = known if known.kind == "change" else advice
-    print(f"\n{advice.sentence}")
+    show.say(f"\n{advice.sentence}")
     if advice.kind == "look-up":
-        print(f"To see whose attribute that is: longcut annotate {place} --values ONE,OTHER")
+        show.say(
+            f"To see whose attribute that is: {shlex.join(['longcut', 'annotate', str(place)])} --values ONE,OTHER"
+        )

@@ -10,12 +10,15 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import Device, Json, Load, app
+from longcut.cli.own import NewDataCommand
 from longcut.cli.settings import device_of
+from longcut.errors import UserError
 from longcut.numbers import number
 
 
-@app.command()
+@app.command(cls=NewDataCommand)
 def evaluate(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder")],
     data: Annotated[
         str | None, typer.Option(help="other data to judge the network on (default: its own test set)")
@@ -31,7 +34,9 @@ def evaluate(
     from longcut.scales import scale_of
 
     stored = read(run)
-    scores = rescore(stored, data, device_of(device)) if data else with_added(stored)
+    if data is None and (said := next((key for key, value in ctx.obj.items() if value is not None), None)):
+        raise UserError(f"--{said} says how to read other data, and none is given; give --data, or leave it out.")
+    scores = rescore(stored, data, device_of(device), **ctx.obj) if data else with_added(stored)
     if as_json:
         return show.print_json(scores.to_dict())
     table = show.table("metric", "value", "95 % interval", "what it is")
@@ -86,7 +91,7 @@ def difference(
         table.add_row(row["method"], str(row["runs"]), format(factor * row["value"], form))
     show.show(table)
     value, low, high = (format(factor * bound, f"+{form}") for bound in (found.value, found.low, found.high))
-    print(
+    show.say(
         f"Difference {value}, 95 % interval {low} … {high}, p = {found.p:.2g}: paired bootstrap over the test samples,"
         "\nseeds averaged; it does not speak of the spread over training runs.\n"
         f"{metric.replace('_', ' ')}: {METRICS[metric].definition}"
@@ -133,11 +138,12 @@ def postprocess(
         for k, group in enumerate(found.names):
             table.add_row(f"{name} of {group}", *(number(side[name][k]) for side in sides), words)
     show.show(table)
-    print(f"In percent; {found.constraint} by rule {found.rule}, fitted on the validation set.")
+    show.say(f"In percent; {found.constraint} by rule {found.rule}, fitted on the validation set.")
 
 
-@app.command()
+@app.command(cls=NewDataCommand)
 def predict(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder")],
     data: Annotated[
         str, typer.Argument(help="folder of images, table, or .npz file like those trained on, or a data set's name")
@@ -152,19 +158,21 @@ def predict(
     from longcut.runs import read
 
     with show.bar("files") as progress:
-        frame = predict(read(run), data, device=device_of(device), progress=progress)
+        frame = predict(read(run), data, device=device_of(device), progress=progress, **ctx.obj)
     path = write_predictions(frame, out)
     found: dict[str, float | None] = {"right": None}
     told = ""
+    known = frame[frame["label"].notna()] if "label" in frame else frame
+    them = "them" if len(known) == len(frame) else f"the {len(known)} with a known label"
     if "right" in frame:
-        found["right"] = sum(frame["right"]) / len(frame)
-        told = f", {found['right']:.1%} of them right,"
+        found["right"] = sum(known["right"]) / len(known)
+        told = f", {found['right']:.1%} of {them} right,"
     elif "label" in frame:
-        found["rmse"] = math.sqrt(sum((frame["prediction"] - frame["label"]) ** 2) / len(frame))
-        told = f", off by {found['rmse']:.3g} (root mean squared error),"
+        found["rmse"] = math.sqrt(sum((known["prediction"] - known["label"]) ** 2) / len(known))
+        told = f", off by {found['rmse']:.3g} (root mean squared error{'' if known is frame else f' of {them}'}),"
     if as_json:
         return show.print_json({"predictions": str(path), "samples": len(frame), **found})
-    print(f"{len(frame)} predictions{told} are in {path}")
+    show.say(f"{len(frame)} predictions{told} are in {path}")
 
 
 @app.command()
@@ -188,7 +196,7 @@ def weights(
     if as_json:
         found = {"weights": str(path), "samples": len(frame), "smallest": smallest, "largest": largest}
         return show.print_json(found)
-    print(f"{len(frame)} weights, from {smallest:.3g} to {largest:.3g} and 1 on average, are in {path}")
+    show.say(f"{len(frame)} weights, from {smallest:.3g} to {largest:.3g} and 1 on average, are in {path}")
 
 
 @app.command()
@@ -208,7 +216,7 @@ def export(
     path = export(read(run), to, out)
     if as_json:
         return show.print_json({"export": str(path)})
-    print(f"The network is in {path}")
+    show.say(f"The network is in {path}")
 
 
 @app.command()
@@ -222,4 +230,4 @@ def report(
     page = show.write_report(paths, out)
     if as_json:
         return show.print_json({"report": str(page)})
-    print(f"The page: {page}")
+    show.say(f"The page: {page}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -13,6 +13,8 @@ from typer.core import TyperCommand
 from longcut.cli import show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from longcut.data import Splits
     from longcut.spec import Option
 
@@ -20,6 +22,7 @@ __all__ = [
     "Answers",
     "Data",
     "Features",
+    "NewDataCommand",
     "OwnDataCommand",
     "decode",
     "features_for",
@@ -28,6 +31,8 @@ __all__ = [
     "typed",
     "with_answers",
 ]
+
+NAMED = 5  # files of each reason for which some are left out
 
 Data = Annotated[
     str,
@@ -53,7 +58,7 @@ Answers = Annotated[
 ]
 
 
-def _flags() -> list[Any]:
+def _flags(names: Sequence[str] | None = None) -> list[Any]:
     """A flag for each option of somebody's own data; only a command that has them asks, for they are slow to import."""
     from longcut.sources.options import metavar, own_options
 
@@ -68,7 +73,9 @@ def _flags() -> list[Any]:
 
     def own(**_: Any) -> None: ...
 
-    own.__signature__ = inspect.Signature([flag(option) for option in own_options()])  # type: ignore[attr-defined]
+    own.__signature__ = inspect.Signature(
+        [flag(option) for option in own_options() if names is None or option.name in names]
+    )  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
     app.command()(own)
     return list(typer.main.get_command(app).params)
@@ -77,15 +84,28 @@ def _flags() -> list[Any]:
 class OwnDataCommand(TyperCommand):
     """A command with these flags; what they said is ``ctx.obj``, by name."""
 
+    def taken(self) -> Sequence[str] | None:
+        """The names of the options that it takes; None: all."""
+        return None
+
     def get_params(self, ctx: Any) -> list[Any]:
         if "flags" not in self.__dict__:
-            self.flags = _flags()
+            self.flags = _flags(self.taken())
         *own, asks_for_help = super().get_params(ctx)
         return [*own, *self.flags, asks_for_help]
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
         return super().invoke(ctx)
+
+
+class NewDataCommand(OwnDataCommand):
+    """A command with those of these flags that say how to read new data for a trained network."""
+
+    def taken(self) -> Sequence[str] | None:
+        from longcut.datasets.reread import FORMS
+
+        return FORMS
 
 
 def spec_given(ctx: typer.Context, data: str, features: str | None = None) -> str:
@@ -112,11 +132,9 @@ def features_for(ctx: typer.Context, data: str, features: str | None, method: st
     try:
         encoders.build(ENCODER)
     except UserError as error:
-        print(
-            f"longcut: auto sees pixels alone; features of a pretrained net bring most here: {error}", file=sys.stderr
-        )
+        show.warn(f"auto sees pixels alone; features of a pretrained net bring most here: {error}")
         return None
-    print(f"longcut: auto sees these images as features of {ENCODER}; for pixels: --features none", file=sys.stderr)
+    show.warn(f"auto sees these images as features of {ENCODER}; for pixels: --features none")
     return ENCODER
 
 
@@ -135,27 +153,47 @@ def load(data: str, seed: int) -> Splits:
         splits = datasets.load(data, seed, progress)
     source = splits.train.source
     if source is not None and source.skipped:
-        listed = ", ".join(f"{name} ({why})" for name, why in source.skipped)
-        print(f"longcut: left out because they cannot be read: {listed}", file=sys.stderr)
+        show.warn(f"left out: {_by_reason(source.skipped)}")
     return splits
 
 
-def decode(data: str, seed: int) -> None:
-    """Read data with images once, so that its cache is made with a bar and before any run begins."""
+def _by_reason(skipped: Sequence[tuple[str, str]]) -> str:
+    """Files by the reason for which they are left out, the first few of each by name.
+
+    >>> _by_reason([("a.png", "truncated"), ("b.txt", "no image: .txt"), ("c.png", "truncated")])
+    '2 truncated (a.png, c.png); 1 no image: .txt (b.txt)'
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, why in skipped:
+        reasons.setdefault(why, []).append(name)
+    told = {why: ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED) for why, names in reasons.items()}
+    return "; ".join(f"{len(names):,} {why} ({told[why]})" for why, names in reasons.items())
+
+
+def decode(data: str, seed: int, alone: bool = True) -> None:
+    """Read data with images once, so that its cache is made with a bar and before any run begins.
+
+    Where runs are not made by this process ``alone``, tables are read too, for what is to be said of them.
+    """
     from longcut.datasets import DATASETS, parse
 
     name, options = parse(data)
-    without = name in ("table", "hub") and "image" not in options
+    without = alone and name in ("table", "hub") and "image" not in options
     if "progress" in inspect.signature(DATASETS[name].function).parameters and not without:
         load(data, seed)
 
 
-def typed(ctx: typer.Context) -> str:
-    """The command that was typed, without where to write and how to print."""
+def typed(ctx: typer.Context, command: str | None = None) -> str:
+    """The command that was typed, without where to write and how to print.
+
+    Or another ``command`` on the same data: with what was said of the data alone.
+    """
     import shlex
 
     given = {**ctx.params, **ctx.obj}
-    words = ["longcut", str(ctx.info_name), str(given.pop("data"))]
+    if command is not None:
+        given = {**ctx.obj, **{name: ctx.params.get(name) for name in ("data", "features", "load_")}}
+    words = ["longcut", command or str(ctx.info_name), str(given.pop("data"))]
     for parameter in ctx.command.get_params(ctx):
         said = given.get(parameter.name or "")
         if parameter.name not in ("out", "as_json") and said not in (None, [], parameter.default):

@@ -42,6 +42,6 @@ def reproduce(
         shown.add_row(*line)
     show.show(shown)
     for note in notes(recipe, results):
-        print(note)
+        show.say(note)
     if picture:
-        print(f"The picture: {picture}")
+        show.say(f"The picture: {picture}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,40 @@ if TYPE_CHECKING:
     from longcut.record import Record
     from longcut.runs import Run
     from longcut.spec import Option
+
+
+# what moves the cursor, colours, rings or turns the direction of writing, and halves of characters
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: Any) -> str:
+    r"""Text in which names from data cannot steer a terminal: control characters as JSON writes them.
+
+    >>> visible("a\x1b[31mred")
+    'a\\u001b[31mred'
+    """
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
+
+
+def one_line(text: Any) -> str:
+    r"""The same as one line.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return visible(text).replace("\n", "\\n")
+
+
+def say(text: Any = "") -> None:
+    """Print a text; names in it that may hold line breaks go through :func:`one_line` before."""
+    print(visible(text))
+
+
+def warn(text: Any) -> None:
+    """Say something beside the result: one line on stderr."""
+    import sys
+
+    print(f"longcut: {one_line(text)}", file=sys.stderr)
 
 
 def write_report(paths: list[Path], out: Path) -> Path:
@@ -37,29 +72,33 @@ def print_json(value: Any) -> None:
     """Strict JSON, and nothing else."""
     from longcut.files import to_json
 
-    print(to_json(value, indent=2, default=str))
+    say(to_json(value, indent=2, default=str))
 
 
 def show(renderable: Any) -> None:
     """Print what rich can draw."""
     from rich.console import Console
 
-    Console().print(renderable)
+    Console(markup=False, emoji=False).print(renderable)
 
 
 def table(*columns: str) -> Table:
-    """An empty table with these columns."""
+    """An empty table with these columns, whose cells are text and nothing else."""
     from rich import box
     from rich.table import Table
 
-    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    class Plain(Table):
+        def add_row(self, *cells: str) -> None:  # type: ignore[override]
+            super().add_row(*map(visible, cells))
+
+    return Plain(*map(visible, columns), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def print_method(name: str, row: Mapping[str, Any]) -> None:
     """A method with its options and recipes."""
-    print(f"{name}: {row['about']}\n{row['paper']}\nlearns {' and '.join(row['tasks'])}")
+    say(f"{name}: {row['about']}\n{row['paper']}\nlearns {' and '.join(row['tasks'])}")
     if row["needs"]:
-        print(f"needs the {' and '.join(row['needs'])} of each training sample")
+        say(f"needs the {' and '.join(row['needs'])} of each training sample")
     options = table("option", "default", "allowed", "what it is")
     for option in row["options"]:
         options.add_row(option["name"], str(option["default"]), option["allowed"], option["help"])
@@ -82,11 +121,16 @@ def print_audit(record: Mapping[str, Any]) -> None:
         )
         shown.add_row(finding["name"], finding["verdict"], *numbers)
     if record["preface"]:
-        print(f"{record['preface']}\n")
-    print(f"{record['headline']}\n{record['advice']}\n")
+        say(f"{one_line(record['preface'])}\n")
+    say(f"{one_line(record['headline'])}\n{one_line(record['advice'])}\n")
     show(shown)
     for finding in record["findings"]:
-        print(f"\n{finding['question']}\n  {finding['sentence']}")
+        say(f"\n{one_line(finding['question'])}\n  {one_line(finding['sentence'])}")
+    if record["left_out"]:
+        say("\nColumns that were not compared with the label")
+        for why in dict.fromkeys(record["left_out"].values()):
+            names = ", ".join(name for name, own in record["left_out"].items() if own == why)
+            say(f"  {one_line(why)}: {one_line(names)}")
 
 
 def print_comparison(records: list[Record]) -> None:
@@ -119,24 +163,24 @@ def print_comparison(records: list[Record]) -> None:
         for row, line in zip(rows, cells, strict=True):
             fitting = line if long else (cell.replace(" ", "") for cell in line)  # no blanks: fits 80 characters
             shown.add_row(row["label"], str(row["runs"]), *fitting)
-        print(f"{data}, epoch chosen by: {rule_in_words(selection)}")
+        say(f"{one_line(data)}, epoch chosen by: {rule_in_words(selection)}")
         show(shown)
         printed.setdefault(task, {}).update(dict.fromkeys(names))
     for task, names in printed.items():
         scale = scale_of(task)
-        print(f"Mean ± standard deviation over seeds, {scale.unit}, on the test set at the epoch chosen:")
+        say(f"Mean ± standard deviation over seeds, {scale.unit}, on the test set at the epoch chosen:")
         for name in names:
-            print(f"  {': '.join(scale.columns[name])}")
+            say(f"  {': '.join(scale.columns[name])}")
     for label, found in _minorities(records).items():
         mean = {key: spread(one[key] for one in found)[0] for key in found[0]}
         known = ((key, mean[key]) for key in ("precision", "recall"))
         shares = " and ".join(f"{key} {100 * share:.0f} %" for key, share in known if share is not None)
-        print(
-            f"{label} took for the minority {mean['conflicting']:.0f} training samples that contradict the shortcut "
-            f"and {mean['aligned']:.0f} that do not: {shares}."
+        say(
+            f"{one_line(label)} took for the minority {mean['conflicting']:.0f} training samples that contradict the "
+            f"shortcut and {mean['aligned']:.0f} that do not: {shares}."
         )
     for who, remark in tables.remarks((record.label, record) for record in records):
-        print(f"{who}: {remark}")
+        say(f"{one_line(who)}: {one_line(remark)}")
 
 
 def print_advice(folders: Iterable[Path]) -> None:
@@ -146,8 +190,8 @@ def print_advice(folders: Iterable[Path]) -> None:
     from longcut.runs import read
 
     for study in studies(read(folder) for folder in folders):
-        for line in advice(study):
-            print(line)
+        for told in advice(study):
+            say(one_line(told))
 
 
 def print_rates(scores: Scores, run: Run) -> None:
@@ -158,9 +202,7 @@ def print_rates(scores: Scores, run: Run) -> None:
     found = rates_by_group(scores)
     if not found:
         return
-    about: dict[str, Any] = {}
-    with suppress(FileNotFoundError):  # somebody removed it
-        about = run.gallery()[1]
+    about = run.gallery()[1]
     names = dict(enumerate(about.get("membership_names") or about.get("attribute_names", ())))
     positive = dict(enumerate(about.get("class_names", ()))).get(1, 1)
     shown = table("group", "samples", "positive", "predicted", "TPR", "FPR")
@@ -173,9 +215,9 @@ def print_rates(scores: Scores, run: Run) -> None:
             *map(number, (rates.base, rates.positive)),
             *(f"{number(value)} [{between}]" for value, between in zip((true, false), ends, strict=True)),
         )
-    print(
-        f"By group, in %, where '{positive}' is positive: how many are and are predicted to be, and the true and the "
-        "false\npositive rate with their 95 % intervals:"
+    say(
+        f"By group, in %, where '{one_line(positive)}' is positive: how many are and are predicted to be, and the true "
+        "and the false\npositive rate with their 95 % intervals:"
     )
     show(shown)
 
@@ -198,7 +240,7 @@ def bar(unit: str) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +73,9 @@ def stress(
     if as_json:
         return show.print_json(found.to_dict())
     _print(found)
-    print(f"The runs and stress.json are in {folder}\nA page about them: longcut report {folder}")
+    show.say(
+        f"The runs and stress.json are in {folder}\nA page about them: {shlex.join(['longcut', 'report', str(folder)])}"
+    )
 
 
 def _print(found: Matrix) -> None:
@@ -85,13 +88,15 @@ def _print(found: Matrix) -> None:
         shown.add_row(cue, *("–" if cell is None else _written(cell) for cell in cells))
     runs = max(cell.runs for cell in found.cells.values())
     head = f"{title_of(found.data)}, {runs} run{'s' * (runs != 1)} of each method"
-    print(f"{head}, in %: worst group · conflicting · average,")
-    print(f"and how much higher than {found.methods[0]} the conflicting (without a cue: the average) accuracy is")
+    show.say(f"{head}, in %: worst group · conflicting · average,")
+    show.say(f"and how much higher than {found.methods[0]} the conflicting (without a cue: the average) accuracy is")
     show.show(shown)
-    print("Means over seeds on the test set, after the last epoch. In brackets the 95 % interval of a paired bootstrap")
-    print("over the test samples, seeds averaged; it does not speak of the spread over training runs.")
+    show.say(
+        "Means over seeds on the test set, after the last epoch. In brackets the 95 % interval of a paired bootstrap"
+    )
+    show.say("over the test samples, seeds averaged; it does not speak of the spread over training runs.")
     for name, definition in DEFINITIONS.items():
-        print(f"  {name.replace('_', ' ')}: {definition}")
+        show.say(f"  {name.replace('_', ' ')}: {definition}")
 
 
 def _written(cell: Cell) -> str:

@@ -62,7 +62,7 @@ def train(
     if as_json:
         return show.print_json(record.to_dict())
     show.print_comparison([record])
-    print(f"The run is in {folder}")
+    show.say(f"The run is in {folder}")
 
 
 @app.command(cls=OwnDataCommand)
@@ -96,7 +96,7 @@ def compare(
         for method in split_specs(methods)
         for seed in range(seeds)
     ]
-    decode(plans[0].data, plans[0].data_seed)
+    decode(plans[0].data, plans[0].data_seed, alone=jobs == 1)
     folder = out or Path("runs", slug(plans[0].data))
     with show.bar("runs") as progress:
         records = compare(plans, folder, cores(jobs), progress, device_of(device))
@@ -104,4 +104,4 @@ def compare(
         return show.print_json([summary(record) for record in records])
     show.print_comparison(records)
     show.print_advice(folders(plans, folder))
-    print(f"The runs are in {folder}")
+    show.say(f"The runs are in {folder}")

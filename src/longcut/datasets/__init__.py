@@ -24,7 +24,7 @@ from longcut.spec import options_of, read, validate, write, written
 if TYPE_CHECKING:
     from longcut.data import Splits
 
-__all__ = ["DATASETS", "Entry", "data_folder", "load", "metrics_of", "parse", "resolve", "spec_of", "title_of"]
+__all__ = ["DATASETS", "Entry", "cut", "data_folder", "load", "metrics_of", "parse", "resolve", "spec_of", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
 
 OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
 ENCODER = "efficientnet-lite0"  # where none is said
-TABLES, ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".safetensors")
+TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson")
+TABLES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet", ".xlsx")
+ARRAYS = (".npz", ".safetensors")
 
 _MNIST_TRAINING = {"epochs": 30, "batch": 256, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
 _DIGITS_TRAINING = {"epochs": 30, "batch": 64, "pool": 4, "lr": 0.001, "net": "mlp:hidden=100-100-16"}
@@ -183,9 +185,9 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
     """What somebody types as their data, a spec or a path with flags for its columns, as one spec.
 
     Args:
-        data: a spec; a folder of images; a ``.csv``, ``.tsv`` or ``.parquet`` table; an ``.npz`` or ``.safetensors``
-            file; a Hugging Face data set that was saved to a folder. Options may follow a path, as they follow a name.
-            A path that is also the name of a data set is written ``./name``.
+        data: a spec; a folder of images; a table, such as ``.csv``, ``.tsv`` or ``.parquet``; an ``.npz`` or
+            ``.safetensors`` file; a Hugging Face data set that was saved to a folder. Options may follow a path, as
+            they follow a name. A path that is also the name of a data set is written ``./name``.
         features: spec of the pretrained net whose features stand for the images or texts; None: they stay.
         **columns: further options; None is not given.
 
@@ -219,12 +221,12 @@ def _read(data: str) -> tuple[str, dict[str, str]]:
         raise UserError(f"the path {data!a} is not UTF-8; rename it.")
     if data.partition(":")[0] in DATASETS:
         return read(data, "data set")
-    path, options = _cut(data)
+    path, options = cut(data)
     spec = write(_kind(Path(path), path), {"path": Path(path)})
     return read(f"{spec},{options}" if options else spec, "data set")
 
 
-def _cut(data: str) -> tuple[str, str]:
+def cut(data: str) -> tuple[str, str]:
     """A path, and the options that follow it. A file whose name looks like options goes first, if there is one."""
     ends = [*(colon.start() for colon in re.finditer(r":(?=\w+=)", data)), len(data)]
     end = max((end for end in ends if os.path.exists(data[:end])), default=ends[0])
@@ -247,13 +249,13 @@ def _kind(path: Path, typed: str) -> str:
     if typed and path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
         return "hub" if any((path / name).exists() for name in saved) else "folder"
-    suffix = path.suffix.lower()
-    kind = "table" if suffix in TABLES else "arrays" if suffix in ARRAYS else ""
+    name = path.name.lower()
+    kind = "table" if name.endswith(TABLES) else "arrays" if name.endswith(ARRAYS) else ""
     if kind and path.is_file():
         return kind
     if path.is_file():
         raise UserError(
-            f"{typed} is neither a folder of images, a table ({' '.join(TABLES)}) nor arrays ({' '.join(ARRAYS)}); "
+            f"{typed} is neither a folder of images, a table (.csv .tsv .parquet) nor arrays ({' '.join(ARRAYS)}); "
             "convert it to one of these."
         )
     beside = os.listdir(path.parent) if path.parent.is_dir() else []

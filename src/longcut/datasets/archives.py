@@ -18,8 +18,8 @@ from pydantic import Field
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, VALID, Progress, Source
-from longcut.sources.folder import SUFFIXES
 from longcut.sources.images import decode
+from longcut.sources.scan import SUFFIXES
 
 __all__ = [
     "BIAS_ENSEMBLE",

@@ -1,32 +1,32 @@
-"""Somebody's own data as registered data sets: ``folder``, ``table``, ``arrays`` and ``hub``.
-
-:func:`reread` reads new data for a trained network, with the encoding of the data it was trained on.
-"""
+"""Somebody's own data as registered data sets: ``folder``, ``table``, ``arrays`` and ``hub``."""
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from longcut.data import Dataset, Splits
-from longcut.datasets import DATASETS, load, parse, resolve
-from longcut.errors import UserError, unknown
-from longcut.files import to_json
-from longcut.record import Inputs
-from longcut.runs import Run
+from longcut.errors import UserError
 from longcut.sources import Progress
 from longcut.sources.options import (
     Attribute,
     AttributeBins,
+    Categorical,
+    Charset,
     Config,
+    Drop,
     Image,
+    Inputs,
+    Keep,
     Label,
     Layer,
+    Names,
+    Numeric,
     OptionalLabel,
+    Separator,
     Size,
+    Skip,
     Split,
     Task,
     Text,
@@ -34,10 +34,7 @@ from longcut.sources.options import (
     Vectors,
 )
 
-if TYPE_CHECKING:
-    from longcut.sources import Columns
-
-__all__ = ["arrays", "folder", "hub", "inputs_of", "reread", "table"]
+__all__ = ["arrays", "folder", "hub", "table"]
 
 
 def folder(
@@ -70,7 +67,7 @@ def folder(
 
 def table(
     *,
-    path: Annotated[str | None, Field(description="CSV, TSV or Parquet file")] = None,
+    path: Annotated[str | None, Field(description="CSV, TSV, JSON lines, Parquet or Excel file")] = None,
     label: OptionalLabel = None,
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
@@ -82,10 +79,19 @@ def table(
     task: Task = "auto",
     vectors: Vectors = None,
     layer: Layer = None,
+    columns: Inputs = None,
+    drop: Drop = None,
+    categorical: Categorical = None,
+    numeric: Numeric = None,
+    keep: Keep = None,
+    separator: Separator = None,
+    encoding: Charset = None,
+    names: Names = None,
+    skip: Skip = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
-    """A CSV, TSV or Parquet table: feature columns, paths of images, or text.
+    """A CSV, TSV, JSON lines, Parquet or Excel table: feature columns, paths of images, or text.
 
     Args:
         path: of the table.
@@ -96,6 +102,11 @@ def table(
         task: classes or numbers; ``auto`` takes many distinct numbers for a regression.
         vectors: column with vectors, such as embeddings, or a ``.npy`` file of them.
         layer: which of them, where each row has several.
+        columns: that are the input.
+        drop: columns that are left out.
+        categorical, numeric: columns of names, and of numbers.
+        keep: texts that are values, such as ``NA``.
+        separator, encoding, names, skip: the form of a text file.
         seed: of the parts, where there is no split column.
         progress: told how many images of how many are decoded.
 
@@ -123,6 +134,15 @@ def table(
             task=task,
             vectors=vectors,
             layer=layer,
+            columns=columns,
+            drop=drop,
+            categorical=categorical,
+            numeric=numeric,
+            keep=keep,
+            separator=separator,
+            charset=encoding,
+            names=names,
+            skip=skip or 0,
             seed=seed,
             progress=progress,
         )
@@ -216,125 +236,3 @@ def _required(name: str, path: str | None) -> str:
     if path is None:
         raise UserError(f"data set '{name}' was not told which; write {name}:path=….")
     return path
-
-
-# --- new data for a trained network -----------------------------------------------------------------------------------
-
-
-def inputs_of(run: Run) -> Inputs:
-    """What the network of a finished run takes; a run from before this was kept has to load its data for it.
-
-    Raises:
-        UserError: when the run is not finished.
-    """
-    plan = run.record.plan
-    return run.inputs() or Inputs.of(load(plan.data, plan.data_seed).train)
-
-
-def reread(
-    run: Run, data: Path | str, *, attribute: bool = False, progress: Progress | None = None
-) -> tuple[Dataset, Dataset | None, bool]:
-    """New data for the network of a finished run, turned into numbers in the same way as its training data.
-
-    Args:
-        run: finished.
-        data: a folder of images; a table with the columns the network was trained on; an ``.npz`` or ``.safetensors``
-            file with samples of the same shape; a saved Hugging Face data set; or the spec of a registered data set,
-            whose test set is taken and is made with the data seed of the run.
-        attribute: whether to read it, where files have it.
-        progress: told how many images of how many are decoded.
-
-    Returns:
-        The samples; the training set beside them, of a registered data set; and whether the samples have labels.
-
-    Raises:
-        UserError: when the run is not finished, the data is not there, or it is unlike what the network was trained on.
-    """
-    from longcut.datasets.embedded import embed, encoder_of, pictured
-
-    inputs, train, labelled = inputs_of(run), None, True
-    encoded, who = inputs.info.encoder, f"the run in {run.folder}"
-    if str(data).partition(":")[0] in DATASETS:
-        splits = load(pictured(str(data)) if encoded else str(data), run.record.plan.data_seed, progress)
-        if encoded and splits.info.kind != "table":
-            splits = embed(splits, encoder_of(encoded, who), progress)
-        samples, train = splits.test, splits.train
-        if samples.source is not None and to_json(samples.source.encoding) != to_json(inputs.encoding):
-            raise UserError(
-                f"{data} would be turned into numbers in a way of its own, unlike what the run in {run.folder} was "
-                "trained on; give the path of its files alone."
-            )
-    elif Path(data).exists():
-        columns = _read(run, inputs, Path(data), attribute, progress)
-        samples, labelled = Dataset.from_columns(columns), columns.label is not None
-        if encoded and samples.info.kind != "table":
-            samples = embed(Splits(samples, None, samples), encoder_of(encoded, who), progress).test
-        if samples.attribute is not None:  # what is usual was decided by the training set
-            samples = dataclasses.replace(samples, info=dataclasses.replace(samples.info, aligned=inputs.info.aligned))
-    else:
-        raise unknown("file, folder or data set", str(data), DATASETS)
-    own, new = inputs.info, samples.info
-    for name, there, here, fits in (
-        ("features of", own.encoder, new.encoder, own.encoder == new.encoder or not (own.encoder and new.encoder)),
-        ("samples of shape", own.shape, new.shape, own.shape == new.shape),
-        ("numbers of type", inputs.dtype, Inputs.of(samples).dtype, inputs.dtype == Inputs.of(samples).dtype),
-        ("token ids below", own.vocabulary, new.vocabulary, own.vocabulary >= new.vocabulary),
-        ("the task", own.task, new.task, own.task == new.task),
-        ("classes", own.n_classes, new.n_classes, own.n_classes == new.n_classes or not labelled),
-    ):
-        if not fits:
-            raise UserError(f"the run in {run.folder} knows {name} {there}, but {data} has {here}; give similar data.")
-    return samples, train, labelled
-
-
-def _read(run: Run, inputs: Inputs, path: Path, attribute: bool, progress: Progress | None) -> Columns:
-    """The columns of a file or folder, read as the run's own data was."""
-    from longcut.sources.arrays import read_arrays
-    from longcut.sources.folder import read_folder
-    from longcut.sources.hub import read_hub
-    from longcut.sources.table import read_table
-
-    encoding = dict(inputs.encoding or {})
-    kind = encoding.get("kind")
-    lies = parse(resolve(str(path)))[0]
-    if lies == "folder":
-        if inputs.info.kind != "image" and (not inputs.info.encoder or kind in ("table", "tokens", "vectors")):
-            raise UserError(
-                f"the run in {run.folder} was not trained on images, but {path} is a folder; give a file like the one "
-                "it was trained on."
-            )
-        return read_folder(path, encoding=encoding if kind == "image" else _plain(inputs, "image"), progress=progress)
-    if lies == "arrays":
-        encoding = encoding if kind == "arrays" else _plain(inputs, "arrays")
-    elif kind in (None, "arrays"):
-        raise UserError(
-            f"the run in {run.folder} was not trained on a table, so it cannot tell what the columns of {path} mean; "
-            f"give an .npz file with samples x of shape {inputs.info.shape}."
-        )
-    marks = {"label": encoding["label"], "attribute": encoding["attribute"] if attribute else None}
-    if lies == "arrays":
-        return read_arrays(path, **marks, encoding=encoding)
-    read = read_hub if lies == "hub" else read_table
-    return read(str(path), **marks, encoding=encoding, progress=progress)
-
-
-def _plain(inputs: Inputs, kind: str) -> dict[str, Any]:
-    """The encoding of samples that are taken as they are; of images that become features, small."""
-    from longcut.datasets.embedded import PICTURES
-
-    info = inputs.info
-    small = kind == "image" and info.encoder != ""
-    return {
-        "kind": kind,
-        "size": PICTURES if small else None,
-        "shape": [3, PICTURES, PICTURES] if small else list(info.shape),
-        "dtype": inputs.dtype,
-        "token_ids": info.vocabulary,
-        "classes": list(info.class_names) if info.task == "classification" else [],
-        "attributes": list(info.attribute_names),
-        "task": info.task,
-        "label": "label",
-        "attribute": None,
-        "split": None,
-        "image": "path",
-    }

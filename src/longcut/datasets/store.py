@@ -11,7 +11,7 @@ import torch
 
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
-from longcut.files import replacing
+from longcut.files import replacing, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def _npz(path: Path, x: NDArray[Any], columns: Columns, encoder: str) -> None:
 def _npy(path: Path, x: NDArray[Any], columns: Columns, encoder: str) -> None:
     frame = _frame(path, columns)
     with replacing(path.with_suffix(".csv")) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+        write_csv(frame, temporary)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, x)
 

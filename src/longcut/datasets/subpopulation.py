@@ -277,7 +277,8 @@ def texts(
     if tokenizer:
         how: dict[str, Any] = {"tokenizer": tokenizer, "length": length}
     else:
-        how = tokens.fit([[text for text, of in zip(cell, part, strict=True) if of == TRAIN] for cell in cells], length)
+        known = [[text for text, of in zip(cell, part, strict=True) if of == TRAIN] for cell in cells]
+        how = tokens.fit(known, length, rule=1)  # as for the results that were published for these texts
     x, vocabulary = tokens.apply(how, cells)
     return assemble(
         about,

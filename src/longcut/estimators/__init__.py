@@ -8,6 +8,7 @@ from longcut.estimators.fairness import (
     equalized_odds_scorer,
 )
 from longcut.estimators.tools import GroupBalancer, SuspectedConflict, worst_group_accuracy, worst_group_scorer
+from longcut.estimators.weights import times_of as _times  # noqa: F401, the name it had when this was one file
 
 __all__ = [
     "DebiasedClassifier",

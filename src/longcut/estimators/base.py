@@ -5,32 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 
-from longcut.data import Dataset, Splits, usual_attribute
+from longcut.data import Dataset, Splits, generator, split, usual_attribute
 from longcut.errors import UserError
+from longcut.estimators.rows import as_array, require_axes, rows_of, values_of
+from longcut.estimators.told import Told
+from longcut.estimators.weights import canonical, in_places, whole_numbers
 from longcut.fit import fit, steps_per_epoch
 from longcut.methods import METHODS, Method, build
+from longcut.nets import Net
 from longcut.predict import predict
 from longcut.spec import validate
 from longcut.training import Training
 
-PARTS = 10  # weights that are not whole numbers are kept to this part of their mean
 STEPS, PASSES = 1000, 10  # updates when neither steps nor epochs are given, and passes over large data
-
-
-def as_array(x: Any) -> Any:
-    """Tensors as arrays; everything else is scikit-learn's to check."""
-    return x.detach().cpu().numpy() if isinstance(x, Tensor) else x
 
 
 def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]:
@@ -43,7 +40,7 @@ def codes_of(attribute: ArrayLike, n: int) -> tuple[NDArray[np.intp], list[str]]
     """
     import pandas as pd
 
-    values = np.asarray(as_array(attribute))
+    values = values_of(attribute)
     if values.shape != (n,):
         raise UserError(f"attribute has shape {values.shape}, but X has {n} rows; give one value for each row.")
     known = pd.Series(values).infer_objects()
@@ -66,44 +63,23 @@ def same_rows(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArr
     """Labels and predicted labels ``(n,)`` as arrays.
 
     Raises:
-        UserError: on unequal lengths.
+        UserError: on unequal lengths, missing labels, or labels of which some are text and some are not.
     """
-    true, predicted = np.asarray(as_array(y_true)), np.asarray(as_array(y_pred))
+    import pandas as pd
+
+    true, predicted = values_of(y_true), values_of(y_pred)
     if true.shape != predicted.shape or true.ndim != 1 or not len(true):
         raise UserError(
             f"y_true has shape {true.shape} and y_pred {predicted.shape}; give one label for each row in both."
         )
+    for name, labels in (("y_true", true), ("y_pred", predicted)):
+        if (missing := pd.isna(labels)).any():
+            raise UserError(
+                f"{name} is missing (NaN or None) in {missing.sum()} of {len(labels)} rows; leave these rows out."
+            )
+    if len({isinstance(label, str) for labels in (true, predicted) for label in labels.tolist()}) > 1:
+        raise UserError("some labels are text and some are not; give those of y_true and y_pred as the same kind.")
     return true, predicted
-
-
-def times_of(weight: NDArray[np.float64]) -> NDArray[np.int64]:
-    """How often each row stands, for only the proportions of weights count; whole numbers are kept exactly.
-
-    >>> times_of(np.array([0.0, 2.0, 1.0])), times_of(np.array([6.0, 6.0])), times_of(np.array([0.25, 1.75]))
-    (array([0, 2, 1]), array([1, 1]), array([1, 9]))
-    """
-    times = weight
-    if (weight != np.rint(weight)).any():
-        times = np.maximum(np.rint(PARTS * weight / weight[weight > 0].mean()), weight > 0)
-    times = times.astype(np.int64)
-    return times // np.gcd.reduce(times)
-
-
-def canonical(x: NDArray[Any], columns: Sequence[NDArray[Any]], times: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Distinct rows in an order that depends on nothing but what they hold, and how often each stands.
-
-    So training sees the same whatever the order of the rows, and whether a row is repeated or weighted.
-
-    >>> canonical(np.array([[7], [5], [7]]), [np.array([1, 0, 1])], np.array([1, 2, 3]))
-    (array([1, 0]), array([2, 4]))
-    """
-    flat = np.ascontiguousarray(x.reshape(len(x), -1))
-    content = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel()
-    order = content.argsort(kind="stable")
-    order = order[np.lexsort([column[order] for column in columns])]
-    differs = [values[order][1:] != values[order][:-1] for values in (content, *columns)]
-    first = np.flatnonzero(np.r_[True, np.any(differs, axis=0)])
-    return order[first], np.add.reduceat(times[order], first)
 
 
 def scaling(x: NDArray[Any], times: NDArray[np.int64] | None = None) -> tuple[Any, float]:
@@ -122,19 +98,15 @@ def inputs(x: NDArray[Any], mean: Any, scale: float) -> Tensor:
     return torch.from_numpy(((x - mean) / scale).astype(np.float32))
 
 
-def require_axes(x: NDArray[Any]) -> None:
-    """Refuse what is neither a table nor images."""
-    if x.ndim not in (2, 4):
-        raise UserError(f"X has shape {x.shape}; give a table (n, d) or images (n, C, H, W).")
+class Rows(NamedTuple):
+    """Distinct rows, names of the attribute's values, how often each row stands, and how many were given."""
 
-
-def classes_of(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """The classes, and the number of each row's."""
-    check_classification_targets(y)
-    classes, label = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise UserError(f"y has one class, '{classes[0]}'; give rows of at least two.")
-    return classes, label
+    x: NDArray[Any]
+    y: NDArray[Any]
+    attribute: NDArray[Any] | None
+    names: list[str]
+    times: NDArray[np.int64]
+    given: int
 
 
 class Debiased(BaseEstimator):
@@ -153,6 +125,11 @@ class Debiased(BaseEstimator):
         steps: int | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        verbose: bool | int = False,
         device: torch.device | str = "cpu",
         random_state: Any = None,
     ) -> None:
@@ -164,21 +141,34 @@ class Debiased(BaseEstimator):
         self.steps = steps
         self.batch_size = batch_size
         self.lr = lr
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.verbose = verbose
         self.device = device
         self.random_state = random_state
 
-    def _canonical_rows(
-        self, X: Any, y: Any, attribute: Any, sample_weight: Any, **checks: Any
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, list[str], NDArray[np.int64]]:
-        """Checked ``X, y, attribute``, the names of the attribute's values, and how often each row stands."""
-        checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True, **checks)
-        x, y = checked
+    @property
+    def _warm(self) -> bool:
+        """Whether training goes on from an earlier fit."""
+        return bool(self.warm_start) and hasattr(self, "method_")
+
+    def _weigh(self, y: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weights with what the settings say of them."""
+        return weight
+
+    def _canonical_rows(self, X: Any, y: Any, attribute: Any, sample_weight: Any, **checks: Any) -> Rows:
+        """Checked, distinct and in their own order."""
+        x, y = rows_of(self, X, y, **checks)
         require_axes(x)
-        times = np.ones(len(x), np.int64)
+        weight = np.ones(len(x))
         if sample_weight is not None:
             weight = _check_sample_weight(as_array(sample_weight), x, dtype=np.float64, ensure_non_negative=True)
-            times = times_of(weight)
-        present = np.flatnonzero(times)
+        weight = self._weigh(y, weight)
+        present = np.flatnonzero(weight)
+        if not len(present):
+            raise UserError("every row weighs 0; give some of them a weight.")
         columns, names = [np.unique(y[present], axis=0, return_inverse=True)[1].ravel()], []
         if attribute is not None:
             codes, every = codes_of(attribute, len(x))
@@ -187,26 +177,69 @@ class Debiased(BaseEstimator):
             codes[codes >= 0] = place
             columns.append(codes)
             names = [every[value] for value in values]
-        rows, times = canonical(x[present], columns, times[present])
-        return x[present][rows], y[present][rows], columns[1][rows] if names else None, names, times
+        exact = whole_numbers(weight[present])
+        rows, times = canonical(x[present], columns, weight[present] if exact is None else exact)
+        if exact is None:
+            cell = None
+            if is_classifier(self):
+                cell = np.unique(np.stack([column[rows] for column in columns]), axis=1, return_inverse=True)[1].ravel()
+            times = in_places(times, cell, len(present))
+            rows, times = rows[times > 0], times[times > 0]
+        return Rows(x[present][rows], y[present][rows], columns[1][rows] if names else None, names, times, len(present))
 
-    def _train(self, x: NDArray[Any], label: Any, attribute: Any, names: list[str], times: Any, **info: Any) -> None:
+    def _train(self, rows: Rows, label: Any, **info: Any) -> None:
         """Scale, build, fit."""
-        self.mean_, self.scale_ = scaling(x, times)
+        x, names, times = rows.x, rows.names, rows.times
+        if self._warm and x.shape[1:] != self.method_.info.shape:
+            raise UserError(
+                f"X has rows of shape {x.shape[1:]}, but the fit to go on from saw {self.method_.info.shape}; give the "
+                "same, or set warm_start=False."
+            )
+        if not self._warm:
+            self.mean_, self.scale_ = scaling(x, times)
         if names:
             info |= {"n_attributes": len(names), "attribute_names": tuple(names)}
-        data = Dataset.of(inputs(x, self.mean_, self.scale_), label, attribute, name="X", **info)
-        data = data.take(torch.repeat_interleave(torch.from_numpy(times)))
+        data = Dataset.of(inputs(x, self.mean_, self.scale_), label, rows.attribute, name="X", **info)
         if names and data.info.task == "classification":
-            data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual_attribute(data)))
-        net, training = self._net(), self._training(len(data))
+            standing = _standing(data, times)
+            data = dataclasses.replace(data, info=dataclasses.replace(data.info, aligned=usual_attribute(standing)))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        method = build(self.method, data.info, net=net, options=self.options, seed=seed)
-        first = data.take(torch.arange(1))  # the loop wants something to judge on; one row costs nothing
-        fitted = fit(method, Splits(data, None, first), training, seed=seed, device=self.device)
+        train, held, metric = data, data.take(torch.arange(1)), ""  # the loop judges on something; one row is cheap
+        if self.early_stopping:
+            classes = data.info.task == "classification"
+            metric = ("worst_group" if names else "average") if classes else "rmse"
+            by = "group" if names else "class"
+            train, held = split(data, self.validation_fraction, generator(seed, 7), by)
+            held = _standing(held, times)
+        train = _standing(train, times)
+        net, training = self._net(), self._training(len(train), rows.given)
+        method = build(
+            self.method, data.info, net=net, options=self.options, seed=seed, start=self._go_on if self._warm else None
+        )
+        told = [Told(int(self.verbose), metric)] if self.verbose else []
+        fitted = fit(
+            method,
+            Splits(train, held if metric else None, held),
+            training,
+            seed=seed,
+            device=self.device,
+            select=f"best:{metric}" if metric else "last",
+            patience=self.n_iter_no_change if metric else None,
+            observers=told,
+        )
         self.history_ = [{key: value for key, value in row.items() if key != "test"} for row in fitted.history]
         self._built = {"method": self.method, "info": data.info, "net": net, "options": dict(self.options or {})}
         self.method_ = _built_again(self._built, fitted.method.state_dict()).to(self.device)
+
+    def _go_on(self, net: Net) -> None:
+        """The main network begins with the weights of the earlier fit."""
+        try:
+            net.load_state_dict(self.method_.net.state_dict())
+        except RuntimeError:
+            raise UserError(
+                "warm_start=True goes on with the same network, but method, options, hidden, net or y's width have "
+                "changed since the last fit; leave them as they were, or set warm_start=False."
+            ) from None
 
     def _net(self) -> str:
         if self.net is not None and self.hidden is not None:
@@ -218,30 +251,42 @@ class Debiased(BaseEstimator):
             raise UserError(f"hidden={hidden} is not a tuple of widths; give one per hidden layer, such as (100,).")
         return f"mlp:hidden={'-'.join(map(str, hidden))}"
 
-    def _training(self, n: int) -> Training:
-        """Settings of the loop for ``n`` rows; it counts in passes, so steps are rounded up to whole ones."""
+    def _training(self, n: int, given: int | None = None) -> Training:
+        """Settings of the loop for ``n`` rows that stand for those ``given``.
+
+        It counts in passes, so steps are rounded up to whole ones.
+        """
         if self.steps is not None and self.epochs is not None:
             raise UserError(f"steps={self.steps} and epochs={self.epochs} both say how long; give one of them.")
         if self.steps is not None and not (isinstance(self.steps, int | np.integer) and self.steps > 0):
             raise UserError(f"steps={self.steps} is not allowed; give a whole number at least 1.")
+        if self.early_stopping and not (
+            isinstance(self.n_iter_no_change, int | np.integer) and self.n_iter_no_change > 0
+        ):
+            raise UserError(f"n_iter_no_change={self.n_iter_no_change} is not allowed; give a whole number at least 1.")
         cls = METHODS.find(self.method) if isinstance(self.method, str) else self.method
-        given = {"batch": self.batch_size, "lr": self.lr, "epochs": 1 if self.epochs is None else self.epochs}
-        training = Training(**validate("training", Training, {**cls.training_defaults, **given}))
+        own = {"batch": self.batch_size, "lr": self.lr, "epochs": 1 if self.epochs is None else self.epochs}
+        training = Training(**validate("training", Training, {**cls.training_defaults, **own}))
         epochs = training.epochs
         if self.epochs is None:
             epochs = math.ceil((self.steps or STEPS) / steps_per_epoch(n, training))
         if self.epochs is None and self.steps is None:
-            epochs = max(epochs, PASSES)
-        return dataclasses.replace(training, epochs=epochs, every=epochs)
+            epochs = max(epochs, math.ceil(PASSES * min((given or n) / n, 1)))
+        return dataclasses.replace(training, epochs=epochs, every=1 if self.early_stopping else epochs)
 
     def _outputs(self, X: Any) -> Tensor:
         """Outputs of the net for new rows ``(n, C)``."""
         check_is_fitted(self, "method_")
-        x: Any = validate_data(self, as_array(X), reset=False, allow_nd=True)
+        x, _ = rows_of(self, X, reset=False)
         if x.shape[1:] != self.method_.info.shape:
             raise UserError(f"X has rows of shape {x.shape[1:]}, but fit saw {self.method_.info.shape}; give the same.")
         data = Dataset.of(inputs(x, self.mean_, self.scale_), torch.zeros(len(x)), name="X")
         return predict(self.method_, data, next(self.method_.parameters()).device)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """A method holds functions, which cannot be pickled; its weights can, and the rest can be built again."""
@@ -255,6 +300,11 @@ class Debiased(BaseEstimator):
         if "method_" in state:
             state = {**state, "method_": _built_again(state["_built"], state["method_"])}
         super().__setstate__(state)
+
+
+def _standing(data: Dataset, times: NDArray[np.int64]) -> Dataset:
+    """The samples, each as often as it stands by its place in the storage."""
+    return data.take(torch.repeat_interleave(torch.from_numpy(times)[data.index]))
 
 
 def _built_again(how: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Method:

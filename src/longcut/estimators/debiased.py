@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
 
-from longcut.estimators.base import Debiased, classes_of
+from longcut.errors import UserError
+from longcut.estimators.base import Debiased
+from longcut.estimators.rows import classes_of
+from longcut.estimators.weights import by_class
 from longcut.methods import Method
 from longcut.spec import validate
 from longcut.training import Training
@@ -36,6 +39,13 @@ class DebiasedClassifier(ClassifierMixin, Debiased):
         steps: updates, rounded up to whole passes. Without ``epochs`` and ``steps``: 1,000, and at least 10 passes.
         batch_size: rows per update.
         lr: learning rate.
+        early_stopping: hold rows out, and keep the epoch that is best on them: by the worst group where ``attribute``
+            is given, else by accuracy.
+        validation_fraction: of each class (or group) that is held out, with ``early_stopping``.
+        n_iter_no_change: passes without a better one after which training stops, with ``early_stopping``.
+        warm_start: go on from the weights of the last ``fit``, with its scaling, classes and network.
+        verbose: print how far training is: 1 about ten lines, 2 one for each pass.
+        class_weight: ``"balanced"``, or a weight for each label, by which ``sample_weight`` is multiplied.
         device: where to train, such as ``"cuda"``.
         random_state: a number, a ``RandomState`` or None, as everywhere in scikit-learn.
 
@@ -53,6 +63,45 @@ class DebiasedClassifier(ClassifierMixin, Debiased):
     array([0, 1])
     """
 
+    def __init__(
+        self,
+        method: str | type[Method] = "selecmix",
+        *,
+        options: Mapping[str, Any] | None = None,
+        hidden: Sequence[int] | None = None,
+        net: str | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        verbose: bool | int = False,
+        class_weight: Mapping[Any, float] | str | None = None,
+        device: torch.device | str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            method,
+            options=options,
+            hidden=hidden,
+            net=net,
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            lr=lr,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            verbose=verbose,
+            device=device,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
     def fit(
         self, X: Any, y: Any, *, attribute: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> DebiasedClassifier:
@@ -62,16 +111,27 @@ class DebiasedClassifier(ClassifierMixin, Debiased):
             X: a table ``(n, d)``, or images ``(n, C, H, W)``, uint8 or floats in [0, 1].
             y: labels ``(n,)``, numbers or names.
             attribute: the value of the shortcut for each row ``(n,)``, for methods that are told it.
-            sample_weight: ``(n,)``, at least 0: how often each row stands. Only their proportions count, and others
-                than whole numbers are rounded to a tenth of their mean.
+            sample_weight: ``(n,)``, at least 0: how often each row stands. Only their proportions count, in any unit.
+                Up to ten times the rows given (or 1,000) are trained on in a pass; where that is too few for the exact
+                proportions, those of classes and groups are kept, and a light row may stand for others.
 
         Raises:
-            UserError: for settings that are not allowed, one class, or a method without the attribute it needs.
+            UserError: for settings that are not allowed, columns that are no numbers, one class, other classes than
+                the fit to go on from, or a method without the attribute it needs.
         """
-        x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight)
-        self.classes_, label = classes_of(y)
-        self._train(x, label, attribute, names, times, class_names=tuple(map(str, self.classes_)))
+        rows = self._canonical_rows(X, y, attribute, sample_weight)
+        classes, label = classes_of(rows.y)
+        if self._warm and classes.tolist() != self.classes_.tolist():
+            raise UserError(
+                f"y has the classes {', '.join(map(str, classes[:10]))}, but the fit to go on from saw "
+                f"{', '.join(map(str, self.classes_[:10]))}; give rows of each of those, or set warm_start=False."
+            )
+        self.classes_ = classes
+        self._train(rows, label, class_names=tuple(map(str, self.classes_)))
         return self
+
+    def _weigh(self, y: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        return by_class(self.class_weight, y, weight)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities ``(n, C)``, columns as in ``classes_``."""
@@ -96,7 +156,9 @@ class DebiasedRegressor(RegressorMixin, Debiased):
         loss: of a sample: ``"squared"``, ``"huber:delta=1"``, ``"absolute"`` or ``"quantile:level=0.5"``, with
             ``delta`` in deviations of the target.
         standardize: whether the net learns standardised targets; without, it learns the numbers as they are.
-        options, hidden, net, epochs, steps, batch_size, lr, device, random_state: as in :class:`DebiasedClassifier`.
+        early_stopping: as in :class:`DebiasedClassifier`, by the root mean squared error.
+        options, hidden, net, epochs, steps, batch_size, lr, validation_fraction, n_iter_no_change, warm_start, verbose,
+            device, random_state: as in :class:`DebiasedClassifier`.
 
     Attributes:
         method_, history_, mean_, scale_, n_features_in_, feature_names_in_: as in :class:`DebiasedClassifier`.
@@ -120,6 +182,11 @@ class DebiasedRegressor(RegressorMixin, Debiased):
         steps: int | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        verbose: bool | int = False,
         device: torch.device | str = "cpu",
         random_state: Any = None,
     ) -> None:
@@ -132,6 +199,11 @@ class DebiasedRegressor(RegressorMixin, Debiased):
             steps=steps,
             batch_size=batch_size,
             lr=lr,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            verbose=verbose,
             device=device,
             random_state=random_state,
         )
@@ -147,13 +219,14 @@ class DebiasedRegressor(RegressorMixin, Debiased):
             UserError: for settings that are not allowed, or a method that does not do regression.
         """
         checks = {"y_numeric": True, "multi_output": True, "ensure_min_samples": 2}
-        x, y, attribute, names, times = self._canonical_rows(X, y, attribute, sample_weight, **checks)
-        y = y.astype(np.float64)
-        mean = np.average(y, axis=0, weights=times)
+        rows = self._canonical_rows(X, y, attribute, sample_weight, **checks)
+        y = rows.y.astype(np.float64)
+        mean = np.average(y, axis=0, weights=rows.times)
         # the net computes in single precision, in which 1e9 and 1e9 + 1 are one number; less their mean, they are two
         far = np.abs(mean) > FAR * np.ptp(y, axis=0)
-        self._centre = np.where(far, mean, 0.0) if self.standardize else np.zeros_like(mean)
-        self._train(x, y - self._centre, attribute, names, times)
+        if not self._warm:
+            self._centre = np.where(far, mean, 0.0) if self.standardize else np.zeros_like(mean)
+        self._train(rows, y - self._centre)
         self._one = y.ndim == 1
         shift, self.target_scale_ = map(self._as_given, (self.method_.net.shift, self.method_.net.scale))
         self.target_mean_ = shift + self._centre
@@ -168,9 +241,10 @@ class DebiasedRegressor(RegressorMixin, Debiased):
         found = targets.cpu().double().numpy()
         return found[..., 0] if self._one else found
 
-    def _training(self, n: int) -> Training:
+    def _training(self, n: int, given: int | None = None) -> Training:
         own = validate("training", Training, {"loss": self.loss, "standardize": self.standardize})
-        return dataclasses.replace(super()._training(n), **own)
+        own["standardize"] &= not self._warm  # the net goes on in the units it knows
+        return dataclasses.replace(super()._training(n, given), **own)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -16,23 +16,28 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from longcut.data import Dataset
 from longcut.errors import UserError
-from longcut.estimators.base import as_array, classes_of, codes_of, inputs, require_axes, same_rows, scaling
+from longcut.estimators.base import codes_of, inputs, same_rows, scaling
+from longcut.estimators.rows import as_array, as_labels, classes_of, require_axes, rows_of
 
 
 class AboutLabelled(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Says something about the rows with labels that ``fit`` sees, and has nothing to say about new ones."""
 
-    sparse: str | bool = False  # format of sparse tables, where they are welcome
+    any_columns = False  # whether X may be of anything, numbers or not, for it is not looked at
 
     def transform(self, X: Any) -> Any:
         """``X`` as it is: new rows have no label that could be contradicted or rare."""
         check_is_fitted(self)
-        return validate_data(self, as_array(X), reset=False, allow_nd=True, accept_sparse=self.sparse)
+        return validate_data(self, as_array(X), reset=False, allow_nd=True, accept_sparse="csr", **self._loose())
+
+    def _loose(self) -> dict[str, Any]:
+        return {"dtype": None, "ensure_all_finite": False} if self.any_columns else {}
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.input_tags.sparse = bool(self.sparse)
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = tags.input_tags.string = self.any_columns
         return tags
 
 
@@ -70,8 +75,7 @@ class SuspectedConflict(AboutLabelled):
         """
         from longcut.audit.crossfit import suspicion
 
-        checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True)
-        x, y = checked
+        x, y = rows_of(self, X, y)
         require_axes(x)
         classes, label = classes_of(y)
         smallest = np.bincount(label).min()
@@ -102,7 +106,7 @@ class GroupBalancer(AboutLabelled):
     [0.67, 0.67, 0.67, 2.0]
     """
 
-    sparse = "csr"
+    any_columns = True
 
     def fit(self, X: Any, y: Any, *, attribute: ArrayLike | None = None) -> GroupBalancer:
         """Weigh rows by labels ``y`` ``(n,)`` and, if given, ``attribute`` ``(n,)``.
@@ -110,7 +114,9 @@ class GroupBalancer(AboutLabelled):
         Raises:
             UserError: when the attribute is not one value for each row.
         """
-        checked: Any = validate_data(self, as_array(X), as_array(y), allow_nd=True, accept_sparse=self.sparse)
+        checked: Any = validate_data(
+            self, as_array(X), as_labels(y), allow_nd=True, accept_sparse="csr", **self._loose()
+        )
         x, y = checked
         check_classification_targets(y)
         label = np.unique(y, return_inverse=True)[1]
@@ -137,7 +143,8 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, attribute: Arr
             whose attribute is not known, missing or the number -1, is in no group.
 
     Raises:
-        UserError: on unequal lengths, or an attribute that is known of no row.
+        UserError: on unequal lengths, missing labels, labels of which some are text and some are not, or an attribute
+            that is known of no row.
 
     >>> worst_group_accuracy([0, 0, 1, 1], [0, 0, 1, 0])
     0.5

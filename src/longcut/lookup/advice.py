@@ -119,6 +119,7 @@ def advise(
     budget: int = 100,
     kind: str = "table",
     wide: int = WIDE,
+    compare: str = "longcut compare DATA",
 ) -> Advice:
     """Which of the four.
 
@@ -131,6 +132,7 @@ def advise(
         budget: how many look-ups are thought of.
         kind: of the data: ``"image"``, ``"table"`` or ``"tokens"``.
         wide: number of its columns.
+        compare: the command that compares methods on this data.
     """
     if answered >= CONFOUNDED and cells is not None and len(np.unique(cells[1])) == cells.shape[1]:
         return Advice(
@@ -146,7 +148,7 @@ def advise(
         return Advice(
             "unlabelled",
             "Methods without labels help here: a model kept from the easy cue loses less on the samples that "
-            "contradict it. Compare them first: longcut compare DATA --methods erm,lff,selecmix.",
+            f"contradict it. Compare them first: {compare} --methods erm,lff,selecmix",
         )
     by_lot = unusual > UNUSUAL
     like = "image" if kind != "table" else "features" if wide >= WIDE else "table"  # no curve is of texts

@@ -74,13 +74,16 @@ def _rows(file: Path) -> list[Answer]:
         raise UserError(f"{file} is not UTF-8 text; save the answers as a CSV file in UTF-8.") from None
     if not text.strip():
         raise UserError(f"{file} is empty; give a file of answers with the columns row and attribute.")
-    table = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        rows = list(table := csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise UserError(f"{file} is not a table that can be read ({error}); save the answers as a CSV file.") from None
     if missing := [name for name in ("row", "attribute") if name not in (table.fieldnames or ())]:
         raise UserError(
             f"{file} has no column {' and no column '.join(missing)}; it needs row and attribute, as to-look-up.csv."
         )
     answers = []
-    for record in table:
+    for record in rows:
         value = plain((record["attribute"] or "").strip())
         if not value:
             continue

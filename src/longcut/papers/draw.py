@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longcut.datasets import parse
-from longcut.files import replacing
+from longcut.files import written
 from longcut.papers.cells import declared
 from longcut.runs import read
 
@@ -30,8 +30,7 @@ def draw(recipe: str, results: Sequence[Mapping[str, Any]], out: Path | str = "r
         return None
     how = {"similarity": _similarity, "curves": _curves, "embedding": _embedding}[about["draws"]]
     path = Path(out) / f"{recipe.replace('/', '-')}.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with written(path) as temporary:
         how(results, about).savefig(temporary, format="svg", metadata={"Date": None})
     return path
 

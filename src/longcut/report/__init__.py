@@ -6,15 +6,24 @@ from data is escaped. Its parts are the panels of a table, ``longcut.report.pane
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from longcut import runs
+from longcut.door import Damaged
 from longcut.errors import UserError
-from longcut.files import replacing
+from longcut.files import written
 from longcut.report.base import Page, Panel
 
+if TYPE_CHECKING:
+    from longcut.report.audit import Audit
+
 __all__ = ["Page", "Panel", "write"]
+
+Read = TypeVar("Read")
 
 
 def write(paths: Sequence[Path | str], out: Path | str, *, title: str = "") -> Path:
@@ -31,28 +40,55 @@ def write(paths: Sequence[Path | str], out: Path | str, *, title: str = "") -> P
     Raises:
         UserError: when a path holds neither, no run is finished, or the page cannot be written.
     """
-    from longcut.audit import atlas, folder
     from longcut.report.page import page
     from longcut.report.study import studies
 
     audit_folders, run_folders = _find(paths)
-    audits = []
-    for path in audit_folders:
-        record, tensors = folder.read(path)
-        audits.append((record | {"atlas": atlas.read(path)}, tensors))
-    found = studies(runs.read(path) for path in run_folders)
+    audits, broken = _readable(_with_samples, audit_folders)
+    done, broken_runs = _readable(_verified, run_folders)
+    left_out = [*broken, *broken_runs]
+    if left_out and not (audits or done):
+        raise left_out[0]
+    for error in left_out:
+        warnings.warn(f"left out of the report: {error}", stacklevel=2)
+    found = studies(done)
+    if broken_runs:
+        names = ", ".join(str(error).partition(" is ")[0] for error in broken_runs)
+        said = f"{len(broken_runs)} damaged and left out: {names}."
+        found = [replace(study, notes=(*study.notes, said)) for study in found]
     if not (audits or found):
         where = ", ".join(map(str, paths))
         raise UserError(f"no run in {where} is finished, so there is nothing to report; finish one first.")
     path = Path(out, "report.html") if Path(out).is_dir() else Path(out)
     text = page(audits, found, title)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write the report to {path} ({error.strerror}); choose another place.") from error
+    with written(path, "the report to ") as temporary:
+        temporary.write_text(text, "utf-8")
     return path
+
+
+def _readable(read: Callable[[Path], Read], folders: Sequence[Path]) -> tuple[list[Read], list[Damaged]]:
+    """What can be read, and what is damaged."""
+    found: list[Read] = []
+    broken: list[Damaged] = []
+    for path in folders:
+        try:
+            found.append(read(path))
+        except Damaged as error:
+            broken.append(error)
+    return found, broken
+
+
+def _with_samples(path: Path) -> Audit:
+    from longcut.audit import folder
+
+    record, tensors = folder.read(path)
+    return record | {"atlas": folder.samples(path)}, tensors
+
+
+def _verified(folder: Path) -> runs.Run:
+    run = runs.read(folder)
+    run.verify()
+    return run
 
 
 def _find(paths: Sequence[Path | str]) -> tuple[list[Path], list[Path]]:

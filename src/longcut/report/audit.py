@@ -43,7 +43,11 @@ def opening(audit: Audit, page: Page) -> Markup:
     headline, advice = record.get("headline") or "Nothing was concluded.", record.get("advice") or ""
     facts, preface = _facts(record), record.get("preface") or ""
     shown = "" if data == page.title else data
-    return fragment("audit", "opening", _verdict(record), headline, *_advised(advice), shown, facts, preface)
+    reasons: dict[str, list[str]] = {}
+    for name, why in (record.get("left_out") or {}).items():
+        reasons.setdefault(str(why), []).append(str(name))
+    said = reasons, record.get("notes") or []
+    return fragment("audit", "opening", _verdict(record), headline, *_advised(advice), shown, facts, preface, *said)
 
 
 def evidence(audit: Audit, page: Page) -> Markup | None:

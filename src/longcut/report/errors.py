@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from longcut.door import Missing
 from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import INK, WIDTH, Style
-from longcut.report.study import Study, gallery, name_of
+from longcut.report.study import Study, name_of
 from longcut.report.template import fragment
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _found(study: Study, page: Page) -> tuple[list[_Said], list[Style], list[dic
         return [], [], []
     found = list(_said(study, max(1, METHODS // page.studies)))
     present = sorted({int(value) for one in found for value in np.unique(one.group)})
-    names = gallery(study.runs[0])[1].get("attribute_names", ())
+    names = study.runs[0].gallery()[1].get("attribute_names", ())
     called = [name_of(names, value) for value in range(max(present, default=0) + 1)]
     several = len(present) > 1
     looks = figures.looks_of(called, named=True) if several else [Style(figures.PALETTE[0])]
@@ -108,7 +109,7 @@ def _said(study: Study, methods: int) -> Iterator[_Said]:
     for contender in study.contenders[:methods]:
         try:
             kept = [run.predictions() for run in contender.runs]
-        except FileNotFoundError:  # somebody removed it
+        except Missing:  # somebody removed it
             continue
         true, said = (np.concatenate([one[name].double().numpy() for one in kept]) for name in ("label", "outputs"))
         group = np.zeros(len(true), np.int64)

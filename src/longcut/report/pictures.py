@@ -11,7 +11,7 @@ from markupsafe import Markup
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import metric_title
-from longcut.report.study import Contender, Study, gallery, name_of
+from longcut.report.study import Contender, Study, name_of
 from longcut.report.template import fragment
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Words:
 
 def contenders_with(study: Study, tensor: str) -> list[tuple[Contender, Mapping[str, Tensor], Mapping[str, Any]]]:
     """The contenders whose first run has that tensor in its gallery, and the gallery."""
-    found = [(contender, *gallery(contender.runs[0])) for contender in study.contenders]
+    found = [(contender, *contender.runs[0].gallery()) for contender in study.contenders]
     return [item for item in found if tensor in item[1]]
 
 
@@ -100,7 +100,7 @@ def samples(study: Study, page: Page) -> Markup | None:
     """Training images that agree with the shortcut, and that contradict it; None where the runs keep none."""
     n = max(4, SAMPLES // page.studies)
     found: dict[str, list[dict[str, Any]]] = {"agree": [], "contradict": []}
-    tensors, about = gallery(study.runs[0])
+    tensors, about = study.runs[0].gallery()
     words = Words(about)
     for i, image in enumerate(tensors.get("sample_x", ())):
         label, attribute = words(tensors, "sample", i)

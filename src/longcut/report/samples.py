@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from markupsafe import Markup, escape
 
 from longcut.report import embed
 from longcut.report.base import Page
 from longcut.report.template import fragment
+from longcut.sources.words import stands_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,15 +69,18 @@ def _strip(suspects: Sequence[dict[str, Any]], typical: Sequence[dict[str, Any]]
 
 
 def marked(text: str, words: Sequence[str]) -> Markup:
-    """The text with these words marked, wherever they stand alone, in whatever case.
+    """The text with these words marked, in whatever case, wherever they stand alone if words of their script do.
 
     >>> marked("Not a knot, <not>", ["not"])
     Markup('<mark>Not</mark> a knot, &lt;<mark>not</mark>&gt;')
+    >>> marked("看电影吧", ["电影"])
+    Markup('看<mark>电影</mark>吧')
     """
-    alternatives = "|".join(re.escape(word) for word in sorted(filter(None, words), key=len, reverse=True))
-    if not alternatives:
+    longest_first = sorted(filter(None, words), key=len, reverse=True)
+    found = [rf"(?<!\w){re.escape(word)}(?!\w)" if stands_alone(word) else re.escape(word) for word in longest_first]
+    if not found:
         return escape(text)
-    parts = re.split(rf"(?<!\w)({alternatives})(?!\w)", text, flags=re.IGNORECASE)
+    parts = re.split(rf"({'|'.join(found)})", normalize("NFC", text), flags=re.IGNORECASE)
     return Markup("").join(Markup("<mark>{}</mark>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 

@@ -13,15 +13,14 @@ from scipy.special import stdtrit
 
 from longcut.methods import METHODS
 from longcut.report.figures import named_color
+from longcut.runs import require_one_data
 from longcut.scales import SCALES, Scale, scale_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from longcut.record import Plan
     from longcut.runs import Run
 
-__all__ = ["Contender", "Study", "differences", "gallery", "name_of", "studies"]
+__all__ = ["Contender", "Study", "differences", "name_of", "studies"]
 
 
 NOT_KNOWN = "not known"  # an attribute of -1
@@ -186,19 +185,17 @@ class Study:
 
 
 def studies(runs: Iterable[Run]) -> list[Study]:
-    """The finished runs, sorted by data set, method and setting; a run that is there twice counts once."""
+    """The finished runs, sorted by data set, method and setting; a run that is there twice counts once.
+
+    Raises:
+        UserError: when the data of runs on one data set was changed between them.
+    """
+    runs = list(runs)
+    require_one_data(run for run in runs if run.done)
     by_data: dict[str, list[Run]] = {}
     for run in runs:
         by_data.setdefault(run.record.plan.data, []).append(run)
     return [_study(data, members) for data, members in by_data.items() if any(run.done for run in members)]
-
-
-def gallery(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What the run keeps for its report; empty when somebody removed it."""
-    try:
-        return run.gallery()
-    except FileNotFoundError:
-        return {}, {}
 
 
 def name_of(names: Sequence[str], i: int) -> str:
@@ -225,14 +222,11 @@ def _study(data: str, members: Sequence[Run]) -> Study:
         return not contender.is_baseline, math.isnan(value), -value if scale.percent else value
 
     counted = sum(map(len, groups))
-    prints = {(run.record.plan.data_seed, run.record.fingerprint) for run in done}
     notes = []
     if len(members) > len(done):
         notes.append(f"{_runs(len(members) - len(done))} not finished and left out.")
     if len(done) > counted:
         notes.append(f"{_runs(len(done) - counted)} there more than once and counted once.")
-    if len(prints) > len({seed for seed, _ in prints}):
-        notes.append("These runs did not all see the same data (their fingerprints differ): do not compare them.")
     return Study(data, tuple(sorted(contenders, key=place)), scale, _cue(done[0]), tuple(notes))
 
 
@@ -291,7 +285,7 @@ def _runs(count: int) -> str:
 
 def _cue(run: Run) -> str:
     """What the attribute is, where its values tell."""
-    names = gallery(run)[1].get("attribute_names", ())
+    names = run.gallery()[1].get("attribute_names", ())
     return "colour" if names and all(named_color(name) for name in names) else ""
 
 

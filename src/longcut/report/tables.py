@@ -11,12 +11,13 @@ from markupsafe import Markup
 
 from longcut.compare import difference
 from longcut.datasets import metrics_of, title_of
+from longcut.door import Missing
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.numbers import number, spread
 from longcut.report.base import Page
 from longcut.report.figures import metric_title
-from longcut.report.study import Contender, Study, gallery, name_of
+from longcut.report.study import Contender, Study, name_of
 from longcut.report.template import fragment
 from longcut.report.verdict import advice
 from longcut.scales import Scale
@@ -147,7 +148,7 @@ def groups(study: Study, page: Page) -> Markup | None:
     first, scale = {key: group for key, group in cells[0][0].items() if group.n}, study.scale
     if len(first) < 2:
         return None
-    about = gallery(study.runs[0])[1]
+    about = study.runs[0].gallery()[1]
     values = about.get("membership_names") or about.get("attribute_names", ())  # groups that overlap have their own
     rows = []
     for (label, attribute), group in first.items():
@@ -204,7 +205,7 @@ def confusions(study: Study, page: Page) -> Markup | None:
 def _confusions(study: Study, methods: int) -> Iterator[dict[str, Any]]:
     for contender in study.contenders[:methods] if study.scale.percent else ():
         parts: dict[str, NDArray[np.int64]] = {}
-        about = gallery(contender.runs[0])[1]
+        about = contender.runs[0].gallery()[1]
         for run in contender.runs:
             for title, counts in _counted(run, about, study.shortcut):
                 parts[title] = parts.get(title, 0) + counts
@@ -220,7 +221,7 @@ def _counted(run: Run, about: dict[str, Any], cue: str) -> Iterator[tuple[str, N
     """Counts by label and predicted class ``(C, C)`` of each group of one run's test set."""
     try:
         tensors = run.predictions()
-    except FileNotFoundError:  # somebody removed it
+    except Missing:  # somebody removed it
         return
     classes = tensors["outputs"].shape[1]
     if classes > CLASSES:

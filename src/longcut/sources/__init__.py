@@ -39,7 +39,9 @@ class Source:
         features: columns of ``rows`` that make the input, for tables.
         facts: for images, of each file: ``width, height, bytes``, ``quality`` (JPEG, estimated; NaN for others).
         encoding: how rows become numbers, as plain containers that JSON can hold.
-        skipped: images that could not be read and were left out, and why.
+        skipped: files that were left out, because they cannot be read or are no samples, and why.
+        notes: what was taken for something else than it says.
+        dropped: columns that were left out by asking.
         root: folder that the paths of images are relative to; None where the images are not those files as they are.
     """
 
@@ -57,6 +59,8 @@ class Source:
     encoding: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     root: str | None = None
+    notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Columns:
     Attributes:
         x: one row per sample, perhaps memory-mapped: uint8 ``(n, 3, H, W)``, float32 ``(n, d)`` or int64 token ids
             ``(n, length)``, 0 being padding.
-        label: class ids ``(n,)`` int64, float32 targets ``(n,)``, or None where new samples came without.
+        label: class ids ``(n,)`` int64, float32 targets ``(n,)``, or None where new samples came without; of new
+            samples -1 or NaN where there is none, or one of no known class.
         attribute: ids ``(n,)`` int64, -1 where it is not known; or None.
         class_names, attribute_names: what the ids mean; no class names for regression.
         source: where it came from.

@@ -6,16 +6,20 @@ would unpack to far more than it weighs is refused before it is unpacked.
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.lib import format as npy
 
 from longcut.errors import UserError, unknown
 from longcut.sources import Columns, Source
-from longcut.sources.table import marks
+from longcut.sources.kinds import settle
+from longcut.sources.marks import marks
 from longcut.sources.vectors import floats, layer_of
 
 if TYPE_CHECKING:
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["read_arrays"]
 
 INPUTS = ("x", "X", "images", "features")
+TOKENS = ("tokens", "token_ids", "input_ids")  # names of inputs whose whole numbers are no features
+EXACT = 1 << 24  # up to there, float32 has all whole numbers
+MOST_TOKENS = 1 << 22  # a vocabulary of more has no embedding that fits into memory
 LABELS = ("label", "y", "labels", "target")
 
 GIB = 1 << 30
@@ -51,9 +58,11 @@ def read_arrays(
 
     The input is the array ``x``, ``X``, ``images`` or ``features``, or the only one that has no other use:
 
-    * uint8 images ``(n, H, W, 3)``, ``(n, H, W, 1)``, ``(n, H, W)`` or channel first; floats with four axes likewise;
-    * a table of floats or booleans ``(n, d)``;
-    * token ids: any other integers ``(n, length)``, 0 being padding.
+    * images of whole numbers from 0 to 255, ``(n, H, W, 3)``, ``(n, H, W, 1)``, ``(n, H, W)`` or channel first; floats
+      with four axes likewise;
+    * a table ``(n, d)`` of numbers of any kind, or of booleans;
+    * token ids ``(n, length)``, whole numbers, 0 being padding: if the array is called ``tokens``, ``token_ids`` or
+      ``input_ids``.
 
     Images of float32 or uint8, tables of float32 and token ids of int64 in a ``.safetensors`` file stay memory-mapped.
     An ``.npz`` file is read into memory, all of it; data larger than memory belongs into a ``.safetensors`` file.
@@ -95,12 +104,13 @@ def read_arrays(
         if name not in arrays:
             raise unknown(f"array in {where}:", name, arrays)
     layer = layer if encoding is None else encoding.get("layer")
-    name, x = _input(arrays, used, layer, where)
+    name, x = _input(arrays, used, layer, bool(encoding and encoding["token_ids"]), where)
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
     several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
     for column in used:
         first = arrays[column] if several is None or column != label else several[:, 0]
-        rows[column] = _column(first, column, len(x), where)
+        values = pd.Series(_column(first, column, len(x), where), name=column)
+        rows[column] = settle(values, "label" if column == label else "attribute").values
     if attribute in used:
         rows[attribute] = _without_unknown(cast("pd.Series", rows[attribute]), where)
     given = {"label": label, "attribute": attribute, "split": split}
@@ -172,12 +182,51 @@ def _npz(path: Path, where: str) -> Arrays:
                 f"{where} has {size:,} bytes and unpacks to {unpacked:,}, which is more than is safe; "
                 "save it with numpy.savez, without compression."
             )
-        return {member.filename.removesuffix(".npy"): _member(file, member.filename, where) for member in members}
+        if unpacked > (memory := _memory()):
+            raise UserError(
+                f"{where} unpacks to {unpacked / 1e9:,.1f} GB, and there are {memory / 1e9:,.1f} GB of memory; save it "
+                "as .safetensors, which stays on disk."
+            )
+        return {member.filename.removesuffix(".npy"): _member(file, member, where) for member in members}
 
 
-def _member(file: Any, member: str, where: str) -> NDArray[Any]:
+def _memory() -> int:
+    """Bytes that this machine has."""
     try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # where the system does not say
+        return LARGEST
+
+
+def _check_header(file: Any, member: zipfile.ZipInfo, where: str) -> None:
+    """Refuse an array that says of itself that it is larger than what is stored, before memory is asked for."""
+    with file.zip.open(member) as stream:
+        version = npy.read_magic(stream)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+        if read is None:
+            return
+        shape, _, dtype = read(stream)
+        stored = member.file_size - stream.tell()
+        needed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and needed != stored:
+        raise UserError(
+            f"{where}: '{member.filename}' is damaged (it says that it is {dtype} of shape {shape}, {needed:,} bytes, "
+            f"and holds {stored:,}); save it again."
+        )
+
+
+def _member(file: Any, info: zipfile.ZipInfo, where: str) -> NDArray[Any]:
+    member = info.filename
+    try:
+        _check_header(file, info, where)
         values = file[member]
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(
+            f"{where}: '{member}' needs {info.file_size / 1e9:,.1f} GB of memory, which are not free; save it as "
+            ".safetensors, which stays on disk."
+        ) from error
     except Exception as error:  # a decoder can fail in any way on a broken file, and that is what is to be told
         if "allow_pickle" in str(error):
             raise UserError(
@@ -211,38 +260,70 @@ def _numpy(tensor: Any) -> NDArray[Any]:
 # --- the arrays -------------------------------------------------------------------------------------------------------
 
 
-def _input(arrays: Arrays, used: list[str], layer: int | None, where: str) -> tuple[str, NDArray[Any]]:
-    """The array of inputs, as :class:`Columns` holds them, and its name."""
+def _input(arrays: Arrays, used: list[str], layer: int | None, tokens: bool, where: str) -> tuple[str, NDArray[Any]]:
+    """The array of inputs, as :class:`Columns` holds them, and its name; whether they were ``tokens`` before."""
     free = [name for name in arrays if name not in used]
-    usual = [name for name in INPUTS if name in free]
+    usual = [name for name in (*INPUTS, *TOKENS) if name in free]
     if not usual and len(free) != 1:
         raise UserError(
             f"{where}: none of the arrays {', '.join(arrays)} is the input, {', '.join(INPUTS[:-1])} or {INPUTS[-1]}; "
             "give it one of these names."
         )
     name = (usual or free)[0]
-    x = arrays[name]
+    x, what = arrays[name], f"'{name}'"
     kind = x.dtype.kind
     if layer is not None:
-        x = layer_of(x, layer, f"'{name}'", where)
-    if not x.shape or not len(x):
-        raise UserError(f"{where}: '{name}' has no samples; give one row for each.")
-    if x.ndim == 2 and kind in "bf":
-        return name, floats(x, f"'{name}'", where)
-    if x.ndim == 2 and kind in "iu" and x.dtype != np.uint8:
-        ids = x.astype(np.int64, copy=False)
-        if ids.min() < 0:
-            raise UserError(f"{where}: '{name}' has token id {ids.min()}; number tokens from 1, 0 being padding.")
-        return name, ids
+        x = layer_of(x, layer, what, where)
+    if not x.shape or not x.size:
+        raise UserError(
+            f"{where}: {what} has no samples, or nothing in them (its shape is {x.shape}); give a row for each."
+        )
+    if x.ndim == 2 and kind in "iu" and (tokens or name in TOKENS):
+        return name, _ids(x, what, where)
+    if x.ndim == 2 and kind in "biuf":
+        return name, floats(_exact(x, what, where), what, where)
+    if kind in "iu" and x.dtype != np.uint8 and (x.ndim == 3 or (x.ndim == 4 and {x.shape[1], x.shape[3]} & {1, 3})):
+        x = _pixels(x, what, where)
     if x.ndim == 3 and x.dtype == np.uint8:
         return name, x[:, None]
     if x.ndim == 4 and (x.dtype == np.uint8 or kind == "f") and {x.shape[1], x.shape[3]} & {1, 3}:
-        images = floats(x, f"'{name}'", where) if kind == "f" else x
+        images = floats(x, what, where) if kind == "f" else x
         return name, np.moveaxis(images, 3, 1) if x.shape[3] in (1, 3) else images
     raise UserError(
-        f"{where}: '{name}' is {x.dtype} of shape {x.shape}; give images as uint8 (n, H, W, 3) or (n, H, W), "
-        "a table as floats (n, d), or with --layer as (n, layers, d), or token ids as int64 (n, length)."
+        f"{where}: {what} is {x.dtype} of shape {x.shape}; give images as uint8 (n, H, W, 3) or (n, H, W), "
+        "a table as numbers (n, d), or with --layer as (n, layers, d), or token ids as whole numbers (n, length) in an "
+        f"array called {TOKENS[0]}."
     )
+
+
+def _exact(x: NDArray[Any], what: str, where: str) -> NDArray[Any]:
+    """Refuse whole numbers that would become others: so large ones are codes, not quantities."""
+    if x.dtype.kind in "iu" and (most := max(abs(int(x.min())), abs(int(x.max())))) > EXACT:
+        raise UserError(
+            f"{where}: {what} has whole numbers up to {most:,}, and beyond {EXACT:,} not all of them are told apart; "
+            f"save a table of quantities as floats, or token ids, numbered from 1, in an array called {TOKENS[0]}."
+        )
+    return x
+
+
+def _ids(x: NDArray[Any], what: str, where: str) -> NDArray[np.int64]:
+    if (least := x.min()) < 0:
+        raise UserError(f"{where}: {what} has token id {least}; number tokens from 1, 0 being padding.")
+    if (most := x.max()) >= MOST_TOKENS:
+        raise UserError(
+            f"{where}: {what} has token id {most}, and there can be {MOST_TOKENS:,} at most; number the tokens that "
+            "occur, or call the array features if these are numbers to learn from."
+        )
+    return x.astype(np.int64, copy=False)
+
+
+def _pixels(x: NDArray[Any], what: str, where: str) -> NDArray[np.uint8]:
+    if (least := x.min()) < 0 or x.max() > 255:
+        raise UserError(
+            f"{where}: {what} has whole numbers from {least} to {x.max()}, and pixels go from 0 to 255; bring them "
+            "there and save them as uint8."
+        )
+    return x.astype(np.uint8, copy=False)
 
 
 def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]:

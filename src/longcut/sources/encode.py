@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longcut.errors import UserError
+from longcut.sources.kinds import called
 from longcut.sources.parts import MISSING, column
 
 if TYPE_CHECKING:
@@ -142,6 +143,9 @@ def apply(encoding: Mapping[str, Any], frame: pd.DataFrame, *, where: str = "the
     """
     import pandas as pd
 
+    if len(absent := [name for name in encoding["features"] if name not in frame.columns]) > 1:
+        listed = ", ".join(f"'{name}'" for name in absent)
+        raise UserError(f"{where}: {len(absent)} columns that were features are not there, {listed}; add them.")
     x = np.zeros((len(frame), len(feature_names(encoding))), np.float32)
     place = 0
     for name in encoding["features"]:
@@ -204,4 +208,4 @@ def _text(values: pd.Series) -> NDArray[np.object_]:
     import pandas as pd
 
     codes, distinct = pd.factorize(values)  # a missing value is -1, the last
-    return np.array([*map(str, distinct), MISSING], dtype=object)[codes]
+    return np.array([*map(called, distinct), MISSING], dtype=object)[codes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +11,8 @@ import numpy as np
 from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, Columns, Source
 from longcut.sources.images import decode
-from longcut.sources.parts import PARTS, check_labels, draw_parts, number, parts_of
+from longcut.sources.layout import lay_out
+from longcut.sources.parts import check_labels, draw_parts, number, part_of, parts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from longcut.sources.options import Size, Unreadable
 
 __all__ = ["read_folder"]
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-SPLITS = {name: part for name, part in PARTS.items() if not name.isdigit()}  # folders 0 and 1 are classes
 
 
 def read_folder(
@@ -37,9 +34,11 @@ def read_folder(
 ) -> Columns:
     """Images whose folder is their class, with parts given by the folders above, or drawn.
 
-    Where all top folders are called train, valid, test or the like, they are the parts, and their folders the classes;
-    data without a test folder is judged on its validation folder. Images may lie deeper below their class folder.
-    Hidden files and files that are no images by their suffix are passed over.
+    Where all top folders are called train, valid, test or the like, in anybody's spelling, they are the parts, and
+    their folders the classes; they may also be all that is in each class folder. Data without a test folder is judged
+    on its validation folder. Images may lie deeper below their class folder. A file is an image by its suffix or by how
+    it begins. What is none is named in ``source.skipped``, with the reason: hidden files, those of the system, such as
+    thumbnails of a network disk, and all others.
 
     Args:
         path: the folder.
@@ -52,32 +51,33 @@ def read_folder(
         progress: called now and then with how many files are done, and of how many.
 
     Raises:
-        UserError: on a folder that is not laid out like this, one class only, an unknown class, a class
-            without readable images or missing in a part, and whatever :func:`~longcut.sources.images.decode` refuses.
+        UserError: on a folder that is not laid out like this, one class only, a class without readable images or
+            missing in a part, and whatever :func:`~longcut.sources.images.decode` refuses.
     """
     import pandas as pd
 
     root, where = Path(path), str(path)
     if not root.is_dir():
         raise UserError(f"{where}: there is no such folder; give a folder of class folders with images.")
-    top, loose = _scan(root, where)
-    if loose and (top or encoding is None):
-        raise UserError(
-            f"{where}: image '{loose[0]}' lies in no class folder; make one folder per class and move the images there."
-        )
-    if not top and not loose:
-        raise UserError(f"{where}: the folder has no class folders; make one folder per class with its images.")
-    parted = _parted(top, where)
-    rows = _listing(root, top, parted, where) if top else pd.DataFrame({"path": loose})
+    names: tuple[str, ...] = tuple(encoding["classes"]) if encoding else ()
+    found = lay_out(root, where, names if encoding else None)
+    parted = found.parted
+    rows = pd.DataFrame(found.rows, columns=["path", "class", "split"]).drop(columns=[] if parted else "split")
+    if found.loose:
+        rows = pd.DataFrame({"path": found.loose})
+    if parted and not encoding:
+        _check_parts(sorted({split for _, _, split in found.rows}), where)
 
     label = None
-    names: tuple[str, ...] = tuple(encoding["classes"]) if encoding else ()
-    if top:
+    if not found.loose:
         classes = cast("pd.Series", rows["class"])
-        label, names = number(classes, what="the class folders", where=where, names=names or None)
+        label, names = number(
+            classes, what="the class folders", where=where, names=names or None, strangers=encoding is not None
+        )
         if len(names) < 2:  # said here, before anything is decoded
             raise UserError(
-                f"{where}: there is one class only, '{classes.iloc[0]}'; give one folder for each of at least two."
+                f"{where}: there is one class only, '{classes.iloc[0]}'; give one folder for each of at least two, or "
+                "the path of the folder that has them."
             )
     squeeze = None
     if encoding:
@@ -111,7 +111,7 @@ def read_folder(
         image="path",
         root=str(root),
         facts=images.facts,
-        skipped=images.skipped,
+        skipped=(*found.left_out, *images.skipped),
         encoding=encoding
         or {
             "kind": "image",
@@ -129,72 +129,13 @@ def read_folder(
     return Columns(images.x, label, None, names, (), source)
 
 
-def _listing(root: Path, top: Sequence[str], parted: bool, where: str) -> pd.DataFrame:
-    """The images of all class folders: ``path``, ``class`` and, where the top folders are parts, ``split``."""
-    import pandas as pd
-
-    if not parted:
-        found = [(image, name) for name in top for image in _below(root, name, where)]
-        return pd.DataFrame(found, columns=["path", "class"])
-    found = [
-        (image, name, split)
-        for split in top
-        for name in _classes(root, split, where)
-        for image in _below(root, f"{split}/{name}", where)
-    ]
-    return pd.DataFrame(found, columns=["path", "class", "split"])
-
-
-def _parted(top: Sequence[str], where: str) -> bool:
-    """Whether the top folders are parts."""
-    parts = [SPLITS.get(name.lower()) for name in top]
-    if TRAIN in parts and None in parts and len({*parts} - {None}) > 1:
-        other = top[parts.index(None)]
+def _check_parts(names: Sequence[str], where: str) -> None:
+    """Refuse parts that nothing can be learned from or judged by."""
+    kinds = {part_of(name) for name in names}
+    if TRAIN not in kinds:
+        raise UserError(f"{where}: there is no folder for training, only {', '.join(names)}; call one of them train.")
+    if kinds == {TRAIN}:
         raise UserError(
-            f"{where}: '{other}' lies beside folders for training and testing; move it away, or call it valid or test."
+            f"{where}: there are training images only, in '{names[0]}'; add a folder test, or give the path of "
+            f"'{names[0]}' itself, and parts are drawn."
         )
-    return bool(top) and None not in parts
-
-
-def _classes(root: Path, split: str, where: str) -> list[str]:
-    """The class folders of a part."""
-    classes, loose = _scan(root / split, where)
-    if loose:
-        raise UserError(
-            f"{where}: image '{split}/{loose[0]}' lies in no class folder; make one folder per class in '{split}'."
-        )
-    if not classes:
-        raise UserError(f"{where}: folder '{split}' has no class folders; make one folder per class with its images.")
-    return classes
-
-
-def _below(root: Path, folder: str, where: str) -> list[str]:
-    """The images of a class, at any depth, relative to ``root``."""
-    found, rest = [], [folder]
-    while rest:
-        here = rest.pop()
-        folders, images = _scan(root / here, where)
-        found += [f"{here}/{name}" for name in images]
-        rest += [f"{here}/{name}" for name in folders]
-    if not found:
-        raise UserError(f"{where}: class folder '{folder}' has no images; put some there or remove it.")
-    return sorted(found)
-
-
-def _scan(folder: Path, where: str) -> tuple[list[str], list[str]]:
-    """The names of the folders and of the images in a folder, sorted, without the hidden."""
-    folders, images = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.name.encode(errors="ignore").decode() != entry.name:
-                raise UserError(f"{where}: the file name {entry.name!a} is not UTF-8; rename it.")
-            if not entry.is_dir():
-                if entry.name.lower().endswith(SUFFIXES):
-                    images.append(entry.name)
-            elif entry.is_symlink():  # it may lead out, or in a circle
-                raise UserError(f"{where}: folder '{entry.name}' is a symbolic link; put the folder itself there.")
-            else:
-                folders.append(entry.name)
-    return sorted(folders), sorted(images)

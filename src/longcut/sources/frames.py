@@ -1,72 +1,339 @@
-"""Files of tables: CSV, TSV and Parquet, as frames."""
+"""Files of tables as frames: text with separators, JSON lines, Parquet and Excel; packed ones too."""
 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
+import json
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from longcut.errors import UserError
+from longcut.sources.kinds import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NAMELESS", "check_names", "read_frame"]
+__all__ = ["NAMELESS", "TEXTS", "Form", "Table", "check_names", "named", "open_table", "split_names"]
 
-EMPTY = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")  # cells of a missing value
 NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
+TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv")
+OTHERS = (".parquet", ".jsonl", ".ndjson", ".xlsx")
+CELLS = 4_000_000  # that are text at a time
+SNIFFED = 20  # lines
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
 
 
-def read_frame(path: Path, verbatim: Container[str | None], categorical: Container[str]) -> pd.DataFrame:
-    """The rows of a file; ``verbatim`` columns are text even where they say NA, ``categorical`` where they say 1."""
-    import pandas as pd
+@dataclass(frozen=True)
+class Form:
+    """What somebody says about the form of a file; None and 0 are found out, or as usual.
 
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".tsv", ".parquet"):
-        raise UserError(f"{path}: a table is a .csv, .tsv or .parquet file, not '{path.suffix}'; convert or rename it.")
+    Attributes:
+        separator: between cells, a character or its name.
+        charset: of a text file.
+        names: of the columns of a file without a line of names.
+        skip: lines before the names, or before the first row.
+    """
+
+    separator: str | None = None
+    charset: str | None = None
+    names: str | None = None
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file that was opened.
+
+    Attributes:
+        names: of its columns, as they are written.
+        blocks: its columns from left to right, some at a time, under their positions.
+        typed: whether the file says which cells are text.
+        notes: what was found out about its form.
+        comma: whether a decimal comma is likely.
+        attrs: what is kept beside the columns, such as the net that made features.
+    """
+
+    names: list[str]
+    blocks: Iterator[pd.DataFrame]
+    typed: bool
+    notes: tuple[str, ...] = ()
+    comma: bool = False
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_table(path: Path, form: Form) -> Table:
+    """The columns of a file.
+
+    Raises:
+        UserError: when it is no such file, or is damaged.
+    """
+    kind = _kind(path)
+    if kind not in (*TEXTS, *OTHERS):
+        more = " ".join((*TEXTS[2:], *OTHERS[1:]))
+        raise UserError(
+            f"{path}: a table is a .csv, .tsv or .parquet file, not '{path.suffix}' (nor {more}); convert or rename it."
+        )
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give the path of a table.")
+    given = {"separator": form.separator, "charset": form.charset, "names": form.names, "skip": form.skip or None}
+    if kind not in TEXTS and (said := [name for name, value in given.items() if value is not None]):
+        raise UserError(f"{path} is no text with separators, so {said[0]} says nothing about it; leave it out.")
+    if kind == ".parquet":
+        return _whole(path, _parquet, "parquet")
+    if kind == ".xlsx":
+        return _whole(path, _xlsx, "excel")
+    if kind in (".jsonl", ".ndjson"):
+        return _whole(path, _json, "")
+    return _text(path, kind, form)
+
+
+def _kind(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes[-1:] or [""])[0]
+
+
+# --- files that say what is text --------------------------------------------------------------------------------------
+
+
+def _whole(path: Path, read: Any, extra: str) -> Table:
+    import pandas as pd
+
     try:
-        if kind == ".parquet":
-            return pd.read_parquet(path)
-        how: dict[str, Any] = {"encoding": "utf-8", "low_memory": False, "keep_default_na": False}
-        how |= {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {"skipinitialspace": True}
-        first = pd.read_csv(path, header=None, nrows=2, dtype=str, **how)  # fails if a row is longer than the header
-        names = [name or f"{NAMELESS}{i}" for i, name in enumerate(first.iloc[0])]
-        check_names(names, str(path))  # pandas would rename what is doubled
-        return pd.read_csv(
-            path,
-            header=0,
-            names=names,
-            dtype={name: str for name in names if name in verbatim or name in categorical},
-            na_values={name: EMPTY for name in names if name not in verbatim},
-            **how,
-        )
-    except UserError:  # is a ValueError too
+        frame = read(path)
+    except UserError:
         raise
     except ImportError as error:
-        raise UserError(f'{path}: Parquet files need a further package; pip install "longcut[parquet]".') from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {_bad_bytes(path)}; save it as UTF-8.") from error
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path} is empty; give a line of column names, and rows.") from error
-    except (ValueError, OSError) as error:  # of the parsers: pandas' and pyarrow's own are kinds of ValueError
-        why = " ".join(str(error).split())
+        what = {"parquet": "Parquet", "excel": "Excel"}[extra]
+        raise UserError(f'{path}: {what} files need a further package; pip install "longcut[{extra}]".') from error
+    except Exception as error:  # of parsers of several packages: the list is not ours to keep
+        why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is not a table that can be read ({why}); repair or convert it.") from error
+    names = [str(name) for name in frame.columns]
+    return Table(
+        names, iter([cast(pd.DataFrame, frame.set_axis(range(len(names)), axis=1))]), typed=True, attrs=frame.attrs
+    )
 
 
-def check_names(names: Iterable[str], where: str) -> None:
-    """Refuse columns of the same name."""
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        listed = ", ".join(f"'{name}'" for name in doubled)
-        raise UserError(f"{where} has more than one column named {listed}; rename or drop all but one.")
+def _parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole = {
+        kind: pandas
+        for kind, pandas in (
+            (pa.int64(), pd.Int64Dtype()),
+            (pa.uint64(), pd.UInt64Dtype()),
+        )
+    }
+    table = pq.read_table(path)
+    gaps = {field.type for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
+    # whole numbers with gaps would become floats, in which long ones are no longer different
+    frame = table.to_pandas(types_mapper=lambda kind: whole.get(kind) if kind in gaps else None)
+    frame.attrs = json.loads((table.schema.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+    return frame.reset_index(drop=True)
+
+
+def _xlsx(path: Path) -> pd.DataFrame:
+    import openpyxl
+    import pandas as pd
+
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    rows = [row for row in book.worksheets[0].iter_rows(values_only=True) if any(cell is not None for cell in row)]
+    if not rows:
+        raise UserError(f"{path} is empty; give a line of column names, and rows.")
+    names = [f"{NAMELESS}{i}" if name is None else str(name) for i, name in enumerate(rows[0])]
+    columns = {i: pd.Series([row[i] for row in rows[1:]], dtype=object) for i in range(len(names))}
+    return pd.DataFrame(columns).set_axis(names, axis=1)
+
+
+def _json(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    with _bytes(path) as file:
+        for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig"), 1):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}: line {number} is no object of names and values; write one in each line.")
+                rows.append(row)
+    if not rows:
+        raise UserError(f"{path} is empty; give a line for each row.")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [pd.Series([row.get(name) for row in rows], dtype=object) for name in names]
+    return pd.DataFrame(dict(enumerate(columns))).set_axis(names, axis=1)
+
+
+@contextmanager
+def _bytes(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if path.suffix.lower() == ".gz" else file
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def _text(path: Path, kind: str, form: Form) -> Table:
+    """A file of text with separators."""
+    import pandas as pd
+
+    charset = form.charset or "utf-8"
+    try:
+        "".encode(charset)
+    except LookupError:
+        raise UserError(
+            f"encoding '{charset}' is not known; give one such as utf-8, latin-1, cp1252 or utf-16."
+        ) from None
+    try:
+        separator, notes = _separator(path, kind, form, charset)
+        how: dict[str, Any] = {
+            "sep": separator,
+            "encoding": charset,
+            "header": None,
+            "skiprows": form.skip,
+            "dtype": str,
+            "keep_default_na": False,
+            "compression": "gzip" if path.suffix.lower() == ".gz" else None,
+        }
+        quoted = not (separator == "\t" and kind == ".tsv")
+        how |= {"skipinitialspace": separator not in ("\t", r"\s+")} if quoted else {"quoting": csv.QUOTE_NONE}
+        first = pd.read_csv(path, nrows=2, **how)  # fails if a row is longer than the header
+        header = 0 if form.names is None else None
+        if header is None:
+            names = split_names(str(form.names))
+            if len(names) != first.shape[1]:
+                raise UserError(
+                    f"{path} has {first.shape[1]} columns, and {len(names)} names are given; give one for each, joined "
+                    "by commas, with --names."
+                )
+        else:
+            names = [name or f"{NAMELESS}{i}" for i, name in enumerate(first.iloc[0].fillna(""))]
+            if _like_data(first):
+                notes += ["holds numbers in its first line, which was taken for the names of the columns (--names)"]
+        how |= {"header": header, "names": range(len(names))}
+        blocks = _blocks(path, len(names), how)
+        return Table(names, _guarded(path, blocks, charset), False, tuple(notes), comma=separator == ";")
+    except Exception as error:
+        raise _told(path, error, charset) from error
+
+
+def _guarded(path: Path, blocks: Iterator[pd.DataFrame], charset: str) -> Iterator[pd.DataFrame]:
+    try:
+        yield from blocks
+    except Exception as error:
+        raise _told(path, error, charset) from error
+
+
+def _blocks(path: Path, columns: int, how: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    """All columns at once, or where that would be many cells of text, some at a time."""
+    import pandas as pd
+
+    size = path.stat().st_size * (8 if how["compression"] else 1)
+    width = max(1, columns * CELLS // max(size // 4, 1))
+    for start in range(0, columns, width):
+        some = range(start, min(start + width, columns))
+        yield pd.read_csv(path, usecols=list(some) if len(some) < columns else None, low_memory=False, **how)
+
+
+def _separator(path: Path, kind: str, form: Form, charset: str) -> tuple[str, list[str]]:
+    """What stands between cells, as it is said, or as the first lines have it; and what is to be told of that."""
+    usual = {".tsv": "\t", ".tab": "\t", ".psv": "|"}.get(kind, ",")
+    with _bytes(path) as file:
+        text = io.TextIOWrapper(file, charset, newline="")
+        lines = [line for _, line in zip(range(SNIFFED + form.skip), text, strict=False)][form.skip :]
+    found = _sniffed([line for line in lines if line.strip()], usual)
+    called = {mark: name for name, mark in SEPARATORS.items()}
+    if form.separator is not None:
+        given = SEPARATORS.get(form.separator, form.separator.replace("\\t", "\t"))
+        if len(given) != 1 and given != r"\s+":
+            raise UserError(
+                f"separator '{form.separator}' is not allowed; give one character, or {', '.join(SEPARATORS)}."
+            )
+        if found not in (given, usual) and given not in "".join(lines[:1]):
+            raise UserError(
+                f"{path} has no '{form.separator}' in its first line, but is separated by {called[found]}; "
+                f"give --separator {called[found]}."
+            )
+        return given, []
+    if found == usual:
+        return usual, []
+    plain = kind in (".txt", ".data", ".test", ".dat")
+    return found, [] if plain else [f"is separated by {called[found]}, not by {called[usual]}, and was read so"]
+
+
+def _sniffed(lines: Sequence[str], usual: str) -> str:
+    """The separator that is as often in every line, outside quotes; the usual one if it is in the first."""
+
+    def counts(mark: str) -> list[int]:
+        return [sum(part.count(mark) for part in line.split('"')[::2]) for line in lines]
+
+    if not lines or (counts(usual)[0] and len({*counts(usual)}) == 1):
+        return usual
+    others = {mark: counts(mark) for mark in (",", ";", "\t", "|") if mark != usual}
+    steady = {mark: found[0] for mark, found in others.items() if found[0] and len({*found}) == 1}
+    if steady:
+        return max(steady, key=lambda mark: steady[mark])
+    if counts(usual)[0] or _mostly(counts(usual)):
+        return usual
+    some = {mark: found[0] for mark, found in others.items() if found[0]}
+    return max(some, key=lambda mark: some[mark]) if some else usual
+
+
+def _mostly(counts: Sequence[int]) -> bool:
+    """Whether most lines have as many, and more than none."""
+    often, n = Counter(counts).most_common(1)[0]
+    return often > 0 and n > 0.8 * len(counts)
+
+
+def _like_data(first: pd.DataFrame) -> bool:
+    """Whether the line of names has numbers where the next line has some, other than positions."""
+
+    def number(cell: Any) -> float | None:
+        try:
+            return float(cell)
+        except (TypeError, ValueError):
+            return None
+
+    cells = [[number(cell) for cell in row] for row in first.to_numpy().tolist()]
+    if len(cells) < 2:
+        return False
+    both = [name for name, below in zip(*cells, strict=True) if name is not None and below is not None]
+    steps = {after - before for before, after in pairwise(both)}
+    return bool(both) and not (steps <= {1.0} and all(name.is_integer() for name in both) and both[0] in (0.0, 1.0))
+
+
+def _told(path: Path, error: Exception, charset: str) -> UserError:
+    """What a parser said, in one sentence."""
+    import pandas as pd
+
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, UnicodeError):
+        if charset.lower().replace("_", "-") not in ("utf-8", "utf8"):
+            return UserError(f"{path} is not {charset} text; give the encoding that it is saved in.")
+        return UserError(
+            f"{path} is not UTF-8 text: {_bad_bytes(path)}; save it as UTF-8, or give its encoding, such as --encoding "
+            "latin-1."
+        )
+    if isinstance(error, pd.errors.EmptyDataError):
+        return UserError(f"{path} is empty; give a line of column names, and rows.")
+    why = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"{path} is not a table that can be read ({why}); repair or convert it, or where the table begins further down "
+        "or is separated otherwise, say --skip LINES or --separator."
+    )
 
 
 def _bad_bytes(path: Path) -> str:
-    with path.open("rb") as file:
+    with _bytes(path) as file:
         before = 0
         for line, raw in enumerate(file, 1):
             try:
@@ -75,3 +342,42 @@ def _bad_bytes(path: Path) -> str:
                 return f"byte {before + error.start + 1}, in line {line}, is 0x{raw[error.start]:02x}"
             before += len(raw)
     return "it ends within a character"
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def split_names(given: str) -> list[str]:
+    """Names that are joined by commas, or by ``+``.
+
+    >>> split_names("age,sex"), split_names("age+sex")
+    (['age', 'sex'], ['age', 'sex'])
+    """
+    return [tidy(name) for name in given.split("," if "," in given else "+")]
+
+
+def named(names: Sequence[str], given: str | None, what: str, where: str) -> list[str]:
+    """Those of the columns that are asked for, one or several joined by commas or ``+``.
+
+    Raises:
+        UserError: when one is not there.
+    """
+    from longcut.errors import unknown
+
+    if given is None:
+        return []
+    if given in names:
+        return [given]
+    found = split_names(given)
+    for name in found:
+        if name not in names:
+            raise UserError(f"{where}: {what}: {unknown('column', name, names)}")
+    return found
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuse columns of the same name."""
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        listed = ", ".join(f"'{name}'" for name in doubled)
+        raise UserError(f"{where} has more than one column named {listed}; rename or drop all but one.")

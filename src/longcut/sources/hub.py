@@ -44,6 +44,7 @@ def read_hub(
     The splits of the data set become the parts, by the first word of their names: ``validation_matched`` is validation.
     A split without any label is left out. Class names are those of the data set. If just one column holds images, and
     no text is asked for, that column is the input. Images are written to the cache, as files, and decoded from there.
+    One that is missing, or a path to no file, counts among those that cannot be read.
 
     Args:
         name: such as ``"nyu-mll/glue"``, or a folder, one that ``save_to_disk`` wrote or one of files that
@@ -145,8 +146,20 @@ def _export(parts: Sequence[Any], image: str) -> tuple[Path, list[str]]:
     def fill(folder: Path) -> None:
         cells = (row[image] for part in parts for row in part.cast_column(image, Image(decode=False)))
         for path, cell in zip(paths, cells, strict=True):
-            if cell is not None:  # a missing image has no file, and is refused when it is decoded
-                (folder / path).write_bytes(cell["bytes"] or Path(cell["path"]).read_bytes())
+            if (content := _bytes(cell)) is not None:
+                (folder / path).write_bytes(content)
+        (folder / "all").write_text(f"{len(paths)}")
 
     key = key_of(repr((image, [part._fingerprint for part in parts], facts)))
-    return cached(f"hub-{key}", fill), paths
+    folder = cached(f"hub-{key}", fill)
+    return folder, [path if (folder / path).exists() else "" for path in paths]
+
+
+def _bytes(cell: Mapping[str, Any] | None) -> bytes | None:
+    """The file of an image, which a data set holds or knows the path of; None where there is none."""
+    if cell is None or (cell["bytes"] is None and not cell["path"]):
+        return None
+    try:
+        return Path(cell["path"]).read_bytes() if cell["bytes"] is None else cell["bytes"]
+    except (OSError, ValueError):
+        return None

@@ -12,13 +12,22 @@ from longcut.spec import Option, options_of
 __all__ = [
     "Attribute",
     "AttributeBins",
+    "Categorical",
+    "Charset",
     "Config",
+    "Drop",
     "Image",
+    "Inputs",
+    "Keep",
     "Label",
     "Layer",
     "Metavar",
+    "Names",
+    "Numeric",
     "OptionalLabel",
+    "Separator",
     "Size",
+    "Skip",
     "Split",
     "Task",
     "Text",
@@ -36,7 +45,7 @@ class Metavar:
     word: str
 
 
-COLUMN = Metavar("COLUMN")
+COLUMN, COLUMNS = Metavar("COLUMN"), Metavar("COLUMNS")
 LABEL = Field(description="column or array with the label")
 
 Label = Annotated[str, LABEL, COLUMN]
@@ -80,6 +89,28 @@ Layer = Annotated[
     int | None, Field(description="which vector, where each row has several: from 0, or from the end, -1 the last")
 ]
 Config = Annotated[str | None, Field(description="variant of a data set of the Hugging Face hub")]
+Inputs = Annotated[
+    str | None,
+    Field(description="columns that are the input, several joined by commas or +; by default all without another use"),
+    COLUMNS,
+]
+Drop = Annotated[str | None, Field(description="columns to leave out, as if they were not there"), COLUMNS]
+Categorical = Annotated[
+    str | None, Field(description="columns whose values are names, also where they look like numbers"), COLUMNS
+]
+Numeric = Annotated[str | None, Field(description="columns of numbers; what is none is missing, and 007 is 7"), COLUMNS]
+Keep = Annotated[
+    str | None,
+    Field(description="texts that are values here, although they usually stand for a missing one, such as NA,None"),
+    Metavar("TEXTS"),
+]
+Separator = Annotated[
+    str | None,
+    Field(description="between cells: one character, or comma, semicolon, tab, pipe, space; by default found out"),
+]
+Charset = Annotated[str | None, Field(description="how the file is saved, such as latin-1, cp1252 or utf-16")]
+Names = Annotated[str | None, Field(description="names of all columns, where the file has no line of them"), COLUMNS]
+Skip = Annotated[int | None, Field(ge=0, description="lines to pass over at the top of the file")]
 
 
 def own_options() -> tuple[Option, ...]:
@@ -87,7 +118,7 @@ def own_options() -> tuple[Option, ...]:
 
     >>> [option.name for option in own_options()]  # doctest: +NORMALIZE_WHITESPACE
     ['label', 'attribute', 'attribute_bins', 'split', 'image', 'text', 'size', 'unreadable', 'task', 'config',
-    'vectors', 'layer']
+    'vectors', 'layer', 'columns', 'drop', 'categorical', 'numeric', 'keep', 'separator', 'encoding', 'names', 'skip']
     """
 
     def own(
@@ -104,6 +135,15 @@ def own_options() -> tuple[Option, ...]:
         config: Config = None,
         vectors: Vectors = None,
         layer: Layer = None,
+        columns: Inputs = None,
+        drop: Drop = None,
+        categorical: Categorical = None,
+        numeric: Numeric = None,
+        keep: Keep = None,
+        separator: Separator = None,
+        encoding: Charset = None,
+        names: Names = None,
+        skip: Skip = None,
     ) -> None: ...
 
     return options_of(own)

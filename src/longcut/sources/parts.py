@@ -6,19 +6,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from longcut.errors import UserError, unknown
 from longcut.sources import TEST, TRAIN, VALID
+from longcut.sources.kinds import called as name_of
+from longcut.sources.kinds import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["MISSING", "PARTS", "check_labels", "column", "draw_parts", "number", "parts_of", "ranges"]
+__all__ = ["MISSING", "PARTS", "check_labels", "column", "draw_parts", "number", "part_of", "parts_of", "ranges"]
 
 MISSING = "(missing)"
 
@@ -27,6 +32,14 @@ PARTS = {
     **dict.fromkeys(("valid", "val", "validation", "dev", "1"), VALID),
     **dict.fromkeys(("test", "testing", "2"), TEST),
 }
+
+WORDS = {  # of a name that says more, such as seg_train, Testing2019 or validationSet
+    **dict.fromkeys(("train", "training", "trn", "trainval"), TRAIN),
+    **dict.fromkeys(("valid", "val", "vali", "validate", "validation", "dev", "development", "eval"), VALID),
+    **dict.fromkeys(("evaluation", "tune", "tuning"), VALID),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), TEST),
+}
+_BEHIND = re.compile(r"(?<=.)(?:sets?|data|images|imgs|pics|photos|split|folder)$")
 
 MOST_VALUES = 12  # a numeric attribute with more distinct values is cut into ranges
 
@@ -49,11 +62,13 @@ def number(
     where: str,
     names: Sequence[str] | None = None,
     missing: str | None = None,
+    strangers: bool = False,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """A column of any values as ids 0…C−1, and the name of each id.
 
     Names are in natural order: numbers by size, then text by the alphabet, then the missing. A whole number is called
-    by its digits, however it was stored: ``1.0`` is ``"1"``.
+    by its digits, however it was stored: ``1.0`` is ``"1"``. Names that look alike are one
+    (:func:`longcut.sources.kinds.tidy`).
 
     Args:
         values: one value per row: text, whole numbers, booleans, numbers.
@@ -61,9 +76,12 @@ def number(
         where: the file or folder.
         names: of an earlier reading; then ids go by these.
         missing: what missing values are called, for an attribute; None refuses them, for a label.
+        strangers: whether other values than ``names`` are allowed; their id is -1.
 
     Raises:
         UserError: on a missing label, values that are lists or the like, or a value that is not among ``names``.
+
+    Warns when names were made one that were written differently.
 
     >>> import pandas as pd
     >>> ids, names = number(pd.Series([10.0, 2.0, 10.0]), what="label 'y'", where="birds.csv")
@@ -76,7 +94,8 @@ def number(
         codes, distinct = pd.factorize(values)  # a missing value is -1
     except TypeError as error:
         raise UserError(f"{where}: {what} holds lists; choose a column with one value per row.") from error
-    called = [_name(value) for value in distinct]
+    called = [name_of(value) for value in distinct]
+    _tell_alike(distinct, called, what, where)
     if (absent := np.flatnonzero(codes < 0)).size:
         if missing is None:
             raise UserError(
@@ -87,17 +106,20 @@ def number(
         called.append(missing)
     if names is None:
         names = sorted(set(called), key=lambda name: (name == missing, *_natural(name)))
-    ids = {name: i for i, name in enumerate(names)}
+    ids = {tidy(name): i for i, name in enumerate(names)}
     for name in called:
-        if name not in ids:
+        if name not in ids and not strangers:
             raise unknown(f"value of {what} in {where}:", name, names)
-    return np.array([ids[name] for name in called], np.int64)[codes], tuple(names)
+    return np.array([ids.get(name, -1) for name in called], np.int64)[codes], tuple(names)
 
 
-def _name(value: object) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+def _tell_alike(values: Iterable[object], called: Sequence[str], what: str, where: str) -> None:
+    """Warn of texts that have one name."""
+    first: dict[str, object] = {}
+    for value, name in zip(values, called, strict=True):
+        if isinstance(value, str) and isinstance(other := first.setdefault(name, value), str) and other != value:
+            warnings.warn(f"{where}: {what}: {other!a} and {value!a} look alike, and are one.", stacklevel=3)
+            return
 
 
 def _natural(name: str) -> tuple[float, str]:
@@ -174,11 +196,28 @@ def ranges(
     return pd.Series(cut, index=values.index, name=values.name, dtype=object)
 
 
+def part_of(name: str) -> int | None:
+    """The part that a word or a longer name means, in anybody's spelling; None if it means none, or several.
+
+    >>> [part_of(name) for name in ("Train", "seg_test", "validationSet", "2: dev", "hold-out", "cat", "train_test")]
+    [0, 2, 1, 1, 2, None, None]
+    """
+    if name.strip().lower() in PARTS:
+        return PARTS[name.strip().lower()]
+    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    words = [word if word in WORDS else _BEHIND.sub("", word) for word in map(str.lower, words)]
+    pairs = [one + other for one, other in pairwise(words)]
+    for found in (pairs, words):
+        if hits := {WORDS[word] for word in found if word in WORDS}:
+            return hits.pop() if len(hits) == 1 else None
+    return None
+
+
 def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
     """A split column as parts: 0 train, 1 validation, 2 test ``(n,)``.
 
-    Words (train, valid, test, as written in any case, and their usual relatives) and the numbers 0, 1, 2 are
-    understood. Data with a validation part and no test part is judged on the validation part: it becomes the test part.
+    Words (train, valid, test, in anybody's spelling; see :func:`part_of`) and the numbers 0, 1, 2 are understood. Data
+    with a validation part and no test part is judged on the validation part: it becomes the test part.
 
     Raises:
         UserError: on another value, a missing value, no training part, or neither a validation nor a test part.
@@ -189,10 +228,10 @@ def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
     """
     what = f"split '{values.name}'"
     codes, found = number(values, what=what, where=where)
-    for name in found:
-        if name.strip().lower() not in PARTS:
-            raise unknown(f"value of {what} in {where}:", name, PARTS)
-    part = np.array([PARTS[name.strip().lower()] for name in found], np.int64)[codes]
+    meant = [part_of(name) for name in found]
+    if None in meant:
+        raise unknown(f"value of {what} in {where}:", found[meant.index(None)], PARTS)
+    part = np.array(meant, np.int64)[codes]
     if not (part == TRAIN).any():
         raise UserError(f"{where}: {what} has no training rows; call them train, or 0.")
     if (part == TRAIN).all():

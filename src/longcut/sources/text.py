@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longcut.errors import UserError
+from longcut.sources.words import bare, tokens, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,33 +25,38 @@ _PADDING, _UNKNOWN, _FIRST = 0, 1, 2
 _WORD = re.compile(r"\w+(?:'\w+)?")
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, in their order.
-
-    A word is letters, digits and underscores of any script, with one apostrophe inside; punctuation is dropped.
-
-    >>> words("It ISN'T “easy”, they said – 42 times.")
-    ['it', "isn't", 'easy', 'they', 'said', '42', 'times']
-    """
+def _letters_alone(text: str) -> list[str]:
+    """Words without marks and signs, as they were found at first: the published data sets keep their vocabulary."""
     return _WORD.findall(text.lower().replace("’", "'"))
 
 
-def vocabulary(texts: Iterable[str], size: int = WORDS) -> list[str]:
+RULES = {1: _letters_alone, 2: tokens}  # how a text is cut, by the number that an encoding keeps; without one, 1
+
+
+def vocabulary(texts: Iterable[str], size: int = WORDS, rule: int = 2) -> list[str]:
     """The ``size`` commonest words of some texts, the commonest first, ties in order of the alphabet.
+
+    Where a script has no blanks between words, pairs of letters stand for them; see
+    :func:`longcut.sources.words.tokens`.
 
     >>> vocabulary(["a lake and a bird", "the bird"], size=3)
     ['a', 'bird', 'and']
     """
-    counts = Counter(word for text in texts for word in words(text))
+    counts = Counter(word for text in texts for word in RULES[rule](text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:size]
 
 
 def encode(
-    texts: Sequence[str], vocabulary: Sequence[str], length: int = LENGTH, pairs: Sequence[str] | None = None
+    texts: Sequence[str],
+    vocabulary: Sequence[str],
+    length: int = LENGTH,
+    pairs: Sequence[str] | None = None,
+    rule: int = 2,
 ) -> NDArray[np.int64]:
     """Texts as token ids ``(n, length)``: longer ones are cut, shorter ones padded at the end.
 
-    Word ``i`` of the vocabulary has id ``i + 2``. A text without words is one unknown word.
+    Word ``i`` of the vocabulary has id ``i + 2``. A text without words is one unknown word. A word with a sign, such as
+    #tag, that the vocabulary does not hold is the word without it.
 
     Args:
         texts: the texts.
@@ -58,6 +64,7 @@ def encode(
         length: of a row of ids.
         pairs: second texts: each follows its first, behind the separator. Of pairs that are too long, the longer text
             is cut until both are as long.
+        rule: by which texts are cut, a key of ``RULES``.
 
     >>> encode(["The bird!", "bird by the lake", ""], ["the", "bird"], length=3)
     array([[2, 3, 0],
@@ -66,11 +73,11 @@ def encode(
     >>> encode(["The bird by the lake"], ["the", "bird", SEPARATOR], length=5, pairs=["A bird"])
     array([[2, 3, 4, 1, 3]])
     """
-    ids = {word: i for i, word in enumerate(vocabulary, _FIRST)}
+    ids, cut = {word: i for i, word in enumerate(vocabulary, _FIRST)}, RULES[rule]
     x = np.full((len(texts), length), _PADDING, np.int64)
     for row, text, other in zip(x, texts, texts if pairs is None else pairs, strict=True):
-        found = words(text)[:length] if pairs is None else _joined(words(text), words(other), length)
-        found = [ids.get(word, _UNKNOWN) for word in found] or [_UNKNOWN]
+        found = cut(text)[:length] if pairs is None else _joined(cut(text), cut(other), length)
+        found = [ids.get(word) or ids.get(bare(word), _UNKNOWN) for word in found] or [_UNKNOWN]
         row[: len(found)] = found
     return x
 
@@ -82,22 +89,24 @@ def _joined(first: list[str], second: list[str], length: int) -> list[str]:
     return [*kept, SEPARATOR, *second[: room - len(kept)]]
 
 
-def fit(texts: Sequence[Sequence[str]], length: int = LENGTH) -> dict[str, Any]:
+def fit(texts: Sequence[Sequence[str]], length: int = LENGTH, rule: int = 2) -> dict[str, Any]:
     """What is needed to turn texts, or pairs of texts, into token ids, learned from those for training.
 
     Args:
         texts: one column of texts, or two with the first and the second texts of pairs.
         length: of a row of ids; shorter, where all texts are.
+        rule: by which texts are cut, a key of ``RULES``.
 
     Returns:
-        ``vocabulary``, its words, and ``length``.
+        ``vocabulary``, its words, ``length``, and the ``rule`` unless it is the first.
 
     >>> fit([["a lake", "a bird"], ["the bird", "no"]])
-    {'vocabulary': ['a', 'bird', 'lake', 'no', 'the', '|'], 'length': 5}
+    {'vocabulary': ['a', 'bird', 'lake', 'no', 'the', '|'], 'length': 5, 'rule': 2}
     """
-    longest = max(sum(len(words(text)) for text in row) for row in zip(*texts, strict=True)) + len(texts) - 1
-    found = vocabulary(text for column in texts for text in column) + [SEPARATOR] * (len(texts) - 1)
-    return {"vocabulary": found, "length": min(length, max(1, longest))}
+    longest = max(sum(len(RULES[rule](text)) for text in row) for row in zip(*texts, strict=True)) + len(texts) - 1
+    every = (text for column in texts for text in column)
+    found = vocabulary(every, rule=rule) + [SEPARATOR] * (len(texts) - 1)
+    return {"vocabulary": found, "length": min(length, max(1, longest)), **({"rule": rule} if rule > 1 else {})}
 
 
 def apply(encoding: Mapping[str, Any], texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], int]:
@@ -112,7 +121,7 @@ def apply(encoding: Mapping[str, Any], texts: Sequence[Sequence[str]]) -> tuple[
     """
     if name := encoding.get("tokenizer"):
         return tokenize(texts[0], name, encoding["length"], *texts[1:])
-    x = encode(texts[0], encoding["vocabulary"], encoding["length"], *texts[1:])
+    x = encode(texts[0], encoding["vocabulary"], encoding["length"], *texts[1:], rule=encoding.get("rule", 1))
     return x, len(encoding["vocabulary"]) + _FIRST  # padding and the unknown word
 
 

@@ -1,0 +1,158 @@
+"""What the files of an audit folder must look like: each function raises, whatever is wrong.
+
+Everything may be missing or null, as in a record of an older longcut; what is there has its type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+__all__ = ["gallery", "judged", "record"]
+
+Plain = bool | int | float | str | None
+
+
+class _Form(BaseModel):
+    """Strict: nothing is converted. A newer longcut may say more."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class _Finding(_Form):
+    name: str | None = None
+    question: str | None = None
+    statistic: float | None = None
+    measure: str | None = None
+    baseline: float | None = None
+    interval: list[float | None] | None = None
+    p_value: float | None = None
+    verdict: str | None = None
+    sentence: str | None = None
+    table: list[dict[str, Any]] | None = None
+
+
+class _Cell(_Form):
+    column: str
+    value: Plain = None
+    odd: bool = False
+
+
+class _Sample(_Form):
+    row: int | None = None
+    name: str | None = None
+    label: str | None = None
+    looks_like: str | None = None
+    score: float | None = None
+    kind: str | None = None
+    attribute: str | None = None
+    picture: int | None = None
+    text: str | None = None
+    marks: list[str] | None = None
+    cells: list[_Cell] | None = None
+
+
+class _Pair(_Form):
+    suspect: _Sample | None = None
+    looks_like: _Sample | None = None
+    same_label: _Sample | None = None
+
+
+class _Gallery(_Form):
+    suspects: list[_Sample] | None = None
+    typical: list[_Sample] | None = None
+
+
+class _Curves(_Form):
+    updates: list[int] | None = None
+    aligned: list[float | None] | None = None
+    conflicting: list[float | None] | None = None
+    chance: float | None = None
+
+
+class _Cluster(_Form):
+    cluster: int | str | None = None
+    n: int | None = None
+    share_suspected: float | None = None
+    looks_like: str | None = None
+
+
+class _Record(_Form):
+    data: str | None = None
+    kind: str | None = None
+    encoder: str | None = None
+    n: int | None = None
+    level: float | None = None
+    seed: int | None = None
+    classes: list[str] | None = None
+    class_counts: list[int] | None = None
+    attribute: str | None = None
+    attributes: list[str] | None = None
+    task: str | None = None
+    preface: str | None = None
+    verdict: str | None = None
+    headline: str | None = None
+    advice: str | None = None
+    findings: list[_Finding] | None = None
+    suspected: int | None = None
+    suspected_share: float | None = None
+    curves: _Curves | None = None
+    gallery: _Gallery | None = None
+    pairs: list[_Pair] | None = None
+    clusters: list[_Cluster] | None = None
+    seconds: float | None = None
+    longcut: str | None = None
+    environment: dict[str, str] | None = None
+    command: str | None = None
+    fingerprint: str | None = None
+
+
+def record(stored: Mapping[str, Any]) -> None:
+    """What ``audit.json`` holds."""
+    found = _Record.model_validate_json(json.dumps(stored))
+    for finding in found.findings or ():
+        _require(finding.interval is None or len(finding.interval) == 2)
+
+
+def gallery(record: Mapping[str, Any], found: Mapping[str, Tensor]) -> None:
+    """Pictures ``(k, 3, H, W)`` that the record shows by number, and the map."""
+    if "picture" in found:
+        _require(
+            found["picture"].dtype == torch.uint8 and found["picture"].ndim == 4 and found["picture"].shape[1] == 3
+        )
+        _require(found["picture"].numel() > 0)
+    parts = record.get("gallery") or {}
+    samples = [sample for part in ("suspects", "typical") for sample in parts.get(part) or ()]
+    samples += [sample for pair in record.get("pairs") or () for sample in pair.values() if sample]
+    shown = [sample["picture"] for sample in samples if sample.get("picture") is not None]
+    _require(all(0 <= place < len(found.get("picture", ())) for place in shown))
+    mapped = {name: tensor for name, tensor in found.items() if name.startswith("map_")}
+    if mapped:
+        n, _ = mapped["map_embedding"].shape
+        _require(all(tensor.ndim > 0 and len(tensor) == n for tensor in mapped.values()))
+        _require(mapped["map_embedding"].is_floating_point() and bool(mapped["map_embedding"].isfinite().all()))
+        for name in ("map_label", "map_looks", "map_attribute"):
+            if name in mapped:
+                _require(mapped[name].ndim == 1 and mapped[name].dtype == torch.int64 and int(mapped[name].min()) >= -1)
+        if "map_suspected" in mapped:
+            _require(mapped["map_suspected"].ndim == 1 and mapped["map_suspected"].dtype == torch.bool)
+
+
+def judged(found: Mapping[str, Tensor]) -> None:
+    """What the biased model said of every sample."""
+    index, label = found["index"], found["label"]
+    _require(all(found[name].ndim == 2 and found[name].is_floating_point() for name in ("probability", "profile")))
+    _require(all(column.ndim == 1 and column.dtype == torch.int64 for column in (index, label)))
+    _require(len({len(tensor) for tensor in found.values()}) == 1)
+    _require(not len(label) or (int(index.min()) >= 0 and int(label.min()) >= 0))
+    _require(not len(label) or int(label.max()) < found["probability"].shape[1])
+
+
+def _require(so: bool) -> None:
+    if not so:
+        raise ValueError("a tensor is not what it should be")
