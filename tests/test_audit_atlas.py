@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -144,4 +145,10 @@ def test_a_page_of_20_000_samples_is_small(tmp_path: Path):
     write(Audit(View(data, found), judged, findings(), 0.05, 1.0), tmp_path)
     page = report([tmp_path], tmp_path / "page.html")
     assert page.stat().st_size < 3.7e6
-    assert page.read_text("utf-8").count("somewhere/below") >= n
+    text = page.read_text("utf-8")
+    assert text.count("somewhere/below") >= n
+    assert "The first 4,000, the most suspected, have pictures." in text
+    record = json.loads((tmp_path / "audit.json").read_text("utf-8"))
+    (tmp_path / "audit.json").write_text(json.dumps(record | {"n": 30_000, "checksums": {}}), "utf-8")
+    text = report([tmp_path], tmp_path / "page.html").read_text("utf-8")
+    assert "Here are 20,000 of the 30,000 samples, all the suspected among them; the first 4,000" in text

@@ -214,6 +214,18 @@ def test_keys_go_from_point_to_point(pages: dict[str, Path], visit: Callable[...
     assert page.locator(".tip").is_hidden()
 
 
+def test_a_finger_opens_a_sample(pages: dict[str, Path], visit: Callable[..., Page]):  # noqa: F811
+    page = visit(pages["bare"], PHONE, has_touch=True)
+    page.locator(".points").scroll_into_view_if_needed()
+    box, (x, y) = page.locator(".points").bounding_box(), place(page, 0)
+    assert box is not None
+    before = color(page, 0)
+    page.touchscreen.tap(box["x"] + x, box["y"] + y)
+    assert page.locator(".detail h4").inner_text()[:3] in ("cat", "dog")
+    assert color(page, 0) == before
+    assert page.locator(".points").evaluate("points => getComputedStyle(points).touchAction") == "pan-y pinch-zoom"
+
+
 # --- one sample -------------------------------------------------------------------------------------------------------
 
 

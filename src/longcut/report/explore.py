@@ -43,8 +43,19 @@ def explore(audit: Audit, page: Page) -> Markup | None:
     if place is None:
         return None
     atlas = record.get("atlas")
-    data = None if atlas is None else Markup(plain(_data(record, atlas, place, tensors["map_embedding"].numpy())))
-    return fragment("explore", "explore", _drawn(record, tensors, place, page.ids), data, next(page.ids))
+    drawn = _drawn(record, tensors, place, page.ids)
+    if atlas is None:
+        return fragment("explore", "explore", drawn, None, "")
+    data = Markup(plain(_data(record, atlas, place, tensors["map_embedding"].numpy())))
+    return fragment("explore", "explore", drawn, data, _level(record.get("n"), atlas))
+
+
+def _level(n: int | None, atlas: Mapping[str, Any]) -> str:
+    """What a page about a large set leaves out; empty where it has everything."""
+    here, pictured = len(atlas["label"]), atlas["words"].get("pictured")
+    said = [f"Here are {here:,} of the {n:,} samples, all the suspected among them"] if n and n > here else []
+    said += [f"the first {pictured:,}, the most suspected, have pictures"] if pictured and pictured < here else []
+    return f"{'; '.join(said)}." if said else ""
 
 
 # --- as a drawing -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ function pointMap(canvas, points, told) {
   const { x, y, n } = points;  // from 0 to 1
   const ink = canvas.getContext("2d"), still = document.createElement("canvas");
   const view = { scale: 1, left: 0, top: 0 };
-  let groups = [], looks = [], shown = null, here = -1, path = null, held = null, lasso = false, side = 1;
+  let groups = [], looks = [], shown = null, here = -1, open = -1, path = null, held = null, lasso = false, side = 1;
 
   const at = (i) => [(x[i] - view.left) * view.scale * side, (y[i] - view.top) * view.scale * side];
   const radius = () => Math.min(7, Math.max(1.6, 3.4 * Math.sqrt(600 / n)) * Math.sqrt(view.scale)) * Math.max(1, side / 480);
@@ -188,6 +188,7 @@ function pointMap(canvas, points, told) {
     zoom,
     point: (i, bring) => {
       here = i;
+      if (bring) open = i;
       if (bring && !inside(at(i))) pan(side / 2 - at(i)[0], side / 2 - at(i)[1]);
       else overlay();
     },
