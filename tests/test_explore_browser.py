@@ -395,6 +395,7 @@ def test_zoom_shows_pictures_and_brings_the_opened_into_view(
 ):
     page = visit(pages["pictures"])
     page.locator(".chosen .name").first.click()
+    page.mouse.move(5, 5)
     before = color(page, 0)
     for _ in range(4):
         page.get_by_role("button", name="zoom in").click()

@@ -78,7 +78,7 @@ def test_contents_name_what_is_there(tmp_path: Path):
 
 
 def test_a_short_page_has_no_contents(tmp_path: Path):
-    (tmp_path / "audit.json").write_text('{"schema": 1}', "utf-8")
+    (tmp_path / "audit.json").write_text('{"schema": 1, "command": "longcut", "clusters": [{}]}', "utf-8")
     assert Page(write([tmp_path], tmp_path / "page.html")).of("nav") == []
     made = Page(write([make_audit(tmp_path / "a")], tmp_path / "other.html"))
     assert len(made.of("nav")) == 1

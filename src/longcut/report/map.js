@@ -159,7 +159,7 @@ function pointMap(canvas, points, told) {
     }
   });
   canvas.addEventListener("pointercancel", () => { path = held = null; overlay(); });
-  canvas.addEventListener("pointerleave", () => { if (!path) { held = null; point(-1, "pointer"); } });
+  canvas.addEventListener("pointerleave", () => { if (!path) { held = null; point(-1, "pointer"); here = open; overlay(); } });
   canvas.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && !event.metaKey && view.scale === 1 && event.deltaY > 0) return;  // the page scrolls on
     if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return;
