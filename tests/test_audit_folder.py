@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -313,24 +314,53 @@ def test_an_audit_that_cannot_be_described_leaves_nothing(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("at", ["gallery.safetensors", "suspects.csv", "audit.json"])
-def test_half_an_audit_is_none_and_can_be_made_again(at: str, tmp_path: Path, monkeypatch):
+def test_a_second_audit_that_finds_no_space_leaves_the_first(at: str, tmp_path: Path, monkeypatch):
     write(table(), tmp_path)
-    own = folder.replacing
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    own = Path.open
 
-    def full(path: Path) -> Any:
-        if path.name == at:
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if "w" in mode and path.name.startswith(at):
             raise OSError(28, "No space left on device")
-        return own(path)
+        return own(path, mode, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "replacing", full)
+        patch.setattr(Path, "open", full)
         with pytest.raises(UserError, match=r"cannot write the audit .*No space left on device.*choose another folder"):
             write(texts(), tmp_path)
-    with pytest.raises(UserError, match=r"is no audit: it has no audit.json"):
-        folder.read(tmp_path)
-    assert folder.find([tmp_path]) == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert write(texts(), tmp_path)["kind"] == "tokens"
     assert folder.read(tmp_path)[0]["kind"] == "tokens"
+
+
+@pytest.mark.parametrize("moves", range(7))
+def test_a_kill_while_an_audit_is_replaced_leaves_one_of_the_two(moves: int, tmp_path: Path, monkeypatch):
+    """After so many renames; the first of them is the point from which on the new audit counts."""
+    write(table(), tmp_path)
+    done, own = 0, os.replace
+
+    def killed(old: Path, new: Path) -> None:
+        nonlocal done
+        if done == moves:
+            raise KeyboardInterrupt
+        done += 1
+        own(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        if moves < 6:  # it is six
+            with pytest.raises(KeyboardInterrupt):
+                write(texts(), tmp_path)
+        else:
+            write(texts(), tmp_path)
+    assert folder.find([tmp_path]) == [tmp_path]
+    record, _ = folder.read(tmp_path)
+    assert record["kind"] == ("tokens" if moves else "table")
+    assert len(folder.judged(tmp_path)["label"]) == record["n"]
+    assert write(texts(), tmp_path)["kind"] == "tokens"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "atlas.safetensors", "audit.json", "gallery.safetensors", "judged.safetensors", "suspects.csv"
+    ]  # fmt: skip
 
 
 def test_what_is_no_audit_cannot_be_read(tmp_path: Path):

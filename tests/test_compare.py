@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from blobs import MINE, break_loss, small_data, without_time  # noqa: F401
 
 from longcut import registry, runs
@@ -150,3 +151,21 @@ def test_what_a_comparison_refuses_before_it_begins(tmp_path: Path):
     with pytest.raises(UserError, match="two different runs would be called ours-s0; give them different labels"):
         compare(same, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_number_of_jobs_changes_no_bit(tmp_path: Path):
+    """Each run has one thread, whatever the caller has, and says so."""
+    settings = {"epochs": 1, "net": "mlp:hidden=8"}
+    plans = [plan("colored-digits", "erm", seed=seed, settings=settings) for seed in range(2)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for jobs in (1, 2):
+            compare(plans, tmp_path / f"j{jobs}", jobs)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for seed in range(2):
+        one, two = (runs.read(tmp_path / f"j{jobs}" / f"erm-s{seed}") for jobs in (1, 2))
+        assert one.record.environment["threads"] == two.record.environment["threads"] == "1"
+        assert all(torch.equal(weight, two.weights()[name]) for name, weight in one.weights().items())

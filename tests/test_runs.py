@@ -90,7 +90,7 @@ def test_a_finished_run_is_read_back(tmp_path: Path):
     assert stored.record == record
     assert (record.schema, record.status, record.plan, record.fingerprint) == (3, "done", PLAN, "fingerprint")
     assert (record.epoch, record.seconds, record.parameters, record.task) == (2, 0.5, 7, "classification")
-    assert record.environment.keys() == {"python", "torch", "longcut", "platform"}
+    assert record.environment.keys() == {"python", "torch", "longcut", "platform", "threads"}
     assert math.isnan(stored.scores().values["average"])
     text = unsealed(folder / "run.json")
     assert text["scores"]["test"]["values"] == {"average": None}, "JSON has no nan"

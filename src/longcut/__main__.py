@@ -1,6 +1,6 @@
 """``python -m longcut``."""
 
-from longcut.cli import main
+from longcut.processes import main
 
 if __name__ == "__main__":  # worker processes import this file as well
     main()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute, require_unchanged, tested
 from longcut.files import to_json, written
 from longcut.plans import folder_name, slug
+from longcut.processes import end_with
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
 from longcut.tables import Records, summary
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
     from longcut.data import Dataset
+
+WAIT_SECONDS = 1.0  # between looks at runs that another process trains
 
 __all__ = ["compare", "difference", "folders", "seeds_of"]
 
@@ -38,13 +44,13 @@ def compare(
 ) -> Records:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
-    What is already done is not done again, what was begun is resumed. When a run fails, the others go on, and the
-    failure is raised at the end.
+    What is done is not done again, what was begun is resumed, and what another process trains is waited for. When a run
+    fails, the others go on, and the failure is raised at the end.
 
     Args:
         plans: what to do.
         out: new or empty, or from an earlier comparison.
-        jobs: processes; with several, each computes with one thread.
+        jobs: processes. Each run computes with one thread, so that its bits do not depend on how many there are.
         progress: called with the number of runs done (a fraction, within one process) and their total.
         device: where to compute.
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
@@ -68,6 +74,11 @@ def compare(
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
+    while busy := {folder: tasks[folder] for folder in tasks if isinstance(results[folder], runs.Busy)}:
+        if progress:
+            progress(len(results) - len(busy), len(tasks))
+        time.sleep(WAIT_SECONDS)  # another comparison trains these; what it leaves undone is done here
+        results |= _results(busy, 1, None, device)
     records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
@@ -115,13 +126,20 @@ def _results(
                 if progress:
                     progress(number + epoch.epoch / epoch.epochs, len(tasks))
 
-            yield _attempt(folder, one, on_epoch, device)
+            with one_thread():
+                result = _attempt(folder, one, on_epoch, device)
+            yield result
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
-    files = loaded_files()
-    work = (delayed(_attempt_alone)(folder, one, device, files) for folder, one in tasks.items())
-    yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
+    files, parent = loaded_files(), os.getpid()
+    work = (delayed(_attempt_alone)(folder, one, device, files, parent) for folder, one in tasks.items())
+    try:
+        yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
+    except BaseException:  # workers would go on with what they have
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
 
 
 def _attempt(
@@ -134,18 +152,30 @@ def _attempt(
 
 
 def _attempt_alone(
-    folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str]
+    folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str], parent: int
 ) -> tuple[Path, Record | UserError]:
     """In a process of its own, which shares the cores with its siblings and knows no loaded files yet."""
-    import torch
-
-    torch.set_num_threads(1)
+    end_with(parent)
     warnings.simplefilter("ignore", UserWarning)  # what is to be known of the data was said before
     try:
         _load_again(files)
     except UserError as error:
         return folder, error
-    return _attempt(folder, one, None, device)
+    with one_thread():
+        return _attempt(folder, one, None, device)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For the time of a ``with``, torch computes with one thread: with more, sums are rounded otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _load_again(files: Mapping[str, str]) -> None:

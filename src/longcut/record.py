@@ -327,12 +327,13 @@ class Inputs:
 
 
 def environment() -> dict[str, str]:
-    """The versions that a number may depend on."""
+    """The versions, and the number of threads, that the last bits of a number may depend on."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "longcut": longcut.__version__,
         "platform": f"{sys.platform}-{platform.machine()}",
+        "threads": str(torch.get_num_threads()),
     }
 
 

@@ -54,6 +54,7 @@ __all__ = [
     "RESUME",
     "SCHEMA",
     "WEIGHTS",
+    "Busy",
     "Run",
     "Writer",
     "check",
@@ -67,6 +68,10 @@ __all__ = [
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
 RESUME, LOCK = "resume.pt", ".lock"
 MARK = b"\nsha256 "  # between a state and its checksum
+
+
+class Busy(UserError):
+    """Another process writes the run."""
 
 
 # --- who may write where ----------------------------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class Writer:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise UserError(
+            raise Busy(
                 f"another process is writing {self.folder}; wait until it is done, or choose another folder."
             ) from None
         except OSError as error:

@@ -27,6 +27,7 @@ from longcut import nets
 from longcut.audit.association import balanced_accuracies, folds_of
 from longcut.audit.base import View
 from longcut.audit.judged import Judged
+from longcut.audit.kept import Keep, nowhere
 from longcut.bias import ContrastiveBias
 from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
@@ -64,7 +65,13 @@ class EasyCue(Method):
         return gce(self.net(batch.x), batch.label).mean() + contrast, {}
 
 
-def judge(view: View, net: str, progress: Callable[[float, int], None] | None = None, folds: int = FOLDS) -> Judged:
+def judge(
+    view: View,
+    net: str,
+    progress: Callable[[float, int], None] | None = None,
+    folds: int = FOLDS,
+    keep: Keep = nowhere,
+) -> Judged:
     """For each fold in turn, train the three models on the others and let them judge it.
 
     Every class weighs the same in training, so that a rare class is not taken for a contradiction. Of a target of
@@ -75,22 +82,24 @@ def judge(view: View, net: str, progress: Callable[[float, int], None] | None = 
         net: spec of the ordinary and the debiased network.
         progress: told how many of how many models are trained.
         folds: number of parts.
+        keep: what each model said, so that it need not be trained again.
 
     Raises:
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     counter = _Counter(progress, (3 if view.original is None else 4) * folds)
-    fold, biased = _easy(view, folds, counter)
-    updates, ordinary = _crossfit(view, fold, "erm", net, counter)
+    fold, biased = _easy(view, folds, counter, keep)
+    updates, ordinary = _crossfit(view, fold, "erm", net, counter, keep)
     # calibrated so, and without confirmation, whose early guesses would make it another yardstick
     calibrated = {"pairs": "learned", "unmixed": 8.0, "confirm": False}
     if biased.member:
         calibrated = {"auxiliary": biased.member, "confirm": False}
-    _, debiased = _crossfit(view, fold, "selecmix", net, counter, points=0, **calibrated)
+    _, debiased = _crossfit(view, fold, "selecmix", net, counter, keep, points=0, **calibrated)
     hits = ordinary.argmax(2) == view.label
     numbers = None
     if view.original is not None:
-        _, said = _crossfit(dataclasses.replace(view, data=view.original), fold, "erm", net, counter, points=0)
+        of_numbers = dataclasses.replace(view, data=view.original)
+        _, said = _crossfit(of_numbers, fold, "erm", net, counter, keep, points=0)
         numbers = said[-1, :, 0]
     easy, profile, stopped, member = biased
     return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped, member, numbers)
@@ -111,7 +120,7 @@ def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDAr
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     view = View(data, data.source, seed=seed)
-    _, biased = _easy(view, folds, _Counter(None, folds))
+    _, biased = _easy(view, folds, _Counter(None, folds), nowhere)
     judged = Judged(view.label, biased.easy, biased.profile, biased.easy, biased.easy)
     return judged.score, judged.suspected
 
@@ -187,7 +196,7 @@ def _seen(logits: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return logits.softmax(1).numpy(), F.normalize(logits, dim=1).numpy()
 
 
-def _easy(view: View, folds: int, counter: _Counter) -> tuple[NDArray[np.int64], _Biased]:
+def _easy(view: View, folds: int, counter: _Counter, keep: Keep) -> tuple[NDArray[np.int64], _Biased]:
     """Folds, and the biased model."""
     if view.data.info.task != "classification":
         raise UserError(f"{view.data.info.name} is a regression; suspicion needs classes.")
@@ -201,12 +210,20 @@ def _easy(view: View, folds: int, counter: _Counter) -> tuple[NDArray[np.int64],
             "add samples or leave the class out."
         )
     fold = folds_of(view.label, folds, view.random(1))
-    with _seeded(view.seed):
-        found = early.explain(view.data, _loop(view.seed, calling(on_helper=counter.beside)), seed=view.seed)
-    if found.separates:
+
+    def explained() -> dict[str, NDArray[Any]]:
+        with _seeded(view.seed):
+            found = early.explain(view.data, _loop(view.seed, calling(on_helper=counter.beside)), seed=view.seed)
+        if not found.separates:
+            return {}
+        member = np.frombuffer(found.member.encode(), np.uint8)
+        return {"logits": found.logits.numpy(), "rounds": np.array([found.rounds]), "member": member}
+
+    if found := keep("explained", explained):
         counter.done += folds
-        return fold, _Biased(*_seen(found.logits), found.rounds * early.UPDATES, found.member)
-    updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter)
+        seen, member = _seen(torch.from_numpy(found["logits"])), found["member"].tobytes().decode()
+        return fold, _Biased(*seen, int(found["rounds"][0]) * early.UPDATES, member)
+    updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter, keep)
     hit = balanced_accuracies(seen[:, :, 0].argmax(2), view.label)
     chance = 1 / len(view.classes)
     stop = int(np.argmax(hit - chance >= EARLY * (hit.max() - chance)))
@@ -219,6 +236,7 @@ def _crossfit(
     method: str | type[Method],
     net: str,
     counter: _Counter,
+    keep: Keep,
     points: int = POINTS,
     **options: Any,
 ) -> tuple[list[int], NDArray[np.float32]]:
@@ -226,9 +244,8 @@ def _crossfit(
 
     The last point is the end of training; with ``points=0`` it is the only one. The options are the method's.
     """
-    updates: list[int] = []
-    answers: list[NDArray[np.float32]] = []
-    parts = fold.max() + 1
+    parts, answers, updates = fold.max() + 1, [], list[int]()
+    called = method if isinstance(method, str) else method.name
     for part in range(parts):
         held_out = torch.from_numpy(fold == part)
         held = view.data.take(held_out)
@@ -237,19 +254,29 @@ def _crossfit(
             train = balance(train, "class", generator(view.seed, part, 31))
         model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
         training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
-        ask = _biased_view if isinstance(model, EasyCue) else _said
         marks = _marks(training.epochs, points)
-        seen: dict[int, NDArray[np.float32]] = {}
-
-        say = partial(ask, model, train, held)
-        watch = calling(on_epoch=partial(_listen, marks, say, seen, counter))
-        fit(model, Splits(train, None, held), training, seed=view.seed * 1009 + part, observers=[watch])
-        seen[training.epochs] = say()  # only now with the averaged weights, where there are some
+        before, seed = counter.done, view.seed * 1009 + part
+        trained = partial(_trained, model, Splits(train, None, held), training, seed, marks, counter)
+        said = keep(f"{called}-{view.data.info.task}-{part}", trained)["said"]
+        counter.done = before + 1
         updates = [mark * steps_per_epoch(len(train), training) for mark in marks]
-        answers = answers or [np.zeros((len(fold), *seen[mark].shape[1:]), np.float32) for mark in marks]
-        for whole, mark in zip(answers, marks, strict=True):
-            whole[fold == part] = seen[mark]
-    return updates, np.stack(answers)
+        answers.append(said)
+    whole = np.zeros((len(answers[0]), len(fold), *answers[0].shape[2:]), np.float32)
+    for part, said in enumerate(answers):
+        whole[:, fold == part] = said
+    return updates, whole
+
+
+def _trained(
+    model: Method, splits: Splits, training: Training, seed: int, marks: list[int], counter: _Counter
+) -> dict[str, NDArray[np.float32]]:
+    """What a model says of held-out samples after these epochs, the last of them its last."""
+    seen: dict[int, NDArray[np.float32]] = {}
+    say = partial(_biased_view if isinstance(model, EasyCue) else _said, model, splits.train, splits.test)
+    watch = calling(on_epoch=partial(_listen, marks, say, seen, counter))
+    fit(model, splits, training, seed=seed, observers=[watch])
+    seen[training.epochs] = say()  # only now with the averaged weights, where there are some
+    return {"said": np.stack([seen[mark] for mark in marks])}
 
 
 def _listen(

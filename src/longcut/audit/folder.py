@@ -17,6 +17,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,12 +31,14 @@ import longcut
 from longcut.audit import atlas, forms
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
+from longcut.audit.kept import forget
 from longcut.audit.noise import TYPICAL
+from longcut.audit.staged import STAGED, settle, stage
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
-from longcut.door import Door, digest, sealed
+from longcut.door import Door
 from longcut.errors import UserError
-from longcut.files import escaped, replacing, to_json, unwritable
+from longcut.files import escaped, to_json, unwritable
 from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         UserError: when there is none, it is damaged, or a newer longcut wrote it.
     """
     folder = Path(folder)
+    with suppress(OSError):
+        settle(folder, RECORD, [MARGINS])
     if not (folder / RECORD).exists():
         raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.")
     record, door = Door(folder, REMEDY).record(RECORD, "audit", SCHEMA)
@@ -89,17 +94,17 @@ def samples(folder: Path | str) -> dict[str, Any] | None:
     Raises:
         UserError: when the file is damaged.
     """
-    folder = Path(folder)
-    if not (folder / atlas.FILE).exists():
+    if not Path(folder, atlas.FILE).exists():
         return None
-    door = Door(folder, REMEDY).beside(RECORD)
+    door = Door(Path(folder), REMEDY).beside(RECORD)
     with door.reading(atlas.FILE):
         return atlas.opened(door.tensors(atlas.FILE)[0])
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:
     """All audit folders at or below the paths, each once, in order of their names; there may be none."""
-    return list(dict.fromkeys(file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD))))
+    found = (file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD)))
+    return list(dict.fromkeys(folder.parent if folder.name == STAGED else folder for folder in found))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -124,18 +129,18 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     tensors: dict[str, Tensor] = {}
     # as it will be read: None for nan
     record, rows = json.loads(to_json(_record(audit, tensors, data, command))), suspects(audit)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECORD).unlink(missing_ok=True)
-        (folder / MARGINS).unlink(missing_ok=True)
-        _replace(folder / GALLERY, save(tensors))
-        _replace(folder / JUDGED, save(_judged(audit)))
-        _replace(folder / atlas.FILE, save(atlas.gather(audit)))
-        _write_csv(folder / SUSPECTS, SUSPECT_COLUMNS, rows)
+
+    def files(new: Path) -> None:
+        (new / GALLERY).write_bytes(save(tensors))
+        (new / JUDGED).write_bytes(save(_judged(audit)))
+        (new / atlas.FILE).write_bytes(save(atlas.gather(audit)))
+        _write_csv(new / SUSPECTS, SUSPECT_COLUMNS, rows)
         if asked := margins(audit.view, audit.asked):
-            _write_csv(folder / MARGINS, tuple(asked[0]), asked)
-        sums = {name: digest((folder / name).read_bytes()) for name in (GALLERY, JUDGED, atlas.FILE)}
-        _replace(folder / RECORD, (to_json(sealed(record, RECORD, sums), indent=1) + "\n").encode())
+            _write_csv(new / MARGINS, tuple(asked[0]), asked)
+
+    try:
+        stage(folder, files, record, RECORD, [MARGINS])
+        forget(folder)
     except OSError as error:
         raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record
@@ -147,6 +152,8 @@ def check(folder: Path) -> None:
     Raises:
         UserError: in this case.
     """
+    with suppress(OSError):
+        settle(folder, RECORD, [MARGINS])
     ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
@@ -185,7 +192,7 @@ def suspects(audit: Audit) -> list[dict[str, Any]]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -193,11 +200,6 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, A
 
 def _cell(value: Any) -> Any:
     return escaped(value) if isinstance(value, str) else value
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _judged(audit: Audit) -> dict[str, Tensor]:

@@ -8,21 +8,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import longcut
 from longcut.audit.base import Finding, Verdict, View
 from longcut.audit.checks import CHECKS
 from longcut.audit.columns import CANNOT_TELL, left_out
 from longcut.audit.crossfit import FOLDS, judge
 from longcut.audit.given import given, named
 from longcut.audit.judged import Judged
+from longcut.audit.kept import in_folder, nowhere
 from longcut.audit.noise import kinds, telling
 from longcut.audit.numbers import in_parts
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
+from longcut.record import fingerprint
 
 __all__ = ["Audit", "audit", "counts"]
 
@@ -178,6 +182,7 @@ def audit(
     seed: int = 0,
     limit: int = LIMIT,
     columns: Sequence[str] = (),
+    folder: Path | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> Audit:
     """Look for a shortcut in data, by every check.
@@ -192,6 +197,8 @@ def audit(
         limit: larger data is audited by a sample of this many, every class in proportion.
         columns: names of columns that are asked about, each by :func:`longcut.audit.given.given`; ``all``: every one
             that is known beside the input.
+        folder: where the audit is to be written; what each model said is kept there until then, so that one that was
+            killed does not train it again. None keeps nothing.
         progress: told how many of how many models are trained.
 
     Raises:
@@ -208,7 +215,13 @@ def audit(
         raise UserError(f"the level is {level}; give a share of false alarms above 0 and below 1, such as 0.05.")
     view = _view(_audited(data), level, seed, limit)
     samples, asked = view.data, named(view, columns)
-    judged = judge(view, net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto"), progress)
+    net = net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto")
+    keep = nowhere
+    if folder is not None:
+        whole = view.original or samples
+        key = (longcut.__version__, torch.__version__, torch.get_num_threads(), net, seed)
+        keep = in_folder(folder, *key, fingerprint(Splits(whole, None, whole)))
+    judged = judge(view, net, progress, keep=keep)
     found: dict[str, Finding] = {}
     shares = _shares()
     for name, share in shares.items():

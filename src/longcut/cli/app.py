@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from longcut.cli import show
 from longcut.errors import UserError
+from longcut.processes import STOPPED
 
 __all__ = ["METHOD", "Device", "Epochs", "Jobs", "Json", "Load", "Net", "Select", "Set", "app", "main"]
 
@@ -29,7 +30,7 @@ class _Commands(TyperGroup):
             show.warn(error)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            show.warn("stopped; the same command goes on from where this one was.")
+            show.warn(STOPPED)
             raise typer.Exit(130) from None
 
 
@@ -67,7 +68,7 @@ Select = Annotated[
     str, typer.Option(help="epoch that counts: last, best:METRIC (on validation), oracle or oracle:METRIC (on test)")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
-Jobs = Annotated[int, typer.Option(min=0, help="runs at a time; 0: one per core")]
+Jobs = Annotated[int, typer.Option(min=0, help="runs at a time, each with one thread; 0: one per core")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
 
 

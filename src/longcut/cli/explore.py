@@ -180,7 +180,9 @@ def audit(
     if run is not None:
         check_features(run, inputs_of(run).info.encoder, splits.info.encoder)
     with show.bar("models") as progress:
-        found = audit(splits, net=net, level=level, seed=seed, limit=limit, columns=column or (), progress=progress)
+        found = audit(
+            splits, net=net, level=level, seed=seed, limit=limit, columns=column or (), folder=place, progress=progress
+        )
     if run is not None:
         test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))

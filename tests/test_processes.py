@@ -1,0 +1,106 @@
+"""Signals end a command as a key press does, and workers end with who began them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+from blobs import small_data  # noqa: F401
+
+from longcut import compare as module
+from longcut import runs
+from longcut.compare import compare
+from longcut.plans import plan
+from longcut.processes import stop_on_signals
+
+BUSY = """
+import os, sys, time
+from longcut.processes import end_with
+end_with(os.getppid())
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline(), flush=True)
+child.wait()
+"""
+
+
+@pytest.fixture
+def handlers():
+    """Puts back what was done on signals."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+def gone(process: int, within: float) -> bool:
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_term_and_hup_are_as_a_key_press(name: str):
+    stop_on_signals()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), getattr(signal, name))
+        time.sleep(1)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_hup_that_is_ignored_stays_so():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    stop_on_signals()
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_a_worker_ends_with_its_parent_even_if_that_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, BUSY], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert not gone(child, within=0.8)
+    parent.kill()
+    parent.communicate()
+    assert gone(child, within=10)
+
+
+def test_an_interruption_while_the_program_starts_is_one_line():
+    began = "import longcut.processes as p; p.stop_on_signals = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
+    done = subprocess.run([sys.executable, "-c", f"{began}; p.main()"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "longcut: stopped; the same command goes on from where this one was.\n"
+
+
+@pytest.mark.usefixtures("small_data")
+def test_what_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plans = [plan("blobs", "erm", settings={"epochs": 1, "net": "mlp:hidden=4"}, seed=seed) for seed in range(2)]
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.05)
+    (tmp_path / "out" / "erm-s0").mkdir(parents=True)
+    lock = filelock.FileLock(tmp_path / "out" / "erm-s0" / runs.LOCK, thread_local=False)
+    lock.acquire()
+    timer = threading.Timer(1.0, lock.release)
+    timer.start()
+    records = compare(plans, tmp_path / "out")
+    timer.join()
+    assert [record.done for record in records] == [True, True]
+    assert [record.plan.seed for record in records] == [0, 1]
