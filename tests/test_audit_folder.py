@@ -136,7 +136,7 @@ def test_what_is_written_is_read(make, tmp_path: Path):
     assert len(tensors["map_embedding"]) == N
     assert tensors["map_suspected"].sum() == 9
     assert {path.name for path in (tmp_path / "new" / "audit").iterdir()} == {
-        "audit.json", "suspects.csv", "gallery.safetensors", "judged.safetensors"
+        "audit.json", "suspects.csv", "gallery.safetensors", "judged.safetensors", "atlas.safetensors"
     }  # fmt: skip
     judged, view = folder.judged(tmp_path / "new" / "audit"), audit.view
     assert torch.equal(judged["index"], view.data.index) and judged["label"].tolist() == view.label.tolist()
@@ -333,7 +333,7 @@ def test_a_second_audit_that_finds_no_space_leaves_the_first(at: str, tmp_path: 
     assert folder.read(tmp_path)[0]["kind"] == "tokens"
 
 
-@pytest.mark.parametrize("moves", range(6))
+@pytest.mark.parametrize("moves", range(7))
 def test_a_kill_while_an_audit_is_replaced_leaves_one_of_the_two(moves: int, tmp_path: Path, monkeypatch):
     """After so many renames; the first of them is the point from which on the new audit counts."""
     write(table(), tmp_path)
@@ -348,7 +348,7 @@ def test_a_kill_while_an_audit_is_replaced_leaves_one_of_the_two(moves: int, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
-        if moves < 5:  # it is five
+        if moves < 6:  # it is six
             with pytest.raises(KeyboardInterrupt):
                 write(texts(), tmp_path)
         else:
@@ -359,7 +359,7 @@ def test_a_kill_while_an_audit_is_replaced_leaves_one_of_the_two(moves: int, tmp
     assert len(folder.judged(tmp_path)["label"]) == record["n"]
     assert write(texts(), tmp_path)["kind"] == "tokens"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "audit.json", "gallery.safetensors", "judged.safetensors", "suspects.csv"
+        "atlas.safetensors", "audit.json", "gallery.safetensors", "judged.safetensors", "suspects.csv"
     ]  # fmt: skip
 
 

@@ -71,6 +71,6 @@ def test_a_finished_audit_keeps_no_models():
     record = printed_json("audit", "colored-digits:ratio=0.05", "--limit", "200", "--net", "mlp:hidden=8", "--out", "a")
     assert record["n"] <= 200
     assert sorted(path.name for path in Path("a").iterdir()) == [
-        "audit.json", "gallery.safetensors", "judged.safetensors", "report.html", "suspects.csv"
+        "atlas.safetensors", "audit.json", "gallery.safetensors", "judged.safetensors", "report.html", "suspects.csv"
     ]  # fmt: skip
     assert json.loads(Path("a/audit.json").read_text("utf-8"))["checksums"].keys() >= {"suspects.csv"}

@@ -419,7 +419,14 @@ def test_an_audit_goes_to_a_folder_of_its_own_and_replaces_an_earlier_one():
     first = json.loads((place / "audit.json").read_text())
     printed("audit", *words, "--seed", "1")
     assert json.loads((place / "audit.json").read_text())["seed"] == 1 != first["seed"]
-    names = {"audit.json", "gallery.safetensors", "judged.safetensors", "report.html", "suspects.csv"}
+    names = {
+        "atlas.safetensors",
+        "audit.json",
+        "gallery.safetensors",
+        "judged.safetensors",
+        "report.html",
+        "suspects.csv",
+    }
     assert {path.name for path in place.iterdir()} == names
     assert printed_json("report", place, "-o", "page.html") == {"report": "page.html"}
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from longcut import runs
 from longcut.analyses import negatives
 from longcut.data import Dataset, generator
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.evaluate import METRICS, Group, Scores
 from longcut.fit import Epoch
@@ -154,25 +155,27 @@ def three_seeds(tmp_path: Path) -> Path:
 
 
 class Page(HTMLParser):
-    """What a browser would find: tags with their attributes, and the text outside of scripts and styles."""
+    """What a browser would find: tags with their attributes, and the text outside of scripts, styles and contents."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
-        self._silent = False
+        self._silent = self._contents = False
         self.source = path.read_text("utf-8")
         self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
         self._silent = tag in ("script", "style")
+        self._contents |= tag == "nav"
 
     def handle_endtag(self, tag: str) -> None:
         self._silent = False
+        self._contents &= tag != "nav"
 
     def handle_data(self, data: str) -> None:
-        if not self._silent:
+        if not (self._silent or self._contents):
             self.texts.append(data)
 
     @property
@@ -576,7 +579,7 @@ def contender(method: str, *seeds: Mapping[str, float], margin: float = 0.02, **
         Record(1, "done", plan_of(method, seed, **fields), "f", {}, scores=Judged(scores_of(values, margin)))
         for seed, values in enumerate(seeds)
     ]
-    return Contender(method, tuple(runs.Run(Path(), record) for record in records))
+    return Contender(method, tuple(runs.Run(Path(), record, Door(Path(), "")) for record in records))
 
 
 def split(aligned: float, conflicting: float) -> dict[str, float]:

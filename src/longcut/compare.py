@@ -22,7 +22,7 @@ from longcut.plans import folder_name, slug
 from longcut.processes import end_with
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
-from longcut.tables import summary
+from longcut.tables import Records, summary
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def compare(
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
     by_data: bool = False,
-) -> list[Record]:
+) -> Records:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
     What is done is not done again, what was begun is resumed, and what another process trains is waited for. When a run
@@ -56,7 +56,7 @@ def compare(
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
 
     Returns:
-        The record of each plan.
+        The record of each plan, a list that shows itself as a table in a notebook.
 
     Raises:
         UserError: before anything runs, when ``out`` or a folder below it holds something else; at the end, when a run
@@ -79,7 +79,7 @@ def compare(
             progress(len(results) - len(busy), len(tasks))
         time.sleep(WAIT_SECONDS)  # another comparison trains these; what it leaves undone is done here
         results |= _results(busy, 1, None, device)
-    records = [result for folder in places if isinstance(result := results[folder], Record)]
+    records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     if records:
         with written(out / "summary.json") as temporary:

@@ -25,6 +25,7 @@ from longcut.fitting import check, require_finite
 from longcut.methods.base import FitHelper, Method
 from longcut.methods.identified import evidence
 from longcut.nets import Net
+from longcut.notebook import trained
 from longcut.predict import predict
 from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
@@ -54,6 +55,9 @@ class Fitted:
     epoch: int
     history: list[dict[str, Any]]
     verdict: evidence.Verdict | None = None
+
+    def _repr_html_(self) -> str:
+        return trained(self.method, self.epoch, self.history)
 
 
 def fit(

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from longcut.datasets import metrics_of
-from longcut.numbers import spread
+from longcut.datasets import metrics_of, title_of
+from longcut.notebook import shown
+from longcut.numbers import spread, with_spread
 from longcut.record import Record
 from longcut.scales import scale_of
 
-__all__ = ["remarks", "summary", "table"]
+__all__ = ["Records", "remarks", "summary", "table"]
 
 KEPT = ("average", "aligned", "conflicting", "worst_group", "train_weighted")  # whatever the task
+
+
+class Records(list[Record]):
+    """Records of runs, in any number; in a notebook, the table of means over seeds."""
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for line in table(self):
+            scale = scale_of(line["task"])
+            columns = {title: line[name] for name, (title, _) in scale.columns.items()}
+            scores = {title: with_spread(pair[0], pair[1], scale.write) for title, pair in columns.items()}
+            rows.append({"data": title_of(line["data"]), "method": line["label"], "runs": line["runs"]} | scores)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        defined = [name for name in names if any(row.get(name, "–") != "–" for row in rows)]
+        rows = [{name: row.get(name, "–") for name in defined} for row in rows]
+        units = dict.fromkeys(f"{scale_of(one.task).caption}, mean ± standard deviation over seeds." for one in self)
+        return shown(f"{len(self)} run{'' if len(self) == 1 else 's'}", rows, notes=units)
 
 
 def summary(record: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 ``gallery.safetensors`` pictures of some samples, and the biased embedding of some
 ``judged.safetensors`` of every audited sample: ``index, label``, and of the biased model, which did not see
                        it, ``probability`` and ``profile (n, C)``
+``atlas.safetensors``  what the page shows of all samples, see :mod:`longcut.audit.atlas`
 ====================== =============================================================================================
 """
 
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import longcut
-from longcut.audit import forms
+from longcut.audit import atlas, forms
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.kept import forget
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from longcut.audit.base import View
 
-__all__ = ["SCHEMA", "find", "judged", "read", "suspects", "write"]
+__all__ = ["SCHEMA", "find", "judged", "read", "samples", "suspects", "write"]
 
 SCHEMA = 1
 REMEDY = "delete the folder and audit again"
@@ -87,6 +88,19 @@ def judged(folder: Path | str) -> dict[str, Tensor]:
     return Door(folder, REMEDY).beside(RECORD).tensors(JUDGED, forms.judged)[0]
 
 
+def samples(folder: Path | str) -> dict[str, Any] | None:
+    """What a page shows of all samples, see :func:`longcut.audit.atlas.opened`; None where there is no such file.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    if not Path(folder, atlas.FILE).exists():
+        return None
+    door = Door(Path(folder), REMEDY).beside(RECORD)
+    with door.reading(atlas.FILE):
+        return atlas.opened(door.tensors(atlas.FILE)[0])
+
+
 def find(paths: Iterable[Path | str]) -> list[Path]:
     """All audit folders at or below the paths, each once, in order of their names; there may be none."""
     found = (file.parent for path in map(Path, paths) for file in sorted(path.rglob(RECORD)))
@@ -119,6 +133,7 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     def files(new: Path) -> None:
         (new / GALLERY).write_bytes(save(tensors))
         (new / JUDGED).write_bytes(save(_judged(audit)))
+        (new / atlas.FILE).write_bytes(save(atlas.gather(audit)))
         _write_csv(new / SUSPECTS, SUSPECT_COLUMNS, rows)
         if asked := margins(audit.view, audit.asked):
             _write_csv(new / MARGINS, tuple(asked[0]), asked)
@@ -139,7 +154,7 @@ def check(folder: Path) -> None:
     """
     with suppress(OSError):
         settle(folder, RECORD, [MARGINS])
-    ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, ".*.tmp")  # without a record: what a killed audit left
+    ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")

@@ -142,6 +142,23 @@ class Audit:
             )
         return "Train as usual; the methods against shortcuts have nothing to work with here."
 
+    def _repr_html_(self) -> str:
+        """In a notebook: headline, advice and findings."""
+        from longcut.notebook import shown
+
+        rows = [
+            {
+                "verdict": finding.verdict,
+                "check": finding.name,
+                "found": finding.sentence,
+                "statistic": finding.statistic,
+                "without a shortcut": finding.baseline,
+                "p": finding.p_value,
+            }
+            for finding in self.findings
+        ]
+        return shown(f"{self.verdict}: {self.headline}", rows, notes=(self.preface, self.advice))
+
     def with_finding(self, finding: Finding) -> Audit:
         """The audit and one more."""
         return dataclasses.replace(self, findings=(*self.findings, finding))

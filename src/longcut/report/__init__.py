@@ -10,13 +10,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from longcut import runs
 from longcut.door import Damaged
 from longcut.errors import UserError
 from longcut.files import written
 from longcut.report.base import Page, Panel
+
+if TYPE_CHECKING:
+    from longcut.report.audit import Audit
 
 __all__ = ["Page", "Panel", "write"]
 
@@ -37,12 +40,11 @@ def write(paths: Sequence[Path | str], out: Path | str, *, title: str = "") -> P
     Raises:
         UserError: when a path holds neither, no run is finished, or the page cannot be written.
     """
-    from longcut.audit import folder
     from longcut.report.page import page
     from longcut.report.study import studies
 
     audit_folders, run_folders = _find(paths)
-    audits, broken = _readable(folder.read, audit_folders)
+    audits, broken = _readable(_with_samples, audit_folders)
     done, broken_runs = _readable(_verified, run_folders)
     left_out = [*broken, *broken_runs]
     if left_out and not (audits or done):
@@ -74,6 +76,13 @@ def _readable(read: Callable[[Path], Read], folders: Sequence[Path]) -> tuple[li
         except Damaged as error:
             broken.append(error)
     return found, broken
+
+
+def _with_samples(path: Path) -> Audit:
+    from longcut.audit import folder
+
+    record, tensors = folder.read(path)
+    return record | {"atlas": folder.samples(path)}, tensors
 
 
 def _verified(folder: Path) -> runs.Run:

@@ -14,14 +14,13 @@ from longcut.numbers import number
 from longcut.report import embed, figures
 from longcut.report.base import Page
 from longcut.report.figures import Style
-from longcut.report.pictures import with_names
 from longcut.report.samples import strip
 from longcut.report.template import fragment
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Audit", "checks", "command", "embedding", "evidence", "groups", "named", "opening", "settings"]
+__all__ = ["Audit", "checks", "command", "evidence", "groups", "learning", "named", "opening", "settings"]
 
 Audit: TypeAlias = "tuple[Mapping[str, Any], Mapping[str, Tensor]]"
 """What :func:`longcut.audit.folder.read` returns; any key may be missing or None."""
@@ -48,28 +47,27 @@ def opening(audit: Audit, page: Page) -> Markup:
     for name, why in (record.get("left_out") or {}).items():
         reasons.setdefault(str(why), []).append(str(name))
     said = reasons, record.get("notes") or []
-    return fragment("audit", "opening", _verdict(record), headline, advice, shown, facts, preface, *said)
+    return fragment("audit", "opening", _verdict(record), headline, *_advised(advice), shown, facts, preface, *said)
 
 
 def evidence(audit: Audit, page: Page) -> Markup | None:
-    """What can be seen at a glance: suspected pictures, or bars, or the loudest finding; and the learning curves."""
+    """What can be seen at a glance: suspected pictures, or bars, or the loudest finding."""
     record, curves = audit[0], audit[0].get("curves") or {}
     pictures = strip(audit) if record.get("kind") == "image" else []
-    loudest = _strongest(_findings(record))
-    shown = (pictures, _bars(curves), loudest, _curves(curves, page.ids))
+    shown = (pictures, _bars(curves), _strongest(_findings(record)))
     return fragment("audit", "evidence", *shown) if any(shown) else None
+
+
+def learning(audit: Audit, page: Page) -> Markup | None:
+    """How an ordinary model learns samples that agree with what is suspected, and samples that contradict it."""
+    found = _curves(audit[0].get("curves") or {}, page.ids)
+    return fragment("audit", "learning", found) if found else None
 
 
 def checks(audit: Audit, page: Page) -> Markup | None:
     """Every finding with its answer, its number and its evidence."""
     found = _findings(audit[0])
     return fragment("audit", "checks", found, _tally(found)) if found else None
-
-
-def embedding(audit: Audit, page: Page) -> Markup | None:
-    """The embedding of the biased model: by label, by what a sample looks like, and by the attribute if it is known."""
-    found = _map(*audit, page.ids)
-    return fragment("audit", "embedding", found) if found else None
 
 
 def groups(audit: Audit, page: Page) -> Markup | None:
@@ -97,6 +95,20 @@ def _verdict(thing: Mapping[str, Any]) -> dict[str, str]:
     name = thing.get("verdict")
     name = name if name in VERDICTS else "unknown"
     return {"name": name, "word": VERDICTS[name]}
+
+
+def _advised(advice: str) -> tuple[str, str]:
+    """The advice, and the command at its end, to be copied; empty where it ends with none.
+
+    >>> _advised("Compare methods: longcut compare DATA --methods erm.")
+    ('Compare methods:', 'longcut compare DATA --methods erm')
+    >>> _advised("Train as usual.")
+    ('Train as usual.', '')
+    """
+    sentence, found, command = advice.rpartition(": longcut ")
+    if not found or ", and " in command:
+        return advice, ""
+    return f"{sentence}:", f"longcut {command.removesuffix('.')}"
 
 
 def _tally(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -278,7 +290,7 @@ def _curves(curves: Mapping[str, Any], ids: Iterator[str]) -> dict[str, Any] | N
     return {"svg": embed.svg(figure, alt, next(ids)), "legend": legend}
 
 
-# --- clusters and map -------------------------------------------------------------------------------------------------
+# --- clusters -------------------------------------------------------------------------------------------------------
 
 
 def _cluster(cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,28 +303,3 @@ def _cluster(cluster: Mapping[str, Any]) -> dict[str, Any]:
         "percent": "–" if share is None else _percent(share),
         "looks_like": cluster.get("looks_like") or "",
     }
-
-
-def _map(record: Mapping[str, Any], tensors: Mapping[str, Tensor], ids: Iterator[str]) -> dict[str, Any] | None:
-    place = figures.flatten(tensors["map_embedding"].numpy()) if "map_embedding" in tensors else None
-    if place is None:
-        return None
-    ringed = tensors["map_suspected"].numpy() if "map_suspected" in tensors else None
-    classes, attributes = record.get("classes") or (), record.get("attributes") or ()
-    views = []
-    for tensor, title, names in (
-        ("map_label", "label", classes),
-        ("map_looks", "what it looks like", classes),
-        ("map_attribute", record.get("attribute") or "attribute", attributes),
-    ):
-        if tensor not in tensors:
-            continue
-        column = tensors[tensor]
-        column, called = with_names(column, names)
-        looks = figures.looks_of(called, named=tensor == "map_attribute")
-        picture = figures.points(place, column.tolist(), looks, ringed)
-        alt = f"Map of {len(place)} samples as the biased model sees them, coloured by {title}."
-        legend = embed.legend(called, looks, ids, line=False)
-        views.append({"title": title, "svg": embed.svg(picture, alt, next(ids)), "legend": legend})
-    folded = tensors["map_embedding"].shape[1] > 2
-    return {"views": views, "ringed": ringed is not None and bool(ringed.any()), "folded": folded}

@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const { key, values, attribute, samples } = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
@@ -85,17 +84,7 @@
     draw();
   };
 
-  const escaped = (cell) => (/^[=+\-@\t\r\n＝＋－＠]/.test(cell) && !(cell.trim() && Number.isFinite(Number(cell))) ? `'${cell}` : cell);
-  const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  const save = () => {
-    const rows = samples.map((s) => [String(s.row), escaped(s.name), escaped(s.label), s.score, s.drawn, escaped(answers[s.row] || "")]);
-    const text = [["row", "name", "label", "score", "drawn", "attribute"], ...rows].map((row) => row.map(quoted).join(",") + "\r\n").join("");
-    const link = element("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.download = "answers.csv";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  };
+  const saveAll = () => saveAnswers(samples.map((s) => [s.row, s.name, s.label, s.score, s.drawn, answers[s.row] || ""]));
 
   [...values, unsure].forEach((value, place) => {
     const button = element("button", undefined, at("values"));
@@ -112,7 +101,7 @@
   at("back").addEventListener("click", () => move(-1));
   at("forth").addEventListener("click", () => move(1));
   at("undo").addEventListener("click", undo);
-  at("save").addEventListener("click", save);
+  at("save").addEventListener("click", saveAll);
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.metaKey || (event.ctrlKey && event.key !== "z")) return;
     if (event.key === "u" || event.key === "Backspace" || (event.ctrlKey && event.key === "z")) undo();

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from longcut.lookup.answers import name_of
 from longcut.report import embed
-from longcut.report.template import whole
+from longcut.report.template import plain, whole
 from longcut.sources.images import squares
 
 if TYPE_CHECKING:
@@ -86,6 +86,4 @@ def page(title: str, attribute: str, values: Sequence[str], samples: Sequence[Sh
     asked = json.dumps([title, list(values), [(one.row, one.name, one.label) for one in samples]])
     key = f"longcut-{hashlib.sha256(asked.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
     data = {"key": key, "values": list(values), "attribute": attribute, "samples": [asdict(one) for one in samples]}
-    # no tag can end the script that holds the data, and no comment begin in it
-    plain = json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return whole("lookup.html.j2", "lookup.js", title=title, attribute=attribute, data=Markup(plain))
+    return whole("lookup.html.j2", "lookup.js", title=title, attribute=attribute, data=Markup(plain(data)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longcut.registry import Registry, required
-from longcut.report import analyses, audit, errors, negatives, pictures, samples, settings, stress, tables
+from longcut.report import analyses, audit, errors, explore, negatives, pictures, samples, settings, stress, tables
 from longcut.report.base import Panel
 
 __all__ = ["PANELS"]
@@ -15,9 +15,10 @@ PANELS: Registry[Panel] = Registry(
         "audit-verdict": Panel("audit", "", audit.opening, 0),
         "audit-evidence": Panel("audit", "", audit.evidence, 100),
         "audit-checks": Panel("audit", "What was checked", audit.checks, 200),
+        "audit-learning": Panel("audit", "How an ordinary model learns", audit.learning, 250),
         "audit-suspects": Panel("audit", "Suspected samples", samples.suspects, 300),
         "audit-pairs": Panel("audit", "Contradicting pairs", samples.pairs, 400),
-        "audit-map": Panel("audit", "How the biased model sees the data", audit.embedding, 500),
+        "audit-map": Panel("audit", "Explore: how the biased model sees the data", explore.explore, 500),
         "audit-groups": Panel("audit", "Candidate groups", audit.groups, 600),
         "audit-settings": Panel("audit", "", audit.settings, 900),
         "audit-command": Panel("audit", "Make it again", audit.command, 1000),

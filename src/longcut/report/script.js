@@ -49,3 +49,71 @@ for (const table of document.querySelectorAll("table.data")) {
   sortable(table, rowsOf);
   filterable(table, rowsOf);
 }
+
+// --- what is shown can be taken along: tables as CSV, figures as SVG and PNG, commands by a click ---
+
+function slug(element) {
+  const heads = [...document.querySelectorAll("h2, h3, h4, caption")].filter((head) => head.compareDocumentPosition(element) & 4);
+  const said = element.getAttribute("aria-label") ?? "", name = said && said.length < 40 ? said : heads.at(-1)?.textContent ?? "longcut";
+  return name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60) || "longcut";
+}
+
+function saver(text, what, act) {
+  const made = make("button", {type: "button", textContent: text, className: "quiet", ariaLabel: `save ${what} as ${text}`});
+  made.addEventListener("click", act);
+  return made;
+}
+
+function bar(after, ...buttons) {
+  const made = make("div", {className: "saves"});
+  made.append(...buttons);
+  after.after(made);
+}
+
+function cellsOf(table) {
+  const text = cell => cell.textContent.replace(/\s+/g, " ").trim(), parts = table.querySelector("tr.heading");
+  const rows = [[...(parts ? ["Part"] : []), ...[...table.tHead.rows[0].cells].map(text)]];
+  for (const body of table.tBodies) {
+    const part = body.querySelector("tr.heading");
+    for (const row of body.rows) {
+      if (row !== part && !row.hidden) rows.push([...(parts ? [part ? text(part) : ""] : []), ...[...row.cells].map(text)]);
+    }
+  }
+  return rows;
+}
+
+function drawn(svg) {  // as a file of its own: dark ink on white, whatever the scheme of the page
+  const copy = svg.cloneNode(true), [, , wide, high] = svg.getAttribute("viewBox").split(" ").map(Number);
+  const ground = document.createElementNS(svg.namespaceURI, "rect");
+  for (const [name, value] of Object.entries({width: wide, height: high, fill: "#fff"})) ground.setAttribute(name, value);
+  copy.prepend(ground);
+  for (const [name, value] of Object.entries({width: wide, height: high, style: "color:#1b1f24"})) copy.setAttribute(name, value);
+  return {text: new XMLSerializer().serializeToString(copy), wide, high};
+}
+
+function painted({text, wide, high}, name) {
+  const image = new Image(), canvas = make("canvas", {width: 3 * wide, height: 3 * high});
+  image.addEventListener("load", () => {
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob(blob => save(`${name}.png`, blob));
+  });
+  image.src = `data:image/svg+xml,${encodeURIComponent(text)}`;
+}
+
+for (const table of document.querySelectorAll("table.data, table.confusion, table.triple")) {
+  const act = () => save(`${slug(table)}.csv`, csv(cellsOf(table)), "text/csv");
+  bar(table.closest(".scroll"), saver("CSV", "this table", act));
+}
+for (const svg of document.querySelectorAll("main svg[role=img][viewBox]")) {
+  const name = () => slug(svg.closest("figure, .maps > *") ?? svg);
+  bar(svg, saver("SVG", "this figure", () => save(`${name()}.svg`, drawn(svg).text, "image/svg+xml")), saver("PNG", "this figure", () => painted(drawn(svg), name())));
+}
+for (const pre of document.querySelectorAll("pre")) {
+  const made = make("button", {type: "button", textContent: "Copy", className: "quiet copy"});
+  made.addEventListener("click", async () => {
+    getSelection().selectAllChildren(pre.firstElementChild);
+    try { await navigator.clipboard.writeText(pre.firstElementChild.textContent); made.textContent = "Copied"; } catch { made.textContent = "Selected"; }
+  });
+  pre.append(made);
+}
+document.querySelector("nav")?.addEventListener("click", event => { if (event.target.closest("a")) event.currentTarget.firstElementChild.open = false; });

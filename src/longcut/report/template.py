@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,9 @@ import longcut
 from longcut.evaluate import METRICS
 from longcut.report.figures import metric_title
 
-__all__ = ["fragment", "render", "whole"]
+__all__ = ["fragment", "plain", "render", "whole"]
+
+SCRIPTS = ("csv.js", "script.js", "map.js", "explore.js")
 
 
 @cache
@@ -24,13 +27,13 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    script = loader.get_source(environment, "script.js")[0]
+    script = _script(loader, environment, *SCRIPTS)
     environment.globals.update(
         metric_title=metric_title,
         definitions=METRICS,
         version=longcut.__version__,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        script=script,
+        script_hash=_hash(script),
     )
     return environment
 
@@ -49,6 +52,23 @@ def whole(file: str, script: str, **values: Any) -> str:
     """Another page: the template ``file``, the only script that may run on it, and the script's hash."""
     environment = _environment()
     assert environment.loader is not None
-    source = environment.loader.get_source(environment, script)[0]
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode("ascii")
-    return environment.get_template(file).render(**values, script=Markup(source), hash=digest)
+    code = _script(environment.loader, environment, "csv.js", script)
+    return environment.get_template(file).render(**values, script=code, hash=_hash(code))
+
+
+def plain(data: Any) -> str:
+    r"""JSON in which no tag can end the script that holds it, and no comment begin.
+
+    >>> plain(["</script>"])
+    '["\\u003c/script\\u003e"]'
+    """
+    return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _script(loader: jinja2.BaseLoader, environment: jinja2.Environment, *files: str) -> Markup:
+    return Markup("\n".join(loader.get_source(environment, file)[0] for file in files))
+
+
+def _hash(script: str) -> str:
+    """By which the browser knows the one script that may run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
