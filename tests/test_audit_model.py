@@ -125,7 +125,8 @@ def test_a_record_of_the_run_is_told_for_both_sides(tmp_path):
     correct[:, :6] = torch.tensor(
         [[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1], [1, 0, 1, 1, 1, 1]]
     ).half()
-    save_file({"correct": correct}, tmp_path / identify.NAME)
+    about = {"index": torch.arange(correct.shape[1]), "label": torch.zeros(correct.shape[1], dtype=torch.int64)}
+    save_file({"correct": correct, **about}, tmp_path / identify.NAME)
     assert module._while_training(shown, audited, Run(tmp_path, RECORD)) == (
         pytest.approx(1 / 16),
         pytest.approx(5 / 8),

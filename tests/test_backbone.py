@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from blobs import blobs, small_data, without_time  # noqa: F401
+from helpers import unsealed
 
 from longcut import backbone, nets, runs
 from longcut.analyses import varied
@@ -280,6 +281,7 @@ def test_stages_that_are_missing():
 
 @pytest.mark.parametrize("what", ["vocabulary", "features", "tokenizer"])
 def test_inputs_that_mean_something_else(what: str, there: Path):
+    (there / "run.json").write_text(json.dumps(unsealed(there / "run.json")))
     run, info = runs.read(there), blobs().info
     (there / "inputs.json").write_text(Inputs(info, "float32", {what: ["a", "b"]}).to_json())
     assert backbone.stages(run, Inputs(info, "float32", {what: ["a", "b"]}))

@@ -178,7 +178,7 @@ def test_an_interrupted_start_leaves_nothing_half_made(elsewhere, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             load("corrupted-cifar10:ratio=0.1")
     left = [path for path in (elsewhere / "images").iterdir() if path.is_dir()]
-    assert [[file.name for file in path.iterdir()] for path in left] == [["label.npy"]]
+    assert [sorted(file.name for file in path.iterdir()) for path in left] == [["label.npy", "whole.json"]]
 
 
 def test_what_a_killed_process_left_is_thrown_away(elsewhere):

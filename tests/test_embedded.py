@@ -295,7 +295,7 @@ def test_what_cannot_be_embedded_is_said(tmp_path):
         load("embedded:data=embedded:data=colored-digits%2Cencoder=eye,encoder=eye")
     with pytest.raises(UserError, match="'embedded' was not told of what; write embedded:data="):
         load("embedded:encoder=eye")
-    np.savez(tmp_path / "ids.npz", x=np.arange(1, 81).reshape(40, 2), y=np.arange(40) % 2)
+    np.savez(tmp_path / "ids.npz", tokens=np.arange(1, 81).reshape(40, 2), y=np.arange(40) % 2)
     with pytest.raises(UserError, match="holds token ids without the text that they stand for"):
         load(f"embedded:data={tmp_path / 'ids.npz'},encoder=ear")
     with pytest.raises(UserError, match="images have 2 channels, and 'eye' takes 1 or 3"):

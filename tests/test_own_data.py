@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import unsealed
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -381,7 +382,7 @@ def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
 def check_audit(kind: str, words: list[str]) -> None:
     record = printed_json("audit", *words, "--out", "audit")
     assert (record["folder"], record["report"]) == ("audit", "audit/report.html")
-    stored = json.loads(Path("audit/audit.json").read_text())
+    stored = unsealed(Path("audit/audit.json"))
     assert stored == {key: value for key, value in record.items() if key not in ("folder", "report")}
     assert record["n"] == (72 if kind in ("parted", "table", "images") else N)  # of official parts, the training part
     findings = {finding["name"]: finding for finding in record["findings"]}

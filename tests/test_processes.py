@@ -85,7 +85,7 @@ def test_a_worker_ends_with_its_parent_even_if_that_is_killed():
 
 
 def test_an_interruption_while_the_program_starts_is_one_line():
-    began = "import longcut.processes as p; p.stop_on_signals = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
+    began = "import longcut.__main__ as p; p.stop_on_signals = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
     done = subprocess.run([sys.executable, "-c", f"{began}; p.main()"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "longcut: stopped; the same command goes on from where this one was.\n"

@@ -13,6 +13,7 @@ from test_report import cell_of, make_run, plan_of, report
 from torch import Tensor
 
 from longcut.data import Dataset, generator
+from longcut.errors import UserError
 from longcut.evaluate import metrics, sample_values
 from longcut.report import errors, figures
 from longcut.report.errors import _by_fifth, _Said
@@ -173,11 +174,12 @@ def test_pictures_without_groups_and_of_several_numbers(tmp_path: Path):
     assert "number 4" not in text
 
 
-def test_predictions_that_are_no_numbers_are_left_out(tmp_path: Path):
+def test_predictions_that_are_no_numbers_are_refused(tmp_path: Path):
     predictions = kept()
     predictions["outputs"][:10] = math.inf
     of_regression(tmp_path, predictions)
-    assert "50 of 50 predictions" in report(tmp_path).text
+    with pytest.raises(UserError, match=r"predictions\.safetensors is damaged; delete the folder and run again"):
+        report(tmp_path)
 
 
 def test_no_pictures_of_removed_predictions(tmp_path: Path):

@@ -1,6 +1,20 @@
-"""``python -m longcut``."""
+"""``python -m longcut``, and the ``longcut`` command."""
 
-from longcut.processes import main
+from longcut.processes import interrupted, stop_on_signals
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The command: ready for an interruption before anything slow is imported."""
+    try:
+        stop_on_signals()
+        from longcut.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        interrupted()
+
 
 if __name__ == "__main__":  # worker processes import this file as well
     main()

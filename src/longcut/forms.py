@@ -111,7 +111,12 @@ def gallery(found: Mapping[str, Tensor]) -> None:
             _same_length(some, len(next(iter(some.values()))))
     for name, tensor in found.items():
         if name.endswith("_x"):
-            _require(tensor.dtype == torch.uint8 and tensor.ndim == 4 and tensor.shape[1] == 3 and tensor.numel() > 0)
+            _require(
+                tensor.dtype == torch.uint8
+                and tensor.ndim == 4
+                and tensor.shape[1] == 3
+                and (tensor.numel() > 0 or not len(tensor))
+            )
         elif name.endswith("_attribute"):
             _ids(tensor + 1)
         elif name.endswith("_conflicting"):

@@ -9,21 +9,10 @@ import threading
 import time
 from typing import NoReturn
 
-__all__ = ["STOPPED", "end_with", "interrupted", "main", "stop_on_signals"]
+__all__ = ["STOPPED", "end_with", "interrupted", "stop_on_signals"]
 
 WATCH_SECONDS = 0.5  # between looks at the parent
 STOPPED = "stopped; the same command goes on from where this one was."
-
-
-def main() -> None:
-    """The ``longcut`` command: ready for an interruption before anything slow is imported."""
-    try:
-        stop_on_signals()
-        from longcut.cli import main as command
-
-        command()
-    except KeyboardInterrupt:
-        interrupted()
 
 
 def stop_on_signals() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from longcut.data import Dataset, generator, in_turns
+from longcut.errors import UserError
 from longcut.methods.base import Method, require_attribute
 from longcut.predict import predict
 
@@ -83,8 +84,6 @@ def _probe(
     seen = _answers(method.embedding, test, device)
     if known is None or seen is None or len(value.unique()) < 2:
         return None
-    if not (known.isfinite().all() and seen.isfinite().all()):
-        return None
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return float(probe.fit(known.numpy(), value.numpy()).score(seen.numpy(), test.attribute.numpy()))
 
@@ -102,4 +101,7 @@ def _answers(ask: Callable[[Tensor], Tensor | None], data: Dataset, device: torc
     """What ``ask`` says of every sample ``(n, …)``, on the CPU; None where it says nothing."""
     if ask(data.gather(torch.arange(1), device)) is None:
         return None
-    return predict(ask, data, device)  # type: ignore[arg-type]
+    try:
+        return predict(ask, data, device)  # type: ignore[arg-type]
+    except UserError:  # what is not finite says nothing
+        return None

@@ -105,6 +105,11 @@ def read_arrays(
             raise unknown(f"array in {where}:", name, arrays)
     layer = layer if encoding is None else encoding.get("layer")
     name, x = _input(arrays, used, layer, bool(encoding and encoding["token_ids"]), where)
+    for column in used:
+        if 0 in arrays[column].shape[1:]:
+            raise UserError(
+                f"array '{column}' in {where} has the shape {arrays[column].shape}; give one value a sample."
+            )
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
     several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
     for column in used:

@@ -19,7 +19,8 @@ EXACT = 1 << 53  # up to here, floats tell all whole numbers apart
 ODDITIES = 20  # cells that are no numbers, by what they say, that are remembered
 
 _MONEY = "$€£¥₹"
-_DIGITS = r"(?:[0-9][0-9.,'’ ]*[0-9]\.?|[0-9]\.?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?"
+# a point at the end of a number is none before a letter: 12.png is a name
+_DIGITS = r"(?:[0-9][0-9.,'’ ]*[0-9](?:\.(?!\w))?|[0-9](?:\.(?!\w))?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?"
 _CELL = re.compile(
     rf"(?P<before>[{_MONEY}] ?|[A-Z]{{3}} )?(?P<number>[-+−]?{_DIGITS})"
     rf"(?P<after> ?(?:[^\W\d_]|[%‰°′″µ{_MONEY}]).{{0,14}})?"
