@@ -1,9 +1,9 @@
 """``make kill``: signals at random moments of commands, which are then given again, and must end with the same bits.
 
 A case is a command that is hit up to ``HITS`` times and then left alone. A hit is INT, TERM, HUP or KILL, at a moment
-of the time that the command takes, or before or after one of the files that it puts into its place. Half of the commands
-begin in a process of their own, imports included; the others where all is imported, so that more of them are hit in
-their work. Something is *lost* where
+of the time that the command takes, or before or after one of the files that it puts into its place. Half of the
+commands begin in a process of their own, imports included; the others where all is imported, so that more of them are
+hit in their work. Something is *lost* where
 
 * a status or a message is another than that of an interruption, or a process is left over,
 * epochs that were saved, runs that were done or models of an audit that were trained are done anew,
@@ -36,7 +36,7 @@ import torch
 from longcut import runs
 from longcut.audit import folder as audits
 
-__all__ = ["KINDS", "Kind", "Made", "Lost", "case", "prepare"]
+__all__ = ["KINDS", "Kind", "Lost", "Made", "case", "prepare"]
 
 HITS = 3  # in a case
 PATIENCE = 120  # seconds until a command hangs
@@ -201,13 +201,14 @@ def _watch_replaced(at: tuple[int, signal.Signals, bool] | None) -> None:
     def replace(old: Any, new: Any) -> None:
         nonlocal count
         count += 1
-        mine = at is not None and at[0] == count
-        if mine and not at[2]:
-            os.kill(os.getpid(), at[1])
+        n, sent, after = at or (0, signal.SIGKILL, False)
+        if n == count and not after:
+            os.kill(os.getpid(), sent)
         own(old, new)
-        if mine and at[2]:
-            os.kill(os.getpid(), at[1])
-        Path(os.environ["KILL_COUNT"]).write_text(str(count)) if "KILL_COUNT" in os.environ else None
+        if n == count and after:
+            os.kill(os.getpid(), sent)
+        if counted := os.environ.get("KILL_COUNT"):
+            Path(counted).write_text(str(count))
 
     os.replace = replace
 
@@ -237,7 +238,7 @@ def left(place: Path) -> dict[str, str]:
 
 
 def _work(place: Path) -> dict[str, Any]:
-    """What was done so far and must not be done anew: of each run the epochs saved, or when its weights were written."""
+    """What is not to be done anew: epochs saved of a run, a run that is done, and models of an audit."""
     done: dict[str, Any] = {}
     for record in (place / "out").rglob(runs.RECORD):
         run = record.parent
@@ -253,10 +254,11 @@ def _work(place: Path) -> dict[str, Any]:
     return done
 
 
-def _require_kept(before: Mapping[str, Any], after: Mapping[str, Any], finished: bool) -> None:
+def _require_kept(before: Mapping[str, Any], after: Mapping[str, Any], finished: bool, place: Path) -> None:
+    audited = (place / "out" / "report.html").exists()
     for name, (what, value) in before.items():
         now = after.get(name)
-        if what == "model" and finished and now is None:  # the audit is written
+        if what == "model" and now is None and (finished or audited):
             continue
         kept = now is not None and (
             (what == "on" and (now[0] == "done" or now[1] >= value)) or (what != "on" and now == (what, value))
@@ -338,13 +340,13 @@ def case(name: str, number: int, made: Made, hits: int = HITS, *, forked: bool |
                 raise Lost(f"{ours}: processes are left over: {over}")
             if other is not None and (status_of := other.ended(PATIENCE)) != 0:
                 raise Lost(f"{ours}: the one beside ends with {status_of}: {other.said.read_text('utf-8')}")
-            _require_kept(before, _work(place), finished or other is not None)
+            _require_kept(before, _work(place), finished or other is not None, place)
             _require_whole(kind, place)
             if finished or other is not None:
                 break
         before = _work(place)
         _undisturbed(kind.words, place)
-        _require_kept(before, _work(place), True)
+        _require_kept(before, _work(place), True, place)
         now = left(place)
         if now != made.left:
             differ = [file for file in {**now, **made.left} if now.get(file) != made.left.get(file)]
@@ -354,7 +356,8 @@ def case(name: str, number: int, made: Made, hits: int = HITS, *, forked: bool |
 
 def _require_clean(ours: str, sent: signal.Signals, status: int | None, said: str) -> None:
     """The status of an interruption (before Python listens, that of the signal), and no traceback."""
-    if status not in (-sent, 130) or (sent == signal.SIGKILL and status != -sent):
+    ended = (-sent, -signal.SIGINT, 130)  # the last two are the same to a shell
+    if status not in ended or (sent == signal.SIGKILL and status != -sent):
         raise Lost(f"{ours}: status {status}, and it said {said[-2000:]}")
     if "Traceback" in said:
         raise Lost(f"{ours}: a traceback: {said[-3000:]}")
