@@ -126,7 +126,7 @@ def test_texts_and_images():
         f"{'lake' if s == 'site 0' else 'wood'} {'wing' if y == 'class 0' else 'beak'} {i % 7}"
         for i, (s, y) in enumerate(zip(frame["site"], frame["y"], strict=True))
     ]
-    data = Dataset.from_table(frame[["y", "site", "text"]], label="y", attribute="site", text="text")
+    data = Dataset.from_table(frame.drop(columns=["a", "b"]), label="y", attribute="site", text="text")
     found = given(View(data, data.source), "site")
     assert (found.verdict, round(found.statistic, 2)) == ("alarm", 1.0)
     x = RNG(1).integers(0, 60, (600, 3, 20, 24)).astype(np.uint8)

@@ -226,7 +226,7 @@ def _seen(logits: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return logits.softmax(1).numpy(), F.normalize(logits, dim=1).numpy()
 
 
-def _easy(view: View, folds: int, counter: _Counter, keep: Keep) -> tuple[NDArray[np.int64], _Biased]:
+def _easy(view: View, folds: int, counter: _Counter, keep: Keep = nowhere) -> tuple[NDArray[np.int64], _Biased]:
     """Folds, and the biased model."""
     if view.data.info.task != "classification":
         raise UserError(f"{view.data.info.name} is a regression; suspicion needs classes.")
@@ -271,7 +271,7 @@ def _crossfit(
     method: str | type[Method],
     net: str,
     counter: _Counter,
-    keep: Keep,
+    keep: Keep = nowhere,
     points: int = POINTS,
     asked: Sequence[int] | None = (-1,),
     **options: Any,
