@@ -32,7 +32,9 @@ from longcut.bias import ContrastiveBias
 from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
 from longcut.errors import UserError
-from longcut.fit import fit, helper, steps_per_epoch
+from longcut.fit import fit
+from longcut.helpers import helper
+from longcut.loop import steps_per_epoch
 from longcut.losses import gce
 from longcut.methods import Method, build
 from longcut.methods.base import FitHelper, MakeNet
