@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from longcut.audit.association import folds_of
 from longcut.audit.base import Finding, View
 from longcut.audit.crossfit import FOLDS, judge, see, suspicion
 from longcut.audit.judged import EASE, FEW, SURE, Judged, gap
+from longcut.audit.kept import nowhere
 from longcut.audit.learned import DRAWS, MARGIN, NOTICE
 from longcut.context import Epoch
 from longcut.data import Dataset
@@ -300,9 +302,10 @@ def test_no_sample_is_judged_by_a_model_that_saw_it(n, training_sets):
     fold = folds_of(shown.label, 4, RNG(0))
     told: list[tuple[float, int]] = []
     counter = crossfit._Counter(lambda done, total: told.append((done, total)), 4)
-    updates, said = crossfit._crossfit(shown, fold, Memory, "mlp", counter)
+    updates, chosen, said = crossfit._crossfit(shown, fold, Memory, "mlp", counter, nowhere, asked=None)
     assert len(training_sets) == 4
     assert said.shape == (len(updates), n, 2)
+    assert np.array_equal(chosen, said.argmax(2))
     assert updates == sorted(set(updates))
     assert (said.round() == [1, 0]).all()  # each was judged, at every point, by who had not seen it
     assert len({epochs for _, epochs in training_sets}) == 1
@@ -316,24 +319,34 @@ def test_no_sample_is_judged_by_a_model_that_saw_it(n, training_sets):
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
-def curve(monkeypatch, label: np.ndarray, hits: list[list[bool]], early: float) -> tuple[Any, ...]:
+def curve(
+    monkeypatch, label: np.ndarray, hits: list[list[bool]], early: float, large: int = crossfit.LARGE
+) -> tuple[Any, ...]:
     """What ``_easy`` makes of a biased model that is right on these samples, point by point."""
     seen = np.zeros((len(hits), len(label), 2, 2), np.float32)
     for point, right in enumerate(hits):
         said = np.where(right, label, 1 - label)
         seen[point, :, 0] = np.eye(2)[said] * 0.9 + 0.05
         seen[point, :, 1] = point
-    monkeypatch.setattr(crossfit, "_crossfit", lambda *_: (list(range(10, 10 + len(hits))), seen))
+    updates = list(range(10, 10 + len(hits)))
+
+    def learned(*_: object, asked: Sequence[int] | None) -> crossfit._Curve:
+        whole = seen if asked is None else seen[list(asked)]
+        return crossfit._Curve(updates, seen[:, :, 0].argmax(2).astype(np.int32), whole)
+
+    monkeypatch.setattr(crossfit, "_crossfit", learned)
     monkeypatch.setattr(crossfit, "EARLY", early)
-    return crossfit._easy(view(label), 4, crossfit._Counter(None, 4))
+    monkeypatch.setattr(crossfit, "LARGE", large)
+    return crossfit._easy(view(label), 4, crossfit._Counter(None, 4), nowhere)
 
 
-def test_the_biased_model_is_stopped_when_it_is_nearly_as_good_as_it_gets(monkeypatch):
+@pytest.mark.parametrize("large", [0, crossfit.LARGE])
+def test_the_biased_model_is_stopped_when_it_is_nearly_as_good_as_it_gets(large, monkeypatch):
     label = np.repeat([0, 1], 20)
     shares = [10, 15, 18, 19, 20, 17]  # of 20 in each class; 18 is 80 % of the way from guessing, 19 is 90 %
     hits = [[i % 20 < share for i in range(40)] for share in shares]
     for within, stop in ((0.85, 3), (0.8, 2), (0.91, 4), (0.4, 1)):
-        easy, profile, stopped, _ = curve(monkeypatch, label, hits, within)[1]
+        easy, profile, stopped, _ = curve(monkeypatch, label, hits, within, large)[1]
         assert stopped == 10 + stop
         assert ((easy.argmax(1) == label) == hits[stop]).all()
         assert (profile == stop).all()
@@ -400,7 +413,7 @@ def test_suspected_are_those_that_contradict_a_planted_cue(made, n, share):
 def test_where_a_net_of_the_family_separates_it_is_the_biased_model(monkeypatch):
     monkeypatch.setattr(crossfit, "_crossfit", lambda *_: pytest.fail("another one was trained"))
     data, against = cue_table(1200, 0.95)
-    fold, biased = crossfit._easy(View(data, None), 4, crossfit._Counter(None, 4))
+    fold, biased = crossfit._easy(View(data, None), 4, crossfit._Counter(None, 4), nowhere)
     assert biased.member in early.TABLES
     assert biased.stopped % early.UPDATES == 0 < biased.stopped
     assert np.bincount(fold).tolist() == [300] * 4
@@ -408,6 +421,34 @@ def test_where_a_net_of_the_family_separates_it_is_the_biased_model(monkeypatch)
     assert np.square(biased.profile).sum(1) == pytest.approx(np.ones(1200), abs=1e-5)
     assert (biased.easy.argmax(1) == biased.profile.argmax(1)).all()
     assert ((biased.easy.argmax(1) != data.label.numpy()) == against).mean() > 0.97
+
+
+def test_what_is_too_large_to_be_held_at_all_points_is_said_with_the_same_bits(monkeypatch):
+    data, _ = cue_table(120, 0.5)
+    shown = View(data, None)
+    monkeypatch.setattr(crossfit, "UPDATES", 40)
+    whole = judge(shown, "mlp:hidden=4")
+    assert not whole.member
+    monkeypatch.setattr(crossfit, "LARGE", 0)
+    again = judge(shown, "mlp:hidden=4")
+    assert whole.stopped == again.stopped
+    for name in ("easy", "profile", "ordinary", "debiased", "hits"):
+        assert np.array_equal(getattr(whole, name), getattr(again, name)), name
+
+
+def test_some_samples_of_many_are_judged_as_if_they_were_all(monkeypatch):
+    data, _ = cue_table(400, 0.9)
+    some = data.take(torch.arange(400).remainder(4) == 1)
+    monkeypatch.setattr(crossfit, "UPDATES", 40)
+    few = crossfit._compact(View(some, None)).data
+    assert few.info.n_stored == len(few.x) == len(some) == 100
+    assert torch.equal(few.x[few.index], some.x[some.index])
+    found = judge(View(some, None), "mlp:hidden=4")
+    monkeypatch.setattr(crossfit, "COPIED", 0)
+    assert crossfit._compact(View(some, None)).data is some
+    there = judge(View(some, None), "mlp:hidden=4")
+    for name in ("easy", "profile", "ordinary", "debiased", "hits"):
+        assert np.array_equal(getattr(found, name), getattr(there, name)), name
 
 
 def test_see_takes_the_net_that_was_chosen():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,6 +47,8 @@ EASY_UPDATES, UPDATES = 200, 600
 EARLY = 0.98  # of the way from guessing to its best: where the biased model is stopped
 WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
 POINTS = 16  # of the learning curves
+COPIED = 1 << 28  # bytes of inputs, at most, that are copied from a larger storage
+LARGE = 50_000_000  # numbers at all points that are held at a time; of more, a model is trained again up to the one
 
 
 class EasyCue(Method):
@@ -88,21 +90,22 @@ def judge(
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     counter = _Counter(progress, (3 if view.original is None else 4) * folds)
+    view = _compact(view)
     fold, biased = _easy(view, folds, counter, keep)
-    updates, ordinary = _crossfit(view, fold, "erm", net, counter, keep)
+    ordinary = _crossfit(view, fold, "erm", net, counter, keep)
     # calibrated so, and without confirmation, whose early guesses would make it another yardstick
     calibrated = {"pairs": "learned", "unmixed": 8.0, "confirm": False}
     if biased.member:
         calibrated = {"auxiliary": biased.member, "confirm": False}
-    _, debiased = _crossfit(view, fold, "selecmix", net, counter, keep, points=0, **calibrated)
-    hits = ordinary.argmax(2) == view.label
+    debiased = _crossfit(view, fold, "selecmix", net, counter, keep, points=0, **calibrated)
+    hits = ordinary.chosen == view.label
     numbers = None
     if view.original is not None:
         of_numbers = dataclasses.replace(view, data=view.original)
-        _, said = _crossfit(of_numbers, fold, "erm", net, counter, keep, points=0)
-        numbers = said[-1, :, 0]
+        numbers = _crossfit(of_numbers, fold, "erm", net, counter, keep, points=0).said[0, :, 0]
     easy, profile, stopped, member = biased
-    return Judged(view.label, easy, profile, ordinary[-1], debiased[-1], updates, hits, stopped, member, numbers)
+    said = ordinary.said[0], debiased.said[0]
+    return Judged(view.label, easy, profile, *said, ordinary.updates, hits, stopped, member, numbers)
 
 
 def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -119,7 +122,7 @@ def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDAr
     Raises:
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
-    view = View(data, data.source, seed=seed)
+    view = _compact(View(data, data.source, seed=seed))
     _, biased = _easy(view, folds, _Counter(None, folds), nowhere)
     judged = Judged(view.label, biased.easy, biased.profile, biased.easy, biased.easy)
     return judged.score, judged.suspected
@@ -134,6 +137,7 @@ def see(view: View, data: Dataset, updates: int, member: str = "") -> Judged:
         updates: after which it is stopped.
         member: spec of its net, if it is of the family of those that are chosen by evidence.
     """
+    view = _compact(view)
     if member:
         rounds = max(1, round(updates / early.UPDATES))
         with _seeded(view.seed):
@@ -177,6 +181,32 @@ class _Biased(NamedTuple):
     profile: NDArray[np.float32]
     stopped: int
     member: str = ""  # of no family
+
+
+class _Curve(NamedTuple):
+    """Of held-out samples, at points of the learning curve: ``updates`` and ``chosen (points, n)``, the class.
+
+    ``said (k, n, …)`` is all that was said at those points that it was asked for.
+    """
+
+    updates: list[int]
+    chosen: NDArray[np.int32]
+    said: NDArray[np.float32]
+
+
+def _compact(view: View) -> View:
+    """The audited samples in a storage of their own, where they are some of many: models remember whom they saw."""
+
+    def compact(data: Dataset | None) -> Dataset | None:
+        if data is None or len(data) == data.info.n_stored or len(data) * data.x[0].nbytes > COPIED:
+            return data
+        rows, index = data.index.unique(return_inverse=True)
+        info = dataclasses.replace(data.info, n_stored=len(rows))
+        return dataclasses.replace(data, x=data.x[rows], index=index, info=info, source=None, pictures=None)
+
+    data = compact(view.data)
+    assert data is not None
+    return dataclasses.replace(view, data=data, original=compact(view.original))
 
 
 @contextmanager
@@ -223,11 +253,16 @@ def _easy(view: View, folds: int, counter: _Counter, keep: Keep = nowhere) -> tu
         counter.done += folds
         seen, member = _seen(torch.from_numpy(found["logits"])), found["member"].tobytes().decode()
         return fold, _Biased(*seen, int(found["rounds"][0]) * early.UPDATES, member)
-    updates, seen = _crossfit(view, fold, EasyCue, "tiny", counter, keep)
-    hit = balanced_accuracies(seen[:, :, 0].argmax(2), view.label)
+    large = 2 * POINTS * view.label.size * len(view.classes) > LARGE
+    curve = _crossfit(view, fold, EasyCue, "tiny", counter, keep, asked=() if large else None)
+    hit = balanced_accuracies(curve.chosen, view.label)
     chance = 1 / len(view.classes)
     stop = int(np.argmax(hit - chance >= EARLY * (hit.max() - chance)))
-    return fold, _Biased(seen[stop, :, 0], seen[stop, :, 1], updates[stop])
+    said = curve.said
+    if large:
+        said = _crossfit(view, fold, EasyCue, "tiny", _Counter(None, folds), keep, asked=(stop,)).said
+    easy, profile = np.moveaxis(said[0 if large else stop], 1, 0)
+    return fold, _Biased(easy, profile, curve.updates[stop])
 
 
 def _crossfit(
@@ -238,13 +273,16 @@ def _crossfit(
     counter: _Counter,
     keep: Keep = nowhere,
     points: int = POINTS,
+    asked: Sequence[int] | None = (-1,),
     **options: Any,
-) -> tuple[list[int], NDArray[np.float32]]:
-    """Updates at points of the learning curve, and what was then said of held-out samples ``(points, n, …)``.
+) -> _Curve:
+    """What was said of held-out samples at points of the learning curve.
 
-    The last point is the end of training; with ``points=0`` it is the only one. The options are the method's.
+    The last point is the end of training; with ``points=0`` it is the only one. All is kept of the points that are
+    ``asked`` for; None: of every one. The options are the method's.
     """
-    parts, answers, updates = fold.max() + 1, [], list[int]()
+    parts, updates = fold.max() + 1, list[int]()
+    chosen, said = np.zeros((0, 0), np.int32), np.zeros(0, np.float32)
     called = method if isinstance(method, str) else method.name
     for part in range(parts):
         held_out = torch.from_numpy(fold == part)
@@ -255,40 +293,48 @@ def _crossfit(
         model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
         training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
         marks = _marks(training.epochs, points)
+        where = range(len(marks)) if asked is None else [range(len(marks))[point] for point in asked]
         before, seed = counter.done, view.seed * 1009 + part
-        trained = partial(_trained, model, Splits(train, None, held), training, seed, marks, counter)
-        said = keep(f"{called}-{view.data.info.task}-{part}", trained)["said"]
+        trained = partial(_trained, model, Splits(train, None, held), training, seed, marks, where, counter)
+        of = "" if asked in (None, (-1,)) else f"-{'-'.join(map(str, where))}"
+        found = keep(f"{called}-{view.data.info.task}-{part}{of}", trained)
         counter.done = before + 1
         updates = [mark * steps_per_epoch(len(train), training) for mark in marks]
-        answers.append(said)
-    whole = np.zeros((len(answers[0]), len(fold), *answers[0].shape[2:]), np.float32)
-    for part, said in enumerate(answers):
-        whole[:, fold == part] = said
-    return updates, whole
+        if part == 0:
+            chosen = np.zeros((len(marks), len(fold)), np.int32)
+            said = np.zeros((len(where), len(fold), *found["said"].shape[2:]), np.float32)
+        chosen[:, fold == part], said[:, fold == part] = found["chosen"], found["said"]
+    return _Curve(updates, chosen, said)
 
 
 def _trained(
-    model: Method, splits: Splits, training: Training, seed: int, marks: list[int], counter: _Counter
-) -> dict[str, NDArray[np.float32]]:
-    """What a model says of held-out samples after these epochs, the last of them its last."""
-    seen: dict[int, NDArray[np.float32]] = {}
-    say = partial(_biased_view if isinstance(model, EasyCue) else _said, model, splits.train, splits.test)
-    watch = calling(on_epoch=partial(_listen, marks, say, seen, counter))
-    fit(model, splits, training, seed=seed, observers=[watch])
-    seen[training.epochs] = say()  # only now with the averaged weights, where there are some
-    return {"said": np.stack([seen[mark] for mark in marks])}
-
-
-def _listen(
+    model: Method,
+    splits: Splits,
+    training: Training,
+    seed: int,
     marks: list[int],
-    say: Callable[[], NDArray[np.float32]],
-    seen: dict[int, NDArray[np.float32]],
+    asked: Sequence[int],
     counter: _Counter,
-    epoch: Epoch,
-) -> None:
-    if epoch.epoch in marks[:-1]:
-        seen[epoch.epoch] = say()
-    counter(epoch)
+) -> dict[str, NDArray[Any]]:
+    """What a model says of held-out samples after these epochs, the last of them its last; all where it is asked."""
+    chosen, said = dict[int, NDArray[np.int32]](), dict[int, NDArray[np.float32]]()
+    say = partial(_biased_view if isinstance(model, EasyCue) else _said, model, splits.train, splits.test)
+
+    def note(epoch: int) -> None:
+        point, now = marks.index(epoch), say()
+        chosen[point] = (now[:, 0] if isinstance(model, EasyCue) else now).argmax(1).astype(np.int32)
+        if point in asked:
+            said[point] = now
+
+    def listen(epoch: Epoch) -> None:
+        if epoch.epoch in marks[:-1]:
+            note(epoch.epoch)
+        counter(epoch)
+
+    fit(model, splits, training, seed=seed, observers=[calling(on_epoch=listen)])
+    note(training.epochs)  # only now with the averaged weights, where there are some
+    kept = np.stack([said[point] for point in asked]) if asked else np.zeros((0, len(splits.test)), np.float32)
+    return {"chosen": np.stack([chosen[point] for point in range(len(marks))]), "said": kept}
 
 
 def _training(model: Method, n: int, n_train: int) -> Training:

@@ -31,7 +31,6 @@ import longcut
 from longcut.audit import atlas, forms
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
-from longcut.audit.kept import forget
 from longcut.audit.noise import TYPICAL
 from longcut.audit.staged import STAGED, settle, stage
 from longcut.audit.whole import Audit, counts
@@ -140,7 +139,6 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
 
     try:
         stage(folder, files, record, RECORD, [MARGINS])
-        forget(folder)
     except OSError as error:
         raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record

@@ -197,8 +197,8 @@ def audit(
         limit: larger data is audited by a sample of this many, every class in proportion.
         columns: names of columns that are asked about, each by :func:`longcut.audit.given.given`; ``all``: every one
             that is known beside the input.
-        folder: where the audit is to be written; what each model said is kept there until then, so that one that was
-            killed does not train it again. None keeps nothing.
+        folder: where the audit is to be written; what each model said is kept there until
+            :func:`longcut.audit.kept.forget`, so that one that was killed does not train it again. None keeps nothing.
         progress: told how many of how many models are trained.
 
     Raises:

@@ -161,6 +161,7 @@ def audit(
     """Look for a shortcut in your data: which, how strong, who contradicts it, what does it cost?"""
     from longcut import datasets
     from longcut.audit import audit, folder
+    from longcut.audit.kept import forget
     from longcut.audit.model import check_features
     from longcut.audit.model import model as cost
     from longcut.datasets.reread import inputs_of
@@ -189,6 +190,7 @@ def audit(
     found = replace(found, compare=compare)
     record = folder.write(found, place, data=data, command=typed(ctx))
     page = show.write_report([place], place / "report.html")
+    forget(place)
     if as_json:
         show.print_json({**record, "folder": str(place), "report": str(page)})
     else:
