@@ -8,7 +8,7 @@ GALLERY := docs/_gallery/.made
 # One torch thread per test process: the same bits everywhere, and the processes do not fight for cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
-.PHONY: demo test test-all fuzz check reference docs clean
+.PHONY: demo test test-all fuzz kill check reference docs clean
 
 demo: $(DEV)  ## train on a planted shortcut and write the report
 	$(BIN)/longcut demo --out runs/demo
@@ -22,6 +22,9 @@ test-all: check docs  ## everything this machine has the data and the devices fo
 N ?= 1000
 fuzz: $(DEV)  ## N broken files, folders, options and specs: each is done, or refused in one sentence
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py $(N)
+
+kill: $(DEV)  ## N signals at random moments of commands: nothing is lost, same bits
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py $(N)
 
 check: $(DEV)
 	$(BIN)/ruff check
