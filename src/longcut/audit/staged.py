@@ -61,7 +61,7 @@ def settle(folder: Path, name: str, optional: Sequence[str] = ()) -> None:
     if not (new / name).exists():
         return
     try:
-        kept = json.loads((new / name).read_bytes())[CHECKSUMS]
+        kept = dict(json.loads((new / name).read_bytes())[CHECKSUMS])
     except (ValueError, KeyError, TypeError):  # damaged before it counted: the earlier audit stands
         return
     for other in optional:
