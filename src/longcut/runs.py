@@ -318,7 +318,8 @@ class Writer:
             self._checksums[HISTORY] = digest((self.folder / HISTORY).read_bytes())
         self._write_record(replace(self.record, schema=SCHEMA, status="done", environment=environment(), **results))
         self._latest = None
-        (self.folder / RESUME).unlink(missing_ok=True)
+        with suppress(OSError):  # else whoever reads the finished run next removes it
+            (self.folder / RESUME).unlink(missing_ok=True)
         return read(self.folder).record
 
     def _write(self, name: str, content: bytes) -> None:
