@@ -19,7 +19,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from PIL import Image
 
 from longcut import datasets, nets
 from longcut.augment import build as build_augment
+from longcut.compare import one_thread
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 from longcut.fit import fit
@@ -44,6 +45,7 @@ from longcut.training import Training
 
 SECONDS, MEMORY = 60, 2 << 30  # that a case may take, and bytes beyond what the program has taken before
 NAME = "case"  # of the file or folder that a case is about
+ASKED = ("--label", "label", "--attribute", "site", "--net", "mlp:hidden=4")  # of the table that is made
 
 Case = Callable[[random.Random, Path, Path], object]
 
@@ -137,8 +139,9 @@ def prepare(made: Path, methods: Sequence[str] = ("erm", "lff", "jtt"), *, audit
     rows = "".join(f"{i % 2 + i / 99},{i * 7 % 5},{'ab'[i % 2]},{'xy'[i // 3 % 2]}\n" for i in range(60))
     (made / "t.csv").write_text("u,v,label,site\n" + rows)
     for method in methods:
-        words = (made / "t.csv", "--label", "label", "--attribute", "site", "-m", method, "--net", "mlp:hidden=4")
-        command("train", *words, "--epochs", 2, "--device", "cpu", "--out", made / method)
+        words = (made / "t.csv", *ASKED, "-m", method, "--epochs", 2, "--device", "cpu")
+        command("train", *words, "--out", made / method)
+    _stopped(made / "erm", made / "begun" / "erm-s0")
     if not audited:
         return made
     x, label = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
@@ -146,6 +149,19 @@ def prepare(made: Path, methods: Sequence[str] = ("erm", "lff", "jtt"), *, audit
     found = audit(Splits(data, None, data), net="mlp:hidden=4")
     folder.write(found, made / "audit", data="few", command="longcut audit few")
     return made
+
+
+def _stopped(done: Path, folder: Path) -> None:
+    """The same run, stopped after its first epoch."""
+    from longcut import runs
+    from longcut.execute import execute
+
+    def stop(epoch: object) -> None:
+        raise KeyboardInterrupt
+
+    with one_thread(), suppress(KeyboardInterrupt):
+        execute(runs.read(done).record.plan, folder, stop)
+    assert (folder / runs.RESUME).exists()
 
 
 def _broken(copy: Path, draw: random.Random) -> None:
@@ -173,6 +189,26 @@ def runs(draw: random.Random, place: Path, made: Path) -> None:
         ("difference", run, run),
     ]
     command(*draw.choice(ways))
+
+
+def again(draw: random.Random, place: Path, made: Path) -> None:
+    """One file of a run is broken and the command given again: what it then holds is as if nothing had happened."""
+    from longcut.runs import read
+
+    begun, run = draw.random() < 0.7, place / "erm-s0"
+    shutil.copytree(made / "begun" / "erm-s0" if begun else made / "erm", run)
+    _broken(run, draw)
+    words = (made / "t.csv", *ASKED, "--epochs", 2, "--device", "cpu")
+    if draw.random() < 0.5:
+        command("train", *words, "-m", "erm", "--out", run)
+    else:
+        command("compare", *words, "--methods", "erm", "--seeds", 1, "--out", place)
+    found, whole = read(run), read(made / "erm")
+    assert found.record.scores == whole.record.scores, "other scores"
+    if begun or (run / "weights.safetensors").exists():
+        weights, undisturbed = found.weights(), whole.weights()
+        assert all(torch.equal(weights[name], undisturbed[name]) for name in undisturbed), "other weights"
+    assert not (run / "resume.pt").exists()
 
 
 def options(draw: random.Random, place: Path, made: Path) -> None:
@@ -246,7 +282,8 @@ KINDS: dict[str, tuple[Case, int]] = {  # and how many of a hundred cases are of
     "tables": (tables, 24),
     "arrays": (arrays, 18),
     "images": (images, 10),
-    "runs": (runs, 14),
+    "runs": (runs, 11),
+    "again": (again, 3),
     "audits": (audits, 4),
     "options": (options, 8),
     "specs": (specs, 16),

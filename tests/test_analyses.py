@@ -29,6 +29,7 @@ from longcut.analyses import (
 from longcut.contrast import generalized_supervised_contrastive
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets import DATASETS
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.evaluate import Scores
 from longcut.execute import execute
@@ -347,7 +348,7 @@ def run_of(
     how: dict[str, Any] = {"net": "mlp", "training": Training(epochs=3), "select": "last", **fields}
     planned = Plan(data, seed, method, label or method, options or {}, seed=seed, **how)
     judged = Judged(Scores({"average": average}, {}, [], 10))
-    return runs.Run(Path(), Record(1, status, planned, "f", {}, scores=judged, best=Best(1, best)))
+    return runs.Run(Path(), Record(1, status, planned, "f", {}, scores=judged, best=Best(1, best)), Door(Path(), ""))
 
 
 def test_a_curve_over_the_data_has_mean_and_deviation_and_defaults():
@@ -442,7 +443,7 @@ def test_the_share_of_conflicting_partners_by_run_and_epoch(tmp_path: Path):
         rows = [{"epoch": i + 1, "conflicting_partners": share} for i, share in enumerate(shares)]
         (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         record = replace(run_of(0.5, seed=seed, label="mine").record, conflicting_share=0.02 if seed else None)
-        found.append(runs.Run(folder, record))
+        found.append(runs.Run(folder, record, Door(folder, "")))
     table = partner_share(found)
     assert table[["method", "seed", "epoch"]].to_numpy().tolist() == [["mine", 0, 1], ["mine", 0, 2], ["mine", 1, 1]]
     assert table["share"].tolist() == pytest.approx([0.5, math.nan, 0.25], nan_ok=True)

@@ -17,6 +17,7 @@ from test_audit_learned import RNG, judged
 import longcut
 from longcut.audit import Audit, Finding, View, folder
 from longcut.audit.judged import Judged
+from longcut.audit.staged import STAGED
 from longcut.data import Dataset
 from longcut.errors import UserError
 from longcut.sources import Source
@@ -361,6 +362,16 @@ def test_a_kill_while_an_audit_is_replaced_leaves_one_of_the_two(moves: int, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "atlas.safetensors", "audit.json", "gallery.safetensors", "judged.safetensors", "suspects.csv"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"checksums": 3}'])
+def test_a_damaged_audit_that_was_not_put_into_its_place_costs_nothing(content: bytes, tmp_path: Path):
+    write(table(), tmp_path)
+    (tmp_path / STAGED).mkdir()
+    (tmp_path / STAGED / "audit.json").write_bytes(content)
+    assert folder.read(tmp_path)[0]["kind"] == "table"
+    assert write(texts(), tmp_path)["kind"] == "tokens"
+    assert folder.read(tmp_path)[0]["kind"] == "tokens"
 
 
 def test_what_is_no_audit_cannot_be_read(tmp_path: Path):

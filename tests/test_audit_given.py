@@ -14,7 +14,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from test_cli import in_an_empty_folder, printed, printed_json, refused
 
-from longcut.audit.base import View
+from longcut.audit.base import Finding, View
+from longcut.audit.columns import values_of
 from longcut.audit.given import auc, given, named
 from longcut.data import Dataset
 from longcut.errors import UserError
@@ -44,6 +45,10 @@ def view_of(frame: pd.DataFrame, **how: Any) -> View:
     return View(data, data.source, **how)
 
 
+def asked(view: View, name: str) -> Finding:
+    return given(view, name, named(view, [name])[name])
+
+
 # --- the statistic ----------------------------------------------------------------------------------------------------
 
 
@@ -61,7 +66,7 @@ def test_area_under_the_curve_is_that_of_scikit_learn():
 
 
 def test_a_column_that_is_read_and_goes_with_the_label_is_an_alarm():
-    found = given(view_of(sites()), "site")
+    found = asked(view_of(sites()), "site")
     assert found.verdict == "alarm"
     assert found.name == "column site"
     # two normal numbers two deviations apart: Phi(sqrt 2) = 0.921
@@ -72,7 +77,7 @@ def test_a_column_that_is_read_and_goes_with_the_label_is_an_alarm():
 
 
 def test_a_column_that_cannot_be_read_is_none():
-    found = given(view_of(sites(seen=0.0)), "site")
+    found = asked(view_of(sites(seen=0.0)), "site")
     assert found.verdict == "clear"
     assert found.statistic < 0.6
     assert found.sentence.startswith("'site' does not look like a shortcut: ")
@@ -80,14 +85,14 @@ def test_a_column_that_cannot_be_read_is_none():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_column_that_says_nothing_is_none_though_it_can_be_read(seed: int):
-    found = given(view_of(sites(agrees=0.0, seed=seed)), "site")
+    found = asked(view_of(sites(agrees=0.0, seed=seed)), "site")
     assert found.verdict == "clear"
     assert found.statistic > 0.85
     assert max(abs(row["lost"]) for row in found.table) < 0.1
 
 
 def test_a_site_where_a_model_fails_is_an_alarm_though_it_does_not_go_with_the_label():
-    found = given(view_of(sites(2000, agrees=0.0, values=3, shift=1.0)), "site")
+    found = asked(view_of(sites(2000, agrees=0.0, values=3, shift=1.0)), "site")
     assert found.verdict == "alarm"
     worst = max(found.table, key=lambda row: row["at least"])
     assert worst["value"] == "site 2"
@@ -98,7 +103,7 @@ def test_a_site_where_a_model_fails_is_an_alarm_though_it_does_not_go_with_the_l
 def test_what_decides_the_label_everywhere_is_confounded():
     frame = sites(agrees=1.0)
     frame.loc[0, "site"] = "site 1" if frame.loc[0, "site"] == "site 0" else "site 0"
-    found = given(view_of(frame), "site")
+    found = asked(view_of(frame), "site")
     assert (found.verdict, found.more["why"]) == ("alarm", "confounded")
     assert "1 of 900 samples have another class than most with the same value" in found.sentence
 
@@ -106,7 +111,7 @@ def test_what_decides_the_label_everywhere_is_confounded():
 def test_too_few_samples_are_said():
     frame = sites(60)
     frame["site"] = ["site 0"] * 50 + ["site 1"] * 10
-    found = given(view_of(frame), "site")
+    found = asked(view_of(frame), "site")
     assert (found.verdict, found.more["why"]) == ("unknown", "too small")
     assert found.sentence.endswith("fewer than two of its values have 20 samples; collect more.")
 
@@ -114,7 +119,7 @@ def test_too_few_samples_are_said():
 def test_an_input_is_asked_about_without_itself():
     """The number 'a' says the site; asked about itself, it is not among what a model sees."""
     frame = sites(agrees=0.0, seen=0.0)
-    found = given(view_of(frame), "a")
+    found = asked(view_of(frame), "a")
     assert found.verdict == "clear"
     assert found.statistic == pytest.approx(0.5, abs=0.08)
     assert all(" to " in row["value"] for row in found.table)  # ranges of numbers
@@ -127,15 +132,43 @@ def test_texts_and_images():
         for i, (s, y) in enumerate(zip(frame["site"], frame["y"], strict=True))
     ]
     data = Dataset.from_table(frame.drop(columns=["a", "b"]), label="y", attribute="site", text="text")
-    found = given(View(data, data.source), "site")
+    found = asked(View(data, data.source), "site")
     assert (found.verdict, round(found.statistic, 2)) == ("alarm", 1.0)
     x = RNG(1).integers(0, 60, (600, 3, 20, 24)).astype(np.uint8)
     label = (frame["y"] == "class 1").to_numpy().astype(np.int64)
     place = (frame["site"] == "site 1").to_numpy().astype(np.int64)
     x[:, 0] += (80 * place[:, None, None]).astype(np.uint8)
     x[:, 1] += (80 * label[:, None, None]).astype(np.uint8)
-    found = given(View(Dataset.of(x, label, place), None), "attribute")
+    found = asked(View(Dataset.of(x, label, place), None), "attribute")
     assert (found.verdict, round(found.statistic, 2)) == ("alarm", 1.0)
+
+
+def test_texts_without_words_and_of_a_script_without_blanks_can_be_asked():
+    frame = sites(400)
+    frame["text"] = np.where(frame["site"] == "site 0", "看电视剧", "看书") + pd.Series(["很好", "吗"] * 200)
+    frame.loc[:50, "text"] = ""
+    data = Dataset.from_table(frame.drop(columns=["a", "b"]), label="y", attribute="site", text="text")
+    found = asked(View(data, data.source), "site")
+    assert found.verdict == "alarm" and found.statistic > 0.85
+
+
+def test_times_are_cut_into_tenths():
+    """Scans of later years are of another class, and their texts say when they were made."""
+    rng = RNG(3)
+    day = rng.integers(0, 2000, 800)
+    y = np.where(rng.random(800) < 0.95, day >= 1000, day < 1000)
+    frame = pd.DataFrame({"y": np.where(y, "ill", "well"), "text": [f"scan of batch{d // 100}" for d in day]})
+    when = pd.DatetimeIndex(pd.Timestamp("2019-01-01") + pd.to_timedelta(day, unit="D"))
+    for written in (when, when.strftime("%Y-%m-%d"), when.strftime("%Y-%m-%dT10:00:00+02:00")):
+        data = Dataset.from_table(frame.assign(made=written), label="y", text="text")
+        view = View(data, data.source)
+        ids, names = named(view, ["made"])["made"]
+        assert len(names) == 10
+        assert names[0].startswith(f"{when.min():%Y-%m-%d}")
+        assert (np.diff(ids[np.argsort(day, kind="stable")]) >= 0).all()
+    assert asked(view, "made").verdict == "alarm"
+    codes = pd.Series([f"{i}" for i in range(1000, 1100)])  # which are years, too
+    assert values_of(codes) == "nearly as many values as rows"
 
 
 # --- the names --------------------------------------------------------------------------------------------------------
@@ -146,12 +179,16 @@ def test_names():
     frame["id"] = [f"n{i}" for i in range(100)]
     data = Dataset.from_table(frame, label="y", attribute="site")
     view = View(data, data.source)
-    assert named(view, ["site", "b", "site"]) == ["site", "b"]
-    assert named(view, ["all"]) == ["site"]
+    assert list(named(view, ["site", "b", "site"])) == ["site", "b"]
+    assert list(named(view, ["all"])) == ["site"]
+    assert named(view, []) == {}
     with pytest.raises(UserError, match=r"unknown column 'sita'.*site"):
         named(view, ["sita"])
     with pytest.raises(UserError, match="column 'id' cannot be asked about: it has nearly as many values as rows"):
         named(view, ["id"])
+    alone = Dataset.from_table(frame.drop(columns=["b", "id"]), label="y", attribute="site")
+    with pytest.raises(UserError, match="column 'a' cannot be asked about: it is the only input; name one beside it"):
+        named(View(alone, alone.source), ["a"])
     with pytest.raises(UserError, match="the target here is numbers"):
         named(dataclasses.replace(view, original=data), ["site"])
 

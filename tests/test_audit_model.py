@@ -14,6 +14,7 @@ from longcut import identify
 from longcut.audit.base import Finding, View
 from longcut.audit.judged import Judged, gap
 from longcut.data import Dataset
+from longcut.door import Door
 from longcut.errors import UserError
 from longcut.plans import plan
 from longcut.record import Record
@@ -27,7 +28,7 @@ class Finished(Run):
     """A run that was right here and wrong there."""
 
     def __init__(self, label: torch.Tensor, correct: np.ndarray) -> None:
-        super().__init__(Path("runs/one"), RECORD)
+        super().__init__(Path("runs/one"), RECORD, Door(Path("runs/one"), ""))
         said = torch.where(torch.from_numpy(np.asarray(correct, bool)), label, 1 - label)
         self.__dict__["said"] = {"outputs": torch.nn.functional.one_hot(said, 2).float(), "label": label}
 
@@ -127,8 +128,8 @@ def test_a_record_of_the_run_is_told_for_both_sides(tmp_path):
     ).half()
     about = {"index": torch.arange(correct.shape[1]), "label": torch.zeros(correct.shape[1], dtype=torch.int64)}
     save_file({"correct": correct, **about}, tmp_path / identify.NAME)
-    assert module._while_training(shown, audited, Run(tmp_path, RECORD)) == (
+    assert module._while_training(shown, audited, Run(tmp_path, RECORD, Door(tmp_path, ""))) == (
         pytest.approx(1 / 16),
         pytest.approx(5 / 8),
     )
-    assert module._while_training(shown, audited, Run(tmp_path / "none", RECORD)) is None
+    assert module._while_training(shown, audited, Run(tmp_path / "none", RECORD, Door(tmp_path / "none", ""))) is None

@@ -179,7 +179,7 @@ def stubs(monkeypatch) -> dict[str, Any]:
 
         return run
 
-    monkeypatch.setattr(module, "judge", lambda shown, net, progress: told.update(net=net) or models)
+    monkeypatch.setattr(module, "judge", lambda shown, net, progress, keep: told.update(net=net) or models)
     for name, check in list(CHECKS.own.items()):
         row = dataclasses.replace(check, function=noting(name, "alarm" if name == "words" else "clear"))
         monkeypatch.setitem(CHECKS.own, name, row)

@@ -170,7 +170,7 @@ def test_negation_in_mnli(real_data: Path):
     rows = pd.read_csv(real_data / "mnli" / "mnli_dev_matched_negation.tsv", sep="\t", quoting=3)
     names, label = np.unique(rows["gold_label"].to_numpy(str), return_inverse=True)
     finding = found(rows.assign(y=label), "hypothesis", class_names=tuple(names))
-    assert finding.verdict == "alarm"
+    assert finding.verdict == "notice"  # no word stands in enough texts to decide the label nearly
     for word in ("never", "no", "nothing"):
         assert finding.more["cue_words"][word] == "contradiction"
         assert next(row for row in finding.table if row["word"] == word)["p_value"] <= 0.05

@@ -20,6 +20,7 @@ from longcut.compare import compare, difference, seeds_of
 from longcut.data import Dataset
 from longcut.door import Damaged, Door, digest, sealed, strict_json
 from longcut.errors import UserError
+from longcut.evaluate import sample_values
 from longcut.files import to_json
 from longcut.plans import plan
 from longcut.predict import predict
@@ -175,6 +176,24 @@ def test_a_resume_point_that_outlived_its_run_goes(made: Path, tmp_path: Path):
     assert not (tmp_path / "run" / "resume.pt").exists()
 
 
+def test_a_resume_point_that_cannot_be_removed_costs_no_finished_run(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begun(tmp_path / "run", planned(made / "t.csv"), monkeypatch)
+    own = Path.unlink
+
+    def kept(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "resume.pt":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        own(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", kept)
+        assert execute.execute(planned(made / "t.csv"), tmp_path / "run").done
+    execute.execute(planned(made / "t.csv"), tmp_path / "run")
+    assert not (tmp_path / "run" / "resume.pt").exists()
+
+
 # --- other data -------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +210,33 @@ def test_a_finished_run_is_not_taken_for_one_on_changed_labels(tmp_path: Path):
     assert not (tmp_path / "out" / "erm-s1").exists()
     table(path)
     assert compare([one], tmp_path / "out") == [first]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.jsonl", "gallery.safetensors"])
+def test_a_damaged_run_is_not_taken_for_done(name: str, tmp_path: Path):
+    """Also by a command that needs no more than its scores; what was removed to save space is not missed."""
+    one = planned(table(tmp_path / "t.csv"))
+    first = execute.execute(one, tmp_path / "out" / "erm-s0")
+    path = tmp_path / "out" / "erm-s0" / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for again in (lambda: execute.execute(one, path.parent), lambda: compare([one], tmp_path / "out")):
+        with pytest.raises(Damaged, match=f"{name} is damaged; delete the folder and run again"):
+            again()
+    path.unlink()
+    assert compare([one], tmp_path / "out") == [first]
+
+
+def test_data_that_is_changed_while_a_comparison_is_on_is_not_averaged(tmp_path: Path):
+    path = table(tmp_path / "t.csv")
+
+    def change(done: float, total: int) -> None:
+        if done == 1:
+            table(path, flip=6)
+
+    with pytest.raises(UserError, match="the data was changed between them"):
+        compare([planned(path, 0), planned(path, 1)], tmp_path / "out", progress=change)
+    assert not (tmp_path / "out" / "summary.json").exists()
 
 
 def test_names_that_were_swapped_are_noticed(tmp_path: Path):
@@ -229,6 +275,24 @@ def test_weights_that_left_the_numbers_are_not_scored(made: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"lower the learning rate|a lower learning rate"):
         execute.execute(planned(made / "t.csv", method=method, lr=lr, epochs="6"), tmp_path / "run")
     assert not (tmp_path / "run" / "predictions.safetensors").exists()
+
+
+def test_errors_too_large_to_be_numbers_are_no_score(tmp_path: Path):
+    """The outputs themselves are finite."""
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{i % 7 / 3},{i % 2 + i / 17}\n" for i in range(60)))
+    one = plan(f"table:label=y,path={tmp_path / 't.csv'}", settings={"epochs": 1, "lr": "1e15", "net": "mlp:hidden=4"})
+    with pytest.raises(UserError, match=r"too large for their errors to be finite.*lower learning rate"):
+        execute.execute(one, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("outputs", [[[1e30], [0.0]], [[torch.nan], [0.0]]])
+def test_no_mean_of_what_is_no_number(outputs: list[list[float]]):
+    data = Dataset.of(torch.zeros(2, 1), torch.tensor([[0.5], [1.5]]))
+    with pytest.raises(UserError, match="there is no score; train with a lower learning rate"):
+        sample_values(torch.tensor(outputs), data)
+    with pytest.raises(UserError, match="there is no score"):
+        sample_values(torch.tensor([[torch.nan, 0.0], [0.0, 1.0]]), Dataset.of(torch.zeros(2, 1), [0, 1]))
 
 
 def test_outputs_that_are_no_numbers_are_counted():

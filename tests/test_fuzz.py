@@ -7,7 +7,16 @@ from pathlib import Path
 import fuzz
 import pytest
 
-SLICE = {"tables": 150, "arrays": 130, "images": 30, "runs": 20, "options": 30, "specs": 100, "answers": 40}
+SLICE = {
+    "tables": 150,
+    "arrays": 130,
+    "images": 30,
+    "runs": 10,
+    "again": 10,
+    "options": 30,
+    "specs": 100,
+    "answers": 40,
+}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from longcut.evaluate import Difference
-from longcut.report import verdict as module
+from longcut.report.study import Paired
 from longcut.report.verdict import adjusted, advice, verdicts
 from longcut.scales import SCALES
 
@@ -32,20 +33,22 @@ class Stub:
         ]
 
 
+ERROR = [0.0]  # of every difference, over test samples
+
+
 def study(*contenders: Stub, judged: str = "worst_group") -> Any:
-    return cast(Any, SimpleNamespace(contenders=contenders, judged=judged, scale=contenders[0].scale))
+    def beside(other: Stub, metric: str) -> Paired:
+        found = Difference(metric, 0.0, -1.96 * ERROR[0], 1.96 * ERROR[0], 1.0)
+        return Paired(cast(Any, other.runs), cast(Any, contenders[0].runs), found)
+
+    return cast(Any, SimpleNamespace(contenders=contenders, judged=judged, scale=contenders[0].scale, beside=beside))
 
 
 @pytest.fixture
-def error(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The standard error of the bootstrap over test samples, for every pair; 0 unless a test says otherwise."""
-    given = [0.0]
-
-    def difference(a: Any, b: Any, metric: str, *, draws: int) -> Difference:
-        return Difference(metric, 0.0, -1.96 * given[0], 1.96 * given[0], 1.0)
-
-    monkeypatch.setattr(module, "difference", difference)
-    return given
+def error() -> Iterator[list[float]]:
+    """The standard error over test samples of every pair; 0 unless a test says otherwise."""
+    yield ERROR
+    ERROR[0] = 0.0
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------

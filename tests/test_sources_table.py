@@ -286,6 +286,19 @@ def test_quotes_in_tsv_are_characters(tmp_path: Path):
     assert columns.source.rows["text"].tolist() == [*(f'"{i}" said' for i in range(11)), 'an inch "']
 
 
+def test_quotes_around_every_cell_of_a_tsv_column_are_no_part_of_it(tmp_path: Path):
+    """As programs write it that quote all texts; the first column is bare, and in the last one only some cells are."""
+    rows = "".join(
+        f'{i % 2}\t"class {i % 2}"\t"word {i} ""so"""\t{"word" if i else chr(34) + "word" + chr(34)}\n'
+        for i in range(8)
+    )
+    table = written(tmp_path, '"x"\t"y"\t"text"\tmore\n' + rows, "toy.tsv")
+    columns = read_table(table, label="y", text="text")
+    assert columns.class_names == ("class 0", "class 1")
+    assert columns.source.rows["text"][0] == 'word 0 "so"'
+    assert read_table(table, label="y", text="more").source.rows["more"].tolist()[:2] == ['"word"', "word"]
+
+
 def test_a_column_without_a_name_is_no_feature(tmp_path: Path):
     pd.DataFrame({"age": range(12), "y": [0, 1] * 6}).to_csv(tmp_path / "toy.csv")
     columns = read_table(tmp_path / "toy.csv", label="y")

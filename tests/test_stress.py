@@ -214,7 +214,7 @@ def test_a_difference_can_be_judged_by_other_groups(done: tuple[Path, str]):
 
 def test_runs_on_other_data_are_left_out(done: tuple[Path, str]):
     run = runs.read(done[0] / "out" / "planted-samples=200" / "erm-s0")
-    other = runs.Run(run.folder, run.record)
+    other = runs.Run(run.folder, run.record, run.door)
     object.__setattr__(other, "record", changed(run.record, data="colored-digits"))
     assert stress.matrices([("erm", [other])]) == []
     (alone,) = stress.matrices([("erm", [run])])

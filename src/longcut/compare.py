@@ -59,8 +59,8 @@ def compare(
         The record of each plan, a list that shows itself as a table in a notebook.
 
     Raises:
-        UserError: before anything runs, when ``out`` or a folder below it holds something else; at the end, when a run
-            failed.
+        UserError: before anything runs, when ``out`` or a folder below it holds something else, or a run that is
+            damaged or on other data; at the end, when a run failed, or the data was changed meanwhile.
     """
     out = Path(out)
     places = folders(plans, out, by_data)
@@ -81,6 +81,7 @@ def compare(
         results |= _results(busy, 1, None, device)
     records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
+    runs.require_one_data(runs.read(folder) for folder in tasks if isinstance(results[folder], Record))
     if records:
         with written(out / "summary.json") as temporary:
             lines = [summary(result) for folder in tasks if isinstance(result := results[folder], Record)]

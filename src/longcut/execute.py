@@ -103,11 +103,12 @@ def execute(
 
 
 def require_unchanged(run: runs.Run, splits: Splits) -> None:
-    """Refuse to take a finished run for done on data that is not what it was trained on, or is called otherwise.
+    """Refuse to take a finished run for done that is damaged, or whose data is other data now, or called otherwise.
 
     Raises:
-        UserError: in this case.
+        UserError: in these cases.
     """
+    run.door.verify()
     runs.require_same_data(run.folder, run.record, fingerprint(splits))
     known, now = run.inputs(), splits.info
     if known is not None:

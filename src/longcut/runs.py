@@ -318,7 +318,8 @@ class Writer:
             self._checksums[HISTORY] = digest((self.folder / HISTORY).read_bytes())
         self._write_record(replace(self.record, schema=SCHEMA, status="done", environment=environment(), **results))
         self._latest = self._helper = None
-        self._drop_states()
+        with suppress(OSError):  # else whoever reads the finished run next removes them
+            self._drop_states()
         return read(self.folder).record
 
     def _write(self, name: str, content: bytes) -> None:

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -66,16 +66,12 @@ class Run:
     Attributes:
         folder: where it lies.
         record: what ``run.json`` holds.
-        door: to its files; by default one that knows no checksums.
+        door: to its files.
     """
 
     folder: Path
     record: Record
-    door: Door = field(default=cast(Door, None))
-
-    def __post_init__(self) -> None:
-        if self.door is None:
-            object.__setattr__(self, "door", Door(self.folder, REMEDY))
+    door: Door
 
     @property
     def done(self) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from longcut.audit.judged import Judged
 
-__all__ = ["candidates", "columns", "left_out", "values_of"]
+__all__ = ["Values", "candidates", "columns", "left_out", "values_of"]
 
 PURPOSE = 11
 MOST_VALUES = 12  # numbers with more distinct values are cut into tenths
@@ -206,7 +207,7 @@ def left_out(view: View) -> dict[str, str]:
 def values_of(column: pd.Series) -> Values | str:
     """A column of any values as ids and what each is called, or why nothing can be learned from it.
 
-    Numbers with more than 12 distinct values are cut into tenths. Missing is a value of its own.
+    Numbers and times with more than 12 distinct values are cut into tenths. Missing is a value of its own.
 
     >>> import pandas as pd
     >>> values_of(pd.Series(["lake", None, "lake", "wood"]))
@@ -219,7 +220,9 @@ def values_of(column: pd.Series) -> Values | str:
     if is_numeric_dtype(column) and not is_bool_dtype(column):
         numbers = column.to_numpy(np.float64, na_value=np.nan)
         if len(np.unique(numbers[~np.isnan(numbers)])) > MOST_VALUES:
-            return _tenths(numbers)
+            return _tenths(numbers, "{:.4g}".format)
+    elif (times := _times(column)) is not None:
+        return _tenths(times, lambda second: f"{np.datetime64(int(second), 's')}".removesuffix("T00:00:00"))
     try:
         ids, names = number(column, what=f"column '{column.name}'", where="the table", missing=MISSING)
     except UserError:  # lists and the like
@@ -231,7 +234,22 @@ def values_of(column: pd.Series) -> Values | str:
     return ids, names
 
 
-def _tenths(numbers: NDArray[np.float64]) -> Values:
+def _times(column: pd.Series) -> NDArray[np.float64] | None:
+    """The seconds of times, of which there are more than 12; None of what is none. Texts are ISO 8601, with hyphens."""
+    import pandas as pd
+
+    known, typed = column.dropna(), pd.api.types.is_datetime64_any_dtype(column)
+    if not typed and not all(isinstance(value, str) and re.match(r"\d{4}-\d\d", value) for value in known):
+        return None
+    if known.nunique() <= MOST_VALUES:
+        return None
+    times = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
+    if times.notna().sum() < len(known):
+        return None
+    return (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
+
+
+def _tenths(numbers: NDArray[np.float64], written: Callable[[float], str]) -> Values:
     """Numbers as ids of at most ten ranges of about the same size; a range includes its upper end."""
     missing = np.isnan(numbers)
     known = np.sort(numbers[~missing])
@@ -241,7 +259,7 @@ def _tenths(numbers: NDArray[np.float64]) -> Values:
     _, ids = np.unique(np.searchsorted(ends, numbers), return_inverse=True)
     ids[missing] = ids[~missing].max() + 1
     inside = (numbers[ids == i] for i in range(int(ids.max()) + 1 - missing.any()))
-    names = tuple(f"{part.min():.4g} to {part.max():.4g}" for part in inside)
+    names = tuple(f"{written(part.min())} to {written(part.max())}" for part in inside)
     return ids, (*names, MISSING) if missing.any() else names
 
 

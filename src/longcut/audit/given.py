@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from longcut.audit.association import LARGE, balanced_accuracies, folds_of, guess, resampled_accuracy
 from longcut.audit.base import Finding, Verdict, View
-from longcut.audit.columns import candidates
+from longcut.audit.columns import Values, candidates
 from longcut.audit.cues import draw
 from longcut.errors import UserError, unknown
 from longcut.files import escaped
+from longcut.sources.words import words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ DRAWS = 400
 ENOUGH = 20  # samples of a value that is looked at
 FEW = 5  # samples of a class with a value, below which a model cannot be asked about it
 MOST_VALUES = 6  # the commonest; others stay in training
+WORDS = 1 << 16  # places of words, which some share
 SIDE = 16  # pixels to which an image is made small
 READS = 0.6  # area under the curve from which on a column can be read
 SOME, DROP = 0.02, 0.05  # accuracy lost on a value that was not seen: more than the chances of training, and much
@@ -78,31 +80,36 @@ def auc(score: Floats, member: NDArray[np.bool_], count: Floats | None = None) -
     return float((inside * below).sum() / pairs) if pairs else math.nan
 
 
-def named(view: View, names: Sequence[str]) -> list[str]:
-    """The columns that are asked about; ``all``: each that is known beside the input and has values to compare.
+def named(view: View, names: Sequence[str]) -> dict[str, Values]:
+    """The columns that are asked about, as ids and names of their values.
+
+    ``all`` is each that is known beside the input and has values to compare.
 
     Raises:
-        UserError: for a name that there is not, or a target of numbers.
+        UserError: for a name that there is not, the only input, or a target of numbers.
     """
     if not names:
-        return []
+        return {}
     if view.original is not None:
         raise UserError(
             "a column is asked about where there are classes, and the target here is numbers; leave it out."
         )
-    known = candidates(view, inputs=True)
-    if ALL in names:
-        beside = candidates(view)
-        return [name for name, values in beside.items() if not isinstance(values, str)]
-    for name in names:
+    known, found = candidates(view, inputs=True), dict[str, Values]()
+    inputs = view.source.features if view.source else ()
+    for name in [name for name in known if name not in inputs] if ALL in names else names:
         if name not in known:
             raise unknown("column", name, known)
-        if isinstance(values := known[name], str):
+        values = known[name]
+        if not isinstance(values, str):
+            found[name] = values
+        elif ALL not in names:
             raise UserError(f"column '{name}' cannot be asked about: it has {values}; name another.")
-    return list(dict.fromkeys(names))
+        if tuple(inputs) == (name,):
+            raise UserError(f"column '{name}' cannot be asked about: it is the only input; name one beside it.")
+    return found
 
 
-def given(view: View, name: str) -> Finding:
+def given(view: View, name: str, values: Values) -> Finding:
     """What is to be said of a column, of at most 4,000 samples, as nearly equal in number for each class as can be.
 
     Models: of a table, gradient boosting on its other columns; of texts, logistic regression on the weights of their
@@ -112,7 +119,8 @@ def given(view: View, name: str) -> Finding:
 
     Args:
         view: what is audited.
-        name: of the column, as :func:`named` gives it.
+        name: of the column.
+        values: its ids and their names, of :func:`named`.
 
     Returns:
         The statistic is the area under the curve (:class:`Readable`), the baseline 0.5. An alarm is for a column that
@@ -123,8 +131,6 @@ def given(view: View, name: str) -> Finding:
     Source: J. Zech et al., "Variable generalization performance of a deep learning model to detect pneumonia in chest
     radiographs", PLoS Medicine 2018.
     """
-    values = candidates(view, inputs=True)[name]
-    assert not isinstance(values, str)
     ids, names = values
     rng = view.random(PURPOSE)
     rows = draw(view.label, rng)
@@ -244,7 +250,7 @@ def margins(view: View, asked: Sequence[Finding]) -> list[dict[str, Any]]:
 def _learner(view: View) -> Any:
     """An untrained classifier that suits the inputs."""
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
     from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -257,8 +263,10 @@ def _learner(view: View) -> Any:
             random_state=view.seed % 2**32,
         )
     if view.data.info.kind == "tokens":
-        words = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True)
-        return make_pipeline(words, LogisticRegression(C=10, max_iter=300, class_weight="balanced"))
+        counting: Any = HashingVectorizer  # takes texts without a word, too; its types know neither of these arguments
+        counted = counting(n_features=WORDS, analyzer=words, alternate_sign=False, norm=None)
+        weighed = TfidfTransformer(sublinear_tf=True)
+        return make_pipeline(counted, weighed, LogisticRegression(C=10, max_iter=300, class_weight="balanced"))
     return make_pipeline(StandardScaler(), RidgeClassifierCV(np.geomspace(1, 1e5, 6), class_weight="balanced"))
 
 
@@ -274,7 +282,7 @@ def _inputs(view: View, rows: Ids, name: str) -> Any:
             columns = [
                 source.rows[column].iloc[data.index.numpy()[rows]].fillna("").astype(str) for column in source.text
             ]
-            return np.array([" ".join(words).lower() for words in zip(*columns, strict=True)], object)
+            return np.array([" ".join(texts) for texts in zip(*columns, strict=True)], object)
         return np.array([" ".join(map(str, ids[ids != 0].tolist())) for ids in data.gather(at)], object)
     if data.info.kind == "image" and len(data.info.shape) == 3:
         from torch.nn.functional import adaptive_avg_pool2d

@@ -60,7 +60,10 @@ def settle(folder: Path, name: str, optional: Sequence[str] = ()) -> None:
     new = folder / STAGED
     if not (new / name).exists():
         return
-    kept = json.loads((new / name).read_bytes())[CHECKSUMS]
+    try:
+        kept = dict(json.loads((new / name).read_bytes())[CHECKSUMS])
+    except (ValueError, KeyError, TypeError):  # damaged before it counted: the earlier audit stands
+        return
     for other in optional:
         if other not in kept:
             (folder / other).unlink(missing_ok=True)

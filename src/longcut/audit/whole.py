@@ -230,7 +230,7 @@ def audit(
     for name in CHECKS:
         if name not in shares:
             _add(found, name, view, judged, shortcuts)
-    findings = (*found.values(), *(given(view, name) for name in asked))
+    findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
     return Audit(view, judged, findings, level, time.perf_counter() - began)
 
 

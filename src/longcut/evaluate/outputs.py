@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from longcut.data import Dataset
+from longcut.errors import UserError
 
 __all__ = ["Outputs", "sample_values"]
 
@@ -19,13 +20,21 @@ ROUNDING = 1e-12  # by which equal odds may differ, for each unit of the largest
 def sample_values(outputs: Tensor, data: Dataset) -> Tensor:
     """What is averaged: 1 where the class is right and 0 where not, or the squared error ``(n,)``.
 
+    Raises:
+        UserError: when an output is no number, or so large that squared errors are not finite.
+
     >>> data = Dataset.of(torch.rand(2, 1), [0, 1])
     >>> sample_values(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), data)
     tensor([1., 0.])
     """
-    if data.info.task == "classification":
-        return (outputs.argmax(1) == data.label).float()
-    return (outputs - data.label).square().mean(1)
+    classes = data.info.task == "classification"
+    values = (outputs.argmax(1) == data.label).float() if classes else (outputs - data.label).square().mean(1)
+    if outputs.isnan().any() or not values.sum().isfinite():
+        raise UserError(
+            "some outputs are no numbers, or too large for their errors to be finite, so there is no score; "
+            "train with a lower learning rate (lr), or check the inputs."
+        )
+    return values
 
 
 class Outputs:

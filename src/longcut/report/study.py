@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scipy.special import stdtrit
 
+from longcut.compare import difference
+from longcut.errors import UserError
 from longcut.methods import METHODS
 from longcut.report.figures import named_color
 from longcut.runs import require_one_data
 from longcut.scales import SCALES, Scale, scale_of
 
 if TYPE_CHECKING:
+    from longcut.evaluate import Difference
     from longcut.record import Plan
     from longcut.runs import Run
 
-__all__ = ["Contender", "Study", "differences", "name_of", "studies"]
+__all__ = ["Contender", "Paired", "Study", "differences", "name_of", "studies"]
 
 
+DRAWS = 1000  # of the bootstrap
 NOT_KNOWN = "not known"  # an attribute of -1
 BLIND = (  # to the attribute
     *("average", "worst_class", "balanced", "class_difference", "ece", "auroc"),
@@ -101,6 +105,14 @@ class Contender:
         return epochs, [[row[epoch] for epoch in epochs] for row in rows]
 
 
+class Paired(NamedTuple):
+    """The runs of two contenders on the data that both kept, and the difference between them."""
+
+    runs: list[Run]
+    others: list[Run]
+    difference: Difference
+
+
 @dataclass(frozen=True)
 class Study:
     """All contenders on one data set.
@@ -118,6 +130,7 @@ class Study:
     scale: Scale = SCALES["classification"]
     cue: str = ""
     notes: tuple[str, ...] = ()
+    _known: dict[tuple[str, str], Paired | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def runs(self) -> list[Run]:
@@ -142,6 +155,13 @@ class Study:
     def judged(self) -> str:
         """The metric by which one method is better than another; empty where the first has none."""
         return _judged_by(self.contenders[0])
+
+    def beside(self, other: Contender, metric: str) -> Paired | None:
+        """What sets another apart from the first on the test sets that both kept; None where there is nothing."""
+        key = other.name, metric
+        if key not in self._known:
+            self._known[key] = _paired(other, self.contenders[0], metric)
+        return self._known[key]
 
     def metrics(self, names: Iterable[str]) -> list[str]:
         """Those that at least one run has."""
@@ -182,6 +202,18 @@ class Study:
         clear = _clear(best.mean(metric) - first.mean(metric), best.margin(metric), first.margin(metric))
         who = f"{best.name}, {' and '.join(traits)}," if traits else best.name
         return f"; {who} gets {value}{where}{'' if clear else ', no clear difference'}"
+
+
+def _paired(one: Contender, other: Contender, metric: str) -> Paired | None:
+    prints = [{run.record.fingerprint for run in side.runs if run.inputs()} for side in (one, other)]
+    both = prints[0] & prints[1]
+    sides = [[run for run in side.runs if run.record.fingerprint in both] for side in (one, other)]
+    if not both:
+        return None
+    try:
+        return Paired(sides[0], sides[1], difference(sides[0], sides[1], metric, draws=DRAWS))
+    except (FileNotFoundError, UserError):  # somebody removed the predictions; the metric is not defined
+        return None
 
 
 def studies(runs: Iterable[Run]) -> list[Study]:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from longcut.compare import difference
 from longcut.datasets import metrics_of, title_of
 from longcut.door import Missing
-from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.numbers import number, spread
 from longcut.report.base import Page
 from longcut.report.figures import metric_title
-from longcut.report.study import Contender, Study, name_of
+from longcut.report.study import Contender, Paired, Study, name_of
 from longcut.report.template import fragment
 from longcut.report.verdict import advice
 from longcut.scales import Scale
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["against", "cell", "confusions", "groups", "methods", "opening"]
 
 CLASSES = 12  # more make a confusion matrix that nobody reads
-DRAWS = 1000  # of the bootstrap
 VALUES = 6  # of the attribute, each with a matrix of its own
 MATRICES = 3  # methods with matrices, in all studies
 
@@ -116,24 +113,17 @@ def against(study: Study, page: Page) -> Markup | None:
         return None
     rows = []
     for other in others:
-        cells = [_difference(other, first, metric, study.scale.percent) for metric in metrics]
+        cells = [_difference(study.beside(other, metric), study.scale.percent) for metric in metrics]
         if any(cells):
             rows.append({"name": other.name, "cells": cells})
     titles = [metric_title(name) for name in metrics]
     return fragment("study", "against", study, first.name, titles, rows) if rows else None
 
 
-def _difference(a: Contender, b: Contender, metric: str, percent: bool) -> dict[str, Any] | None:
-    """The difference over the test sets that both were judged on; None where there are none that both kept."""
-    prints = [{run.record.fingerprint for run in side.runs if run.inputs()} for side in (a, b)]
-    both = prints[0] & prints[1]
-    first, second = ([run for run in side.runs if run.record.fingerprint in both] for side in (a, b))
-    if not first:
+def _difference(paired: Paired | None, percent: bool) -> dict[str, Any] | None:
+    if paired is None:
         return None
-    try:
-        found = difference(first, second, metric, draws=DRAWS)
-    except (FileNotFoundError, UserError):  # somebody removed the predictions; the metric is not defined
-        return None
+    found = paired.difference
     value, low, high = (f"{'+' * (n > 0)}{number(n, percent)}" for n in (found.value, found.low, found.high))
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.2g}"
     return {"mean": value, "spread": f"[{low}, {high}] {p}", "sort": f"{found.value:.6g}"}

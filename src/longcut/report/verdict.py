@@ -10,14 +10,11 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy.special import stdtr
 
-from longcut.compare import difference
-from longcut.errors import UserError
 from longcut.report.study import Contender, Study
 
 __all__ = ["Verdict", "adjusted", "advice", "verdicts"]
 
 LEVEL = 0.05
-DRAWS = 1000  # of the bootstrap
 WHERE = {
     "conflicting": "on the samples that contradict the shortcut",
     "worst_group": "in the worst group",
@@ -64,7 +61,7 @@ def verdicts(study: Study) -> list[Verdict]:
     metric = study.judged
     if not baseline.is_baseline or not metric:
         return []
-    found = [(other.name, one) for other in others if (one := _beside(other, baseline, metric)) is not None]
+    found = [(other.name, one) for other in others if (one := _beside(study, other, metric)) is not None]
     p_values = adjusted([p for _, (_, p, _) in found])
     sign = 1 if study.scale.percent else -1
     return [
@@ -120,19 +117,14 @@ def advice(study: Study) -> list[str]:
     return lines
 
 
-def _beside(one: Contender, baseline: Contender, metric: str) -> tuple[float, float, int] | None:
+def _beside(study: Study, one: Contender, metric: str) -> tuple[float, float, int] | None:
     """Difference in the metric, its p-value, and of how many seeds; None where the two cannot be paired."""
-    prints = [{run.record.fingerprint for run in side.runs if run.inputs()} for side in (one, baseline)]
-    both = prints[0] & prints[1]
-    sides = [[run for run in side.runs if run.record.fingerprint in both] for side in (one, baseline)]
-    if not both:
+    paired = study.beside(one, one.scale.roots.get(metric, metric))
+    if paired is None:
         return None
-    try:
-        paired = difference(sides[0], sides[1], one.scale.roots.get(metric, metric), draws=DRAWS)
-    except (FileNotFoundError, UserError):  # somebody removed the predictions; the metric is not defined
-        return None
+    sides, drawn = (paired.runs, paired.others), paired.difference
     values = [[one.scale.score(run.scores(), metric) for run in side] for side in sides]
-    gain, error = fmean(values[0]) - fmean(values[1]), (paired.high - paired.low) / 3.92
+    gain, error = fmean(values[0]) - fmean(values[1]), (drawn.high - drawn.low) / 3.92
     if one.scale.roots.get(metric):  # the bootstrap is of squares: d√m = dm / 2√m
         error /= 2 * max(fmean(fmean(side) for side in values), 1e-12)
     if [run.record.plan.seed for run in sides[0]] == [run.record.plan.seed for run in sides[1]]:

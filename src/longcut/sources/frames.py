@@ -220,6 +220,9 @@ def _text(path: Path, kind: str, form: Form) -> Table:
                 notes += ["holds numbers in its first line, which was taken for the names of the columns (--names)"]
         how |= {"header": header, "names": range(len(names))}
         blocks = _blocks(path, len(names), how)
+        if not quoted:
+            names = [*map(_bare, names)]
+            blocks = map(_unquoted, blocks)
         return Table(names, _guarded(path, blocks, charset), False, tuple(notes), comma=separator == ";")
     except Exception as error:
         raise _told(path, error, charset) from error
@@ -241,6 +244,19 @@ def _blocks(path: Path, columns: int, how: dict[str, Any]) -> Iterator[pd.DataFr
     for start in range(0, columns, width):
         some = range(start, min(start + width, columns))
         yield pd.read_csv(path, usecols=list(some) if len(some) < columns else None, low_memory=False, **how)
+
+
+def _unquoted(block: pd.DataFrame) -> pd.DataFrame:
+    """Columns in which every cell stands in quotation marks, as some programs write texts, without them."""
+    for name in block.columns:
+        bare = block[name].map(_bare, na_action="ignore")
+        if ((bare != block[name]) | (bare == "")).all():
+            block[name] = bare
+    return block
+
+
+def _bare(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _separator(path: Path, kind: str, form: Form, charset: str) -> tuple[str, list[str]]:

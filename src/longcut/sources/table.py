@@ -85,10 +85,11 @@ def read_table(
     :mod:`longcut.sources.encode` says how the others become numbers.
 
     Text files are UTF-8 with a line of column names, if nothing else is said. In CSV, blanks after a comma do not
-    count, and a cell may be quoted. In TSV a quotation mark is a character like any other, as in most text corpora, so
-    a cell holds no tab and no line break. Empty cells, ``NA``, ``NaN``, ``null``, ``None`` and the like are missing,
-    but a text stays as it is written. Rows may be shorter than the header, not longer. The index of a DataFrame is
-    ignored. What a column holds is told from its cells (:mod:`longcut.sources.kinds`); where they are taken for
+    count, and a cell may be quoted. In TSV a quotation mark is a character like any other, as in most text corpora,
+    unless every cell of a column stands in them, and a cell holds no tab and no line break. Empty cells, ``NA``,
+    ``NaN``, ``null``, ``None`` and the like are missing, but a text stays as it is written. Rows may be shorter than
+    the header, not longer. The index of a DataFrame is ignored. What a column holds is told from its cells
+    (:mod:`longcut.sources.kinds`); where they are taken for
     something else than they say, there is a warning, and it stays in the notes of the source.
 
     Args:
