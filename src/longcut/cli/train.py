@@ -44,13 +44,14 @@ def train(
 ) -> None:
     """Train one method, or go on with a run that was stopped."""
     from longcut.execute import execute
-    from longcut.plans import folder_name, plan, slug
+    from longcut.places import RUNS, place
+    from longcut.plans import folder_name, plan
 
     features = features_for(ctx, data, features, method, net)
     data = with_answers(spec_given(ctx, data, features), answers)
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
-    folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
+    folder = out or place(RUNS, chosen.data) / folder_name(chosen)
     with show.bar("epochs") as progress:
         record = execute(
             chosen,
@@ -85,7 +86,8 @@ def compare(
 ) -> None:
     """Train several methods with several seeds each; what is already done is not done again."""
     from longcut.compare import compare, folders
-    from longcut.plans import plan, slug
+    from longcut.places import RUNS, place
+    from longcut.plans import plan
     from longcut.spec import split as split_specs
     from longcut.tables import summary
 
@@ -97,7 +99,7 @@ def compare(
         for seed in range(seeds)
     ]
     decode(plans[0].data, plans[0].data_seed, alone=jobs == 1)
-    folder = out or Path("runs", slug(plans[0].data))
+    folder = out or place(RUNS, plans[0].data)
     with show.bar("runs") as progress:
         records = compare(plans, folder, cores(jobs), progress, device_of(device))
     if as_json:
