@@ -1,23 +1,28 @@
-"""Many runs on joblib's processes, and the difference between two methods."""
+"""Many runs, on joblib's processes or the workers of a cluster, and the difference between two methods."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import longcut
 from longcut import runs
+from longcut.clusters import Cluster
 from longcut.context import Epoch
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute, require_unchanged, tested
-from longcut.files import to_json, written
+from longcut.files import replacing, to_json, written
 from longcut.plans import folder_name, slug
 from longcut.processes import end_with
 from longcut.record import Plan, Record
@@ -37,7 +42,7 @@ __all__ = ["compare", "difference", "folders", "seeds_of"]
 def compare(
     plans: Sequence[Plan],
     out: Path | str,
-    jobs: int = 1,
+    jobs: int | Cluster = 1,
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
     by_data: bool = False,
@@ -50,7 +55,8 @@ def compare(
     Args:
         plans: what to do.
         out: new or empty, or from an earlier comparison.
-        jobs: processes. Each run computes with one thread, so that its bits do not depend on how many there are.
+        jobs: processes, or a cluster whose workers train. Each run computes with one thread, so that its bits do not
+            depend on how many there are. Workers that do not see ``out`` send their runs back.
         progress: called with the number of runs done (a fraction, within one process) and their total.
         device: where to compute.
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
@@ -116,7 +122,7 @@ def _after(progress: Callable[[float, int], None], done: int) -> Callable[[float
 
 def _results(
     tasks: Mapping[Path, Plan],
-    jobs: int,
+    jobs: int | Cluster,
     progress: Callable[[float, int], None] | None,
     device: torch.device | str,
 ) -> Iterator[tuple[Path, Record | UserError]]:
@@ -130,6 +136,9 @@ def _results(
             with one_thread():
                 result = _attempt(folder, one, on_epoch, device)
             yield result
+        return
+    if isinstance(jobs, Cluster):
+        yield from _on_cluster(tasks, jobs, device)
         return
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
@@ -164,6 +173,57 @@ def _attempt_alone(
         return folder, error
     with one_thread():
         return _attempt(folder, one, None, device)
+
+
+def _on_cluster(
+    tasks: Mapping[Path, Plan], cluster: Cluster, device: torch.device | str
+) -> Iterator[tuple[Path, Record | UserError]]:
+    if not tasks:
+        return
+    mark = Path(os.path.commonpath([folder.absolute().parent for folder in tasks])) / f".{uuid.uuid4().hex}.seen"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    here = (longcut.__version__, Path.cwd(), mark)
+    try:
+        calls = [(folder, one, device, loaded_files(), *here) for folder, one in tasks.items()]
+        for folder, result, sent in cluster.map(_attempt_far, calls):
+            for name in sorted(sent, key=lambda name: name == runs.RECORD):  # last, what says that all is there
+                folder.mkdir(parents=True, exist_ok=True)
+                with replacing(folder / name) as temporary:
+                    temporary.write_bytes(sent[name])
+            yield folder, result
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _attempt_far(
+    folder: Path,
+    one: Plan,
+    device: torch.device | str,
+    files: Mapping[str, str],
+    version: str,
+    place: Path,
+    mark: Path,
+) -> tuple[Path, Record | UserError, dict[str, bytes]]:
+    """By a worker of a cluster: in the folder where it is seen, as ``mark`` shows, else in one that is sent back."""
+    if longcut.__version__ != version:
+        told = f"{platform.node()} has longcut {longcut.__version__}, and here it is {version}; install the same there."
+        return folder, UserError(told), {}
+    warnings.simplefilter("ignore", UserWarning)
+    with suppress(OSError):  # where somebody's own data is, by a relative path
+        os.chdir(place)
+    try:
+        _load_again(files)
+    except UserError as error:
+        return folder, error, {}
+    with one_thread():
+        if mark.exists():
+            return *_attempt(folder, one, None, device), {}
+        with TemporaryDirectory() as temporary:
+            own = Path(temporary, "run")
+            _, result = _attempt(own, one, None, device)
+            sent = {file.name: file.read_bytes() for file in own.glob("[!.]*")} if isinstance(result, Record) else {}
+        return folder, result, sent
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from longcut.clusters import Cluster
 from longcut.compare import compare, difference, folders
 from longcut.cues import CUES, NONE, STRENGTHS, plant
 from longcut.data import Dataset, Splits
@@ -106,7 +107,7 @@ def _open(cue: str) -> bool:
 def run(
     plans: Sequence[Plan],
     out: Path | str,
-    jobs: int = 1,
+    jobs: int | Cluster = 1,
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
 ) -> Matrix:

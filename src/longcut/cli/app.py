@@ -6,7 +6,7 @@ import io
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -95,6 +95,14 @@ Select = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Jobs = Annotated[int, typer.Option(min=0, help="runs at a time, each with one thread; 0: one per core")]
+Backend = Annotated[
+    Literal["processes", "dask", "ray"],
+    typer.Option(help="who trains: --jobs processes here, or workers of a cluster (pip install 'longcut[scale]')"),
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(metavar="ADDRESS", help="of the cluster, such as tcp://10.0.0.1:8786 (default: --jobs workers here)"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
 
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import Device, Epochs, Jobs, Json, Load, Set, app
+from longcut.cli.app import Backend, Device, Epochs, Jobs, Json, Load, Scheduler, Set, app
 from longcut.cli.own import load
-from longcut.cli.settings import cores, device_of, settings_of
+from longcut.cli.settings import device_of, settings_of, workers
 
 
 @app.command()
@@ -22,6 +22,8 @@ def reproduce(
     epochs: Epochs = None,
     out: Annotated[Path, typer.Option(help="folder of run folders")] = Path("runs/reproduce"),
     jobs: Jobs = 1,
+    backend: Backend = "processes",
+    scheduler: Scheduler = "",
     device: Device = "auto",
     load_: Load = None,
     as_json: Json = False,
@@ -32,7 +34,7 @@ def reproduce(
     settings, place = settings_of(set_, None, epochs), device_of(device)
     require_data(cells(recipe, only or (), seeds, settings), out, load)
     with show.bar("runs") as progress:
-        results = run(recipe, only or (), seeds, out, cores(jobs), progress, settings, place)
+        results = run(recipe, only or (), seeds, out, workers(jobs, backend, scheduler), progress, settings, place)
     picture = draw(recipe, results, out)
     if as_json:
         return show.print_json(results)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from longcut.errors import UserError
 
-__all__ = ["cores", "device_of", "settings_of", "with_recipe"]
+if TYPE_CHECKING:
+    from longcut.clusters import Cluster
+
+__all__ = ["cores", "device_of", "settings_of", "with_recipe", "workers"]
 
 
 def settings_of(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
@@ -51,3 +54,14 @@ def cores(jobs: int) -> int:
     from joblib import cpu_count
 
     return jobs or cpu_count()
+
+
+def workers(jobs: int, backend: Literal["processes", "dask", "ray"], scheduler: str) -> int | Cluster:
+    """Who trains runs: so many processes, or a cluster."""
+    from longcut.clusters import Cluster
+
+    if backend == "processes":
+        if scheduler:
+            raise UserError(f"--scheduler {scheduler} belongs to a cluster; say which: --backend dask, or ray.")
+        return cores(jobs)
+    return Cluster(backend, scheduler, cores(jobs))

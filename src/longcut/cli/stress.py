@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Set, app
+from longcut.cli.app import METHOD, Backend, Device, Epochs, Jobs, Json, Load, Net, Scheduler, Set, app
 from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given
-from longcut.cli.settings import cores, device_of, settings_of
+from longcut.cli.settings import device_of, settings_of, workers
 
 if TYPE_CHECKING:
     from longcut.stress import Cell, Matrix
@@ -36,6 +36,8 @@ def stress(
         float, typer.Option(min=0, max=1, help="share of the training samples of each class that conflict")
     ] = 0.02,
     jobs: Jobs = 1,
+    backend: Backend = "processes",
+    scheduler: Scheduler = "",
     set_: Set = None,
     net: Net = None,
     epochs: Epochs = None,
@@ -69,7 +71,7 @@ def stress(
     )
     folder = out or Path("runs", f"stress-{slug(shown)}")
     with show.bar("runs") as progress:
-        found = stress_test.run(plans, folder, cores(jobs), progress, device_of(device))
+        found = stress_test.run(plans, folder, workers(jobs, backend, scheduler), progress, device_of(device))
     if as_json:
         return show.print_json(found.to_dict())
     _print(found)

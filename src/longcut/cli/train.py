@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Select, Set, app
+from longcut.cli.app import METHOD, Backend, Device, Epochs, Jobs, Json, Load, Net, Scheduler, Select, Set, app
 from longcut.cli.own import (
     Answers,
     Data,
@@ -19,7 +19,7 @@ from longcut.cli.own import (
     spec_given,
     with_answers,
 )
-from longcut.cli.settings import cores, device_of, settings_of, with_recipe
+from longcut.cli.settings import device_of, settings_of, with_recipe, workers
 
 
 @app.command(cls=OwnDataCommand)
@@ -74,6 +74,8 @@ def compare(
     methods: Annotated[str, typer.Option(help=f"joined by commas, each {METHOD}")] = "erm,lff,selecmix",
     seeds: Annotated[int, typer.Option(min=1, help="runs of each method; the seed also draws the data")] = 3,
     jobs: Jobs = 1,
+    backend: Backend = "processes",
+    scheduler: Scheduler = "",
     set_: Set = None,
     net: Net = None,
     epochs: Epochs = None,
@@ -98,10 +100,10 @@ def compare(
         for method in split_specs(methods)
         for seed in range(seeds)
     ]
-    decode(plans[0].data, plans[0].data_seed, alone=jobs == 1)
+    decode(plans[0].data, plans[0].data_seed, alone=jobs == 1 and backend == "processes")
     folder = out or place(RUNS, plans[0].data)
     with show.bar("runs") as progress:
-        records = compare(plans, folder, cores(jobs), progress, device_of(device))
+        records = compare(plans, folder, workers(jobs, backend, scheduler), progress, device_of(device))
     if as_json:
         return show.print_json([summary(record) for record in records])
     show.print_comparison(records)

@@ -21,6 +21,8 @@ from longcut.training import Training
 if TYPE_CHECKING:
     import torch
 
+    from longcut.clusters import Cluster
+
 __all__ = ["require_data", "require_weights", "run"]
 
 COUNTS = ("identification conflicting", "identification aligned")
@@ -36,7 +38,7 @@ def run(
     only: Sequence[str] = (),
     seeds: int | None = None,
     out: Path | str = "runs/reproduce",
-    jobs: int = 1,
+    jobs: int | Cluster = 1,
     progress: Callable[[float, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
@@ -46,7 +48,7 @@ def run(
     Args:
         recipe, only, seeds, settings: see :func:`longcut.papers.cells`.
         out: folder of the runs; what is finished there is not done again.
-        jobs: processes.
+        jobs: processes, or a cluster, as for :func:`longcut.compare.compare`.
         progress: see :func:`longcut.compare.compare`.
         device: where to compute.
 
