@@ -103,7 +103,7 @@ def _require_one_thread(threads: dict[str, int]) -> None:
 
 def _ray(cluster: Cluster, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise _missing("ray") from error
     where = {"address": cluster.address} if cluster.address else {"num_cpus": cluster.workers}
