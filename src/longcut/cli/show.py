@@ -126,11 +126,22 @@ def print_audit(record: Mapping[str, Any]) -> None:
     show(shown)
     for finding in record["findings"]:
         say(f"\n{one_line(finding['question'])}\n  {one_line(finding['sentence'])}")
+        if finding["name"] == "slices" and finding["table"]:
+            _print_slices(finding["table"])
     if record["left_out"]:
         say("\nColumns that were not compared with the label")
         for why in dict.fromkeys(record["left_out"].values()):
             names = ", ".join(name for name, own in record["left_out"].items() if own == why)
             say(f"  {one_line(why)}: {one_line(names)}")
+
+
+def _print_slices(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Parts of the data, and how often a model errs there."""
+    shown = table("slice", "samples", "wrong", "95 %", "rest")
+    for row in rows:
+        ends = f"{row['low']:.0%} to {row['high']:.0%}"
+        shown.add_row(row["slice"], f"{row['samples']:,}", f"{row['errors']:.0%}", ends, f"{row['rest']:.0%}")
+    show(shown)
 
 
 def print_comparison(records: list[Record]) -> None:
