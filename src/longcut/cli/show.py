@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from longcut.audit.baseline import Comparison, Numbers
     from longcut.evaluate import Scores
     from longcut.record import Record
     from longcut.runs import Run
@@ -133,6 +134,28 @@ def print_audit(record: Mapping[str, Any]) -> None:
         for why in dict.fromkeys(record["left_out"].values()):
             names = ", ".join(name for name, own in record["left_out"].items() if own == why)
             say(f"  {one_line(why)}: {one_line(names)}")
+
+
+def print_changes(changed: Comparison) -> None:
+    """What became of an earlier audit."""
+    say(f"\nAgainst the baseline\n  {one_line(changed.sentence)}")
+    if changed.unfair:
+        say(f"  {one_line(changed.unfair)}")
+    if not changed.changes:
+        return say("  Nothing that was found has changed.")
+    shown = table("finding", "change", "then", "now")
+    for change in changed.changes:
+        shown.add_row(change.name, change.how, *(_said(said) for said in (change.then, change.now)))
+    show(shown)
+
+
+def _said(numbers: Numbers | None) -> str:
+    """A verdict with its number and interval, and of what."""
+    if numbers is None:
+        return "–"
+    ends = ", ".join("–" if end is None else f"{end:.2g}" for end in numbers.interval)
+    number = "" if numbers.statistic is None else f" {numbers.statistic:.2g} [{ends}]"
+    return f"{numbers.verdict}{number}{f': {numbers.what}' if numbers.what else ''}"
 
 
 def _print_slices(rows: Iterable[Mapping[str, Any]]) -> None:
