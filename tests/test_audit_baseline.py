@@ -7,13 +7,15 @@ from typing import Any
 from xml.etree.ElementTree import fromstring
 
 import pytest
-from test_cli import printed, printed_json, refused
-from typer.testing import CliRunner
+from test_audit_whole import stubs
+from test_cli import call, in_an_empty_folder, printed_json, refused
 
 from longcut.audit import folder, forms
 from longcut.audit.baseline import WORSE, Change, compare, failing
 from longcut.audit.junit import junit
-from longcut.cli import app
+from longcut.cli.show import print_changes
+
+__all__ = ["in_an_empty_folder", "stubs"]
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "_static" / "audit.schema.json"
 
@@ -164,40 +166,59 @@ def test_junit():
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-ASKED = ("audit", "colored-digits:ratio=0.02", "--limit", "300", "--net", "mlp:hidden=8")
+ASKED = ("audit", "colored-digits:ratio=0.02", "--limit", "300")
 
 
-def run(*words: str) -> int:
-    return CliRunner().invoke(app, [*ASKED, *words]).exit_code
-
-
+@pytest.mark.usefixtures("stubs")
 def test_against_a_baseline():
-    first = printed_json(*ASKED, "--out", "a")
-    assert first["baseline"] is None
-    fits(first)
-    assert first["verdict"] == "alarm"
-    assert run("--out", "b", "--fail-on", "alarm", "--junit", "ci/b.xml") == 1
-    assert run("--out", "b", "--fail-on", "alarm", "--baseline", "a", "--junit", "ci/a.xml") == 0
-    failures = [fromstring(Path("ci", name).read_bytes())[0].get("failures") for name in ("b.xml", "a.xml")]
-    assert int(failures[0] or 0) > 0
-    assert failures[1] == "0"
-    # worse than a baseline in which nothing was found; and the earlier audit is read before it is replaced
+    """With checks that only say a verdict: words an alarm, the others clear."""
+
+    def run(*words: str) -> Any:
+        ended = call(*ASKED, "--fail-on", "alarm", "--json", "--junit", "ci/a.xml", *words)
+        told = json.loads(ended.stdout)
+        fits(told)
+        assert (fromstring(Path("ci/a.xml").read_bytes())[0].get("failures") != "0") == ended.exit_code
+        return ended.exit_code, told
+
+    status, first = run("--out", "a")
+    assert (status, first["verdict"], first["baseline"]) == (1, "alarm", None)
+    status, second = run("--out", "b", "--baseline", "a")
+    assert (status, second["baseline"]["changes"]) == (0, [])
+    assert second["command"] == first["command"]
+    # worse than one in which nothing was found, which is read before it is replaced
     then, sealed = folder.read("a")[0], Path("a/audit.json")
     harmless = [{**finding, "verdict": "clear"} for finding in then["findings"]]
     sealed.write_text(json.dumps({**then, "findings": harmless, "verdict": "clear"}))
-    again = CliRunner().invoke(app, [*ASKED, "--out", "a", "--baseline", "a", "--fail-on", "alarm", "--json"])
-    assert again.exit_code == 1
-    told = json.loads(again.stdout)
-    fits(told)
-    assert told["baseline"]["verdicts"] == ["clear", "alarm"]
-    assert {"name": "learned", "how": "new", "counts": True}.items() <= told["baseline"]["changes"][0].items()
-    assert told["command"] == first["command"]
-    text = printed(*ASKED, "--out", "c", "--baseline", "a", "--level", "0.1")
-    assert "The verdict is alarm, as it was." in text
-    assert "the level was 0.05 and is 0.1" in text.replace("\n", " ")
+    status, third = run("--out", "a", "--baseline", "a")
+    assert (status, third["baseline"]["verdicts"]) == (1, ["clear", "alarm"])
+    (change,) = third["baseline"]["changes"]
+    assert (change["name"], change["how"], change["counts"]) == ("words", "new", True)
+    assert run("--out", "c", "--baseline", "a", "--level", "0.1")[0] == 1  # no fair comparison
+
+
+@pytest.mark.usefixtures("stubs")
+def test_what_cannot_be_read_or_written():
     assert refused(*ASKED, "--baseline", "nowhere").startswith("nowhere is no audit")
     Path("file").touch()
-    assert run("--out", "c", "--junit", "file/x.xml") == 2
+    ended = call(*ASKED, "--out", "c", "--junit", "file/x.xml")
+    assert ended.exit_code == 2
+    assert "the findings to" in ended.stderr
+
+
+def test_a_real_audit_fits_the_schema():
+    fits(printed_json(*ASKED, "--net", "mlp:hidden=8", "--column", "attribute", "--out", "a"))
+
+
+def test_changes_in_the_terminal(capsys: pytest.CaptureFixture[str]):
+    alarm = said("columns", "alarm", 0.5, 0.7, column="\x1b[31m")
+    print_changes(compare(record(said("columns", "clear", None, None)), record(alarm, verdict="alarm", level=0.1)))
+    text = capsys.readouterr().out
+    assert "The verdict was clear and is alarm." in text
+    assert "the level was 0.05 and is 0.1" in text
+    assert "alarm 0.6 [0.5, 0.7]: the column" in text
+    assert "\x1b" not in text
+    print_changes(compare(record(), record()))
+    assert "Nothing that was found has changed." in capsys.readouterr().out
 
 
 # --- the schema -------------------------------------------------------------------------------------------------------

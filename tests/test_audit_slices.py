@@ -84,18 +84,33 @@ def test_a_model_that_errs_on_noise_has_no_slices():
     assert false <= binom.ppf(0.999, draws, 0.05)
 
 
-def test_the_half_that_was_searched_would_have_found_some():
-    """The null above can fail: tested where it was searched, chance is taken for a slice most of the time."""
-    draws, rows = 40, table(n=1000)
-    shown = view(rows, features=FEATURES)
-    of = module.parts(shown, models(shown.label, np.zeros(1000, bool)))
-    hits = 0
+@pytest.mark.parametrize("twice", [False, True])
+def test_many_parts_of_nothing(twice: bool):
+    """Where both halves hold the same samples, what chance made is taken for a slice most of the time."""
+    draws, n, false = 100, 1000, 0
     for seed in range(draws):
-        wrong, half = RNG([seed, 4]).random(1000) < 0.15, np.arange(1000) < 500
-        first = next(iter(module._search(of.member[:, half], wrong[half])), ())
-        own = np.logical_and.reduce(of.member[list(first)])
-        hits += bool(first) and module._p_value(own, wrong, half) <= 0.05
-    assert hits > draws / 2
+        rng = RNG([seed, 7])
+        member, wrong = rng.random((150, n)) < rng.uniform(0.03, 0.5, (150, 1)), rng.random(n) < 0.15
+        if twice:
+            member, wrong = np.repeat(member, 2, 1), np.repeat(wrong, 2)
+        test = np.arange(len(wrong)) % 2 == 1
+        false += any(each.p_value <= 0.05 for each in module.find(member, wrong, test))
+    assert false > draws / 2 if twice else false <= binom.ppf(0.999, draws, 0.05)
+
+
+def test_a_pair_must_be_worse_than_what_else_is_in_its_parts():
+    """In the half that is searched, nearly all errors of a part are where it meets another; in the other half, not."""
+    n = np.arange(2000)
+    test, part, other = n >= 1000, n % 1000 < 200, n % 2 == 0
+    fifth, tenth = n % 1000 // 2 % 5 == 0, n % 1000 // 2 % 10 == 0
+    wrong = np.where(part, np.where(test, fifth | (n % 3 == 0), other | tenth), tenth)
+    each = next(each for each in module.find(np.stack([part, other]), wrong, test) if len(each.of) == 2)
+    own = part & other
+    rates = [wrong[own & half].mean() - wrong[part & ~other & half].mean() for half in (test, ~test)]
+    assert abs(rates[0]) < 0.1
+    assert rates[1] > 0.8
+    assert module._p_value(own, wrong, test) < 1e-6  # worse than the rest
+    assert each.p_value > 0.1
 
 
 def test_holm_by_hand():
@@ -196,7 +211,7 @@ def test_a_word():
     rng = RNG(10)
     rows["text"] = [" ".join(rng.choice([f"word{i}" for i in range(50)], 6)) + " not" * (i % 5 == 0) for i in range(N)]
     wrong = rng.random(N) < np.where(np.arange(N) % 5 == 0, 0.4, 0.1)
-    made = found(rows[["y", "text"]], wrong, text=("text",))
+    made = found(rows.drop(columns=list(FEATURES)), wrong, text=("text",))
     assert [row["slice"] for row in made.table] == ["the word 'not' is in the text"]
 
 
@@ -215,6 +230,8 @@ def test_a_cluster_of_features_with_its_typical_samples():
         assert len(typical) == 3
         assert each.member[typical].all()
         assert row["slice"].startswith(f"it looks like row {typical[0]}")
+        away = (x - x[torch.from_numpy(each.member)].mean(0)).norm(dim=1)
+        assert away[typical].max() < away[torch.from_numpy(each.member)].quantile(0.2)
 
 
 def test_the_class_that_is_hard():
