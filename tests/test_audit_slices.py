@@ -113,6 +113,19 @@ def test_a_pair_must_be_worse_than_what_else_is_in_its_parts():
     assert each.p_value > 0.1
 
 
+def test_a_further_slice_must_be_worse_where_the_clearer_one_is_not():
+    """In the half that is searched it is, in the other one its errors are the other slice's."""
+    n = np.arange(2000)
+    place, test = n % 1000, n >= 1000
+    clearer, further = place < 200, (place >= 100) & (place < 300)
+    wrong = np.where(clearer, place % 10 < 6, place % 10 == 0) | (further & ~clearer & ~test & (place % 10 < 4))
+    first, second = module.find(np.stack([clearer, further]), wrong, test)
+    assert (first.of, second.of) == ((0,), (1,))
+    assert first.p_value < 1e-6
+    assert module._p_value(further, wrong, test) < 1e-6  # worse than the rest, because of the clearer one
+    assert second.p_value > 0.1
+
+
 def test_holm_by_hand():
     # the smallest times 4, then 3, 2, 1, never falling below an earlier one
     assert module.holm(np.array([0.02, 0.01, 0.5, 0.025])) == pytest.approx([0.06, 0.04, 0.5, 0.06])
