@@ -254,6 +254,16 @@ def test_the_class_that_is_hard():
     assert found(rows.astype({"y": int}), wrong).table[0]["slice"] == "'y' is 'dog'"
 
 
+def test_values_that_are_too_rare_or_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch):
+    rows = table(7)
+    rows["user"] = [f"u{i // 3}" for i in range(N)]  # as many values as a third of the rows, none of them common
+    shown = view(rows, features=(*FEATURES, "user"))
+    of = module.parts(shown, models(shown.label, np.zeros(N, bool)))
+    assert len(of.names) == 2 + 4 + 2 + 10 + 10
+    monkeypatch.setattr(module, "MOST", 5)
+    assert list(module.parts(shown, models(shown.label, np.zeros(N, bool))).names) == list(of.names)[:5]
+
+
 # --- bad days ---------------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ FEWEST, SMALLEST = 20, 0.01  # samples of a slice in each half: so many, and thi
 LARGEST = 0.6  # share of the samples above which it is no slice
 TESTED = 10  # slices that are tested, each of another place
 JOINED = 30  # parts that others are joined to
+MOST = 2000  # values of columns, the first ones
 WORDS = 1000  # commonest words
 CLUSTERS = 10
 CLEAR = 2.0  # standard deviations, one in forty by chance: below, a slice is not worth a test
@@ -200,7 +201,8 @@ def parts(view: View, judged: Judged) -> Parts:
     for column, values in found.items():
         if isinstance(values, str):
             continue
-        for value in np.unique(values[0]):
+        enough = np.bincount(values[0]) >= max(2 * FEWEST, SMALLEST * len(values[0]))
+        for value in np.flatnonzero(enough)[: max(0, MOST - len(names))]:
             called = str(values[1][value])
             called = called if len(called) <= LONGEST else f"{called[: LONGEST - 1]}…"
             names.append(f"'{column}' is '{called}'")
@@ -221,7 +223,8 @@ def parts(view: View, judged: Judged) -> Parts:
             typical[len(names)] = nearest
             names.append(f"it looks like {view.name_of(int(nearest[0]))}")
             member.append(has)
-    return Parts(names, np.stack(member), typical)
+    none = np.zeros((0, len(view.label)), bool)
+    return Parts(names, np.stack(member) if member else none, typical)
 
 
 def _clusters(view: View, judged: Judged) -> list[tuple[Mask, Ids]]:
