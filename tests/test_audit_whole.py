@@ -196,12 +196,21 @@ def test_each_check_gets_its_share_of_the_level(stubs: dict[str, Any]):
     levels = {name: level for name, (level, _) in stubs.items()}
     shares = {"learned": 0.4, "columns": 0.2, "cues": 0.2, "words": 0.2}
     assert levels == {name: share * 0.1 for name, share in shares.items()} | dict.fromkeys(
-        ("known", "order", "noise"), 0.1
+        ("known", "order", "noise", "slices"), 0.1
     )
     assert stubs["cues"][1] == {}
     assert stubs["order"][1] == stubs["noise"][1] == dict.fromkeys(shares, "clear") | {"words": "alarm"}
     assert net == "auto"
-    assert [each.name for each in found.findings] == ["learned", "columns", "cues", "words", "known", "order", "noise"]
+    assert [each.name for each in found.findings] == [
+        "learned",
+        "columns",
+        "cues",
+        "words",
+        "known",
+        "order",
+        "noise",
+        "slices",
+    ]
     assert (found.level, found.view.seed, found.seconds > 0) == (0.1, 4, True)
     audit(Dataset.of(torch.rand(20, 3, 4, 4), [0, 1] * 10))
     assert stubs["net"].startswith("conv")

@@ -9,6 +9,7 @@ from longcut.audit.known import known
 from longcut.audit.learned import learned, loss
 from longcut.audit.noise import noise
 from longcut.audit.order import order
+from longcut.audit.slices import slices
 from longcut.audit.words import words
 from longcut.registry import Registry, required
 
@@ -25,6 +26,7 @@ CHECKS: Registry[Check] = Registry(
         "known": Check(known),
         "order": Check(order),
         "noise": Check(noise),
+        "slices": Check(slices),
     },
     made=required(lambda row: isinstance(row, Check), "a Check"),
 )

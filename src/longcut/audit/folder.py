@@ -3,6 +3,7 @@
 ====================== =============================================================================================
 ``audit.json``         findings, headline, gallery, settings; JSON has no nan, so it is ``null`` there
 ``suspects.csv``       every suspected sample, the most suspicious first
+``slices.csv``         the parts of the data in which an ordinary model errs most
 ``columns.csv``        of columns that were asked about, how clearly each sample's value is read from the input
 ``gallery.safetensors`` pictures of some samples, and the biased embedding of some
 ``judged.safetensors`` of every audited sample: ``index, label``, and of the biased model, which did not see
@@ -32,6 +33,7 @@ from longcut.audit import atlas, forms
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
+from longcut.audit.slices import sheet as slices_sheet
 from longcut.audit.staged import STAGED, settle, stage
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
@@ -50,7 +52,8 @@ __all__ = ["SCHEMA", "find", "judged", "read", "samples", "suspects", "write"]
 SCHEMA = 1
 REMEDY = "delete the folder and audit again"
 RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
-JUDGED, MARGINS = "judged.safetensors", "columns.csv"
+JUDGED, MARGINS, SLICES = "judged.safetensors", "columns.csv", "slices.csv"
+OPTIONAL = (MARGINS, SLICES)  # there where they have rows
 SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
 
 
@@ -65,7 +68,7 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     folder = Path(folder)
     with suppress(OSError):
-        settle(folder, RECORD, [MARGINS])
+        settle(folder, RECORD, OPTIONAL)
     if not (folder / RECORD).exists():
         raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.")
     record, door = Door(folder, REMEDY).record(RECORD, "audit", SCHEMA)
@@ -134,11 +137,12 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
         (new / JUDGED).write_bytes(save(_judged(audit)))
         (new / atlas.FILE).write_bytes(save(atlas.gather(audit)))
         _write_csv(new / SUSPECTS, SUSPECT_COLUMNS, rows)
-        if asked := margins(audit.view, audit.asked):
-            _write_csv(new / MARGINS, tuple(asked[0]), asked)
+        for name, sheet in ((MARGINS, margins(audit.view, audit.asked)), (SLICES, slices_sheet(audit.findings))):
+            if sheet:
+                _write_csv(new / name, tuple(sheet[0]), sheet)
 
     try:
-        stage(folder, files, record, RECORD, [MARGINS])
+        stage(folder, files, record, RECORD, OPTIONAL)
     except OSError as error:
         raise unwritable(folder, error, "the audit to ", "choose another folder") from error
     return record
@@ -151,8 +155,8 @@ def check(folder: Path) -> None:
         UserError: in this case.
     """
     with suppress(OSError):
-        settle(folder, RECORD, [MARGINS])
-    ours = (SUSPECTS, GALLERY, JUDGED, MARGINS, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
+        settle(folder, RECORD, OPTIONAL)
+    ours = (SUSPECTS, GALLERY, JUDGED, *OPTIONAL, atlas.FILE, ".*.tmp")  # without a record: what a killed audit left
     foreign = folder.is_dir() and not all(any(map(path.match, ours)) for path in folder.iterdir())
     if foreign and not (folder / RECORD).is_file():
         raise UserError(f"{folder} exists and is neither empty nor an audit; choose a new or empty folder.")
@@ -160,17 +164,7 @@ def check(folder: Path) -> None:
         raise UserError(f"{folder} is a file; choose a folder.")
 
 
-SUSPECT_COLUMNS: tuple[str, ...] = (
-    "row",
-    "name",
-    "label",
-    "looks_like",
-    "score",
-    "kind",
-    "cluster",
-    "split",
-    "attribute",
-)
+SUSPECT_COLUMNS = ("row", "name", "label", "looks_like", "score", "kind", "cluster", "split", "attribute")
 
 
 def suspects(audit: Audit) -> list[dict[str, Any]]:

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import GenerateJsonSchema
 from torch import Tensor
 
-__all__ = ["gallery", "judged", "record"]
+from longcut.audit.baseline import Comparison
+
+__all__ = ["Output", "gallery", "judged", "record", "schema"]
 
 Plain = bool | int | float | str | None
 
@@ -21,20 +24,22 @@ Plain = bool | int | float | str | None
 class _Form(BaseModel):
     """Strict: nothing is converted. A newer longcut may say more."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True, extra="allow", allow_inf_nan=False, json_schema_serialization_defaults_required=True
+    )
 
 
 class _Finding(_Form):
-    name: str | None = None
-    question: str | None = None
-    statistic: float | None = None
-    measure: str | None = None
-    baseline: float | None = None
-    interval: list[float | None] | None = None
-    p_value: float | None = None
-    verdict: str | None = None
-    sentence: str | None = None
-    table: list[dict[str, Any]] | None = None
+    name: str | None = Field(None, description="of the check, or 'column' and which one was asked about")
+    question: str | None = Field(None, description="what the check answers")
+    statistic: float | None = Field(None, description="the number that was looked at")
+    measure: str | None = Field(None, description="what the number is")
+    baseline: float | None = Field(None, description="what it would be without a shortcut")
+    interval: list[float | None] | None = Field(None, description="95 % interval of the number: its two ends")
+    p_value: float | None = Field(None, description="corrected for all that the check looked at")
+    verdict: str | None = Field(None, description="clear, notice, alarm or unknown")
+    sentence: str | None = Field(None, description="the answer in words")
+    table: list[dict[str, Any]] | None = Field(None, description="the evidence; every row has the same keys")
 
 
 class _Cell(_Form):
@@ -76,6 +81,7 @@ class _Curves(_Form):
 
 
 class _Cluster(_Form):
+    class_: str | None = Field(None, alias="class")
     cluster: int | str | None = None
     n: int | None = None
     share_suspected: float | None = None
@@ -83,21 +89,23 @@ class _Cluster(_Form):
 
 
 class _Record(_Form):
-    data: str | None = None
-    kind: str | None = None
-    encoder: str | None = None
-    n: int | None = None
-    level: float | None = None
+    data: str | None = Field(None, description="spec of the data set")
+    kind: str | None = Field(None, description="image, table or tokens")
+    encoder: str | None = Field(None, description="pretrained net that made the features; empty where none did")
+    n: int | None = Field(None, description="samples that were audited")
+    level: float | None = Field(None, description="how often the whole audit may raise a false alarm")
     seed: int | None = None
     classes: list[str] | None = None
     class_counts: list[int] | None = None
     attribute: str | None = None
     attributes: list[str] | None = None
     task: str | None = None
-    preface: str | None = None
-    verdict: str | None = None
-    headline: str | None = None
-    advice: str | None = None
+    preface: str | None = Field(None, description="what to know before the rest; may be empty")
+    left_out: dict[str, str] | None = Field(None, description="columns that were not compared with the label, and why")
+    notes: list[str] | None = Field(None, description="on the data as they were read")
+    verdict: str | None = Field(None, description="clear, notice, alarm or unknown: the gravest finding that counts")
+    headline: str | None = Field(None, description="what was found, in one sentence")
+    advice: str | None = Field(None, description="what to do; a command stands at the end")
     findings: list[_Finding] | None = None
     suspected: int | None = None
     suspected_share: float | None = None
@@ -108,8 +116,30 @@ class _Record(_Form):
     seconds: float | None = None
     longcut: str | None = None
     environment: dict[str, str] | None = None
-    command: str | None = None
-    fingerprint: str | None = None
+    command: str | None = Field(None, description="that makes the audit again")
+    fingerprint: str | None = Field(None, description="of the data; the same where the data are")
+
+
+class Output(_Record):
+    """What ``longcut audit --json`` prints: ``audit.json`` without checksums, where it is, and what has changed."""
+
+    layout: int = Field(alias="schema", description="version of the layout; a higher one may say more")
+    folder: str = Field(description="where the audit was written")
+    report: str = Field(description="the page about it")
+    compared: Comparison | None = Field(alias="baseline", description="with the audit of --baseline")
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of what ``longcut audit --json`` prints."""
+    made = Output.model_json_schema(mode="serialization", schema_generator=_Draft)
+    return {"$schema": _Draft.schema_dialect, **made}
+
+
+class _Draft(GenerateJsonSchema):
+    """With what things are called in the code left out, for they are called by their keys."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
 
 def record(stored: Mapping[str, Any]) -> None:

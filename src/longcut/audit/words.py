@@ -18,7 +18,7 @@ from longcut.sources.words import cues, plain, stands_alone, whole
 if TYPE_CHECKING:
     from longcut.audit.judged import Judged
 
-__all__ = ["words"]
+__all__ = ["presence", "words"]
 
 PURPOSE = 13
 FEWEST, RAREST = 20, 0.003  # texts that a word must be in to be looked at: so many, and this share
@@ -53,7 +53,7 @@ def words(view: View, judged: Judged | None = None, shortcuts: Mapping[str, Find
         return None
     rows = source.rows.iloc[view.data.index.numpy()]
     said = [rows[name].fillna("").astype(str).tolist() for name in source.text]
-    names, text, cells = _presence(said)
+    names, text, cells = presence(said)
     if not names:
         return None
     _, p_values = max_permutation_of_cells(
@@ -121,14 +121,14 @@ def _told(
     if source is None or not source.text:
         return {}
     texts = source.rows.iloc[view.data.index.numpy()[rows]]
-    names, text, cells = _presence([texts[name].fillna("").astype(str).tolist() for name in source.text])
+    names, text, cells = presence([texts[name].fillna("").astype(str).tolist() for name in source.text])
     member = np.zeros((min(len(names), MOST_SETS), len(rows)), bool)
     member[cells[cells < MOST_SETS], text[cells < MOST_SETS]] = True  # the commonest come first
     called = [word if len(source.text) == 1 else f"{word} ({source.text[column]})" for column, word in names]
     return dict(zip(called[:MOST_SETS], means_elsewhere_of_sets(member, target, fold), strict=True))
 
 
-def _presence(texts: list[list[str]]) -> tuple[list[tuple[int, str]], NDArray[np.int64], NDArray[np.int64]]:
+def presence(texts: list[list[str]]) -> tuple[list[tuple[int, str]], NDArray[np.int64], NDArray[np.int64]]:
     """The words that are common enough, as (column, word), and which text (entry by entry) holds which of them."""
     seen: dict[tuple[int, str], int] = {}
     text, cells = array("q"), array("q")

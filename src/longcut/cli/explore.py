@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -146,8 +146,13 @@ def audit(
         ),
     ] = None,
     fail_on: Annotated[
-        Literal["alarm", "notice"] | None, typer.Option(help="end with status 1 where the verdict is that or graver")
+        Literal["alarm", "notice"] | None,
+        typer.Option(help="end with status 1 where the verdict is that or graver; with --baseline: and is worse"),
     ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="AUDIT", help="folder of an earlier audit: what has changed since?")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="also write the findings as JUnit XML")] = None,
     net: Annotated[str | None, typer.Option(help="ordinary network (default: a small one that suits the data)")] = None,
     level: Annotated[float, typer.Option(help="how often the whole audit may raise a false alarm")] = 0.05,
     limit: Annotated[int, typer.Option(min=100, help="larger data is audited by a sample of this many")] = 20_000,
@@ -161,6 +166,9 @@ def audit(
     """Look for a shortcut in your data: which, how strong, who contradicts it, what does it cost?"""
     from longcut import datasets
     from longcut.audit import audit, folder
+    from longcut.audit.baseline import compare as since
+    from longcut.audit.baseline import failing
+    from longcut.audit.junit import write as write_junit
     from longcut.audit.kept import forget
     from longcut.audit.model import check_features
     from longcut.audit.model import model as cost
@@ -173,6 +181,7 @@ def audit(
     data = spec_given(ctx, data, features)
     place = out or usual(AUDITS, data)
     folder.check(place)
+    then = None if baseline is None else folder.read(baseline)[0]  # before it is replaced, where it is the same
     run = None if model is None else read(model)
     if run is not None:
         run.scores()  # refuses, before any work, one that is not finished
@@ -192,14 +201,20 @@ def audit(
     record = folder.write(found, place, data=data, command=typed(ctx))
     page = show.write_report([place], place / "report.html")
     forget(place)
+    changed = None if then is None else since(then, record)
+    if junit is not None:
+        write_junit(record, failing(record, fail_on or "alarm", changed), junit)
     if as_json:
-        show.print_json({**record, "folder": str(place), "report": str(page)})
+        ours = {"folder": str(place), "report": str(page), "baseline": None if changed is None else asdict(changed)}
+        show.print_json({**record, **ours})
     else:
         show.print_audit(record)
+        if changed is not None:
+            show.print_changes(changed)
         if record["task"] == "classification":
             _print_advice(record, splits.train, place, compare)
         show.say(f"\nThe suspected samples: {place / 'suspects.csv'}\nThe page about it: {page}")
-    if record["verdict"] in {"alarm": ("alarm",), "notice": ("alarm", "notice")}.get(fail_on or "", ()):
+    if fail_on is not None and failing(record, fail_on, changed):
         raise typer.Exit(1)
 
 

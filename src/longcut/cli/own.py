@@ -184,7 +184,7 @@ def decode(data: str, seed: int, alone: bool = True) -> None:
 
 
 def typed(ctx: typer.Context, command: str | None = None) -> str:
-    """The command that was typed, without where to write and how to print.
+    """The command that was typed, without where to write, how to print and what to compare with.
 
     Or another ``command`` on the same data: with what was said of the data alone.
     """
@@ -196,7 +196,7 @@ def typed(ctx: typer.Context, command: str | None = None) -> str:
     words = ["longcut", command or str(ctx.info_name), str(given.pop("data"))]
     for parameter in ctx.command.get_params(ctx):
         said = given.get(parameter.name or "")
-        if parameter.name not in ("out", "as_json") and said not in (None, [], parameter.default):
+        if parameter.name not in ("out", "as_json", "baseline", "junit") and said not in (None, [], parameter.default):
             for one in said if isinstance(said, list) else [said]:
                 words += [parameter.opts[0], str(one)]
     return shlex.join(words)

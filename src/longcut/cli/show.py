@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from longcut.audit.baseline import Comparison, Numbers
     from longcut.evaluate import Scores
     from longcut.record import Record
     from longcut.runs import Run
@@ -126,11 +127,44 @@ def print_audit(record: Mapping[str, Any]) -> None:
     show(shown)
     for finding in record["findings"]:
         say(f"\n{one_line(finding['question'])}\n  {one_line(finding['sentence'])}")
+        if finding["name"] == "slices" and finding["table"]:
+            _print_slices(finding["table"])
     if record["left_out"]:
         say("\nColumns that were not compared with the label")
         for why in dict.fromkeys(record["left_out"].values()):
             names = ", ".join(name for name, own in record["left_out"].items() if own == why)
             say(f"  {one_line(why)}: {one_line(names)}")
+
+
+def print_changes(changed: Comparison) -> None:
+    """What became of an earlier audit."""
+    say(f"\nAgainst the baseline\n  {one_line(changed.sentence)}")
+    if changed.unfair:
+        say(f"  {one_line(changed.unfair)}")
+    if not changed.changes:
+        return say("  Nothing that was found has changed.")
+    shown = table("finding", "change", "then", "now")
+    for change in changed.changes:
+        shown.add_row(change.name, change.how, *(_said(said) for said in (change.then, change.now)))
+    show(shown)
+
+
+def _said(numbers: Numbers | None) -> str:
+    """A verdict with its number and interval, and of what."""
+    if numbers is None:
+        return "–"
+    ends = ", ".join("–" if end is None else f"{end:.2g}" for end in numbers.interval)
+    number = "" if numbers.statistic is None else f" {numbers.statistic:.2g} [{ends}]"
+    return f"{numbers.verdict}{number}{f': {numbers.what}' if numbers.what else ''}"
+
+
+def _print_slices(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Parts of the data, and how often a model errs there."""
+    shown = table("slice", "samples", "wrong", "95 %", "rest")
+    for row in rows:
+        ends = f"{row['low']:.0%} to {row['high']:.0%}"
+        shown.add_row(row["slice"], f"{row['samples']:,}", f"{row['errors']:.0%}", ends, f"{row['rest']:.0%}")
+    show(shown)
 
 
 def print_comparison(records: list[Record]) -> None:
