@@ -104,3 +104,17 @@ def test_what_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: 
     timer.join()
     assert [record.done for record in records] == [True, True]
     assert [record.plan.seed for record in records] == [0, 1]
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+ENDED = "import os, sys; from longcut.__main__ import main; sys.argv = ['longcut', '--version']\ntry: main()\n"
+ENDED += "except SystemExit: print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(given: dict[str, str], policy: str):
+    """It is said before torch is loaded, for later it is not heard."""
+    around = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, env=around, check=True)
+    assert done.stdout.splitlines()[-1] == f"False {policy}"

@@ -1,6 +1,6 @@
 """``python -m longcut``, and the ``longcut`` command."""
 
-from longcut.processes import interrupted, stop_on_signals
+from longcut.processes import interrupted, stop_on_signals, wait_asleep
 
 __all__ = ["main"]
 
@@ -9,6 +9,7 @@ def main() -> None:
     """The command: ready for an interruption before anything slow is imported."""
     try:
         stop_on_signals()
+        wait_asleep()
         from longcut.cli import main as command
 
         command()

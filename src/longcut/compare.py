@@ -7,7 +7,6 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute, require_unchanged, tested
 from longcut.files import to_json, written
 from longcut.plans import folder_name, slug
-from longcut.processes import end_with
+from longcut.processes import end_with, one_thread
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
 from longcut.tables import Records, summary
@@ -164,19 +163,6 @@ def _attempt_alone(
         return folder, error
     with one_thread():
         return _attempt(folder, one, None, device)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For the time of a ``with``, torch computes with one thread: with more, sums are rounded otherwise."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _load_again(files: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from longcut.data import Dataset
+from longcut.processes import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +107,10 @@ class View:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.data.info.class_names
+
+    def threads(self) -> AbstractContextManager[None]:
+        """For the time of a ``with``, torch computes with one thread: its nets are small, except those of images."""
+        return nullcontext() if len(self.data.info.shape) == 3 else one_thread()
 
     def name_of(self, row: int) -> str:
         """What sample ``row`` is called: the path of an image, else the number of its row in storage."""

@@ -215,23 +215,24 @@ def audit(
         raise UserError(f"the level is {level}; give a share of false alarms above 0 and below 1, such as 0.05.")
     view = _view(_audited(data), level, seed, limit)
     samples, asked = view.data, named(view, columns)
-    net = net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto")
-    keep = nowhere
-    if folder is not None:
-        whole = view.original or samples
-        key = (longcut.__version__, torch.__version__, torch.get_num_threads(), net, seed)
-        keep = in_folder(folder, *key, fingerprint(Splits(whole, None, whole)))
-    judged = judge(view, net, progress, keep=keep)
-    found: dict[str, Finding] = {}
-    shares = _shares()
-    for name, share in shares.items():
-        _add(found, name, dataclasses.replace(view, level=share * level), judged, {})
-    shortcuts = dict(found)
-    for name in CHECKS:
-        if name not in shares:
-            _add(found, name, view, judged, shortcuts)
-    findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
-    return Audit(view, judged, findings, level, time.perf_counter() - began)
+    with view.threads():
+        net = net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto")
+        keep = nowhere
+        if folder is not None:
+            whole = view.original or samples
+            key = (longcut.__version__, torch.__version__, torch.get_num_threads(), net, seed)
+            keep = in_folder(folder, *key, fingerprint(Splits(whole, None, whole)))
+        judged = judge(view, net, progress, keep=keep)
+        found: dict[str, Finding] = {}
+        shares = _shares()
+        for name, share in shares.items():
+            _add(found, name, dataclasses.replace(view, level=share * level), judged, {})
+        shortcuts = dict(found)
+        for name in CHECKS:
+            if name not in shares:
+                _add(found, name, view, judged, shortcuts)
+        findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
+        return Audit(view, judged, findings, level, time.perf_counter() - began)
 
 
 def _shares() -> dict[str, float]:
