@@ -96,6 +96,10 @@ class OwnDataCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
+        if ctx.params.get("data"):  # before the command imports what it works with
+            from longcut.datasets import look_up
+
+            look_up(ctx.params["data"])
         return super().invoke(ctx)
 
 
