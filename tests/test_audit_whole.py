@@ -174,13 +174,13 @@ def stubs(monkeypatch) -> dict[str, Any]:
 
     def noting(name: str, verdict: Verdict) -> Any:
         def run(shown: View, said: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
-            assert said is models
+            assert said is (None if CHECKS[name].early else models)
             told[name] = shown.level, {key: each.verdict for key, each in shortcuts.items()}
             return finding(name, verdict, column="a", cue="b", word="c")
 
         return run
 
-    monkeypatch.setattr(module, "judge", lambda shown, net, progress, keep: told.update(net=net) or models)
+    monkeypatch.setattr(module, "judge", lambda shown, net, progress, folds, keep: told.update(net=net) or models)
     for name, check in list(CHECKS.own.items()):
         row = dataclasses.replace(check, function=noting(name, "alarm" if name == "words" else "clear"))
         monkeypatch.setitem(CHECKS.own, name, row)

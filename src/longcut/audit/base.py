@@ -138,6 +138,8 @@ class Check:
             more than 1, each is divided by their sum, so that the whole audit keeps its level.
         cue: what the headline says gives the label away, filled in from the first row of the finding's table, such as
             ``"the column '{column}'"``.
+        early: whether it asks no model where labels are classes; then it runs before they are trained, and is given
+            None of them.
         clause: what the headline says in place of that, in a clause of its own, from what the models say.
 
     Raises:
@@ -148,6 +150,7 @@ class Check:
     share: float | None = None
     cue: str = ""
     clause: Callable[[Judged], str] | None = None
+    early: bool = False
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share <= 1:

@@ -202,5 +202,5 @@ def typed(ctx: typer.Context, command: str | None = None) -> str:
         said = given.get(parameter.name or "")
         if parameter.name not in ("out", "as_json") and said not in (None, [], parameter.default):
             for one in said if isinstance(said, list) else [said]:
-                words += [parameter.opts[0], str(one)]
+                words += [parameter.opts[0]] if one is True else [parameter.opts[0], str(one)]
     return shlex.join(words)

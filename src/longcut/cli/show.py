@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from longcut.audit.base import Finding
+    from longcut.audit.effort import Effort
     from longcut.evaluate import Scores
     from longcut.record import Record
     from longcut.runs import Run
@@ -110,6 +112,17 @@ def print_method(name: str, row: Mapping[str, Any]) -> None:
     for one in (options, recipes):
         if one.row_count:
             show(one)
+
+
+def say_effort(effort: Effort) -> None:
+    """What an audit will take, before it begins."""
+    gigabytes = f"{effort.memory / 1e9:.1f} GB of memory"
+    warn(f"this will take about {duration(effort.seconds)} on this machine as it is now, and {gigabytes}")
+
+
+def say_finding(finding: Finding) -> None:
+    """What a check found that ended before the others."""
+    warn(f"{finding.name}: {finding.verdict}: {finding.sentence}")
 
 
 def print_audit(record: Mapping[str, Any]) -> None:
