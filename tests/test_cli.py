@@ -19,7 +19,9 @@ from typer.testing import CliRunner, Result
 import longcut
 from longcut import runs
 from longcut.cli import app, show
+from longcut.cli.own import typed
 from longcut.datasets import DATASETS, Entry
+from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.files import to_json
 from longcut.methods import METHODS
@@ -128,6 +130,21 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(
         "longcut: 1/3 images, about 12 s left",
     ]
     assert show.duration(90) == "2 min"
+
+
+def test_the_command_of_an_audit_can_be_typed_again(monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def stop(ctx: Any) -> None:
+        seen.append(typed(ctx))
+        raise UserError("enough")
+
+    monkeypatch.setattr("longcut.cli.explore.spec_given", lambda ctx, data, features: stop(ctx))
+    for words in ("longcut audit colored-digits --quick", "longcut audit colored-digits --column a --column b"):
+        assert refused(*words.split()[1:]) == "enough"
+        assert seen.pop() == words  # nothing else is said, and a flag takes no value
+    assert refused("audit", "colored-digits") == "enough"
+    assert seen == ["longcut audit colored-digits"]
 
 
 def test_a_bar_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

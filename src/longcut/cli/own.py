@@ -200,7 +200,7 @@ def typed(ctx: typer.Context, command: str | None = None) -> str:
     words = ["longcut", command or str(ctx.info_name), str(given.pop("data"))]
     for parameter in ctx.command.get_params(ctx):
         said = given.get(parameter.name or "")
-        if parameter.name not in ("out", "as_json") and said not in (None, [], parameter.default):
-            for one in said if isinstance(said, list) else [said]:
+        if parameter.name not in ("out", "as_json") and said not in (None, [], (), parameter.default):
+            for one in said if isinstance(said, list | tuple) else [said]:
                 words += [parameter.opts[0]] if one is True else [parameter.opts[0], str(one)]
     return shlex.join(words)
