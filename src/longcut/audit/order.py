@@ -71,7 +71,7 @@ def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     if low > EARLIER and learned is not None and learned.verdict != "alarm":
         verdict = "unknown"
         sentence = (
-            f"It is learned first: {at}, only {curves[early, 1]:.0%} of those that the {words} calls contradicting are. "
+            f"It is first: {at}, only {curves[early, 1]:.0%} of those that the {words} calls contradicting are. "
             "But a model that is kept from relying on what is learned first has no clear gain ('learned'), so these "
             "methods may have nothing to work with: compare one with an ordinary model before you use it."
         )
