@@ -46,6 +46,12 @@ def forget_files() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stderr says does not depend on how busy the machine is."""
+    monkeypatch.setattr("longcut.cli.show.EVERY", float("inf"))
+
+
+@pytest.fixture(autouse=True)
 def _unexamined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's minority is judged, which would cost each run more than its training; ``examined`` lets it be."""
     if not request.node.get_closest_marker("examined"):

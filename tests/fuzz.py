@@ -33,12 +33,12 @@ from PIL import Image
 
 from longcut import datasets, nets
 from longcut.augment import build as build_augment
-from longcut.compare import one_thread
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 from longcut.fit import fit
 from longcut.methods import METHODS, build
 from longcut.plans import plan
+from longcut.processes import one_thread
 from longcut.spec import options_of
 from longcut.spec import write as spec_of
 from longcut.training import Training

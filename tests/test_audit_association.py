@@ -18,6 +18,7 @@ from longcut.audit.association import (
     mutual_information,
     resampled_accuracy,
     resampled_v,
+    resamples,
     verdict_of,
     wilson,
 )
@@ -266,3 +267,21 @@ def test_an_alarm_needs_both():
     assert verdict_of(0.05, 0.05, 0.6) == "alarm"
     assert verdict_of(0.05, 0.05, 0.599) == "notice"
     assert verdict_of(0.0501, 0.05, 1.0) == "clear"
+
+
+# --- resamples --------------------------------------------------------------------------------------------------------
+
+
+def test_resamples_are_those_of_a_multinomial():
+    """Each count is binomial, any two are negatively correlated, and a share's spread is the binomial one."""
+    n, draws = 6, 20_000
+    counts = resamples(n, RNG(3), draws)
+    assert counts.shape == (draws, n)
+    assert counts.dtype == np.float32
+    assert (counts.sum(1) == n).all()
+    covariance = np.cov(counts.T)
+    expected = n * (np.eye(n) / n - 1 / n**2)
+    assert np.abs(covariance - expected).max() < 5 * np.sqrt(2 / draws)
+    some = binom.pmf(np.arange(4), n, 1 / n)
+    assert [(counts == k).mean() for k in range(4)] == pytest.approx(some, abs=5 * np.sqrt(0.25 / draws))
+    assert (resamples(n, RNG(3), 2) == counts[:2]).all()

@@ -189,7 +189,7 @@ def test_names():
     alone = Dataset.from_table(frame.drop(columns=["b", "id"]), label="y", attribute="site")
     with pytest.raises(UserError, match="column 'a' cannot be asked about: it is the only input; name one beside it"):
         named(View(alone, alone.source), ["a"])
-    with pytest.raises(UserError, match="the target here is numbers"):
+    with pytest.raises(UserError, match="the target is numbers"):
         named(dataclasses.replace(view, original=data), ["site"])
 
 

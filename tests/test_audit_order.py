@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 from test_audit_learned import RNG, judged, view
 
-from longcut.audit.base import Finding
+from longcut.audit.base import Finding, Verdict
 from longcut.audit.judged import FEW, Judged
 from longcut.audit.order import order
 
@@ -117,3 +117,15 @@ def test_alike_curves_are_seldom_called_a_lead():
         attribute = np.where(CONFLICTING, 1 - LABEL, LABEL)
         leads += said(view(LABEL, attribute, aligned=(0, 1)), models, SHORTCUT).verdict == "clear"
     assert leads <= binom.ppf(0.999, 100, 0.025)
+
+
+@pytest.mark.parametrize(("learned", "verdict"), [("alarm", "clear"), ("notice", "unknown"), ("clear", "unknown")])
+def test_no_method_is_recommended_that_learned_saw_no_gain_in(learned: Verdict, verdict: Verdict):
+    """The two stand on one page: early is not enough where a model without the shortcut does no better."""
+    own = Finding("learned", "?", 0.5, "share", 0.1, (0.4, 0.6), 0.01, learned, "So it is.")
+    curves = hits([0.6, 0.8, 0.9, 0.95], [0.4, 0.3, 0.5, 0.9])
+    models = judged(LABEL, np.where(CONFLICTING, 1 - LABEL, LABEL), updates=UPDATES, hits=curves)
+    finding = said(view(LABEL), models, SHORTCUT | {"learned": own})
+    assert finding.verdict == verdict
+    assert ("may be used here" in finding.sentence) == (verdict == "clear")
+    assert ("no clear gain" in finding.sentence) == (verdict == "unknown")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from test_audit_learned import RNG, cue_table, cue_texts, judged, view
 
 import longcut
-from longcut.audit import CHECKS, Audit, Finding, View, audit
+from longcut.audit import CHECKS, Audit, Finding, View, audit, folder
 from longcut.audit import whole as module
 from longcut.audit.base import Verdict
 from longcut.audit.crossfit import FOLDS
@@ -173,13 +174,13 @@ def stubs(monkeypatch) -> dict[str, Any]:
 
     def noting(name: str, verdict: Verdict) -> Any:
         def run(shown: View, said: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
-            assert said is models
+            assert said is (None if CHECKS[name].early else models)
             told[name] = shown.level, {key: each.verdict for key, each in shortcuts.items()}
             return finding(name, verdict, column="a", cue="b", word="c")
 
         return run
 
-    monkeypatch.setattr(module, "judge", lambda shown, net, progress, keep: told.update(net=net) or models)
+    monkeypatch.setattr(module, "judge", lambda shown, net, progress, folds, keep: told.update(net=net) or models)
     for name, check in list(CHECKS.own.items()):
         row = dataclasses.replace(check, function=noting(name, "alarm" if name == "words" else "clear"))
         monkeypatch.setitem(CHECKS.own, name, row)
@@ -216,6 +217,30 @@ def test_each_check_gets_its_share_of_the_level(stubs: dict[str, Any]):
     assert stubs["net"].startswith("conv")
     audit(Dataset.of(torch.rand(20, 3, 4, 4), [0, 1] * 10), net="mlp")
     assert stubs["net"] == "mlp"
+
+
+@pytest.mark.parametrize(("shape", "threads"), [((3,), 1), ((3, 4, 4), 2)])
+def test_small_nets_are_computed_by_one_thread(
+    shape: tuple[int, ...], threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Those of images by as many as there are; the record says it, and what was kept with others is not taken."""
+    seen: list[int] = []
+
+    def judge(view: View, *_: Any, **__: Any) -> Judged:
+        seen.append(torch.get_num_threads())
+        return judged(view.label, view.label)
+
+    monkeypatch.setattr(module, "judge", judge)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = audit(Dataset.of(torch.rand(20, *shape), [0, 1] * 10))
+        record = folder.write(found, tmp_path / "audit", data="x", command="y")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
+    assert record["environment"]["threads"] == str(threads)
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.1, 1.5, float("nan")])

@@ -18,8 +18,10 @@ from typer.testing import CliRunner, Result
 
 import longcut
 from longcut import runs
-from longcut.cli import app
+from longcut.cli import app, show
+from longcut.cli.own import typed
 from longcut.datasets import DATASETS, Entry
+from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.files import to_json
 from longcut.methods import METHODS
@@ -84,6 +86,72 @@ def test_help_answers_in_half_a_second():
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert "compare" in done.stdout
     assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "audit missing.csv --label y",
+        "train nonsense -m erm",
+        "compare nonsense",
+        "embed missing/photos",
+        "audit colored-digits --wrong 3",
+        "train",
+    ],
+)
+def test_a_mistake_is_said_before_anything_slow_is_imported(words: str):
+    code = "import json, sys; from longcut.__main__ import main; sys.argv = ['longcut', *sys.argv[1:]]\n"
+    code += "try: main()\nexcept SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, check=True)
+    status, modules = json.loads(done.stdout)
+    assert status == 2
+    assert done.stderr
+    slow = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "joblib"}
+    assert not {name.split(".")[0] for name in modules} & slow
+
+
+def test_progress_without_a_terminal_is_a_line_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(show, "EVERY", 10.0)
+    now = 100.0
+    told = show.lines("models", lambda: now)
+    for seconds, done in ((4, 1), (10, 2), (19, 4), (20, 4.5), (31, 12)):
+        now = 100.0 + seconds
+        told(done, 12)
+    now = 135.0
+    told(0, 3, "images")  # something else: its speed is its own
+    now = 141.0
+    told(1, 3, "images")
+    assert capsys.readouterr().err.splitlines() == [
+        "longcut: 2/12 models, about 50 s left",
+        "longcut: 4.5/12 models, about 33 s left",
+        "longcut: 12/12 models",
+        "longcut: 1/3 images, about 12 s left",
+    ]
+    assert show.duration(90) == "2 min"
+
+
+def test_the_command_of_an_audit_can_be_typed_again(monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def stop(ctx: Any) -> None:
+        seen.append(typed(ctx))
+        raise UserError("enough")
+
+    monkeypatch.setattr("longcut.cli.explore.spec_given", lambda ctx, data, features: stop(ctx))
+    for words in ("longcut audit colored-digits --quick", "longcut audit colored-digits --column a --column b"):
+        assert refused(*words.split()[1:]) == "enough"
+        assert seen.pop() == words  # nothing else is said, and a flag takes no value
+    assert refused("audit", "colored-digits") == "enough"
+    assert seen == ["longcut audit colored-digits"]
+
+
+def test_a_bar_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(show, "EVERY", 0.0)
+    with show.bar("runs") as progress:
+        progress(1, 4)
+    assert capsys.readouterr().err.startswith("longcut: 1/4 runs, about")
 
 
 def test_version():

@@ -38,7 +38,7 @@ child.wait()
 @pytest.fixture
 def handlers():
     """Puts back what was done on signals."""
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for name, handler in before.items():
         signal.signal(name, handler)
@@ -58,12 +58,26 @@ def gone(process: int, within: float) -> bool:
 
 
 @pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_term_and_hup_are_as_a_key_press(name: str):
-    stop_on_signals()
+    came = stop_on_signals()
+    assert not came()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(1)
+    assert came()
+
+
+@pytest.mark.parametrize(("came", "status"), [("True", 130), ("False", 1)])
+def test_whatever_fails_after_a_signal_is_an_interruption(came: str, status: int):
+    """An import that is interrupted may fail with any error."""
+    began = f"import longcut.__main__ as p, sys; p.stop_on_signals = lambda: lambda: {came}"
+    failing = "sys.modules['longcut.cli'] = None"  # an ImportError
+    done = subprocess.run(
+        [sys.executable, "-c", f"{began}; {failing}; p.main()"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert (done.stderr.count("\n") == 1) == (status == 130)
 
 
 @pytest.mark.usefixtures("handlers")
@@ -85,7 +99,7 @@ def test_a_worker_ends_with_its_parent_even_if_that_is_killed():
 
 
 def test_an_interruption_while_the_program_starts_is_one_line():
-    began = "import longcut.__main__ as p; p.stop_on_signals = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
+    began = "import longcut.__main__ as p; p.wait_asleep = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
     done = subprocess.run([sys.executable, "-c", f"{began}; p.main()"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "longcut: stopped; the same command goes on from where this one was.\n"
@@ -104,3 +118,17 @@ def test_what_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: 
     timer.join()
     assert [record.done for record in records] == [True, True]
     assert [record.plan.seed for record in records] == [0, 1]
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+ENDED = "import os, sys; from longcut.__main__ import main; sys.argv = ['longcut', '--version']\ntry: main()\n"
+ENDED += "except SystemExit: print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(given: dict[str, str], policy: str):
+    """It is said before torch is loaded, for later it is not heard."""
+    around = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, env=around, check=True)
+    assert done.stdout.splitlines()[-1] == f"False {policy}"

@@ -1,19 +1,24 @@
 """``python -m longcut``, and the ``longcut`` command."""
 
-from longcut.processes import interrupted, stop_on_signals
+from longcut.processes import interrupted, stop_on_signals, wait_asleep
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """The command: ready for an interruption before anything slow is imported."""
+    stopped = stop_on_signals()
     try:
-        stop_on_signals()
+        wait_asleep()
         from longcut.cli import main as command
 
         command()
     except KeyboardInterrupt:
         interrupted()
+    except Exception:
+        if stopped():
+            interrupted()
+        raise
 
 
 if __name__ == "__main__":  # worker processes import this file as well

@@ -9,7 +9,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute, require_unchanged, tested
 from longcut.files import replacing, to_json, written
 from longcut.plans import folder_name, slug
-from longcut.processes import end_with
+from longcut.processes import end_with, one_thread
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
 from longcut.tables import Records, summary
@@ -224,19 +224,6 @@ def _attempt_far(
             _, result = _attempt(own, one, None, device)
             sent = {file.name: file.read_bytes() for file in own.glob("[!.]*")} if isinstance(result, Record) else {}
         return folder, result, sent
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For the time of a ``with``, torch computes with one thread: with more, sums are rounded otherwise."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _load_again(files: Mapping[str, str]) -> None:

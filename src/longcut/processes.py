@@ -1,4 +1,4 @@
-"""Beginning and end of processes: signals end a command cleanly, and workers do not outlive who began them."""
+"""Processes: signals end a command cleanly, workers do not outlive who began them, threads wait without working."""
 
 from __future__ import annotations
 
@@ -7,24 +7,56 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
-__all__ = ["STOPPED", "end_with", "interrupted", "stop_on_signals"]
+__all__ = ["STOPPED", "end_with", "interrupted", "one_thread", "stop_on_signals", "wait_asleep"]
 
 WATCH_SECONDS = 0.5  # between looks at the parent
 STOPPED = "stopped; the same command goes on from where this one was."
 
 
-def stop_on_signals() -> None:
-    """Let TERM, and HUP where it is not ignored (``nohup``), stop the program as a key press does (INT)."""
+def stop_on_signals() -> Callable[[], bool]:
+    """Let TERM, and HUP where it is not ignored (``nohup``), stop the program as a key press does (INT).
+
+    Returns:
+        Whether one of them came. An import that is interrupted may fail with any error, at once or later.
+    """
+    came = False
 
     def stop(*_: object) -> NoReturn:
+        nonlocal came
+        came = True
         raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no HUP
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no HUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
+    return lambda: came
+
+
+def wait_asleep() -> None:
+    """Let threads of OpenMP, with which torch computes, sleep while they wait; to be called before torch is imported.
+
+    As they come, they try again and again: where other programs want the cores as well, a step of a small net on two
+    threads took six times as long. What the environment says already stands.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For the time of a ``with``, torch computes with one thread: with more, sums are rounded otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def interrupted() -> NoReturn:

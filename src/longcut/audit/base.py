@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from longcut.data import Dataset
+from longcut.processes import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,6 +108,10 @@ class View:
         """Names of the classes."""
         return self.data.info.class_names
 
+    def threads(self) -> AbstractContextManager[None]:
+        """For the time of a ``with``, torch computes with one thread: its nets are small, except those of images."""
+        return nullcontext() if len(self.data.info.shape) == 3 else one_thread()
+
     def name_of(self, row: int) -> str:
         """What sample ``row`` is called: the path of an image, else the number of its row in storage."""
         where, source = int(self.data.index[row]), self.source
@@ -132,6 +138,8 @@ class Check:
             more than 1, each is divided by their sum, so that the whole audit keeps its level.
         cue: what the headline says gives the label away, filled in from the first row of the finding's table, such as
             ``"the column '{column}'"``.
+        early: whether it asks no model where labels are classes; then it runs before they are trained, and is given
+            None of them.
         clause: what the headline says in place of that, in a clause of its own, from what the models say.
 
     Raises:
@@ -142,6 +150,7 @@ class Check:
     share: float | None = None
     cue: str = ""
     clause: Callable[[Judged], str] | None = None
+    early: bool = False
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share <= 1:

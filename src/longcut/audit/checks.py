@@ -20,9 +20,9 @@ CHECKS: Registry[Check] = Registry(
     "CHECKS",
     {
         "learned": Check(learned, share=0.4, clause=loss),
-        "columns": Check(columns, share=0.2, cue="the column '{column}'"),
+        "columns": Check(columns, share=0.2, cue="the column '{column}'", early=True),
         "cues": Check(cues, share=0.2, cue="the cue '{cue}' alone"),
-        "words": Check(words, share=0.2, cue="the word '{word}'"),
+        "words": Check(words, share=0.2, cue="the word '{word}'", early=True),
         "known": Check(known),
         "order": Check(order),
         "noise": Check(noise),

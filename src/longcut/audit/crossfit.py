@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -42,7 +43,7 @@ from longcut.methods.biased import early
 from longcut.predict import predict
 from longcut.training import Training
 
-__all__ = ["FOLDS", "judge", "see", "suspicion"]
+__all__ = ["FOLDS", "judge", "see", "suspicion", "workload"]
 
 FOLDS = 4
 EASY_UPDATES, UPDATES = 200, 600
@@ -50,6 +51,7 @@ EARLY = 0.98  # of the way from guessing to its best: where the biased model is 
 WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
 POINTS = 16  # of the learning curves
 COPIED = 1 << 28  # bytes of inputs, at most, that are copied from a larger storage
+TRIED = 12  # updates from which is told how long all will take
 LARGE = 50_000_000  # numbers at all points that are held at a time; of more, a model is trained again up to the one
 
 
@@ -154,6 +156,27 @@ def see(view: View, data: Dataset, updates: int, member: str = "") -> Judged:
     fit(model, Splits(train, None, data), training, seed=view.seed * 1009 + 97)
     easy, profile = np.swapaxes(_biased_view(model, train, data), 0, 1)
     return Judged(data.label.numpy(), easy, profile, easy, easy)
+
+
+def workload(view: View, net: str, folds: int = FOLDS) -> float:
+    """Seconds that the ordinary models will take, from a few updates of one: what a machine does, and how busy it is.
+
+    Args:
+        view: what is audited.
+        net: spec of the ordinary network.
+        folds: number of models.
+    """
+    n = len(view.label)
+    with _seeded(view.seed):
+        model = build("erm", view.data.info, net=net, seed=view.seed)
+        training = _training(model, n, n - n // folds)
+        some = view.data.take(torch.arange(min(n, TRIED * training.batch)))
+        run = helper(training, view.seed, 9000, "cpu", ())
+        run(model, some, epochs=1)  # what is loaded when it is first used is not counted
+        began = time.perf_counter()
+        run(model, some, epochs=1)
+        pace = (time.perf_counter() - began) / steps_per_epoch(len(some), training)
+    return pace * folds * training.epochs * steps_per_epoch(n - n // folds, training)
 
 
 # --- cross-fitting ----------------------------------------------------------------------------------------------------

@@ -203,6 +203,8 @@ def _judged(audit: Audit) -> dict[str, Tensor]:
 def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -> dict[str, Any]:
     view, judged, info = audit.view, audit.judged, audit.view.data.info
     gallery = _Gallery(audit, tensors)
+    with view.threads():
+        computed = environment()
     against = judged.suspected
     curves = None
     if against.any() and not against.all():
@@ -242,7 +244,7 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         **gallery.parts(),
         "clusters": counts(audit),
         "seconds": audit.seconds,
-        "environment": environment(),
+        "environment": computed,
         "command": command,
         "fingerprint": fingerprint(Splits(view.data, None, view.data)),
     }

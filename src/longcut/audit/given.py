@@ -91,9 +91,7 @@ def named(view: View, names: Sequence[str]) -> dict[str, Values]:
     if not names:
         return {}
     if view.original is not None:
-        raise UserError(
-            "a column is asked about where there are classes, and the target here is numbers; leave it out."
-        )
+        raise UserError("a column is asked about where there are classes, and the target is numbers; leave it out.")
     known, found = candidates(view, inputs=True), dict[str, Values]()
     inputs = view.source.features if view.source else ()
     for name in [name for name in known if name not in inputs] if ALL in names else names:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from longcut.audit.association import resamples
 from longcut.audit.base import Finding, View
 from longcut.audit.judged import EASE, FEW, Judged, accuracy, gap
 
@@ -32,8 +33,7 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     training, which the bootstrap does not see. On features of a pretrained net this raises no alarm: on those of
     Waterbirds, with label and place independent, the difference was significant in four of five audits.
     """
-    n, draw = len(judged.label), view.random(2)
-    counts = draw.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.float32)
+    counts = resamples(len(judged.label), view.random(2), DRAWS)
     cost, baseline = float(gap(judged.ordinary_correct, judged)[0]), float(gap(judged.debiased_correct, judged)[0])
     costs = gap(judged.ordinary_correct, judged, counts)
     excess = costs - gap(judged.debiased_correct, judged, counts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from longcut.audit.association import resamples
 from longcut.audit.base import Finding, View
 from longcut.audit.crossfit import see
 from longcut.audit.judged import Judged, gap
@@ -40,10 +41,10 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
     if test.info.class_names != view.classes or not torch.equal(predictions["label"], test.label):
         raise UserError(f"the run in {run.folder} was made with other data; name a run on the data that is audited.")
     correct = (predictions["outputs"].argmax(1) == predictions["label"]).numpy()
-    sides = see(view, test, judged.stopped, judged.member)
+    with view.threads():
+        sides = see(view, test, judged.stopped, judged.member)
     cost, baseline = float(gap(correct, sides)[0]), float(gap(judged.debiased_correct, judged)[0])
-    n = len(correct)
-    counts = view.random(5).multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    counts = resamples(len(correct), view.random(5), DRAWS)
     low, high = np.quantile(gap(correct, sides, counts), [0.025, 0.975])
     label = run.record.label
     verdict = "alarm" if low > max(baseline, 0.1) else "notice" if low > 0.1 else "clear"

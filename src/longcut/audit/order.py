@@ -30,7 +30,8 @@ def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     Args:
         view: what is audited.
         judged: gives the curves.
-        shortcuts: what the checks that look for one found; without an alarm among them there is no order.
+        shortcuts: what the checks that look for one found; without an alarm among them there is no order, and where
+            ``learned`` saw no gain in doing without what is easy, this check recommends none of these methods either.
 
     Returns:
         None of a target of numbers, for these methods are for classes.
@@ -66,7 +67,15 @@ def order(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
         for updates, (a, c) in zip(judged.updates, curves, strict=True)
     )
     at = f"after {judged.updates[early]} updates, when {curves[early, 0]:.0%} of the agreeing samples are right"
-    if low > EARLIER:
+    learned = shortcuts.get("learned")
+    if low > EARLIER and learned is not None and learned.verdict != "alarm":
+        verdict = "unknown"
+        sentence = (
+            f"It is first: {at}, only {curves[early, 1]:.0%} of those that the {words} calls contradicting are. "
+            "But a model that is kept from relying on what is learned first has no clear gain ('learned'), so these "
+            "methods may have nothing to work with: compare one with an ordinary model before you use it."
+        )
+    elif low > EARLIER:
         verdict = "clear"
         sentence = (
             f"Yes: {at}, only {curves[early, 1]:.0%} of those that the {words} calls contradicting are. What these "

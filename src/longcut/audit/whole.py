@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from longcut.audit.base import Finding, Verdict, View
 from longcut.audit.checks import CHECKS
 from longcut.audit.columns import CANNOT_TELL, left_out
 from longcut.audit.crossfit import FOLDS, judge
+from longcut.audit.effort import FULL, QUICK, Effort, effort
 from longcut.audit.given import given, named
 from longcut.audit.judged import Judged
 from longcut.audit.kept import in_folder, nowhere
@@ -29,8 +31,6 @@ from longcut.errors import UserError
 from longcut.record import fingerprint
 
 __all__ = ["Audit", "audit", "counts"]
-
-LIMIT = 20_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Audit:
         level: how often the whole audit raises a false alarm, at most.
         seconds: it took.
         compare: the command that compares methods on this data, for the advice to give.
+        reduced: what a quick audit left out, as a sentence; empty for a full one.
     """
 
     view: View
@@ -52,6 +53,7 @@ class Audit:
     level: float
     seconds: float
     compare: str = "longcut compare DATA"
+    reduced: str = ""
 
     def __getitem__(self, name: str) -> Finding:
         return next(finding for finding in self.findings if finding.name == name)
@@ -68,7 +70,11 @@ class Audit:
 
     @property
     def preface(self) -> str:
-        """What to know before the rest: what became of a target of numbers; empty where there are classes."""
+        """What to know before the rest: what a quick audit left out, what became of a target of numbers; or nothing."""
+        return " ".join(filter(None, (self.reduced, self._in_parts)))
+
+    @property
+    def _in_parts(self) -> str:
         if self.view.original is None:
             return ""
         target, said = self.view.target, self.judged.numbers
@@ -180,10 +186,13 @@ def audit(
     net: str | None = None,
     level: float = 0.05,
     seed: int = 0,
-    limit: int = LIMIT,
+    limit: int = FULL.samples,
     columns: Sequence[str] = (),
     folder: Path | None = None,
     progress: Callable[[float, int], None] | None = None,
+    quick: bool = False,
+    foreseen: Callable[[Effort], None] | None = None,
+    ended: Callable[[Finding], None] | None = None,
 ) -> Audit:
     """Look for a shortcut in data, by every check.
 
@@ -200,6 +209,9 @@ def audit(
         folder: where the audit is to be written; what each model said is kept there until
             :func:`longcut.audit.kept.forget`, so that one that was killed does not train it again. None keeps nothing.
         progress: told how many of how many models are trained.
+        quick: look at 5,000 samples at most, by models of two folds in place of four; less is found.
+        foreseen: told, before any model is trained, how long it will take; None: nobody measures it.
+        ended: told of each check as it ends; those that need no model come first.
 
     Raises:
         UserError: for an unknown column, a single class, a class with fewer than four samples, a target of several
@@ -213,25 +225,42 @@ def audit(
     began = time.perf_counter()
     if not 0 < level < 1:
         raise UserError(f"the level is {level}; give a share of false alarms above 0 and below 1, such as 0.05.")
-    view = _view(_audited(data), level, seed, limit)
+    whole, scope = _audited(data), QUICK if quick else FULL
+    view = _view(whole, level, seed, min(limit, scope.samples) if quick else limit)
     samples, asked = view.data, named(view, columns)
-    net = net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto")
-    keep = nowhere
-    if folder is not None:
-        whole = view.original or samples
-        key = (longcut.__version__, torch.__version__, torch.get_num_threads(), net, seed)
-        keep = in_folder(folder, *key, fingerprint(Splits(whole, None, whole)))
-    judged = judge(view, net, progress, keep=keep)
-    found: dict[str, Finding] = {}
-    shares = _shares()
-    for name, share in shares.items():
-        _add(found, name, dataclasses.replace(view, level=share * level), judged, {})
-    shortcuts = dict(found)
-    for name in CHECKS:
-        if name not in shares:
-            _add(found, name, view, judged, shortcuts)
-    findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
-    return Audit(view, judged, findings, level, time.perf_counter() - began)
+    with view.threads():
+        net = net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto")
+        keep = nowhere
+        if folder is not None:
+            stored = view.original or samples
+            key = (longcut.__version__, torch.__version__, torch.get_num_threads(), net, seed, scope.folds)
+            keep = in_folder(folder, *key, fingerprint(Splits(stored, None, stored)))
+        if foreseen:
+            foreseen(effort(view, net, scope.folds))
+        found: dict[str, Finding] = {}
+        shares = _shares()
+        first = [name for name in shares if CHECKS[name].early and view.original is None]
+        for name in first:
+            _add(found, name, dataclasses.replace(view, level=shares[name] * level), None, {})
+            if ended and name in found:
+                ended(found[name])
+        judged = judge(view, net, progress, scope.folds, keep)
+        for name in [name for name in shares if name not in first]:
+            _add(found, name, dataclasses.replace(view, level=shares[name] * level), judged, {})
+        shortcuts = {name: found[name] for name in shares if name in found}
+        found = dict(shortcuts)
+        for name in CHECKS:
+            if name not in shares:
+                _add(found, name, view, judged, shortcuts)
+        findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
+        reduced = _reduced(len(samples), len(whole)) if quick else ""
+        return Audit(view, judged, findings, level, time.perf_counter() - began, reduced=reduced)
+
+
+def _reduced(n: int, of: int) -> str:
+    """What a quick audit left out."""
+    looked = f"{n:,} of {of:,} samples were looked at" if n < of else f"all {n:,} samples were looked at"
+    return f"quick: {looked}, by models of {QUICK.folds} folds in place of {FULL.folds}; a full audit finds more."
 
 
 def _shares() -> dict[str, float]:
@@ -240,9 +269,11 @@ def _shares() -> dict[str, float]:
     return {name: share / max(1.0, math.fsum(declared.values())) for name, share in declared.items()}
 
 
-def _add(found: dict[str, Finding], name: str, view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> None:
+def _add(
+    found: dict[str, Finding], name: str, view: View, judged: Judged | None, shortcuts: Mapping[str, Finding]
+) -> None:
     """What a check found, under the check's name in the table; nothing where it had nothing to look at."""
-    finding = CHECKS[name].function(view, judged, shortcuts)
+    finding = CHECKS[name].function(view, cast(Judged, judged), shortcuts)  # None for an early one
     if finding is not None:
         found[name] = dataclasses.replace(finding, name=name)
 

@@ -160,6 +160,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="folder for the findings and the page (default: audits/DATA)")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="look at less: 5,000 samples, models of two folds")] = False,
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
@@ -190,10 +191,10 @@ def audit(
     splits = load(data, seed)
     if run is not None:
         check_features(run, inputs_of(run).info.encoder, splits.info.encoder)
+    settings = {"net": net, "level": level, "seed": seed, "limit": limit, "columns": column or (), "quick": quick}
+    said = {} if as_json else {"foreseen": show.say_effort, "ended": show.say_finding}
     with show.bar("models") as progress:
-        found = audit(
-            splits, net=net, level=level, seed=seed, limit=limit, columns=column or (), folder=place, progress=progress
-        )
+        found = audit(splits, **settings, folder=place, progress=progress, **said)
     if run is not None:
         test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))

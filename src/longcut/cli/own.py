@@ -96,6 +96,10 @@ class OwnDataCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
+        if self.taken() is None:  # before the command imports what it works with
+            from longcut.datasets import look_up
+
+            look_up(ctx.params["data"])
         return super().invoke(ctx)
 
 
@@ -196,7 +200,12 @@ def typed(ctx: typer.Context, command: str | None = None) -> str:
     words = ["longcut", command or str(ctx.info_name), str(given.pop("data"))]
     for parameter in ctx.command.get_params(ctx):
         said = given.get(parameter.name or "")
-        if parameter.name not in ("out", "as_json", "baseline", "junit") and said not in (None, [], parameter.default):
-            for one in said if isinstance(said, list) else [said]:
-                words += [parameter.opts[0], str(one)]
+        if parameter.name not in ("out", "as_json", "baseline", "junit") and said not in (
+            None,
+            [],
+            (),
+            parameter.default,
+        ):
+            for one in said if isinstance(said, list | tuple) else [said]:
+                words += [parameter.opts[0]] if one is True else [parameter.opts[0], str(one)]
     return shlex.join(words)

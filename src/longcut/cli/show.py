@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from longcut.audit.base import Finding
     from longcut.audit.baseline import Comparison, Numbers
+    from longcut.audit.effort import Effort
     from longcut.evaluate import Scores
     from longcut.record import Record
     from longcut.runs import Run
@@ -110,6 +113,17 @@ def print_method(name: str, row: Mapping[str, Any]) -> None:
     for one in (options, recipes):
         if one.row_count:
             show(one)
+
+
+def say_effort(effort: Effort) -> None:
+    """What an audit will take, before it begins."""
+    gigabytes = f"{effort.memory / 1e9:.1f} GB of memory"
+    warn(f"this will take about {duration(effort.seconds)} on this machine as it is now, and {gigabytes}")
+
+
+def say_finding(finding: Finding) -> None:
+    """What a check found that ended before the others."""
+    warn(f"{finding.name}: {finding.verdict}: {finding.sentence}")
 
 
 def print_audit(record: Mapping[str, Any]) -> None:
@@ -267,16 +281,20 @@ def _minorities(records: list[Record]) -> dict[str, list[Mapping[str, float]]]:
 
 @contextmanager
 def bar(unit: str) -> Iterator[Callable[..., None]]:
-    """A bar with the time left, on stderr, gone when all is done; where stderr is no terminal, nothing.
+    """A bar with the time left, on stderr, gone when all is done; where stderr is no terminal, a line now and then.
 
     What it yields is told how many are done, of how many, and if need be of what.
     """
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lines(unit)
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def told(done: float, total: int, of: str = unit) -> None:
@@ -285,3 +303,39 @@ def bar(unit: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, description=f"{done:.4g}/{total} {of}")
 
         yield told
+
+
+EVERY = 10.0  # seconds between lines
+
+
+def lines(unit: str, clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
+    """What a bar tells, as a line on stderr every ten seconds, with the time left at the speed so far."""
+    begun, before, said = clock(), 0.0, clock()
+
+    def told(done: float, total: int, of: str = unit) -> None:
+        nonlocal begun, before, said
+        now = clock()
+        if done < before:  # something else begins, with a speed of its own
+            begun = now
+        before = done
+        if now - said >= EVERY:
+            said = now
+            left = f", about {duration((now - begun) * (total - done) / done)} left" if 0 < done < total else ""
+            warn(f"{done:.4g}/{total} {of}{left}")
+
+    return told
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it.
+
+    >>> duration(4.2), duration(89), duration(200), duration(9000)
+    ('4 s', '89 s', '3 min', '2.5 h')
+    """
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )

@@ -24,7 +24,19 @@ from longcut.spec import options_of, read, validate, write, written
 if TYPE_CHECKING:
     from longcut.data import Splits
 
-__all__ = ["DATASETS", "Entry", "cut", "data_folder", "load", "metrics_of", "parse", "resolve", "spec_of", "title_of"]
+__all__ = [
+    "DATASETS",
+    "Entry",
+    "cut",
+    "data_folder",
+    "load",
+    "look_up",
+    "metrics_of",
+    "parse",
+    "resolve",
+    "spec_of",
+    "title_of",
+]
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,15 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
             if key in given:
                 raise UserError(f"{key} is given by --{key} and in '{data}'; leave out one of them.")
     return write(name, {**given, **{key: value for key, value in columns.items() if value is not None}})
+
+
+def look_up(data: str) -> None:
+    """Refuse what is neither a data set nor a path, and ask no more: nothing slow is imported for it.
+
+    Raises:
+        UserError: as :func:`resolve`.
+    """
+    _read(data)
 
 
 def _read(data: str) -> tuple[str, dict[str, str]]:
