@@ -48,8 +48,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"partners": "pool", "mode": "A"},
         {"blend": "keep-both", "contrast": "sc", "mode": "B"},
         {"auxiliary_steps": 3, "unmixed": 0.5},
-        {"pairs": "cosine", "auxiliary_optimizer": "sgd"},
-        {"pairs": "kl", "pretrain": 1},
+        {"pairs": "learned", "auxiliary_optimizer": "sgd"},
+        {"pairs": "learned", "pretrain": 1},
+        {"pairs": "kl"},
+        {"base": "lff", "pairs": "cosine"},
         {"pairs": "l2", "argmax": "code", "partners": "pool", "unmixed_forward": True},
     ],
 }
