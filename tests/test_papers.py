@@ -245,6 +245,25 @@ def test_rows_whose_results_are_stored_are_still_the_same_runs():
         assert (one.method, dict(one.options)) == (line["method"], then | line["options"])
 
 
+def test_what_a_row_fixes_can_be_set_and_then_it_is_no_longer_the_papers():
+    settings = {"pretrain": "3", "epochs": "4"}
+    found = {cell.row: cell for cell in cells("selecmix/figure5", ["0.5%"], seeds=1, settings=settings)}
+    assert list(found)[:3] == [
+        "V+SelecMix",
+        "V+SelecMix (pretrain=1), pretrain=3",
+        "V+SelecMix (pretrain=2), pretrain=3",
+    ]
+    for row, cell in found.items():
+        assert (cell.plans[0].label, cell.plans[0].options["pretrain"], cell.plans[0].training.epochs) == (row, 3, 4)
+    same = cells("selecmix/figure5", ["0.5%", "V+SelecMix (pretrain=2)"], seeds=1, settings={"pretrain": "2"})
+    assert [(cell.row, cell.changed) for cell in same] == [("V+SelecMix (pretrain=2)", "")]
+    chosen = {"helper_epochs": 1}
+    jm1 = {cell.row: cell for cell in cells("jm1/table4", ["JM1-avg T=20"], seeds=1, settings=chosen)}
+    (row,) = jm1
+    assert (row, jm1[row].plans[0].options["helper_epochs"]) == ("JM1-avg T=20, helper_epochs=1", 1)
+    assert jm1[row].plans[0].label == "jm1-JM1-avg T=20, helper_epochs=1"
+
+
 # --- worst groups -----------------------------------------------------------------------------------------------------
 
 
@@ -652,6 +671,21 @@ def test_verdicts(lasts: list[float], bests: list[float], spans: bool, near: boo
     assert table([result])[1][0][2:3] + table([result])[1][0][5:7] == ("–", "–", "–")
 
 
+@pytest.mark.usefixtures("paper")
+def test_nothing_is_compared_with_a_row_that_was_changed(tmp_path: Path):
+    """Its method fixes by=group; its note says what was set instead."""
+    (cell,) = cells("paper/one", ["told", "many"], seeds=1, settings={"by": "class"})
+    assert cell.plans[0].options == {} and cell.row == "told, by=class"
+    result = RUN._result(cell, [record(0.6, 0.6)], tmp_path)
+    assert (result["changed"], result["published"], result["spans"], result["near"]) == ("by=class", 60, None, None)
+    assert table([result])[1][0][0] == "told, by=class"
+    assert "by=class: set in place of what the row fixes, so it is no longer the paper's" in markdown(
+        "paper/one", [result]
+    )
+    (cell,) = cells("paper/one", ["told", "many"], seeds=1, settings={"by": "group"})
+    assert "in place of" not in markdown("paper/one", [RUN._result(cell, [record(0.6, 0.6)], tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("found", "known"), [({"probe": 0.9, "head": math.nan}, 90), ({"probe": 0.9, "head": 0.6}, 60)]
 )
@@ -742,6 +776,7 @@ def test_traces_of_similarity(tmp_path: Path):
     assert "contradicting" in picture.read_text("utf-8")
     assert "| GSC | digits | positives |" in markdown("paper/traces", results)
     assert notes("paper/traces", results)[0].startswith("Mean cosine")
+    assert len(run("paper/one", ["told", "few"], seeds=1, out=tmp_path)) == 1, "a picture alone is no reason to refuse"
     (one, *_) = run("paper/traces", ["SC"], seeds=1, out=tmp_path, settings=once)
     assert (one["row"], one["last_sd"]) == ("SC", None)
     with pytest.raises(UserError, match="unknown setting of paper/traces 'lrr'"):
