@@ -21,14 +21,10 @@ from longcut.papers import recipes
 from longcut.report.panels import PANELS
 
 ROOT = Path(__file__).parents[1]
-WORDS = {
-    word: number
-    for number, word in enumerate(
-        "five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
-        "twenty".split(),
-        5,
-    )
-}
+SPELLED = (
+    "five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
+)
+WORDS = {word: number for number, word in enumerate(SPELLED.split(), 5)}
 THINGS: dict[str, Collection[str]] = {
     "checks": [*CHECKS, "model"],  # which is asked of a trained model
     "augmentations": AUGMENTS,
