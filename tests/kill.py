@@ -28,12 +28,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from longcut import runs
+from longcut import runs, states
 from longcut.audit import folder as audits
 
 __all__ = ["KINDS", "Kind", "Lost", "Made", "case", "prepare"]
@@ -245,13 +246,16 @@ def _work(place: Path) -> dict[str, Any]:
         if json.loads(record.read_bytes())["status"] == "done":
             done[str(run)] = ("done", (run / runs.WEIGHTS).stat().st_mtime_ns)
         elif (run / runs.RESUME).exists():
-            from io import BytesIO
-
-            state = (run / runs.RESUME).read_bytes().rpartition(runs.MARK)[0]
-            done[str(run)] = ("on", len(torch.load(BytesIO(state), weights_only=True)["history"]))
+            done[str(run)] = ("on", len(_state(run / runs.RESUME)["history"]))
+        for helper in run.glob("helper-*.pt"):
+            done[str(helper)] = ("helper", _state(helper)["epochs"])
     for model in (place / "out").rglob(".models.tmp/*.safetensors"):
         done[str(model)] = ("model", model.stat().st_mtime_ns)
     return done
+
+
+def _state(path: Path) -> dict[str, Any]:
+    return torch.load(BytesIO(path.read_bytes().rpartition(states.MARK)[0]), weights_only=True)
 
 
 def _require_kept(before: Mapping[str, Any], after: Mapping[str, Any], finished: bool, place: Path) -> None:
@@ -260,9 +264,12 @@ def _require_kept(before: Mapping[str, Any], after: Mapping[str, Any], finished:
         now = after.get(name)
         if what == "model" and now is None and (finished or audited):
             continue
-        kept = now is not None and (
-            (what == "on" and (now[0] == "done" or now[1] >= value)) or (what != "on" and now == (what, value))
-        )
+        if what == "helper" and after.get(str(Path(name).parent), ("",))[0] == "done":
+            continue
+        if what in ("on", "helper"):
+            kept = now is not None and (now[0] == "done" or now[1] >= value)
+        else:
+            kept = now == (what, value)
         if not kept:
             raise Lost(f"{name} was {what, value} and is {now}")
 

@@ -351,6 +351,13 @@ def run_of(
     return runs.Run(Path(), Record(1, status, planned, "f", {}, scores=judged, best=Best(1, best)), Door(Path(), ""))
 
 
+def test_a_curve_over_data_that_was_changed_is_refused():
+    first, second = (run_of(0.5, seed=seed, data="colored-digits:noise=0.2") for seed in (0, 0))
+    changed = runs.Run(second.folder, replace(second.record, fingerprint="another"), second.door)
+    with pytest.raises(UserError, match="but the data was changed between them"):
+        curve([first, changed], "noise")
+
+
 def test_a_curve_over_the_data_has_mean_and_deviation_and_defaults():
     found = [
         run_of(0.6, 0.7, seed=0),  # the default ratio is 0.05

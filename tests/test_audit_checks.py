@@ -40,7 +40,7 @@ def nothing(seed: int) -> tuple[View, Judged]:
     said = [" ".join(rng.choice([f"word{i}" for i in range(40)], 8)) for _ in range(N)]
     rows = pd.DataFrame({"y": label, "text": said, "place": rng.choice(["lake", "wood"], N), "age": rng.normal(size=N)})
     source = Source("nothing", rows, np.zeros(N, np.int64), True, "y", text=("text",))
-    data = Dataset.of(torch.ones(N, 4, dtype=torch.long), label, attribute, aligned=(0, 1))
+    data = Dataset.of(torch.ones(N, 4, dtype=torch.long), label, attribute, kind="tokens", aligned=(0, 1))
     hard = rng.random(N) < 0.2
     ordinary, debiased = (rng.random(N) < np.where(hard, 0.6, 0.95) for _ in range(2))
     looks = np.where(hard, 1 - label, label)

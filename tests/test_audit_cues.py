@@ -250,7 +250,8 @@ def test_tokens_without_a_source_have_a_length():
     label = np.arange(90) % 2
     x = np.zeros((90, 5), np.int64)
     x[:, :2], x[label == 1, 2] = 3, 4
-    assert [(row["cue"], row["balanced_accuracy"]) for row in found(Dataset.of(x, label)).table] == [("length", 1)]
+    finding = found(Dataset.of(x, label, kind="tokens"))
+    assert [(row["cue"], row["balanced_accuracy"]) for row in finding.table] == [("length", 1)]
 
 
 def test_columns_of_a_table_are_looked_at_as_they_were_read():

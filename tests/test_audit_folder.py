@@ -87,7 +87,7 @@ def table() -> Audit:
 
 def texts() -> Audit:
     rows = pd.DataFrame({"a": [f"text {i}" for i in range(N)], "b": ["<i>wet</i>"] * N, "y": LABEL})
-    data = Dataset.of(torch.ones(N, 3, dtype=torch.long), LABEL, class_names=("cat", "dog"))
+    data = Dataset.of(torch.ones(N, 3, dtype=torch.long), LABEL, kind="tokens", class_names=("cat", "dog"))
     return made(data, source(rows, text=("a", "b")), cue_words={"wet": "dog", "dry": "cat", "sea": "dog"})
 
 

@@ -32,7 +32,7 @@ def texts(n: int, rng: np.random.Generator) -> list[str]:
 def view(rows: pd.DataFrame, *columns: str, seed: int = 0, **info) -> View:
     """Column ``y`` is the label."""
     found = Source("toy", rows, np.zeros(len(rows), np.int64), True, "y", text=columns)
-    data = Dataset.of(torch.ones(len(rows), 1, dtype=torch.long), rows["y"].to_numpy(copy=True), **info)
+    data = Dataset.of(torch.ones(len(rows), 1, dtype=torch.long), rows["y"].to_numpy(copy=True), kind="tokens", **info)
     return View(dataclasses.replace(data, source=found), found, seed=seed)
 
 

@@ -295,7 +295,7 @@ def test_fit_changes_the_pools_of_training_and_nothing_that_is_judged():
 
 def test_tables_and_token_ids_are_changed_in_their_own_ways():
     data = Dataset.of(torch.rand(8, 3), torch.arange(8) % 2)
-    texts = Dataset.of(torch.randint(1, 9, (8, 3)), torch.arange(8) % 2, vocabulary=9)
+    texts = Dataset.of(torch.randint(1, 9, (8, 3)), torch.arange(8) % 2, kind="tokens", vocabulary=9)
     fit(build("erm", data.info), Splits(data, None, data), Training(epochs=1, augment="feature-noise+feature-swap"))
     augment.require_kind("token-dropout", texts.info)
     for spec, info, said in (

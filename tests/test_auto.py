@@ -16,7 +16,8 @@ from longcut.context import calling
 from longcut.data import Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.execute import execute
-from longcut.fit import Training, _Loop, fit
+from longcut.fit import Training, fit
+from longcut.loop import Loop
 from longcut.methods import METHODS, Method, build
 from longcut.methods.auto import Auto, Cells, by_class
 from longcut.plans import plan
@@ -294,16 +295,16 @@ def test_many_runners_run_shorter(splits: Splits, monkeypatch: pytest.MonkeyPatc
 def updates(run: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """Of all nets, small and large, in a run."""
     count = 0
-    minibatches = _Loop._minibatches
+    minibatches = Loop._minibatches
 
-    def counted(self: _Loop, train: Dataset, order: torch.Generator) -> Any:
+    def counted(self: Loop, train: Dataset, order: torch.Generator) -> Any:
         nonlocal count
         for batch in minibatches(self, train, order):
             count += 1
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Loop, "_minibatches", counted)
+        patch.setattr(Loop, "_minibatches", counted)
         run()
     return count
 

@@ -183,7 +183,9 @@ def test_a_width_of_zero_or_a_share_above_one_is_refused():
 
 
 def test_distances_of_token_ids_are_refused_and_those_of_targets_are_not():
-    tokens = Dataset.of(torch.randint(1, 9, (40, 5), generator=generator(0)), torch.rand(40), name="reviews")
+    tokens = Dataset.of(
+        torch.randint(1, 9, (40, 5), generator=generator(0)), torch.rand(40), kind="tokens", name="reviews"
+    )
     with pytest.raises(UserError, match=r"distance=inputs needs numbers, but reviews holds token ids; use distance="):
         build("c-mixup", tokens.info, net="tokens", options={"distance": "inputs"})
     for options in ({}, {"level": "hidden"}):

@@ -179,7 +179,7 @@ def test_a_sample_alone_loses_nothing():
 
 
 def test_views_suit_the_inputs_and_others_are_refused():
-    texts = Dataset.of(torch.randint(1, 9, (8, 5)), torch.arange(8) % 2, vocabulary=9, name="texts")
+    texts = Dataset.of(torch.randint(1, 9, (8, 5)), torch.arange(8) % 2, kind="tokens", vocabulary=9, name="texts")
     images = Dataset.of(torch.randint(0, 255, (8, 3, 6, 5), dtype=torch.uint8), torch.arange(8) % 2, name="images")
     for data, net in ((texts, "tokens"), (images, "conv:width=2"), (blobs(), "mlp")):
         x = data.gather(torch.arange(8))

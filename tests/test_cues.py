@@ -501,7 +501,7 @@ def test_seeds_draw_anew():
 
 
 def text() -> Splits:
-    data = Dataset.of(inputs("tokens", 60), torch.arange(60) % 3, name="texts")
+    data = Dataset.of(inputs("tokens", 60), torch.arange(60) % 3, kind="tokens", name="texts")
     return Splits(data, None, data)
 
 

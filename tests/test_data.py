@@ -251,8 +251,22 @@ def test_images_are_divided_by_255_and_the_storage_is_not():
     ],
 )
 def test_of_tells_images_tables_and_tokens_apart(x, kind: str, shape: tuple[int, ...], vocabulary: int):
-    info = Dataset.of(x, [0, 1]).info
+    said = {"kind": "tokens"} if kind == "tokens" else {}  # nothing else tells words from quantities
+    info = Dataset.of(x, [0, 1], **said).info
     assert (info.kind, info.shape, info.vocabulary, info.n_stored) == (kind, shape, vocabulary, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int16, torch.int64])
+def test_whole_numbers_are_quantities_unless_they_are_called_tokens(dtype: torch.dtype):
+    data = Dataset.of(torch.tensor([[1, 0, 1], [0, 1, 1]]).to(dtype), [0, 1])
+    assert (data.info.kind, data.info.vocabulary, data.x.dtype) == ("table", 0, torch.float32)
+    assert data.batch(torch.tensor([1])).x.tolist() == [[0, 1, 1]]
+
+
+def test_whole_numbers_that_would_become_others_are_refused():
+    assert Dataset.of(torch.tensor([[-(1 << 24)], [1 << 24]]), [0, 1]).x.flatten().tolist() == [-16777216, 16777216]
+    with pytest.raises(UserError, match="up to 16,777,217, and beyond 16,777,216 not all of them are told apart"):
+        Dataset.of(torch.tensor([[0], [-(1 << 24) - 1]]), [0, 1])
 
 
 def test_of_counts_and_names_labels_and_attributes():

@@ -50,7 +50,7 @@ def words(*, seed: int = 0) -> Splits:
     """Token ids below 11; every other sample ends with padding."""
     x = torch.randint(1, 11, (60, 6), generator=generator(seed))
     x[::2, 4:] = 0
-    return cut(Dataset.of(x, (x[:, 0] > 5).long(), name="words"))
+    return cut(Dataset.of(x, (x[:, 0] > 5).long(), kind="tokens", name="words"))
 
 
 def line(*, seed: int = 0) -> Splits:
@@ -295,7 +295,7 @@ def test_a_regression_predicts_numbers(run_of: MakeRun):
 def test_data_unlike_the_run_is_refused(
     run_of: MakeRun, monkeypatch: pytest.MonkeyPatch, x: Tensor, label: list[float], what: str
 ):
-    data = Dataset.of(x, label, name="other")
+    data = Dataset.of(x, label, kind="table" if x.is_floating_point() else "tokens", name="other")
     monkeypatch.setitem(
         DATASETS.own, "other", SimpleNamespace(function=lambda: Splits(data, None, data), training={}, options={})
     )

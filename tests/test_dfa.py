@@ -11,7 +11,8 @@ from helpers import context
 from torch import Tensor, nn
 
 from longcut.data import Batch, Dataset, Info, generator
-from longcut.fit import Training, steps_per_epoch
+from longcut.fit import Training
+from longcut.loop import steps_per_epoch
 from longcut.methods import build
 from longcut.methods.biased.dfa import DFA
 from longcut.nets import Net

@@ -18,7 +18,8 @@ from longcut.data import Batch, Dataset, Splits, generator
 from longcut.errors import UserError
 from longcut.evaluate import METRICS
 from longcut.evaluate.table import made
-from longcut.fit import Training, fit, steps_per_epoch
+from longcut.fit import Training, fit
+from longcut.loop import steps_per_epoch
 from longcut.methods import build
 from longcut.methods.base import Method
 from longcut.methods.erm import ERM

@@ -146,7 +146,7 @@ def test_random_weights_are_drawn_by_the_caller(bert):
 
 def test_it_learns_and_is_mixed_at_the_pooled_features(bert):
     x = torch.randint(4, 50, (24, 12), generator=generator(0))
-    data = Dataset.of(x, torch.arange(24) % 2, name="words")
+    data = Dataset.of(x, torch.arange(24) % 2, kind="tokens", name="words")
     for name in ("erm", "mixup"):
         method = build_method(name, data.info, net=f"hf:name={bert}")
         torch.testing.assert_close(method.eval().mixable(x), method.net.features(x))
@@ -299,7 +299,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
     def words(*, seed: int = 0) -> Splits:
         x = torch.randint(2, 50, (36, 12), generator=generator(seed))
         x[::2, 7:] = 0
-        data = Dataset.of(x, (x[:, 1] > 25).long(), name="words")
+        data = Dataset.of(x, (x[:, 1] > 25).long(), kind="tokens", name="words")
         turn = torch.arange(36) % 3
         return Splits(data.take(turn == 0), data.take(turn == 1), data.take(turn == 2))
 

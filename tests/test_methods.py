@@ -251,7 +251,7 @@ def test_where_the_main_net_confirms_nobody_samples_stay_as_they_are():
 
 
 def test_token_ids_cannot_be_mixed_beside_dfa():
-    words = Dataset.of(torch.randint(1, 9, (20, 5)), torch.arange(20) % 2)
+    words = Dataset.of(torch.randint(1, 9, (20, 5)), torch.arange(20) % 2, kind="tokens")
     with pytest.raises(UserError, match=r"base=dfa mixes inputs, but data holds token ids; use base=lff or base=erm"):
         build("selecmix", words.info, net="tokens", options={"base": "dfa"})
 

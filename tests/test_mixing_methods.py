@@ -155,7 +155,9 @@ def table(n: int = 24) -> Dataset:
 
 
 def words(n: int = 24) -> Dataset:
-    return Dataset.of(torch.randint(1, 9, (n, 4), generator=generator(4)), torch.arange(n) % 2, name="texts")
+    return Dataset.of(
+        torch.randint(1, 9, (n, 4), generator=generator(4)), torch.arange(n) % 2, kind="tokens", name="texts"
+    )
 
 
 @pytest.mark.parametrize(

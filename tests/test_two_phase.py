@@ -309,7 +309,7 @@ def test_without_identification_pairs_are_random_in_the_class():
 
 
 def test_a_net_that_mixes_at_its_output_alone_says_so():
-    data = Dataset.of(torch.randint(0, 9, (8, 4)), torch.arange(8) % 2, name="texts")
+    data = Dataset.of(torch.randint(0, 9, (8, 4)), torch.arange(8) % 2, kind="tokens", name="texts")
     with pytest.raises(UserError, match="jm1: this net can be mixed at its output alone, not at level=early"):
         build("jm1", data.info, net="transformer:width=8,layers=1,heads=2", options={"level": "early"})
 

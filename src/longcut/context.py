@@ -43,6 +43,13 @@ class Observer:
     def on_helper(self, done: int, total: int) -> None:
         """After an epoch of a helper, with the number done and to do."""
 
+    def state(self) -> dict[str, Any]:
+        """What whoever watches a helper has seen: plain containers and tensors, to go on from after an interruption."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of ``state``, in place of ``on_start``."""
+
 
 def calling(**functions: Callable[..., None]) -> Observer:
     """An observer made of functions, by the names of the parts of :class:`Observer`.

@@ -83,6 +83,7 @@ def execute(
                 observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
                 state=state,
                 examined=True,
+                shelf=run,
             )
 
         found = backbone.pretrained(plan, Inputs.of(splits.train))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +147,12 @@ class Recorder(Observer):
             outputs = predict(method, data, next(method.parameters()).device)
             losses = method.per_sample_loss(outputs, data.label)
             self.trajectory.note(context.epoch, data.index, data.label, outputs, losses)
+
+    def state(self) -> dict[str, Any]:
+        return {"record": self.trajectory.record}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.trajectory.record = state["record"]
 
     def _note(self, epoch: int) -> None:
         if self.waiting:

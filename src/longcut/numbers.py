@@ -7,7 +7,9 @@ import re
 import statistics
 from collections.abc import Callable, Iterable
 
-__all__ = ["number", "spread", "with_spread"]
+__all__ = ["WHOLE", "number", "spread", "with_spread"]
+
+WHOLE = 1 << 24  # up to there, float32 tells all whole numbers apart
 
 
 def spread(values: Iterable[float | None]) -> tuple[float | None, float | None]:

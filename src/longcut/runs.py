@@ -9,21 +9,17 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from torch import Tensor
 
-from longcut import forms, identify
-from longcut.door import Damaged, Door, digest, sealed
+from longcut import forms, identify, states
+from longcut.door import digest, sealed
 from longcut.errors import UserError
 from longcut.files import replacing, to_json, unwritable
 from longcut.record import Inputs, Plan, Record, environment
@@ -67,7 +63,7 @@ __all__ = [
 
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
 RESUME, LOCK = "resume.pt", ".lock"
-MARK = b"\nsha256 "  # between a state and its checksum
+HELPER = "helper-{}.pt"
 
 
 class Busy(UserError):
@@ -179,6 +175,7 @@ class Writer:
         self._lock: filelock.BaseFileLock | None = None
         self._made: list[Path] = []  # folders made on entering, deepest first
         self._latest: tuple[int, dict[str, Any]] | None = None  # last epoch done, while it is not saved
+        self._helper: tuple[int, dict[str, Any]] | None = None  # its number and state, while it is not saved
         self._checksums: dict[str, str] = {}  # of the files written
         self._kept, self._saved = 0, time.monotonic()  # last epoch saved, and when
 
@@ -193,7 +190,7 @@ class Writer:
         self.record = check(self.folder, self.plan)  # before anything is touched
         if self.done:
             with suppress(OSError):  # a kill came between the record and this
-                (self.folder / RESUME).unlink(missing_ok=True)
+                self._drop_states()
             return self
         lock = filelock.FileLock(self.folder / LOCK)
         self._made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
@@ -227,6 +224,7 @@ class Writer:
             if nothing:
                 for name in (RECORD, HISTORY):
                     (self.folder / name).unlink(missing_ok=True)
+                self._drop_states()
         finally:
             self._lock.release()
         if nothing:
@@ -254,6 +252,7 @@ class Writer:
 
     def restart(self) -> None:
         """Call when the state to resume from does not fit: the run begins anew."""
+        self._drop_states()
         self._begin([])
 
     def _begin(self, rows: list[dict[str, Any]]) -> None:
@@ -261,28 +260,29 @@ class Writer:
         self._write(HISTORY, "".join(to_json(row) + "\n" for row in rows).encode())
 
     def _resumed(self) -> dict[str, Any] | None:
-        """The state to resume from; a damaged one is as good as none, and that is said."""
-        door = Door(self.folder, "the run begins anew")
-        if not (self.folder / RESUME).exists():
-            return None
-        try:
-            content = door.content(RESUME)
-            with door.reading(RESUME):
-                state, mark, said = content.rpartition(MARK)
-                if digest(state) != said.decode() if mark else zipfile.ZipFile(BytesIO(content)).testzip():
-                    raise ValueError("another checksum")
-                found = torch.load(BytesIO(state if mark else content), weights_only=True, map_location="cpu")
-                forms.history(found["history"])
-                return found if "method" in found else found["method"]
-        except Damaged as error:
-            warnings.warn(str(error), stacklevel=2)
-            return None
+        """The state to resume from."""
+
+        def form(found: dict[str, Any]) -> None:
+            forms.history(found["history"])
+            _ = found["method"]
+
+        return states.read(self.folder, RESUME, "the run begins anew", form)
+
+    def get(self, number: int) -> dict[str, Any] | None:
+        """The state of a helper (see :class:`longcut.helpers.Shelf`)."""
+        return states.read(self.folder, HELPER.format(number), "its helper begins anew", lambda found: found["whose"])
+
+    def put(self, number: int, state: Callable[[], dict[str, Any]], ended: bool) -> None:
+        """Keep the state of a helper: its last one, and while it is trained every some seconds."""
+        self._helper = (number, states.copied(state()))
+        if ended or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            self._save()
 
     def on_epoch(self, epoch: Epoch) -> None:
         """Append the epoch's row, and save what is needed to go on if that was last done some seconds ago."""
         with self._writing(HISTORY), (self.folder / HISTORY).open("a", encoding="utf-8") as file:
             file.write(to_json(epoch.row) + "\n")
-        self._latest = (epoch.epoch, _copied(epoch.state()))  # a copy: the next epoch overwrites weights in place
+        self._latest = (epoch.epoch, states.copied(epoch.state()))  # a copy: the next epoch overwrites weights in place
         if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
             self._save()
 
@@ -319,9 +319,9 @@ class Writer:
         with self._writing(HISTORY):
             self._checksums[HISTORY] = digest((self.folder / HISTORY).read_bytes())
         self._write_record(replace(self.record, schema=SCHEMA, status="done", environment=environment(), **results))
-        self._latest = None
-        with suppress(OSError):  # else whoever reads the finished run next removes it
-            (self.folder / RESUME).unlink(missing_ok=True)
+        self._latest = self._helper = None
+        with suppress(OSError):  # else whoever reads the finished run next removes them
+            self._drop_states()
         return read(self.folder).record
 
     def _write(self, name: str, content: bytes) -> None:
@@ -336,12 +336,20 @@ class Writer:
 
     def _save(self) -> None:
         if self._latest is not None:
-            buffer = BytesIO()  # torch aborts the process when a disk is full under its own writer
-            torch.save(self._latest[1], buffer)
-            state = buffer.getvalue()
-            self._write(RESUME, state + MARK + digest(state).encode())
-            self._kept, self._latest, self._saved = self._latest[0], None, time.monotonic()
-            del self._checksums[RESUME]  # it goes when the run is done
+            self._keep(RESUME, self._latest[1])
+            self._kept, self._latest = self._latest[0], None
+        if self._helper is not None:
+            self._keep(HELPER.format(self._helper[0]), self._helper[1])
+            self._helper = None
+
+    def _keep(self, name: str, state: Mapping[str, Any]) -> None:
+        self._write(name, states.to_bytes(state))
+        self._saved = time.monotonic()
+        del self._checksums[name]  # it goes when the run is done
+
+    def _drop_states(self) -> None:
+        for path in (self.folder / RESUME, *self.folder.glob(HELPER.format("*"))):
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -354,16 +362,6 @@ class Writer:
                     f"{self.folder} was removed while its run was on; give the same command again to begin anew."
                 ) from error
             raise unwritable(self.folder / name, error, otherwise="choose another folder") from error
-
-
-def _copied(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, Mapping):
-        return {key: _copied(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(_copied(value) for value in state)
-    return state
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from longcut.errors import UserError, unknown
 from longcut.methods import METHODS
 from longcut.numbers import spread
 from longcut.record import Plan, Record
-from longcut.runs import Run
+from longcut.runs import Run, require_one_data
 from longcut.scales import scale_of
 from longcut.spec import options_of
 
@@ -44,7 +44,7 @@ def curve(found: Iterable[Run], over: str) -> pd.DataFrame:
         ``rmse, rmse_sd, best_rmse, best_rmse_sd``, the root mean squared error and where it is lowest.
 
     Raises:
-        UserError: when no finished run has that option.
+        UserError: when no finished run has that option, or the data was changed between two of them.
 
     Source: Hwang et al., NeurIPS 2022, Figures 3 and 5.
     """
@@ -128,11 +128,12 @@ class _Line:
 def _table(found: Iterable[Run]) -> list[tuple[dict[Setting, Any], Record]]:
     """Settings and record of each finished run, each once."""
     table: dict[Any, tuple[dict[Setting, Any], Record]] = {}
-    for run in found:
-        if run.done:
-            plan = run.record.plan
-            settings = _settings(plan)
-            table.setdefault((frozenset(settings.items()), plan.seed, plan.data_seed), (settings, run.record))
+    done = [run for run in found if run.done]
+    require_one_data(done)
+    for run in done:
+        plan = run.record.plan
+        settings = _settings(plan)
+        table.setdefault((frozenset(settings.items()), plan.seed, plan.data_seed), (settings, run.record))
     return list(table.values())
 
 

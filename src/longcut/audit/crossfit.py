@@ -32,7 +32,9 @@ from longcut.bias import ContrastiveBias
 from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
 from longcut.errors import UserError
-from longcut.fit import fit, helper, steps_per_epoch
+from longcut.fit import fit
+from longcut.helpers import helper
+from longcut.loop import steps_per_epoch
 from longcut.losses import gce
 from longcut.methods import Method, build
 from longcut.methods.base import FitHelper, MakeNet
@@ -261,7 +263,7 @@ def _easy(view: View, folds: int, counter: _Counter, keep: Keep = nowhere) -> tu
     said = curve.said
     if large:
         said = _crossfit(view, fold, EasyCue, "tiny", _Counter(None, folds), keep, asked=(stop,)).said
-    easy, profile = np.moveaxis(said[0 if large else stop], 1, 0)
+    easy, profile = (said[0 if large else stop, :, what].copy() for what in (0, 1))
     return fold, _Biased(easy, profile, curve.updates[stop])
 
 
@@ -334,6 +336,7 @@ def _trained(
     fit(model, splits, training, seed=seed, observers=[calling(on_epoch=listen)])
     note(training.epochs)  # only now with the averaged weights, where there are some
     kept = np.stack([said[point] for point in asked]) if asked else np.zeros((0, len(splits.test)), np.float32)
+    said.clear()  # the model knows who watched it, and they the model, so that both stay a while
     return {"chosen": np.stack([chosen[point] for point in range(len(marks))]), "said": kept}
 
 

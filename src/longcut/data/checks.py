@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from longcut.errors import UserError
+from longcut.numbers import WHOLE
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["as_tensor", "check_finite", "column", "ids", "members"]
+__all__ = ["as_tensor", "check_finite", "column", "ids", "members", "stored"]
 
 
 def as_tensor(x: Tensor | np.ndarray) -> Tensor:
@@ -40,6 +41,21 @@ def _root(x: Any) -> Any:
     while isinstance(x.base, np.memmap):
         x = x.base
     return x
+
+
+def stored(name: str, x: Tensor, kind: str | None) -> tuple[Tensor, str]:
+    """The storage as it is kept, and what kind of inputs it holds, if that is not said."""
+    if x.is_floating_point():
+        check_finite(name, "x", x)
+        return x, kind or ("image" if x.ndim == 4 else "table")
+    if kind == "tokens" or (x.dtype == torch.uint8 and x.ndim > 2):
+        return x, kind or "image"
+    if x.dtype.itemsize > 2 and (most := max(abs(int(x.min())), abs(int(x.max())))) > WHOLE:
+        raise UserError(
+            f"{name}: x has whole numbers up to {most:,}, and beyond {WHOLE:,} not all of them are told apart; give a "
+            'table of quantities as floats, or token ids with kind="tokens".'
+        )
+    return x.float(), kind or "table"
 
 
 def column(name: str, what: str, values: Any, rows: int) -> Tensor:

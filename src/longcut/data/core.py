@@ -71,8 +71,9 @@ class Dataset:
         """A checked data set of all rows of ``x``.
 
         Args:
-            x: ``(n, ...)`` tensor or array, possibly memory-mapped. uint8 ``(n, C, H, W)`` is taken as
-                images, floats as a table (or images, with four axes), integers as token ids.
+            x: ``(n, ...)`` tensor or array, possibly memory-mapped. uint8 ``(n, C, H, W)`` is taken as images, other
+                whole numbers as a table like floats (which are images, with four axes), or with ``kind="tokens"`` as
+                token ids, of which 0 is padding.
             label: ``(n,)`` integers 0…C−1, or floats for regression.
             attribute: ``(n,)`` integers 0…A−1, and -1 where it is not known; or None.
             memberships: ``(n, A)`` True where the sample belongs to the group, or None; groups may overlap.
@@ -81,7 +82,8 @@ class Dataset:
 
         Raises:
             UserError: on unequal lengths, columns of another shape, labels that are not 0…C−1 (all of them, unless
-                ``n_classes`` says how many there are), or values that are not finite.
+                ``n_classes`` says how many there are), values that are not finite, or whole numbers so large that
+                they would become others.
 
         >>> Dataset.of(torch.rand(4, 2), [0, 1, 1, 0]).info.n_classes
         2
@@ -104,11 +106,7 @@ class Dataset:
         if attributes is not None:
             attributes, n_attributes = checks.ids(name, "attribute", attributes, info.pop("n_attributes", None))
         members = None if memberships is None else checks.members(name, memberships, len(storage))
-        if storage.is_floating_point():
-            checks.check_finite(name, "x", storage)
-            kind = "image" if storage.ndim == 4 else "table"
-        else:
-            kind = "image" if storage.dtype == torch.uint8 else "tokens"
+        storage, kind = checks.stored(name, storage, info.pop("kind", None))
         fields: dict[str, Any] = {
             "n_classes": n_classes,
             "n_attributes": n_attributes,
@@ -118,7 +116,7 @@ class Dataset:
             "class_names": tuple(map(str, range(n_classes))),
             "attribute_names": tuple(map(str, range(n_attributes))),
             "partial": attributes is not None and bool((attributes < 0).any()),
-            "vocabulary": int(storage.max()) + 1 if kind == "tokens" and len(storage) else 0,
+            "vocabulary": int(storage.max()) + 1 if kind == "tokens" else 0,
             "membership_names": () if members is None else tuple(map(str, range(members.shape[1]))),
             **info,
         }
@@ -214,7 +212,9 @@ class Dataset:
     def from_columns(cls, columns: Columns) -> Dataset:
         """The data set of what a reader of :mod:`longcut.sources` found; samples without a label get label 0."""
         source, label = columns.source, columns.label
-        known = {"vocabulary": columns.vocabulary} if columns.vocabulary else {}
+        known: dict[str, Any] = {}
+        if columns.vocabulary:
+            known = {"kind": "tokens", "vocabulary": columns.vocabulary}
         if columns.class_names:
             known |= {"n_classes": len(columns.class_names), "class_names": columns.class_names}
         if columns.attribute is not None:

@@ -146,7 +146,9 @@ def multinli(
         "length": BERT_LENGTH,
     }
     nothing = pd.DataFrame(index=range(len(x)))
-    return assemble(about, x, nothing, label, negation, part, encoding=how, source={}, vocabulary=BERT_VOCABULARY)
+    return assemble(
+        about, x, nothing, label, negation, part, encoding=how, source={}, kind="tokens", vocabulary=BERT_VOCABULARY
+    )
 
 
 def _raw(folder: Path) -> Iterator[tuple[str, str, str]]:

@@ -289,6 +289,7 @@ def texts(
         part,
         encoding={"kind": "tokens", "text": list(columns), "pairs": len(columns) == 2, **how},
         source={"text": tuple(columns)},
+        kind="tokens",
         vocabulary=vocabulary,
         memberships=memberships,
         membership_names=membership_names,

@@ -20,7 +20,8 @@ from longcut.errors import UserError
 from longcut.estimators.rows import as_array, require_axes, rows_of, values_of
 from longcut.estimators.told import Told
 from longcut.estimators.weights import canonical, in_places, whole_numbers
-from longcut.fit import fit, steps_per_epoch
+from longcut.fit import fit
+from longcut.loop import steps_per_epoch
 from longcut.methods import METHODS, Method, build
 from longcut.nets import Net
 from longcut.predict import predict

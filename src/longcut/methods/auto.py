@@ -359,20 +359,37 @@ class _Meter:
     """The loop for helpers, which counts the samples that it shows."""
 
     def __init__(self, fit: FitHelper) -> None:
-        self.fit, self.samples = fit, 0
+        self.fit, self.counts = fit, list[_Count]()
+
+    @property
+    def samples(self) -> int:
+        return sum(count.samples for count in self.counts)
 
     def __call__(
         self, method: Method, train: Dataset, *, observers: Sequence[Observer] = (), **training: Any
     ) -> Method:
-        draw = method.epoch_data
+        draw, count = method.epoch_data, _Count()
+        self.counts.append(count)
 
         def counted(data: Dataset) -> Dataset:
             drawn = draw(data)
-            self.samples += len(drawn)
+            count.samples += len(drawn)
             return drawn
 
         method.epoch_data = counted  # type: ignore[method-assign]
-        return self.fit(method, train, observers=observers, **training)
+        return self.fit(method, train, observers=[*observers, count], **training)
+
+
+class _Count(Observer):
+    """Samples shown to a helper."""
+
+    samples = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"samples": self.samples}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.samples = state["samples"]
 
 
 def _clause(error: UserError) -> str:

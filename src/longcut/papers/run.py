@@ -103,7 +103,7 @@ def require_weights(plans: Iterable[Plan]) -> None:
 
 
 def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], object] | None = None) -> None:
-    """Refuse data and weights that are not there before any run begins; what is all done needs none.
+    """Refuse data and weights that are not there before any run begins; runs that are done are not asked for theirs.
 
     Args:
         wanted: what is to be run.

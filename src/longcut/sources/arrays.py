@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from longcut.errors import UserError, unknown
+from longcut.numbers import WHOLE
 from longcut.sources import Columns, Source
 from longcut.sources.kinds import settle
 from longcut.sources.marks import marks
@@ -32,7 +33,6 @@ __all__ = ["read_arrays"]
 
 INPUTS = ("x", "X", "images", "features")
 TOKENS = ("tokens", "token_ids", "input_ids")  # names of inputs whose whole numbers are no features
-EXACT = 1 << 24  # up to there, float32 has all whole numbers
 MOST_TOKENS = 1 << 22  # a vocabulary of more has no embedding that fits into memory
 LABELS = ("label", "y", "labels", "target")
 
@@ -303,9 +303,9 @@ def _input(arrays: Arrays, used: list[str], layer: int | None, tokens: bool, whe
 
 def _exact(x: NDArray[Any], what: str, where: str) -> NDArray[Any]:
     """Refuse whole numbers that would become others: so large ones are codes, not quantities."""
-    if x.dtype.kind in "iu" and (most := max(abs(int(x.min())), abs(int(x.max())))) > EXACT:
+    if x.dtype.kind in "iu" and (most := max(abs(int(x.min())), abs(int(x.max())))) > WHOLE:
         raise UserError(
-            f"{where}: {what} has whole numbers up to {most:,}, and beyond {EXACT:,} not all of them are told apart; "
+            f"{where}: {what} has whole numbers up to {most:,}, and beyond {WHOLE:,} not all of them are told apart; "
             f"save a table of quantities as floats, or token ids, numbered from 1, in an array called {TOKENS[0]}."
         )
     return x

@@ -342,6 +342,12 @@ class _Learned(Observer):
             self.evidence, self.round = evidence, len(self.curve)
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("curve", "evidence", "pure", "round", "weights")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
 
 def _balanced(said: Tensor, label: Tensor) -> float:
     """Mean over the classes of the share that is right."""
