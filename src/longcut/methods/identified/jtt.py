@@ -51,6 +51,7 @@ class JTT(ErrorSet):
         info: Info,
         *,
         identify: shared.Identify = "helper",
+        epoch: shared.IdentifiedAt = 0,
         record: shared.Record = "online",
         helper_epochs: shared.HelperEpochs = 3,
         helper_lr: shared.HelperLr = None,
@@ -66,7 +67,7 @@ class JTT(ErrorSet):
         worst: shared.WorstShare = 0.2,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, record, helper, worst)
+        super().__init__(make_net, info, identify, record, helper, worst, epoch=epoch)
         self.upweight, self.count = upweight, count
 
     def epoch_data(self, train: Dataset) -> Dataset:
