@@ -27,12 +27,15 @@ from longcut.evaluate import METRICS, Group, Scores
 from longcut.methods import METHODS, build
 from longcut.papers import (
     ANNOTATIONS,
+    DOCUMENTS,
     ORIGINS,
     PROTOCOLS,
     READS,
+    STATES,
     Cell,
     cells,
     draw,
+    listed,
     markdown,
     notes,
     recipes,
@@ -262,6 +265,59 @@ def test_what_a_row_fixes_can_be_set_and_then_it_is_no_longer_the_papers():
     (row,) = jm1
     assert (row, jm1[row].plans[0].options["helper_epochs"]) == ("JM1-avg T=20, helper_epochs=1", 1)
     assert jm1[row].plans[0].label == "jm1-JM1-avg T=20, helper_epochs=1"
+
+
+# --- how far they are -------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_shown_is_listed_and_every_recipe_is():
+    found = listed()
+    assert {one.name for one in found if one.recipe} == set(recipes())
+    assert {one.state for one in found} <= set(STATES)
+    assert len({(one.name, one.data) for one in found}) == len(found)
+    papers = list(dict.fromkeys(one.name.partition("/")[0] for one in found))
+    assert tuple(papers[:4]) == DOCUMENTS == ("selecmix", "jm1", "wcl", "slides")
+    assert all(one.about for one in found)
+    for one in found:
+        assert not one.by or (RESULTS.parents[1] / one.by).exists(), one.by
+
+
+def stored() -> dict[tuple[str, str], set[tuple[int, int]]]:
+    """Of each label and data set the seeds and epochs that results/ holds."""
+    known: dict[tuple[str, str], set[tuple[int, int]]] = {}
+    for line in json.loads(RESULTS.read_text("utf-8")):
+        known.setdefault((line["label"], line["dataset"]), set()).add((line["seed"], line["epochs"]))
+    return known
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_the_state_of_a_recipe_is_what_results_hold(recipe: str):
+    known = stored()
+    said = {one.data: one for one in listed() if one.name == recipe}
+    made = {cell.data: [] for cell in every(recipe)}
+    for cell in cells(recipe):
+        if cell.plans:
+            made[cell.data].append(cell)
+    if recipe == "selecmix/figure2":
+        made = {"colored-mnist": []}  # not made of runs
+    assert set(made) <= set(said), "each of its data sets has a state"
+    beyond = {one.state for data, one in said.items() if data not in made}
+    assert beyond <= {"not built", "data not reachable"}, "what the recipe does not run"
+    for data, found in made.items():
+        state, by = said[data].state, said[data].by
+        some = [one for one in found if (one.plans[0].label, one.plans[0].data) in known]
+        whole = found and all(
+            any(seed == p.seed and epochs >= p.training.epochs for seed, epochs in known.get((p.label, p.data), ()))
+            for one in found
+            for p in one.plans
+        )
+        if state == "run":
+            assert whole, data
+        elif state == "run shorter":
+            assert (some or by) and not whole, data
+        else:
+            assert not some, f"{recipe} on {data} has runs"
+            assert bool(found) == (state != "not built"), data
 
 
 # --- worst groups -----------------------------------------------------------------------------------------------------

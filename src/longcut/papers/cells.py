@@ -14,7 +14,18 @@ from longcut.plans import parse_method, plan
 from longcut.record import Plan
 from longcut.spec import write
 
-__all__ = ["ANNOTATIONS", "ORIGINS", "PRETRAINED", "PROTOCOLS", "Cell", "cells", "declared", "kept", "recipes"]
+__all__ = [
+    "ANNOTATIONS",
+    "ORIGINS",
+    "PRETRAINED",
+    "PROTOCOLS",
+    "Cell",
+    "cells",
+    "contents",
+    "declared",
+    "kept",
+    "recipes",
+]
 
 Pair = tuple[float, float | None]
 UNPUBLISHED = "unpublished"
@@ -114,6 +125,11 @@ class _Row(NamedTuple):
 def _files() -> dict[str, dict[str, Any]]:
     folder = files("longcut") / "recipes"
     return {f.name[:-5]: tomllib.loads(f.read_text("utf-8")) for f in folder.iterdir() if f.name.endswith(".toml")}
+
+
+def contents() -> Mapping[str, Mapping[str, Any]]:
+    """What is declared of each paper, by its name."""
+    return _files()
 
 
 def declared(recipe: str) -> tuple[dict[str, Any], dict[str, Any], str]:
