@@ -25,6 +25,7 @@ class JM1(MixingMethod, ErrorSet):
     variants = (
         {"identify": "oracle", "level": "input", "law": "upper-half"},
         {"identify": "none", "conditional": False},
+        {"epoch": 1, "helper_epochs": 6},
         {"level": "output", "sampler": "full"},
         {"level": "early", "scope": "batch", "oversample": 3},
         {"conditional": False, "blend": "keep-both", "record": "evaluated"},

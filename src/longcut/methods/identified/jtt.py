@@ -21,7 +21,12 @@ class JTT(ErrorSet):
     name = "jtt"
     paper = "Liu et al., Just train twice: Improving group robustness without training group information, ICML 2021"
     tasks = frozenset({"classification", "regression"})
-    variants = ({"identify": "oracle"}, {"upweight": 3, "count": "total"}, {"record": "evaluated"})
+    variants = (
+        {"identify": "oracle"},
+        {"epoch": 1, "helper_epochs": 6},
+        {"upweight": 3, "count": "total"},
+        {"record": "evaluated"},
+    )
     recipes = {
         "waterbirds": Recipe(
             "the authors' README; its epoch T of the helper counts from 0",
