@@ -72,7 +72,7 @@ class Choice:
 
     Attributes:
         rule: the metric of the validation set by which setting and epoch are chosen.
-        data, method: whose settings.
+        data, task, method: whose settings.
         label: of the setting.
         settings: how many there were.
         runs: of it, one per seed.
@@ -83,6 +83,7 @@ class Choice:
 
     rule: str
     data: str
+    task: str
     method: str
     label: str
     settings: int
@@ -112,7 +113,8 @@ def choices(runs: Sequence[Run], rules: Sequence[str] = RULES) -> list[Choice]:
         if len(settings) < 2:
             continue
         for rule in rules:
-            lower = lower_is_better(rule, next(iter(settings.values()))[0].record.task)
+            task = next(iter(settings.values()))[0].record.task
+            lower = lower_is_better(rule, task)
             best = [_best(label, some, rule, lower) for label, some in settings.items()]
             known = [one for one in best if one is not None]
             if known:
@@ -120,7 +122,7 @@ def choices(runs: Sequence[Run], rules: Sequence[str] = RULES) -> list[Choice]:
                 test = {name: spread(row[2].get(name) for row in rows) for name in rules}
                 epochs = tuple(row[1] for row in rows)
                 valid = spread(row[0] for row in rows)
-                chosen.append(Choice(rule, data, method, label, len(settings), len(rows), epochs, valid, test))
+                chosen.append(Choice(rule, data, task, method, label, len(settings), len(rows), epochs, valid, test))
     return chosen
 
 

@@ -192,7 +192,7 @@ def print_choices(chosen: Sequence[Choice]) -> None:
     if not chosen:
         say("Nothing is chosen: no epoch of these runs was judged on a validation set.")
         return
-    scale = scale_of("classification")
+    scale = scale_of(chosen[0].task)
     names = list(chosen[0].test)
     shown = table("best by", "setting", "of", "epoch", "validation", *(name.replace("_", " ") for name in names))
     for one in chosen:
