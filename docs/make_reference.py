@@ -66,7 +66,10 @@ GROUP: Any = typer.main.get_command(cli.app)
 
 
 def commands() -> str:
-    rows = ((code(f"longcut {name}"), command.help) for name, command in GROUP.commands.items())
+    rows = (
+        (code(f"longcut {name}"), (command.help or "").partition("\n\n")[0].replace("\n", " "))
+        for name, command in GROUP.commands.items()
+    )
     return table(("command", "what it does"), *rows)
 
 

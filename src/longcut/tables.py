@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longcut.datasets import metrics_of, title_of
 from longcut.notebook import shown
@@ -11,7 +11,10 @@ from longcut.numbers import spread, with_spread
 from longcut.record import Record
 from longcut.scales import scale_of
 
-__all__ = ["Records", "remarks", "summary", "table"]
+if TYPE_CHECKING:
+    from longcut.stored import Run
+
+__all__ = ["Records", "listed", "remarks", "summary", "table"]
 
 KEPT = ("average", "aligned", "conflicting", "worst_group", "train_weighted")  # whatever the task
 
@@ -31,6 +34,22 @@ class Records(list[Record]):
         rows = [{name: row.get(name, "–") for name in defined} for row in rows]
         units = dict.fromkeys(f"{scale_of(one.task).caption}, mean ± standard deviation over seeds." for one in self)
         return shown(f"{len(self)} run{'' if len(self) == 1 else 's'}", rows, notes=units)
+
+
+def listed(run: Run) -> dict[str, Any]:
+    """What a list of runs says of one: ``method, seed, data, state``, and its two scores as they are written.
+
+    Raises:
+        Damaged: when its history cannot be read.
+    """
+    record, plan = run.record, run.record.plan
+    about = {"method": record.label, "seed": plan.seed, "data": title_of(plan.data)}
+    if not run.done:
+        state = f"epoch {len(run.history())} of {plan.training.epochs}"
+        return about | {"state": state, "average": "–", "worst_group": "–"}
+    scale = scale_of(record.task)
+    scores = {"average": scale.mean, "worst_group": scale.judged[0]}
+    return about | {"state": "done"} | {k: scale.write(scale.score(record.scores.test, v)) for k, v in scores.items()}
 
 
 def summary(record: Record) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import Json, Load, app
+from longcut.cli.app import Json, Load, app, located
 
 
 @app.command()
 def annotate(
-    found: Annotated[Path, typer.Argument(metavar="AUDIT|RUN", help="folder of an audit or a run")],
+    found: Annotated[Path, typer.Argument(metavar="AUDIT|RUN", callback=located, help="folder of an audit or a run")],
     budget: Annotated[int, typer.Option(min=1, help="how many samples to look up")] = 100,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for the table and the page (default: look-up/NAME)")

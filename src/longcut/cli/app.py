@@ -15,7 +15,21 @@ from longcut.cli import show
 from longcut.errors import UserError
 from longcut.processes import STOPPED
 
-__all__ = ["METHOD", "Device", "Epochs", "Jobs", "Json", "Load", "Net", "Select", "Set", "app", "main"]
+__all__ = [
+    "METHOD",
+    "Device",
+    "Epochs",
+    "Jobs",
+    "Json",
+    "Load",
+    "Net",
+    "RunFolder",
+    "Select",
+    "Set",
+    "app",
+    "located",
+    "main",
+]
 
 
 class _Commands(TyperGroup):
@@ -51,6 +65,17 @@ def _load(files: list[Path] | None) -> list[Path] | None:
     return files
 
 
+def located(given: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Run folders that were typed, by their names below ``runs``, as the folders."""
+    if isinstance(given, list):
+        return [one for folder in given if isinstance(one := located(folder), Path)]
+    if given is None or given.exists():
+        return given
+    from longcut.places import located as below
+
+    return below(given)
+
+
 METHOD = "name, name@recipe or name:key=value,key=value (see longcut methods)"
 
 Set = Annotated[
@@ -62,6 +87,7 @@ Load = Annotated[
         "--load", metavar="FILE", callback=_load, help="Python file with methods, nets, metrics, … of yours; repeatable"
     ),
 ]
+RunFolder = Annotated[Path, typer.Argument(help="run folder, or its name below runs/", callback=located)]
 Net = Annotated[str | None, typer.Option(help="network, such as mlp:hidden=100-100-16 or resnet18:stem=cifar")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="passes over the training set")]
 Select = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import Json, Load, app
+from longcut.cli.app import Json, Load, app, located
 from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given, typed
 from longcut.cli.settings import cores
 from longcut.errors import UserError
@@ -137,7 +137,7 @@ def audit(
     data: Data,
     features: Features = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="finished run: what does the shortcut cost it?")
+        Path | None, typer.Option(metavar="RUN", callback=located, help="finished run: what does the shortcut cost it?")
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -165,12 +165,13 @@ def audit(
     from longcut.audit.model import check_features
     from longcut.audit.model import model as cost
     from longcut.datasets.reread import inputs_of
-    from longcut.plans import slug
+    from longcut.places import AUDITS
+    from longcut.places import place as usual
     from longcut.runs import read
 
     compare = typed(ctx, "compare")
     data = spec_given(ctx, data, features)
-    place = out or Path("audits", slug(data))
+    place = out or usual(AUDITS, data)
     folder.check(place)
     run = None if model is None else read(model)
     if run is not None:

@@ -9,17 +9,59 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import Device, Json, Load, app
+from longcut.cli.app import Device, Json, Load, RunFolder, app, located
 from longcut.cli.own import NewDataCommand
 from longcut.cli.settings import device_of
 from longcut.errors import UserError
 from longcut.numbers import number
 
 
+def _in_order(run: Path, data: str) -> tuple[Path, str]:
+    """A run and data as they were typed, or the other way round where only that makes sense."""
+    from longcut.runs import RECORD
+
+    if (run / RECORD).exists():
+        return run, data
+    other = located(Path(data))
+    return (other, str(run)) if isinstance(other, Path) and (other / RECORD).exists() else (run, data)
+
+
+@app.command()
+def runs(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDERS...]", callback=located, help="where to look (default: runs)"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs that are there, by the names that other commands take."""
+    from longcut.door import Damaged
+    from longcut.places import RUNS, named
+    from longcut.runs import find, read
+    from longcut.tables import listed
+
+    rows, broken = [], []
+    for folder in find(paths or [RUNS]):
+        try:
+            rows.append({"run": named(folder), **listed(read(folder))})
+        except Damaged as error:
+            broken.append(error)
+    if as_json:
+        show.print_json(rows)
+    else:
+        table = show.table("run", "method", "seed", "data", "state", "average", "worst group")
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        show.show(table)
+    for error in broken:
+        show.warn(f"left out: {error}")
+
+
 @app.command(cls=NewDataCommand)
 def evaluate(
     ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="run folder")],
+    run: RunFolder,
+    other: Annotated[str | None, typer.Argument(metavar="[DATA]", help="the same as --data")] = None,
     data: Annotated[
         str | None, typer.Option(help="other data to judge the network on (default: its own test set)")
     ] = None,
@@ -33,6 +75,10 @@ def evaluate(
     from longcut.runs import read
     from longcut.scales import scale_of
 
+    if other is not None and data is not None:
+        raise UserError(f"{other} and --data {data} are both given; judge the network on one after the other.")
+    if data := data or other:
+        run, data = _in_order(run, data)
     stored = read(run)
     if data is None and (said := next((key for key, value in ctx.obj.items() if value is not None), None)):
         raise UserError(f"--{said} says how to read other data, and none is given; give --data, or leave it out.")
@@ -53,9 +99,15 @@ def evaluate(
 @app.command()
 def difference(
     run: Annotated[
-        Path, typer.Argument(help="run folder, folder of one method's runs, or run folders without -sSEED: all seeds")
+        Path,
+        typer.Argument(
+            callback=located,
+            help="run folder, folder of one method's runs, or run folders without -sSEED: all seeds",
+        ),
     ],
-    other: Annotated[Path, typer.Argument(help="the same of another method, judged on the same test sets")],
+    other: Annotated[
+        Path, typer.Argument(callback=located, help="the same of another method, judged on the same test sets")
+    ],
     metric: Annotated[
         str | None,
         typer.Option(help="any but those of outputs, such as ece (default: worst_group, of errors worst_group_rmse)"),
@@ -100,7 +152,9 @@ def difference(
 
 @app.command()
 def postprocess(
-    run: Annotated[Path, typer.Argument(help="run folder, of data with two classes and an attribute")],
+    run: Annotated[
+        Path, typer.Argument(callback=located, help="run folder, of data with two classes and an attribute")
+    ],
     constraint: Annotated[
         str, typer.Option(help="what is to be equal: equalized-odds, equal-opportunity or demographic-parity")
     ] = "equalized-odds",
@@ -144,7 +198,7 @@ def postprocess(
 @app.command(cls=NewDataCommand)
 def predict(
     ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="run folder")],
+    run: RunFolder,
     data: Annotated[
         str, typer.Argument(help="folder of images, table, or .npz file like those trained on, or a data set's name")
     ],
@@ -157,8 +211,9 @@ def predict(
     from longcut.deploy import predict, write_predictions
     from longcut.runs import read
 
+    run, new = _in_order(run, data)
     with show.bar("files") as progress:
-        frame = predict(read(run), data, device=device_of(device), progress=progress, **ctx.obj)
+        frame = predict(read(run), new, device=device_of(device), progress=progress, **ctx.obj)
     path = write_predictions(frame, out)
     found: dict[str, float | None] = {"right": None}
     told = ""
@@ -177,7 +232,9 @@ def predict(
 
 @app.command()
 def weights(
-    run: Annotated[Path, typer.Argument(help="run folder, of a method that works out weights: fg-ccdb")],
+    run: Annotated[
+        Path, typer.Argument(callback=located, help="run folder, of a method that works out weights: fg-ccdb")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write")] = Path("weights.csv"),
     load_: Load = None,
     as_json: Json = False,
@@ -201,7 +258,7 @@ def weights(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="run folder")],
+    run: RunFolder,
     to: Annotated[str, typer.Option(help="onnx, torchscript or safetensors")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="file to write (default: model.onnx, .pt or .safetensors in RUN)")
@@ -221,12 +278,16 @@ def export(
 
 @app.command()
 def report(
-    paths: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="run folders, or folders of them")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUNS...", callback=located, help="run folders, or folders of them")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="page to write")] = Path("report.html"),
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
     """Write one self-contained HTML page about finished runs."""
+    if wrong := next((path for path in paths if path.suffix == ".html" and not path.is_dir()), None):
+        raise UserError(f"{wrong} is no folder of runs; to name the page, write -o {wrong}.")
     page = show.write_report(paths, out)
     if as_json:
         return show.print_json({"report": str(page)})

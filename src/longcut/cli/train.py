@@ -45,13 +45,14 @@ def train(
 ) -> None:
     """Train one method, or go on with a run that was stopped."""
     from longcut.execute import execute
-    from longcut.plans import folder_name, plan, slug
+    from longcut.places import RUNS, place
+    from longcut.plans import folder_name, plan
 
     features = features_for(ctx, data, features, method, net)
     data = with_answers(spec_given(ctx, data, features), answers)
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
-    folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
+    folder = out or place(RUNS, chosen.data) / folder_name(chosen)
     with show.bar("epochs") as progress:
         record = execute(
             chosen,
@@ -92,7 +93,8 @@ def compare(
 ) -> None:
     """Train several methods with several seeds each; what is already done is not done again."""
     from longcut.compare import compare, folders
-    from longcut.plans import plan, slug
+    from longcut.places import RUNS, place
+    from longcut.plans import plan
     from longcut.runs import read
     from longcut.search import alternatives, choices, with_record
     from longcut.spec import split as split_specs
@@ -107,7 +109,7 @@ def compare(
         if helper
         else []
     )
-    folder = out or Path("runs", slug(first[0].data if first else plan(data, specs[0], settings=settings).data))
+    folder = out or place(RUNS, first[0].data if first else plan(data, specs[0], settings=settings).data)
     read_from = with_record(specs, first[0], folder) if first else specs
     plans = [
         plan(data, method, settings=settings, seed=seed, select=select, label=label)

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from longcut.errors import UserError
 from longcut.files import to_json
 from longcut.methods import METHODS
-from longcut.plans import plan, slug
+from longcut.places import RUNS, short
+from longcut.plans import plan
 from longcut.record import Plan
 from longcut.report.base import Page
 from longcut.report.study import Contender, Study, differences
@@ -77,7 +78,7 @@ def _command(study: Study) -> str:
         for (seeds, *flags), specs in together.items()
     ]
     if lines:
-        lines.append(["report", f"runs/{slug(study.data)}"])
+        lines.append(["report", str(RUNS / short(study.data))])
     return "\n".join(shlex.join(["longcut", *words]) for words in lines)
 
 
