@@ -48,8 +48,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"partners": "pool", "mode": "A"},
         {"blend": "keep-both", "contrast": "sc", "mode": "B"},
         {"auxiliary_steps": 3, "unmixed": 0.5},
-        {"pairs": "cosine", "auxiliary_optimizer": "sgd"},
-        {"pairs": "kl", "pretrain": 1},
+        {"pairs": "learned", "auxiliary_optimizer": "sgd"},
+        {"pairs": "learned", "pretrain": 1},
+        {"pairs": "kl"},
+        {"base": "lff", "pairs": "cosine"},
         {"pairs": "l2", "argmax": "code", "partners": "pool", "unmixed_forward": True},
     ],
 }
@@ -82,7 +84,8 @@ def tokens(n: int, seed: int) -> Dataset:
     x[:, 4] = 3 + label
     x[:, 9:] *= torch.arange(n)[:, None] % 3 > 0  # padding
     wrong = torch.arange(n) % 16 == 3
-    return Dataset.of(x, torch.where(wrong, 1 - label, label), attribute, name="tokens", aligned=(0, 1), vocabulary=40)
+    noisy = torch.where(wrong, 1 - label, label)
+    return Dataset.of(x, noisy, attribute, name="tokens", kind="tokens", aligned=(0, 1), vocabulary=40)
 
 
 def settings(cls: Any) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], str | None]]:

@@ -382,6 +382,15 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
     assert printed_json(*arguments) == [cell]
 
 
+def test_reproduce_lists_all_that_is_shown():
+    found = printed_json("reproduce", "--list")
+    (one,) = (row for row in found if (row["name"], row["data"]) == ("selecmix/table1", "bffhq"))
+    assert (one["state"], one["recipe"]) == ("data not reachable", True)
+    text = printed("reproduce", "--list")
+    assert "selecmix/table1" in text and "(jm1/figure9)" in text and "run shorter: trained here with fewer" in text
+    assert refused("reproduce").startswith("no table or figure is named; give one, such as selecmix/table1, or --list")
+
+
 def test_reproduce_names_the_picture_of_a_figure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("longcut.papers.require_data", lambda *_: None)
     monkeypatch.setattr("longcut.papers.run", lambda *arguments: [])

@@ -581,6 +581,7 @@ LOADABLE = [
     pytest.param("colored-mnist:recipe=lff", marks=pytest.mark.data),
     pytest.param("corrupted-cifar10", marks=pytest.mark.data),
     pytest.param("cifar10:imbalance=100", marks=pytest.mark.data),
+    pytest.param("thinned:data=colored-digits,per_class=9,imbalance=3"),
 ]
 NAMED = {str(one.values[0] if hasattr(one, "values") else one).partition(":")[0] for one in LOADABLE}
 LOADABLE += [name for name in DATASETS.own if name not in {*NAMED, *ELSEWHERE, "folder", "table", "arrays"}]

@@ -31,6 +31,7 @@ from sklearn.metrics import (
     r2_score,
     recall_score,
     roc_auc_score,
+    top_k_accuracy_score,
 )
 
 from longcut.data import Dataset, generator
@@ -78,6 +79,7 @@ ORACLES = {
     "balanced": "scikit-learn's balanced_accuracy_score",
     "class_difference": "scikit-learn's recall_score over itertools.combinations",
     "ece": "scikit-learn's calibration_curve",
+    "top5": "scikit-learn's top_k_accuracy_score",
     "auroc": "scikit-learn's roc_auc_score, Hanley and McNeil's interval, a loop over pairs",
     "rmse": "scikit-learn's mean_squared_error",
     "mae": "scikit-learn's mean_absolute_error",
@@ -119,6 +121,7 @@ def test_every_metric_by_hand():
             "balanced": (4 / 6 + 1 / 4) / 2,
             "class_difference": 4 / 6 - 1 / 4,
             "ece": math.nan,
+            "top5": math.nan,
             "auroc": math.nan,
             **dict.fromkeys(OF_NUMBERS, math.nan),
             # true positive rates 0 / 1 and 1 / 3, false ones 1 / 4 and 1 / 2, predicted 1 of 5 and 2 of 5
@@ -135,7 +138,7 @@ def test_every_metric_by_hand():
 
 def test_what_is_not_known_is_nan():
     found = metrics(torch.tensor(RIGHT), dataset(LABEL))
-    unknown = ["aligned", "conflicting", "train_weighted", "ece", "auroc", *OF_NUMBERS, *OF_GROUPS]
+    unknown = ["aligned", "conflicting", "train_weighted", "ece", "top5", "auroc", *OF_NUMBERS, *OF_GROUPS]
     assert [name for name, value in found.items() if math.isnan(value)] == unknown
     assert found["worst_group"] == pytest.approx(1 / 4), "without an attribute, groups are classes"
     no_shortcut = metrics(torch.tensor(RIGHT), dataset(LABEL, ATTRIBUTE))
@@ -208,7 +211,9 @@ def test_regression_by_hand_and_against_scikit_learn():
     assert found["average"] == 1.5
     assert found["worst_group"] == 2.0, "the worst group has the largest error"
     assert found["group_mean"] == 1.5
-    assert [name for name in ("worst_class", "balanced", "class_difference", "ece", "auroc") if found[name] >= 0] == []
+    assert [
+        name for name in ("worst_class", "balanced", "class_difference", "ece", "top5", "auroc") if found[name] >= 0
+    ] == []
     assert metrics(values, data)["average"] == pytest.approx(mean_squared_error(target, output))
     alone = scores(values, Dataset.of(torch.zeros(4, 1), target), draws=20)
     assert [(group.label, group.attribute, group.n) for group in alone.groups] == [(0, None, 4)]
@@ -319,7 +324,7 @@ def test_scores_are_metrics_with_repeatable_intervals():
     assert found.values == pytest.approx(metrics(values, TEST, TEST, outputs=outputs), rel=0, abs=0, nan_ok=True)
     assert found.values.keys() == found.intervals.keys() == METRICS.keys()
     for name, (low, high) in found.intervals.items():
-        assert low <= found.values[name] <= high or name in OF_NUMBERS
+        assert low <= found.values[name] <= high or name in (*OF_NUMBERS, "top5"), name
     assert str(scores(values, TEST, TEST, outputs=outputs)) == str(found), "as text, where nan is nan"
     assert scores(values, TEST, TEST, outputs=outputs, seed=1).intervals != found.intervals
     plain = found.to_dict()
@@ -465,7 +470,7 @@ def test_equal_classes_differ_by_nothing():
 def test_which_metrics_are_better_low():
     low = [name for name in METRICS if lower_is_better(name, "classification")]
     assert low == ["class_difference", "ece", *(name for name in OF_NUMBERS if name != "r2"), *OF_GROUPS]
-    assert [name for name in METRICS if not lower_is_better(name, "regression")] == ["auroc", "r2"]
+    assert [name for name in METRICS if not lower_is_better(name, "regression")] == ["top5", "auroc", "r2"]
 
 
 # --- groups that overlap ----------------------------------------------------------------------------------------------
@@ -561,6 +566,26 @@ def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one():
     assert outputs.softmax(1)[0, 0] == 0.5
     found = judged(outputs, [1, 0, 0], n_classes=3)
     assert found["ece"] == pytest.approx((abs(0.5 + 0.45 - 1) + abs(0.55 - 1)) / 3)
+
+
+def test_the_five_likeliest():
+    """Of whole logits, many of them equal, the first classes come first, as in the class that is predicted."""
+    drawn = generator(3)
+    outputs = torch.randn(400, 12, generator=drawn)
+    label = torch.randint(0, 12, (400,), generator=drawn)
+    assert judged(outputs, label, n_classes=12)["top5"] == pytest.approx(
+        top_k_accuracy_score(label.numpy(), outputs.double().numpy(), k=5, labels=np.arange(12))
+    )
+    tied = torch.randint(0, 3, (400, 7), generator=drawn).float()
+    places = [
+        sorted(range(7), key=lambda c, row=row: (-row[c], c)).index(y)
+        for row, y in zip(tied.tolist(), (label % 7).tolist(), strict=True)
+    ]
+    assert judged(tied, label % 7, n_classes=7)["top5"] == pytest.approx(np.mean([place < 5 for place in places]))
+    found = scores(sample_values(tied, dataset(label % 7, n_classes=7)), dataset(label % 7, n_classes=7), outputs=tied)
+    low, high = found.intervals["top5"]
+    assert 0 < low < found.values["top5"] < high < 1
+    assert math.isnan(judged(torch.rand(6, 5), [0, 1, 2, 3, 4, 0], n_classes=5)["top5"]), "one of five is always right"
 
 
 def test_the_ranking_by_hand():
@@ -737,7 +762,7 @@ def rights(accuracy, seed: int, seeds: int = 1, shared: float = 0.7) -> torch.Te
     return (level < torch.tensor(accuracy)[BIRDS.group]).float()
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if name not in ("ece", "auroc", *OF_NUMBERS)])
+@pytest.mark.parametrize("metric", [name for name in METRICS if name not in ("ece", "top5", "auroc", *OF_NUMBERS)])
 def test_a_method_does_not_differ_from_itself(metric: str):
     values = rights((0.9, 0.8, 0.7, 0.9), 0, seeds=2)
     found = paired(values, values, BIRDS, metric, BIRDS, draws=50)

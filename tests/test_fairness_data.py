@@ -172,6 +172,31 @@ def test_german_row_by_row(root):
     assert loaded("german:sensitive=age,inputs=with").whole.x.shape[1] == 7 + 1 + 12
 
 
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(("parts", "shares"), [("70/15/15", (0.7, 0.15, 0.15)), ("50/30/20", (0.5, 0.3, 0.2))])
+def test_shares_of_the_parts(root, spec: str, parts: str, shares: tuple[float, ...]):
+    found, plain = loaded(f"{spec}{',' if ':' in spec else ':'}parts={parts}", 4), loaded(spec, 4)
+    assert found.valid is not None and plain.valid is not None
+    every = [len(one) for one in (found.train, found.valid, found.test)]
+    assert every[0] == int(shares[0] * sum(every) + 1e-9)
+    assert all(abs(n - share * sum(every)) < 1 for n, share in zip(every, shares, strict=True))
+    if parts == "70/15/15":
+        assert torch.equal(found.train.x, plain.train.x) and found.info.name == plain.info.name
+    else:
+        assert found.info.name.endswith(f"parts={parts},counts=any")
+        numbers = found.train.gather(torch.arange(len(found.train)))[:, 0]
+        assert abs(float(numbers.mean())) < 1e-5, "standardised by these training rows"
+
+
+def test_shares_that_make_no_parts(root):
+    with pytest.raises(UserError, match=r"parts=70/15/20 sum to 105; give shares that sum to 100, such as 70/15/15"):
+        loaded("adult:parts=70/15/20")
+    with pytest.raises(UserError, match=r"of 36 rows, parts=98/1/1 leaves a part empty"):
+        loaded("adult:parts=98/1/1")
+    with pytest.raises(UserError, match=r"parts=70/30 is not allowed; give text such as 70/15/15"):
+        loaded("adult:parts=70/30")
+
+
 @pytest.mark.parametrize("name", ["adult", "compas", "german"])
 def test_files_that_are_not_the_published_ones(root, name):
     with pytest.raises(UserError, match=rf"{name}: .* has \d+ usable rows \(published: [\d,]+\); get the files again"):

@@ -28,7 +28,7 @@ ROWS = [
     {"fit", "fitting", "loop", "helpers", "evaluate", "selection"},
     {"record", "forms", "states", "stored", "runs", "backbone"},
     {"datasets", "analyses", "gallery", "audit", "estimators", "plans", "lookup"},
-    {"execute", "compare", "places", "tables", "stress"},
+    {"execute", "compare", "places", "tables", "stress", "search"},
     {"deploy", "report", "papers", "postprocess", "annotate"},
     {"cli", "__main__"},
 ]

@@ -408,6 +408,21 @@ def test_mlp_is_the_layers_by_hand():
     torch.testing.assert_close(net(x), hidden @ w3.T + b3)
 
 
+def test_mlp_with_batch_normalisation_behind_each_activation():
+    """As in WCL's tables: a hidden unit has mean 0 and variance 1 over a batch, whatever ReLU made of it."""
+    net, x = build("mlp:hidden=9-6,norm=batch", TABLE).train(), inputs(TABLE, 64)
+    layers = [type(module) for module in net.modules() if not list(module.children())][1:]
+    assert layers == [nn.Linear, nn.ReLU, nn.BatchNorm1d] * 2 + [nn.Linear]
+    (w1, b1), (w2, b2), _ = ((m.weight, m.bias) for m in net.modules() if isinstance(m, nn.Linear))
+
+    def hidden(z: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        z = (z @ w.T + b).clamp(min=0)
+        return (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+
+    torch.testing.assert_close(net.features(x), hidden(hidden(x, w1, b1), w2, b2), atol=1e-5, rtol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in build("mlp", TABLE).modules())
+
+
 def test_dropout_is_for_training():
     """Half of the positive hidden units go, the others double, so that the mean stays."""
     net = build("mlp:hidden=1000,dropout=0.5", TABLE)

@@ -27,12 +27,15 @@ from longcut.evaluate import METRICS, Group, Scores
 from longcut.methods import METHODS, build
 from longcut.papers import (
     ANNOTATIONS,
+    DOCUMENTS,
     ORIGINS,
     PROTOCOLS,
     READS,
+    STATES,
     Cell,
     cells,
     draw,
+    listed,
     markdown,
     notes,
     recipes,
@@ -243,6 +246,78 @@ def test_rows_whose_results_are_stored_are_still_the_same_runs():
     for one, line in stored:
         then = {"pairs": "learned"} if line["method"] == "selecmix" else {}  # the default when these were run
         assert (one.method, dict(one.options)) == (line["method"], then | line["options"])
+
+
+def test_what_a_row_fixes_can_be_set_and_then_it_is_no_longer_the_papers():
+    settings = {"pretrain": "3", "epochs": "4"}
+    found = {cell.row: cell for cell in cells("selecmix/figure5", ["0.5%"], seeds=1, settings=settings)}
+    assert list(found)[:3] == [
+        "V+SelecMix",
+        "V+SelecMix (pretrain=1), pretrain=3",
+        "V+SelecMix (pretrain=2), pretrain=3",
+    ]
+    for row, cell in found.items():
+        assert (cell.plans[0].label, cell.plans[0].options["pretrain"], cell.plans[0].training.epochs) == (row, 3, 4)
+    same = cells("selecmix/figure5", ["0.5%", "V+SelecMix (pretrain=2)"], seeds=1, settings={"pretrain": "2"})
+    assert [(cell.row, cell.changed) for cell in same] == [("V+SelecMix (pretrain=2)", "")]
+    chosen = {"helper_epochs": 1}
+    jm1 = {cell.row: cell for cell in cells("jm1/table4", ["JM1-avg T=20"], seeds=1, settings=chosen)}
+    (row,) = jm1
+    assert (row, jm1[row].plans[0].options["helper_epochs"]) == ("JM1-avg T=20, helper_epochs=1", 1)
+    assert jm1[row].plans[0].label == "jm1-JM1-avg T=20, helper_epochs=1"
+
+
+# --- how far they are -------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_shown_is_listed_and_every_recipe_is():
+    found = listed()
+    assert {one.name for one in found if one.recipe} == set(recipes())
+    assert {one.state for one in found} <= set(STATES)
+    assert len({(one.name, one.data) for one in found}) == len(found)
+    papers = list(dict.fromkeys(one.name.partition("/")[0] for one in found))
+    assert tuple(papers[:4]) == DOCUMENTS == ("selecmix", "jm1", "wcl", "slides")
+    assert all(one.about for one in found)
+    for one in found:
+        assert not one.by or (RESULTS.parents[1] / one.by).exists(), one.by
+
+
+def stored() -> dict[tuple[str, str], set[tuple[int, int]]]:
+    """Of each label and data set the seeds and epochs that results/ holds."""
+    known: dict[tuple[str, str], set[tuple[int, int]]] = {}
+    for line in json.loads(RESULTS.read_text("utf-8")):
+        known.setdefault((line["label"], line["dataset"]), set()).add((line["seed"], line["epochs"]))
+    return known
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes()))
+def test_the_state_of_a_recipe_is_what_results_hold(recipe: str):
+    known = stored()
+    said = {one.data: one for one in listed() if one.name == recipe}
+    made = {cell.data: [] for cell in every(recipe)}
+    for cell in cells(recipe):
+        if cell.plans:
+            made[cell.data].append(cell)
+    if recipe == "selecmix/figure2":
+        made = {"colored-mnist": []}  # not made of runs
+    assert set(made) <= set(said), "each of its data sets has a state"
+    beyond = {one.state for data, one in said.items() if data not in made}
+    assert beyond <= {"not built", "data not reachable"}, "what the recipe does not run"
+    for data, found in made.items():
+        state, by = said[data].state, said[data].by
+        some = [one for one in found if (one.plans[0].label, one.plans[0].data) in known]
+        whole = found and all(
+            any(seed == p.seed and epochs >= p.training.epochs for seed, epochs in known.get((p.label, p.data), ()))
+            for one in found
+            for p in one.plans
+        )
+        if state == "run":
+            assert whole, data
+        elif state == "run shorter":
+            assert (some or by) and not whole, data
+        else:
+            assert not some, f"{recipe} on {data} has runs"
+            assert bool(found) == (state != "not built"), data
 
 
 # --- worst groups -----------------------------------------------------------------------------------------------------
@@ -652,6 +727,21 @@ def test_verdicts(lasts: list[float], bests: list[float], spans: bool, near: boo
     assert table([result])[1][0][2:3] + table([result])[1][0][5:7] == ("–", "–", "–")
 
 
+@pytest.mark.usefixtures("paper")
+def test_nothing_is_compared_with_a_row_that_was_changed(tmp_path: Path):
+    """Its method fixes by=group; its note says what was set instead."""
+    (cell,) = cells("paper/one", ["told", "many"], seeds=1, settings={"by": "class"})
+    assert cell.plans[0].options == {} and cell.row == "told, by=class"
+    result = RUN._result(cell, [record(0.6, 0.6)], tmp_path)
+    assert (result["changed"], result["published"], result["spans"], result["near"]) == ("by=class", 60, None, None)
+    assert table([result])[1][0][0] == "told, by=class"
+    assert "by=class: set in place of what the row fixes, so it is no longer the paper's" in markdown(
+        "paper/one", [result]
+    )
+    (cell,) = cells("paper/one", ["told", "many"], seeds=1, settings={"by": "group"})
+    assert "in place of" not in markdown("paper/one", [RUN._result(cell, [record(0.6, 0.6)], tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("found", "known"), [({"probe": 0.9, "head": math.nan}, 90), ({"probe": 0.9, "head": 0.6}, 60)]
 )
@@ -742,6 +832,7 @@ def test_traces_of_similarity(tmp_path: Path):
     assert "contradicting" in picture.read_text("utf-8")
     assert "| GSC | digits | positives |" in markdown("paper/traces", results)
     assert notes("paper/traces", results)[0].startswith("Mean cosine")
+    assert len(run("paper/one", ["told", "few"], seeds=1, out=tmp_path)) == 1, "a picture alone is no reason to refuse"
     (one, *_) = run("paper/traces", ["SC"], seeds=1, out=tmp_path, settings=once)
     assert (one["row"], one["last_sd"]) == ("SC", None)
     with pytest.raises(UserError, match="unknown setting of paper/traces 'lrr'"):

@@ -323,6 +323,9 @@ def test_what_runs_may_go_below(tmp_path: Path):
     (tmp_path / "killed" / "erm-s0").mkdir(parents=True)
     (tmp_path / "killed" / "erm-s0" / ".lock").touch()
     runs.check_parent(tmp_path / "killed")
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "selecmix-figure2.svg").touch()
+    runs.check_parent(tmp_path / "drawn")
     (tmp_path / "other" / "src").mkdir(parents=True)
     (tmp_path / "other" / "src" / "code.py").touch()
     for folder in (tmp_path / "other", tmp_path / "other" / "src" / "code.py", tmp_path / "out" / "erm-s0"):

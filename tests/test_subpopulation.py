@@ -312,6 +312,26 @@ def test_celeba_with_the_other_label(place):
     assert load("celeba:size=32,target=attractive").train.label.tolist() == splits.train.label.tolist()
 
 
+def test_celeba_by_any_two_of_its_attributes(place):
+    """In the files made here the young are all, blond is whoever is not attractive, and male is independent."""
+    write_faces(place / "celeba", "wilds")
+    splits = load("celeba:size=32,target=male,attribute=blond")
+    faces = [(blond, male) for split, blond, male in FACES if split == 0]
+    assert splits.train.label.tolist() == [male for _, male in faces]
+    assert splits.train.attribute is not None and splits.train.attribute.tolist() == [blond for blond, _ in faces]
+    assert splits.info.class_names == ("not male", "male") and splits.info.attribute_names == ("not blond", "blond")
+    against = load("celeba:size=32,target=attractive,attribute=blond")
+    assert against.info.aligned == (1, 0) and not against.train.conflicting.any(), "told by what is seen together"
+    assert load("celeba:size=32,target=young").train.label.tolist() == [1] * len(faces)
+    assert len(celeba.ATTRIBUTES) == len(set(celeba.ATTRIBUTES.values())) == 40
+    with pytest.raises(UserError, match=r"the label and the attribute are both 'male'; give two of the 40"):
+        load("celeba:target=male")
+    with pytest.raises(UserError, match=r"target=bold is not allowed; give 5-o-clock-shadow or arched-eyebrows or "):
+        load("celeba:target=bold")
+    with pytest.raises(UserError, match=r"Wearing_Hat"):
+        load("celeba:size=32,target=wearing-hat")
+
+
 def test_celeba_cuts_out_the_middle_178_pixels(place):
     write_faces(place / "celeba", "txt")
     image = np.zeros((218, 178, 3), np.uint8)

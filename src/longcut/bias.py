@@ -5,7 +5,8 @@ Each is a small module that a pair rule, a weight or an audit can ask.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ __all__ = [
     "ContrastiveBias",
     "Difficulty",
     "Likeness",
+    "Seen",
     "class_similarity",
     "least_typical",
     "unexplained",
@@ -110,16 +112,34 @@ def least_typical(z: Tensor, label: Tensor, n_classes: int, share: float) -> Ten
     return order[ranks(label[order]) < (share * size).ceil().clamp_min(2)[label[order]]]
 
 
+class Seen(NamedTuple):
+    """A classifier that belongs to somebody else, as :class:`ClassifierBias` asks it: it is never trained here.
+
+    Attributes:
+        features: inputs to ``(n, width)``.
+        logits: inputs to ``(n, C)``.
+        width: of the features.
+    """
+
+    features: Callable[[Tensor], Tensor]
+    logits: Callable[[Tensor], Tensor]
+    width: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The logits."""
+        return self.logits(x)
+
+
 class Likeness(nn.Module):
     """A biased model that is asked who looks alike, and remembers what it said of each sample.
 
     Args:
-        net: of the model.
+        net: of the model; somebody else's (:class:`Seen`) is no part of this module.
         info: gives the number of samples.
         width: numbers that are remembered of each sample.
     """
 
-    def __init__(self, net: nn.Module, info: Info, width: int) -> None:
+    def __init__(self, net: nn.Module | Seen, info: Info, width: int) -> None:
         super().__init__()
         self.net = net
         # what the net says of each sample; it can be asked again, so it is not saved with the weights
@@ -214,23 +234,23 @@ class ContrastiveBias(Likeness):
 class ClassifierBias(Likeness):
     """A classifier that is trained to be prejudiced, and how alike two samples are to it (SelecMix, Table 2).
 
-    It learns by the generalized cross-entropy, as LfF's biased net does. The paper compares three similarities and says
-    no more than their names; here they are the cosine of the features, minus their Euclidean distance, and minus the
-    divergence ``KL(p_anchor || p_partner)`` of the predicted probabilities.
+    It is the biased net of LfF, which learns by the generalized cross-entropy (§4.2). Compared are the cosine of its
+    features, minus their Euclidean distance, or minus the divergence ``KL(p_anchor || p_partner)`` of its predicted
+    probabilities; which way round the divergence is taken, the paper does not say.
 
     Args:
-        net: of which the features or outputs are compared.
+        net: of which the features or outputs are compared; a :class:`Seen` one learns elsewhere.
         info: gives the number of samples and classes.
         kind: ``"cosine"``, ``"l2"`` or ``"kl"``.
         q: of the generalized cross-entropy.
         scale: ``"paper"`` or ``"code"`` (see :func:`longcut.losses.gce`).
     """
 
-    net: Net
+    net: Net | Seen
 
     def __init__(
         self,
-        net: Net,
+        net: Net | Seen,
         info: Info,
         kind: Literal["cosine", "l2", "kl"],
         *,

@@ -70,7 +70,8 @@ def execute(
                 progress(epoch)
 
         def built() -> Method:
-            return build(plan.method, splits.info, net=plan.net, options=plan.options, seed=plan.seed, start=start)
+            options = plan.options_of_seed
+            return build(plan.method, splits.info, net=plan.net, options=options, seed=plan.seed, start=start)
 
         def trained(method: Method, state: dict[str, Any] | None) -> Fitted:
             return fit(

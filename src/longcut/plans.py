@@ -120,8 +120,9 @@ def _within(data: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def _looked_at(name: str, options: Mapping[str, Any]) -> str:
-    """The data set whose recommendations hold: of known and guessed attributes, the one that they are about."""
-    return _looked_at(*parse(options["data"])) if name in ("answered", "spread") and options.get("data") else name
+    """The data set whose recommendations hold: of known and guessed attributes and of fewer samples, the one behind."""
+    behind = name in ("answered", "spread", "thinned") and options.get("data")
+    return _looked_at(*parse(behind)) if behind else name
 
 
 def _training_fields() -> set[str]:

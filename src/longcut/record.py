@@ -44,7 +44,7 @@ DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
     3: {"selecmix": {"pairs": "learned", "unmixed": 8.0}},
 }
 
-SEED = "{seed}"  # in Plan.init
+SEED = "{seed}"  # in Plan.init, and in options that name folders
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,14 @@ class Plan:
     def source(self) -> str:
         """The folder that ``init`` means."""
         return self.init.replace(SEED, str(self.seed))
+
+    @property
+    def options_of_seed(self) -> dict[str, Any]:
+        """The method's options, in which ``{seed}`` stands for the seed, as in the folder of a record."""
+        return {
+            name: value.replace(SEED, str(self.seed)) if isinstance(value, str) else value
+            for name, value in self.options.items()
+        }
 
     @property
     def setting(self) -> str:

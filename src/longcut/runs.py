@@ -106,13 +106,15 @@ def require_same_data(folder: Path, record: Record, fingerprint: str) -> None:
 def check_parent(out: Path) -> None:
     """Refuse a folder below which runs cannot go: one that holds files, but no runs, or that is itself a run.
 
+    Pictures may lie there: some figures are drawn without a run.
+
     Raises:
         UserError: in these cases.
     """
     if not os.path.lexists(out):
         return
     below = [path for depth in ("*", "*/*") for path in out.glob(f"{depth}/{RECORD}")]
-    ours = out.is_dir() and (below or all(map(is_blank, out.iterdir())))
+    ours = out.is_dir() and (below or all(path.suffix == ".svg" or is_blank(path) for path in out.iterdir()))
     if not ours or (out / RECORD).exists():
         raise UserError(f"{out} exists and is neither empty nor a folder of runs; choose a new or empty folder.")
 

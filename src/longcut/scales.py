@@ -100,7 +100,7 @@ class Scale:
 
 
 _OF_SHARES = ("average", "aligned", "conflicting", "worst_group", "group_mean", "train_weighted")
-_OF_CLASSES = ("worst_class", "balanced", "class_difference", "ece", "auroc")
+_OF_CLASSES = ("worst_class", "balanced", "class_difference", "ece", "top5", "auroc")
 _OF_GROUPS = ("equalized_odds_sum", "equalized_odds_max", "equalized_odds_mean", "equal_opportunity")
 _OF_GROUPS += ("demographic_parity",)
 _OF_NUMBERS = ("rmse", "mae", "mape", "r2", "worst_group_rmse", "worst_fifth_rmse")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,13 @@ from longcut.cli import show
 from longcut.cli.app import Backend, Device, Epochs, Jobs, Json, Load, Scheduler, Set, app
 from longcut.cli.own import load
 from longcut.cli.settings import device_of, settings_of, workers
+from longcut.errors import UserError
 
 
 @app.command()
 def reproduce(
-    recipe: Annotated[str, typer.Argument(help="table or figure of a paper, such as selecmix/table1")],
+    recipe: Annotated[str | None, typer.Argument(help="table or figure of a paper, such as selecmix/table1")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="show all, and how far each is here")] = False,
     only: Annotated[list[str] | None, typer.Option(help="data set, column or row of the table; repeatable")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="runs per cell (default: the paper's)")] = None,
     set_: Set = None,
@@ -31,6 +34,10 @@ def reproduce(
     """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
     from longcut.papers import cells, draw, notes, require_data, run, table
 
+    if list_:
+        return print_list(as_json)
+    if recipe is None:
+        raise UserError("no table or figure is named; give one, such as selecmix/table1, or --list to see all.")
     settings, place = settings_of(set_, None, epochs), device_of(device)
     require_data(cells(recipe, only or (), seeds, settings), out, load)
     with show.bar("runs") as progress:
@@ -47,3 +54,23 @@ def reproduce(
         show.say(note)
     if picture:
         show.say(f"The picture: {picture}")
+
+
+def print_list(as_json: bool) -> None:
+    """Every table and figure that is known, and how far it is here."""
+    from longcut.papers import STATES, listed
+
+    found = listed()
+    if as_json:
+        return show.print_json([asdict(one) for one in found])
+    shown = show.table("table or figure", "what it shows", "data", "state")
+    named = ""
+    for one in found:
+        first = one.name != named
+        name = one.name if one.recipe else f"({one.name})"
+        shown.add_row(*((name, one.about) if first else ("", "")), one.data, one.state)
+        named = one.name
+    show.show(shown)
+    show.say("In brackets is what longcut reproduce does not make.")
+    for state, words in STATES.items():
+        show.say(f"{state}: {words}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from longcut.evaluate import Scores
     from longcut.record import Record
     from longcut.runs import Run
+    from longcut.search import Choice
     from longcut.spec import Option
 
 
@@ -229,6 +230,25 @@ def print_comparison(records: list[Record]) -> None:
         )
     for who, remark in tables.remarks((record.label, record) for record in records):
         say(f"{one_line(who)}: {one_line(remark)}")
+
+
+def print_choices(chosen: Sequence[Choice]) -> None:
+    """Which setting and epoch validation chooses, rule by rule, and what these are worth on the test set."""
+    from longcut.numbers import with_spread
+    from longcut.scales import scale_of
+
+    if not chosen:
+        say("Nothing is chosen: no epoch of these runs was judged on a validation set.")
+        return
+    scale = scale_of(chosen[0].task)
+    names = list(chosen[0].test)
+    shown = table("best by", "setting", "of", "epoch", "validation", *(name.replace("_", " ") for name in names))
+    for one in chosen:
+        scores = (with_spread(*pair, write=scale.write) for pair in (one.valid, *(one.test[name] for name in names)))
+        epochs = ", ".join(map(str, one.epochs))
+        shown.add_row(one.rule.replace("_", " "), one.label, str(one.settings), epochs, *scores)
+    say("Setting and epoch that validation chooses, and what they reach on the test set, mean ± deviation over seeds:")
+    show(shown)
 
 
 def print_advice(folders: Iterable[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,13 @@ def compare(
     ctx: typer.Context,
     data: Data,
     features: Features = None,
-    methods: Annotated[str, typer.Option(help=f"joined by commas, each {METHOD}")] = "erm,lff,selecmix",
+    methods: Annotated[
+        str, typer.Option(help=f"joined by commas, each {METHOD}; bars part values to choose from: jtt:upweight=20|50")
+    ] = "erm,lff,selecmix",
+    helper: Annotated[
+        str | None,
+        typer.Option(help="method that is trained first and whose record the others read, such as erm:record=online"),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each method; the seed also draws the data")] = 3,
     jobs: Jobs = 1,
     backend: Backend = "processes",
@@ -90,22 +97,41 @@ def compare(
     from longcut.compare import compare, folders
     from longcut.places import RUNS, place
     from longcut.plans import plan
+    from longcut.runs import read
+    from longcut.search import alternatives, choices, with_record
     from longcut.spec import split as split_specs
     from longcut.tables import summary
 
     data = with_answers(spec_given(ctx, data, features), answers)
     settings = settings_of(set_, net, epochs)
+    asked = split_specs(methods)
+    specs = [one for spec in asked for one in alternatives(spec)]
+    first = (
+        [plan(data, helper, settings=settings_of(None, net, None), seed=seed) for seed in range(seeds)]
+        if helper
+        else []
+    )
+    folder = out or place(RUNS, first[0].data if first else plan(data, specs[0], settings=settings).data)
+    read_from = with_record(specs, first[0], folder) if first else specs
     plans = [
-        plan(data, method, settings=settings, seed=seed, select=select)
-        for method in split_specs(methods)
+        plan(data, method, settings=settings, seed=seed, select=select, label=label)
+        for label, method in zip(specs, read_from, strict=True)
         for seed in range(seeds)
     ]
     decode(plans[0].data, plans[0].data_seed, alone=jobs == 1 and backend == "processes")
-    folder = out or place(RUNS, plans[0].data)
+    who = workers(jobs, backend, scheduler)
+    if first:
+        with show.bar("helpers") as progress:
+            compare(first, folder, who, progress, device_of(device))
     with show.bar("runs") as progress:
-        records = compare(plans, folder, workers(jobs, backend, scheduler), progress, device_of(device))
+        records = compare(plans, folder, who, progress, device_of(device))
+    chosen = choices([read(one) for one in folders(plans, folder)]) if len(specs) > len(asked) else []
     if as_json:
-        return show.print_json([summary(record) for record in records])
+        found = [summary(record) for record in records]
+        several = {"runs": found, "chosen": [asdict(one) for one in chosen]}
+        return show.print_json(several if len(specs) > len(asked) else found)
     show.print_comparison(records)
+    if len(specs) > len(asked):
+        show.print_choices(chosen)
     show.print_advice(folders(plans, folder))
     show.say(f"The runs are in {folder}")

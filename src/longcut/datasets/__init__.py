@@ -144,6 +144,7 @@ _KNOWN = {
     "embedded": Entry("longcut.datasets.embedded:embedded", _FEATURES_TRAINING),
     "spread": Entry("longcut.datasets.spread:spread"),
     "answered": Entry("longcut.datasets.answered:answered"),
+    "thinned": Entry("longcut.datasets.thinned:thinned"),
 }
 DATASETS: Registry[Entry] = Registry("data set", "DATASETS", _KNOWN, made=_made)
 
@@ -296,7 +297,7 @@ def metrics_of(spec: str) -> tuple[str, ...]:
     (('equalized_odds_sum',), ())
     """
     name, options = read(spec, "data set")
-    if name == "embedded":
+    if name in ("embedded", "thinned") and "data" in options:
         return metrics_of(options["data"])
     entry = DATASETS.get(name)
     return entry.metrics if isinstance(entry, Entry) else ()  # none where the file that adds it is not loaded

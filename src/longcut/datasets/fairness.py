@@ -1,8 +1,9 @@
 """Fairness: public tables about people, whose attribute is a sensitive one, with the published filters.
 
 Adult and COMPAS are filtered and coded as most papers have them since AIF360 (Bellamy et al. 2018). 70 % of the rows
-train, 15 % validate and 15 % test, drawn by seed. Numbers are standardised by the training part; all other columns are
-0 or 1. No attribute value goes with a label, so no sample agrees with a shortcut or contradicts one.
+train, 15 % validate and 15 % test, or other shares (``parts``), drawn by seed: five seeds are five splits. Numbers are
+standardised by the training part; all other columns are 0 or 1. No attribute value goes with a label, so no sample
+agrees with a shortcut or contradicts one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ __all__ = ["adult", "compas", "german"]
 
 Inputs = Annotated[
     Literal["without", "with"], Field(description="whether the net sees the sensitive attribute among its inputs")
+]
+Parts = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]?/[1-9][0-9]?/[1-9][0-9]?$",
+        examples=["70/15/15"],
+        description="per cent of the rows that train, validate and test; the seed draws which, so that five seeds are "
+        "five splits",
+    ),
 ]
 PROPUBLICA = "github.com/propublica/compas-analysis"
 
@@ -60,6 +70,7 @@ def adult(
     *,
     sensitive: Annotated[Literal["sex", "race"], Field(description="the attribute; race is White or another")] = "sex",
     inputs: Inputs = "without",
+    parts: Parts = "70/15/15",
     counts: Counts = "published",
     folder: Folder = None,
     seed: int = 0,
@@ -72,6 +83,7 @@ def adult(
     Args:
         sensitive: the attribute.
         inputs: ``"without"`` removes it from the inputs, though not what tells it, such as being a husband.
+        parts: per cent of the rows in each part; they sum to 100.
         counts: ``"any"`` also takes files with other rows.
         folder: with ``adult.data`` and ``adult.test``.
         seed: of the split.
@@ -81,7 +93,7 @@ def adult(
     """
     import pandas as pd
 
-    name = name_of("adult", sensitive=sensitive, inputs=inputs, counts=counts)
+    name = name_of("adult", sensitive=sensitive, inputs=inputs, parts=parts, counts=counts)
     origin = f"{UCI} (data set 2)"
     place, _ = find(name, folder, ["adult"], ["adult.data"], origin)
     columns = [
@@ -108,7 +120,7 @@ def adult(
         ("<=50K", ">50K"),
         *who,
     )
-    return _splits(name, people, place, seed)
+    return _splits(name, people, place, parts, seed)
 
 
 def compas(
@@ -121,6 +133,7 @@ def compas(
         Field(description="everybody, or African-American and Caucasian people alone"),
     ] = "all",
     inputs: Inputs = "without",
+    parts: Parts = "70/15/15",
     counts: Counts = "published",
     folder: Folder = None,
     seed: int = 0,
@@ -136,6 +149,7 @@ def compas(
         sensitive: the attribute.
         rows: ``"black-white"`` leaves 5,273 people.
         inputs: ``"without"`` removes the attribute from the inputs.
+        parts: per cent of the rows in each part; they sum to 100.
         counts: ``"any"`` also takes files with other rows.
         folder: with ``compas-scores-two-years.csv``.
         seed: of the split.
@@ -143,7 +157,7 @@ def compas(
     Raises:
         UserError: when the file is missing or is another one.
     """
-    name = name_of("compas", sensitive=sensitive, rows=rows, inputs=inputs, counts=counts)
+    name = name_of("compas", sensitive=sensitive, rows=rows, inputs=inputs, parts=parts, counts=counts)
     files = ["compas-scores-two-years.csv", "compas-scores-two-years.noname.csv"]
     place, file = find(name, folder, ["compas"], files, PROPUBLICA)
     table: Any = read_csv(place / file, PROPUBLICA)
@@ -173,7 +187,7 @@ def compas(
         ("not charged again", "charged again"),
         *who,
     )
-    return _splits(name, people, place, seed)
+    return _splits(name, people, place, parts, seed)
 
 
 def german(
@@ -182,6 +196,7 @@ def german(
         Literal["sex", "age"], Field(description="the attribute; age is up to 25 years, or above")
     ] = "sex",
     inputs: Inputs = "without",
+    parts: Parts = "70/15/15",
     counts: Counts = "published",
     folder: Folder = None,
     seed: int = 0,
@@ -195,6 +210,7 @@ def german(
     Args:
         sensitive: the attribute.
         inputs: ``"without"`` removes it from the inputs: the sex, or the number of years.
+        parts: per cent of the rows in each part; they sum to 100.
         counts: ``"any"`` also takes files with other rows.
         folder: with ``german.data``.
         seed: of the split.
@@ -202,7 +218,7 @@ def german(
     Raises:
         UserError: when the file is missing or is another one.
     """
-    name = name_of("german", sensitive=sensitive, inputs=inputs, counts=counts)
+    name = name_of("german", sensitive=sensitive, inputs=inputs, parts=parts, counts=counts)
     origin = f"{UCI} (data set 144)"
     place, file = find(name, folder, ["german"], ["german.data"], origin)
     columns = [
@@ -227,7 +243,7 @@ def german(
         ("bad", "good"),
         *who,
     )
-    return _splits(name, people, place, seed)
+    return _splits(name, people, place, parts, seed)
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
@@ -255,7 +271,23 @@ def _require(name: str, place: Path, n: int, published: int, counts: str, origin
         )
 
 
-def _splits(name: str, people: People, place: Path, seed: int) -> Splits:
+def _sizes(name: str, parts: str, n: int) -> tuple[int, int]:
+    """How many of ``n`` rows train and validate; the others test.
+
+    Raises:
+        UserError: when the shares do not sum to 100, or a part would be empty.
+    """
+    shares = [int(share) for share in parts.split("/")]
+    if sum(shares) != 100:
+        raise UserError(f"{name}: parts={parts} sum to {sum(shares)}; give shares that sum to 100, such as 70/15/15.")
+    train = shares[0] * n // 100
+    valid = (n - train) * shares[1] // (shares[1] + shares[2])
+    if not train or not valid or train + valid == n:
+        raise UserError(f"{name}: of {n} rows, parts={parts} leaves a part empty; give it a larger share.")
+    return train, valid
+
+
+def _splits(name: str, people: People, place: Path, parts: str, seed: int) -> Splits:
     """Inputs as numbers, binary columns and one-hot columns, in this order, and the parts."""
     import pandas as pd
 
@@ -266,7 +298,7 @@ def _splits(name: str, people: People, place: Path, seed: int) -> Splits:
         raise UserError(
             f"{name}: in {place}, {', '.join(people.numbers)} must be numbers ({error}); get it again."
         ) from None
-    order, train, valid = torch.randperm(n, generator=generator(seed)).numpy(), 7 * n // 10, (n - 7 * n // 10) // 2
+    order, (train, valid) = torch.randperm(n, generator=generator(seed)).numpy(), _sizes(name, parts, n)
     part = np.full(n, 2)
     part[order[:train]], part[order[train : train + valid]] = 0, 1
     kinds = [pd.get_dummies(rows[column], dtype=np.float64).to_numpy() for column in people.categories]

@@ -12,7 +12,7 @@ from longcut.errors import UserError
 
 __all__ = ["Outputs", "sample_values"]
 
-BINS = 10
+BINS, TOP = 10, 5
 FIFTHS = (0.2, 0.4, 0.6, 0.8)
 ROUNDING = 1e-12  # by which equal odds may differ, for each unit of the largest logit
 
@@ -72,6 +72,13 @@ class Outputs:
         return gap.new_zeros(len(gap), BINS).scatter_(1, torch.bucketize(confidence, edges), gap)
 
     @cached_property
+    def _among_top(self) -> Tensor:
+        """Whether the label is among the five largest outputs ``(n,)``; of equal ones the first class comes first."""
+        own = self.outputs.gather(1, self.data.label[:, None])
+        earlier = torch.arange(self.outputs.shape[1]) < self.data.label[:, None]
+        return (((self.outputs > own) | ((self.outputs == own) & earlier)).sum(1) < TOP).double()
+
+    @cached_property
     def _curves(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Of each class; of two classes both have the same one."""
         probability, predicted = self.probability, self.probability.argmax(1, keepdim=True)
@@ -107,6 +114,15 @@ class Outputs:
     def ece(self, weight: Tensor) -> Tensor:
         """Expected calibration error for each row of weights ``(k, n)``."""
         return (weight @ self._gap).abs().sum(1) / weight.sum(1)
+
+    def top5(self, weight: Tensor) -> Tensor:
+        """Share of samples whose class is among the five likeliest, for each row of weights ``(k, n)``.
+
+        ``nan`` with five classes or fewer, of which it is always one.
+        """
+        if self.outputs.shape[1] <= TOP:
+            return weight.new_full((len(weight),), torch.nan)
+        return (weight @ self._among_top) / weight.sum(1)
 
     def auroc(self, weight: Tensor) -> Tensor:
         """Mean area under the curves for each row of weights ``(k, n)``; ``nan`` where a class is absent or alone."""

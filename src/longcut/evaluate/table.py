@@ -210,6 +210,12 @@ METRICS: Registry[Metric] = Registry(
             lower=True,
             outputs=True,
         ),
+        "top5": Metric(
+            "share of the samples whose class is among the five likeliest (top-5 accuracy); not defined with five "
+            "classes or fewer",
+            partial(_of_logits, "top5"),
+            outputs=True,
+        ),
         "auroc": Metric(
             "area under the ROC curve: how often a sample of a class gets a higher probability of it than a sample of "
             "another class, ties (up to rounding) counting half, mean over the classes",

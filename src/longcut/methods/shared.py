@@ -39,7 +39,11 @@ Outliers = Annotated[
     float, Field(ge=0, lt=1, description="share of each batch, its largest losses, left out first (DORO's epsilon)")
 ]
 Identify = Annotated[
-    str, Field(description="helper: its errors; oracle: the conflicting ones; or a run's folder with a record")
+    str,
+    Field(
+        description="helper: its errors; oracle: the conflicting ones; or the folder of a run with a record, in which "
+        "{seed} stands for the seed"
+    ),
 ]
 ShortcutFrom = Annotated[
     Literal["helper", "attribute"],
@@ -48,6 +52,9 @@ ShortcutFrom = Annotated[
 Record = Annotated[
     Literal["online", "evaluated"],
     Field(description="the helper's predictions: as its training saw them, or by a pass of its own after each epoch"),
+]
+IdentifiedAt = Annotated[
+    int, Field(ge=0, description="epoch of the helper, or of the record, whose errors count, from 1 (T); 0: the last")
 ]
 HelperEpochs = Annotated[int, Field(ge=1, description="epochs of the helper")]
 HelperLr = Annotated[float | None, Field(gt=0, description="learning rate of the helper; by default the run's")]

@@ -52,6 +52,9 @@ def mlp(
     activation: Annotated[
         Literal["relu", "leaky"], Field(description="after each hidden layer; leaky: a tenth of what is below 0")
     ] = "relu",
+    norm: Annotated[
+        Literal["none", "batch"], Field(description="behind each activation; batch: as in WCL's tables (section 6.2)")
+    ] = "none",
 ) -> Net:
     """Fully connected layers with ReLU after each hidden one; the default widths are those of DFA and SelecMix."""
     need_numbers(info, "mlp")
@@ -59,7 +62,8 @@ def mlp(
     stages: list[nn.Module] = [Scale(scale)]
     for width_in, width in pairwise(widths):
         bend = nn.ReLU() if activation == "relu" else nn.LeakyReLU(0.1)
-        stages.append(nn.Sequential(nn.Linear(width_in, width), bend, *[nn.Dropout(dropout)] * (dropout > 0)))
+        then = [*[nn.BatchNorm1d(width)] * (norm == "batch"), *[nn.Dropout(dropout)] * (dropout > 0)]
+        stages.append(nn.Sequential(nn.Linear(width_in, width), bend, *then))
     return Net(stages, nn.Linear(widths[-1], outputs))
 
 

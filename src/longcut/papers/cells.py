@@ -12,8 +12,20 @@ from typing import Any, NamedTuple
 from longcut.errors import unknown
 from longcut.plans import parse_method, plan
 from longcut.record import Plan
+from longcut.spec import write
 
-__all__ = ["ANNOTATIONS", "ORIGINS", "PRETRAINED", "PROTOCOLS", "Cell", "cells", "declared", "kept", "recipes"]
+__all__ = [
+    "ANNOTATIONS",
+    "ORIGINS",
+    "PRETRAINED",
+    "PROTOCOLS",
+    "Cell",
+    "cells",
+    "contents",
+    "declared",
+    "kept",
+    "recipes",
+]
 
 Pair = tuple[float, float | None]
 UNPUBLISHED = "unpublished"
@@ -54,6 +66,8 @@ class Cell:
         protocol: whose settings and definitions: one of ``PROTOCOLS``, or empty.
         annotation: where attributes are used: one of ``ANNOTATIONS``, or empty.
         origin: how far the published number can be trusted: one of ``ORIGINS``.
+        changed: what was set in place of an option that the row fixes, such as ``"pretrain=3"``: then it is no longer
+            the paper's row, and its runs have a label of their own.
     """
 
     row: str
@@ -67,6 +81,7 @@ class Cell:
     protocol: str = ""
     annotation: str = ""
     origin: str = "paper"
+    changed: str = ""
 
 
 # --- what is declared -------------------------------------------------------------------------------------------------
@@ -110,6 +125,11 @@ class _Row(NamedTuple):
 def _files() -> dict[str, dict[str, Any]]:
     folder = files("longcut") / "recipes"
     return {f.name[:-5]: tomllib.loads(f.read_text("utf-8")) for f in folder.iterdir() if f.name.endswith(".toml")}
+
+
+def contents() -> Mapping[str, Mapping[str, Any]]:
+    """What is declared of each paper, by its name."""
+    return _files()
 
 
 def declared(recipe: str) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -226,9 +246,10 @@ def cells(
                     what = _Column.of(content["data"][data][column])
                     published, origin = _printed(value, content.get("origin", "paper"))
                     place = data, column, what.spec
+                    changed = _changed(row.method_of(data, column), settings or {})
                     found.append(
                         Cell(
-                            row.name,
+                            _with(row.name, changed),
                             data,
                             column,
                             published,
@@ -239,9 +260,20 @@ def cells(
                             row.protocol,
                             row.annotation,
                             origin,
+                            changed,
                         )
                     )
     return found
+
+
+def _changed(method: str | None, settings: Mapping[str, Any]) -> str:
+    """What is set of that which the row's method fixes, as text; empty where it is what it was."""
+    fixed = {} if method is None else parse_method(method)[2]
+    return ", ".join(f"{key}={settings[key]}" for key in fixed if key in settings and str(settings[key]) != fixed[key])
+
+
+def _with(name: str, changed: str) -> str:
+    return f"{name}, {changed}" if changed else name
 
 
 def _plans(
@@ -260,7 +292,9 @@ def _plans(
     select, weights = chosen.pop("select"), chosen.pop("weights", None)
     if weights is not None and "net" in chosen:
         chosen["net"] = chosen["net"].replace(PRETRAINED, f"weights={weights}")
-    one = plan(spec, method, settings=chosen, label=row.label, select=select)
+    fixed = {key: value for key, value in parse_method(method)[2].items() if key not in settings}
+    label = _with(row.label, _changed(method, settings))
+    one = plan(spec, write(method.partition(":")[0], fixed), settings=chosen, label=label, select=select)
     return tuple(replace(one, seed=seed, data_seed=seed) for seed in range(seeds or _seeds(content, data)))
 
 

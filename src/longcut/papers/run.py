@@ -53,7 +53,8 @@ def run(
         device: where to compute.
 
     Returns:
-        One object per cell, accuracies in %: ``row, data, column, note``; ``spec, method, options`` of its runs;
+        One object per cell, accuracies in %: ``row, data, column, note``; ``changed``, what was set in place of an
+        option that the row fixes, so that it is compared with nothing; ``spec, method, options`` of its runs;
         ``published, published_sd``, None where nothing is, and its ``origin``; ``reads``, the metric; ``against``, the
         label of the runs it is relative to; ``protocol, annotation, selection``; ``last, last_sd`` and
         ``best, best_sd``, mean and sample deviation over seeds at the selected epoch and at the best on the test set
@@ -143,7 +144,7 @@ def _result(cell: Cell, records: Sequence[Record], out: Path, against: Sequence[
     top, top_sd = spread(bests or lasts)
     mean, deviation = cell.published or (None, None)
     spans = near = None
-    if mean is not None and last is not None and top is not None:
+    if mean is not None and last is not None and top is not None and not cell.changed:
         spans = last - (last_sd or 0) <= mean <= top + (top_sd or 0)
         if (known := top_sd if deviation is None else deviation) is not None:
             near = abs(top - mean) <= 2 * known
@@ -152,6 +153,7 @@ def _result(cell: Cell, records: Sequence[Record], out: Path, against: Sequence[
         "data": cell.data,
         "column": cell.column,
         "note": cell.note,
+        "changed": cell.changed,
         "reads": cell.reads,
         "protocol": cell.protocol,
         "annotation": cell.annotation,

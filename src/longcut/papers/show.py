@@ -102,6 +102,11 @@ def notes(recipe: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
             )
     if "note" in about:
         said.append(about["note"])
+    if changed := sorted({r["changed"] for r in results if r.get("changed")}):
+        said.append(
+            f"{' and '.join(changed)}: set in place of what the row fixes, so it is no longer the paper's, and nothing "
+            "is compared with it."
+        )
     return said + list(dict.fromkeys(f"{r['row']}: {r['note']}." for r in results if r.get("note")))
 
 

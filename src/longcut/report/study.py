@@ -29,7 +29,7 @@ __all__ = ["Contender", "Paired", "Study", "differences", "name_of", "studies"]
 DRAWS = 1000  # of the bootstrap
 NOT_KNOWN = "not known"  # an attribute of -1
 BLIND = (  # to the attribute
-    *("average", "worst_class", "balanced", "class_difference", "ece", "auroc"),
+    *("average", "worst_class", "balanced", "class_difference", "ece", "top5", "auroc"),
     *("rmse", "mae", "mape", "r2", "worst_fifth_rmse"),
 )
 

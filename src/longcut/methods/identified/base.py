@@ -54,9 +54,14 @@ class TwoPhase(Method):
 
 
 class ErrorSet(TwoPhase):
-    """A two-phase method that takes the helper's errors in its last epoch for the minority.
+    """A two-phase method that takes the helper's errors in one epoch for the minority.
 
     ``chosen (n_stored,)`` says who: all that passes from the helper to the method.
+
+    Args:
+        make_net, info, identify, record, helper, worst: as for :class:`TwoPhase`; ``identify`` may be ``"oracle"`` or
+            ``"none"``, too.
+        epoch: which, from 1; 0 is the last.
     """
 
     def __init__(
@@ -67,7 +72,15 @@ class ErrorSet(TwoPhase):
         record: Any,
         helper: Mapping[str, Any],
         worst: float | None = None,
+        *,
+        epoch: int = 0,
     ) -> None:
+        if epoch and identify in ("oracle", "none"):
+            raise UserError(
+                f"{self.name}: epoch={epoch} is of a helper, and identify={identify} has none; leave it out."
+            )
+        if identify == "helper":
+            self._require(epoch, helper["epochs"])
         if identify == "oracle" and info.task == "regression":
             raise UserError(
                 f"{self.name} with identify=oracle needs classes, for an attribute to contradict, but {info.name} is "
@@ -76,20 +89,31 @@ class ErrorSet(TwoPhase):
         if identify == "oracle":
             require_attribute(f"{self.name} with identify=oracle", info.name, info.n_attributes > 0)
         super().__init__(make_net, info, identify, record, helper, worst)
+        self.identified_at = epoch
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
 
     chosen: Tensor
+
+    def _require(self, epoch: int, epochs: int) -> None:
+        """Refuse an epoch that the helper does not have."""
+        if epoch > epochs:
+            raise UserError(
+                f"{self.name}: the errors of epoch {epoch} are asked for, but the helper has {epochs}; "
+                "lower epoch, or train it longer."
+            )
 
     def prepare(self, train: Dataset, fit: FitHelper) -> Dataset:
         """The training set as it is, once it is known who is chosen.
 
         Raises:
-            UserError: when nobody is.
+            UserError: when nobody is, or the record ends before the epoch.
         """
         if self.identify == "oracle":
             self.chosen[train.index] = train.conflicting.to(self.chosen.device)
         elif self.identify != "none":
-            self.chosen |= self.watch(train, fit).errors(worst=self.worst).to(self.chosen.device)
+            seen = self.watch(train, fit)
+            self._require(self.identified_at, len(seen.correct))
+            self.chosen |= seen.errors(self.identified_at - 1, self.worst).to(self.chosen.device)
         if self.identify != "none" and not self.chosen.any():
             raise UserError(self._nobody(train.info.name))
         return train
@@ -101,7 +125,7 @@ class ErrorSet(TwoPhase):
     def _nobody(self, data: str) -> str:
         if self.identify == "oracle":
             return f"{self.name} with identify=oracle chose nobody: no training sample of {data} contradicts; take erm."
-        how = f"its helper made no error in epoch {len(self.trajectory.correct)}"
+        how = f"its helper made no error in epoch {self.identified_at or len(self.trajectory.correct)}"
         return (
             f"{self.name} chose nobody in {data}: {how}, as a helper does that learned the training set by heart; "
             "stop it earlier (helper_epochs), lower helper_lr, or raise helper_weight_decay (published: 1e-5 and 1.0)."

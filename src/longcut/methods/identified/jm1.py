@@ -25,6 +25,7 @@ class JM1(MixingMethod, ErrorSet):
     variants = (
         {"identify": "oracle", "level": "input", "law": "upper-half"},
         {"identify": "none", "conditional": False},
+        {"epoch": 1, "helper_epochs": 6},
         {"level": "output", "sampler": "full"},
         {"level": "early", "scope": "batch", "oversample": 3},
         {"conditional": False, "blend": "keep-both", "record": "evaluated"},
@@ -55,10 +56,11 @@ class JM1(MixingMethod, ErrorSet):
         identify: Annotated[
             str,
             Field(
-                description="helper: its errors; oracle: the conflicting ones; none: any pair; or a run's folder with "
-                "a record"
+                description="helper: its errors; oracle: the conflicting ones; none: any pair; or the folder of a run "
+                "with a record, in which {seed} stands for the seed"
             ),
         ] = "helper",
+        epoch: shared.IdentifiedAt = 0,
         record: shared.Record = "online",
         helper_epochs: shared.HelperEpochs = 3,
         helper_lr: shared.HelperLr = None,
@@ -91,7 +93,7 @@ class JM1(MixingMethod, ErrorSet):
         blend: shared.Blend = "linear",
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, record, helper)
+        super().__init__(make_net, info, identify, record, helper, epoch=epoch)
         self.conditional, self.mixed_at, self.law = conditional, level, law
         self.toward, self.oversample = toward, oversample
         self.sampler = "full" if identify == "none" else sampler

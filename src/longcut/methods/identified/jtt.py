@@ -21,7 +21,12 @@ class JTT(ErrorSet):
     name = "jtt"
     paper = "Liu et al., Just train twice: Improving group robustness without training group information, ICML 2021"
     tasks = frozenset({"classification", "regression"})
-    variants = ({"identify": "oracle"}, {"upweight": 3, "count": "total"}, {"record": "evaluated"})
+    variants = (
+        {"identify": "oracle"},
+        {"epoch": 1, "helper_epochs": 6},
+        {"upweight": 3, "count": "total"},
+        {"record": "evaluated"},
+    )
     recipes = {
         "waterbirds": Recipe(
             "the authors' README; its epoch T of the helper counts from 0",
@@ -51,6 +56,7 @@ class JTT(ErrorSet):
         info: Info,
         *,
         identify: shared.Identify = "helper",
+        epoch: shared.IdentifiedAt = 0,
         record: shared.Record = "online",
         helper_epochs: shared.HelperEpochs = 3,
         helper_lr: shared.HelperLr = None,
@@ -66,7 +72,7 @@ class JTT(ErrorSet):
         worst: shared.WorstShare = 0.2,
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
-        super().__init__(make_net, info, identify, record, helper, worst)
+        super().__init__(make_net, info, identify, record, helper, worst, epoch=epoch)
         self.upweight, self.count = upweight, count
 
     def epoch_data(self, train: Dataset) -> Dataset:

@@ -18,8 +18,10 @@ from pydantic import Field
 from torch import Tensor
 
 from longcut import mixing
+from longcut.bias import Seen
 from longcut.context import Context
 from longcut.data import Batch, Dataset, Info, require_index, subsample
+from longcut.errors import UserError
 from longcut.identify import Identification
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, optimizer, require_attribute
@@ -27,7 +29,7 @@ from longcut.methods.biased.early import Suspicion
 from longcut.methods.mixing import bank, likeness
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.mixing.bases import Base, build_base
-from longcut.methods.mixing.likeness import PASSES, BiasAlone, biased_model
+from longcut.methods.mixing.likeness import PASSES, BiasAlone, biased_classifier, contrastive_model
 from longcut.methods.mixing.published import RECIPES
 from longcut.methods.shared import Blend, Scale
 from longcut.training import Training
@@ -78,8 +80,11 @@ class SelecMix(MixingMethod):
         {"pairs": "learned", "confirm": False, "unmixed": 5.0, "auxiliary_lr": 1e-6},
         {"pairs": "learned", "argmax": "code", "partners": "pool", "mode": "B", "unmixed": 0.0},
         {"pairs": "learned", "unmixed_forward": True, "net": "conv:width=2"},
-        {"pairs": "cosine", "auxiliary_optimizer": "sgd", "auxiliary_lr": 0.01},
-        {"pairs": "kl", "pretrain": 1},
+        {"pairs": "learned", "auxiliary_optimizer": "sgd", "auxiliary_lr": 0.01},
+        {"pairs": "learned", "pretrain": 1},
+        {"pairs": "kl"},
+        {"pairs": "cosine", "base": "lff"},
+        {"pairs": "kl", "base": "dfa", "partners": "pool"},
         {"pairs": "l2", "argmax": "code", "partners": "pool", "unmixed_forward": True},
     )
     recipes = RECIPES
@@ -126,6 +131,12 @@ class SelecMix(MixingMethod):
         self.auxiliary_lr, self.auxiliary_steps, self.pretrain = auxiliary_lr, auxiliary_steps, pretrain
         self.auxiliary_optimizer, self.unmixed_forward = auxiliary_optimizer, unmixed_forward
         self.asks = pairs not in ("early", "attribute")  # a biased model that learns beside the main net
+        self.alone = pairs == "learned"  # with an optimizer of its own, and for as long as it is told
+        if pretrain and not self.alone:
+            raise UserError(
+                f"selecmix: pretrain={pretrain} goes with pairs=learned alone, whose biased model can learn before the "
+                f"main net; with pairs={pairs} leave it out."
+            )
         self.same_label_possible = argmax == "code" and self.asks
         if pairs == "attribute":
             require_attribute("selecmix with pairs=attribute", info.name, info.n_attributes > 0)
@@ -133,20 +144,28 @@ class SelecMix(MixingMethod):
         elif pairs == "early":
             self.early = Suspicion(info, () if auxiliary == "auto" else (auxiliary,))
             self.who = self._contradicting(lambda rows: rows.label), self._contradicting(self._looks_of)
-        else:
-            model = {"contrast": contrast, "temperature": temperature, "q": q, "scale": scale}
-            self.bias = biased_model(pairs, "tiny" if auxiliary == "auto" else auxiliary, info, **model)
+        elif self.alone:
+            net = "tiny" if auxiliary == "auto" else auxiliary
+            self.bias = contrastive_model(net, info, contrast=contrast, temperature=temperature, q=q, scale=scale)
+        self.base = build_base(self, base, q=q, scale=lff_scale)
+        if self.asks and not self.alone:
+            self.bias = biased_classifier(pairs, self.base, self.make_net, info, q=q, scale=lff_scale)
+        if self.asks:
             ask = partial(mixing.contradicting, self.bias.similarity, within=within, argmax=argmax)
             self.who = ask("positive"), ask("negative")
             # a shortcut is what is learned first: the count says when to stop learning
             self.register_buffer("updates", torch.zeros((), dtype=torch.long))
             self.remembered = 0
-        self.base = build_base(self, base, q=q, scale=lff_scale)
         self.how_much, self.shown = (mixing.uniform(0, share_a), mixing.uniform(0, share_b)), mixing.BLENDS[blend]
         # of a mixture the label is the partner's; the control shows one of the two whole, under its own label
         self.label = mixing.proportional if blend == "keep-both" else mixing.of_partner
 
     updates: Tensor
+
+    @property
+    def base_learns(self) -> bool:
+        """Whether the base has the biased model that is asked, and so trains it."""
+        return self.asks and isinstance(self.bias.net, Seen)
 
     def _looks_of(self, rows: Batch | mixing.Pool) -> Tensor:
         return self.early.looks[require_index(rows)]
@@ -176,8 +195,11 @@ class SelecMix(MixingMethod):
     def on_epoch(self, context: Context) -> None:
         """How long the biased model still learns; the count is asked once per epoch, for that waits for the device."""
         super().on_epoch(context)
-        frozen = not self.asks or self.pretrain or (self.auxiliary_steps and context.epoch >= PASSES)
-        self.updates_left = 0.0 if frozen else (self.auxiliary_steps or math.inf) - int(self.updates)
+        frozen = self.pretrain or (self.auxiliary_steps and context.epoch >= PASSES)
+        if self.alone:
+            self.updates_left = 0.0 if frozen else (self.auxiliary_steps or math.inf) - int(self.updates)
+        else:
+            self.updates_left = math.inf if self.asks and not self.base_learns else 0.0
 
     def make_mix(self) -> mixing.Mix:
         """Those of this epoch, of both modes: they differ in whom and how much alone."""
@@ -198,11 +220,19 @@ class SelecMix(MixingMethod):
         elif self.pairs_by == "early":
             rows, contradicting = bank.contradicting(self.early, data, ask)
         else:
-            if self.remembered != int(self.updates):
-                self.bias.remember_all(data)
-                self.remembered = int(self.updates)
+            if self.base_learns or self.remembered != int(self.updates):
+                self._remember(data)
             rows, contradicting = bank.atypical(self.bias, data, self.candidates, ask, self.unmixed)
         return data.take(rows), min(1.0, self.unmixed * contradicting)
+
+    def _remember(self, data: Dataset) -> None:
+        """What the biased model says of all samples, wherever it stands, in evaluation mode."""
+        owner = self.base if self.base is not None and self.base_learns else self.bias
+        was_training = owner.training
+        owner.eval()
+        self.bias.remember_all(data)
+        owner.train(was_training)
+        self.remembered = int(self.updates)
 
     def draw(self, pool: Batch, level: int, mode: str = "A") -> mixing.Partners:
         """Out of the bank or, without one, of the pool by its fresh embedding with the pool's batch statistics."""
@@ -252,13 +282,14 @@ class SelecMix(MixingMethod):
         return loss, logs
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
-        """The run's for the nets of the main kind, and an optimizer with its own learning rate for the biased model."""
-        main = [parameter for name, parameter in self.named_parameters() if not name.startswith("bias.")]
-        own = [] if not self.asks or self.pretrain else self._bias_optimizer(training)
+        """The run's for the nets of the main kind, and one with its own rate for a biased model that learns alone."""
+        apart = "bias." if self.alone else ()  # LfF's biased net learns as the main one does
+        main = [parameter for name, parameter in self.named_parameters() if not name.startswith(apart)]
+        own = [] if not self.alone or self.pretrain else self._bias_optimizer(training)
         return [optimizer(main, training), *own]
 
     def _bias_optimizer(self, training: Training) -> list[torch.optim.Optimizer]:
-        return [likeness.optimizer_of(self.bias.net, training, self.auxiliary_optimizer, self.auxiliary_lr)]
+        return [likeness.optimizer_of(self.bias, training, self.auxiliary_optimizer, self.auxiliary_lr)]
 
     def identification(self) -> Identification | None:
         """Who looks like another class, with ``pairs=early``."""
@@ -285,5 +316,7 @@ class SelecMix(MixingMethod):
 
     @torch.no_grad()
     def biased_logits(self, x: Tensor) -> Tensor | None:
-        """Those of the base, where it has a biased classifier."""
+        """Those of the base or of LfF's biased net beside it, where one is a classifier."""
+        if self.asks and not self.alone:
+            return self.bias.net(x)
         return None if self.base is None else self.base.biased_logits(x)
