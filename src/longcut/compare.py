@@ -7,12 +7,12 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longcut import runs
-from longcut.context import Epoch
+from longcut.context import Epoch, Observer
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from longcut.data import Dataset
 
+Watch = Callable[[Plan, Path], AbstractContextManager[Observer]]
 WAIT_SECONDS = 1.0  # between looks at runs that another process trains
 
 __all__ = ["compare", "difference", "folders", "seeds_of"]
@@ -41,6 +42,7 @@ def compare(
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
     by_data: bool = False,
+    watch: Watch | None = None,
 ) -> Records:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
@@ -54,6 +56,7 @@ def compare(
         progress: called with the number of runs done (a fraction, within one process) and their total.
         device: where to compute.
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
+        watch: as for :func:`longcut.execute.execute`; with several ``jobs`` it goes to other processes.
 
     Returns:
         The record of each plan, a list that shows itself as a table in a notebook.
@@ -70,7 +73,7 @@ def compare(
     left = {folder: one for folder, one in tasks.items() if folder not in results}
     if progress and results:
         progress(len(results), len(tasks))
-    for folder, result in _results(left, jobs, progress and _after(progress, len(results)), device):
+    for folder, result in _results(left, jobs, progress and _after(progress, len(results)), device, watch):
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
@@ -78,7 +81,7 @@ def compare(
         if progress:
             progress(len(results) - len(busy), len(tasks))
         time.sleep(WAIT_SECONDS)  # another comparison trains these; what it leaves undone is done here
-        results |= _results(busy, 1, None, device)
+        results |= _results(busy, 1, None, device, watch)
     records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     runs.require_one_data(runs.read(folder) for folder in tasks if isinstance(results[folder], Record))
@@ -119,6 +122,7 @@ def _results(
     jobs: int,
     progress: Callable[[float, int], None] | None,
     device: torch.device | str,
+    watch: Watch | None,
 ) -> Iterator[tuple[Path, Record | UserError]]:
     if jobs == 1:
         for number, (folder, one) in enumerate(tasks.items()):
@@ -128,14 +132,14 @@ def _results(
                     progress(number + epoch.epoch / epoch.epochs, len(tasks))
 
             with one_thread():
-                result = _attempt(folder, one, on_epoch, device)
+                result = _attempt(folder, one, on_epoch, device, watch)
             yield result
         return
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
     files, parent = loaded_files(), os.getpid()
-    work = (delayed(_attempt_alone)(folder, one, device, files, parent) for folder, one in tasks.items())
+    work = (delayed(_attempt_alone)(folder, one, device, files, parent, watch) for folder, one in tasks.items())
     try:
         yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
     except BaseException:  # workers would go on with what they have
@@ -144,16 +148,25 @@ def _results(
 
 
 def _attempt(
-    folder: Path, one: Plan, on_epoch: Callable[[Epoch], None] | None, device: torch.device | str
+    folder: Path,
+    one: Plan,
+    on_epoch: Callable[[Epoch], None] | None,
+    device: torch.device | str,
+    watch: Watch | None,
 ) -> tuple[Path, Record | UserError]:
     try:
-        return folder, execute(one, folder, on_epoch, device)
+        return folder, execute(one, folder, on_epoch, device, watch=watch)
     except UserError as error:
         return folder, error
 
 
 def _attempt_alone(
-    folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str], parent: int
+    folder: Path,
+    one: Plan,
+    device: torch.device | str,
+    files: Mapping[str, str],
+    parent: int,
+    watch: Watch | None,
 ) -> tuple[Path, Record | UserError]:
     """In a process of its own, which shares the cores with its siblings and knows no loaded files yet."""
     end_with(parent)
@@ -163,7 +176,7 @@ def _attempt_alone(
     except UserError as error:
         return folder, error
     with one_thread():
-        return _attempt(folder, one, None, device)
+        return _attempt(folder, one, None, device, watch)
 
 
 @contextmanager

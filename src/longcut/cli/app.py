@@ -15,7 +15,7 @@ from longcut.cli import show
 from longcut.errors import UserError
 from longcut.processes import STOPPED
 
-__all__ = ["METHOD", "Device", "Epochs", "Jobs", "Json", "Load", "Net", "Select", "Set", "app", "main"]
+__all__ = ["METHOD", "Device", "Epochs", "Jobs", "Json", "Load", "Net", "Select", "Set", "Track", "app", "main"]
 
 
 class _Commands(TyperGroup):
@@ -69,6 +69,9 @@ Select = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Jobs = Annotated[int, typer.Option(min=0, help="runs at a time, each with one thread; 0: one per core")]
+Track = Annotated[
+    str | None, typer.Option(help="who follows the runs, joined by commas: tensorboard, mlflow, wandb, trackio")
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
 
 

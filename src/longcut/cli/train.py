@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Select, Set, app
+from longcut.cli.app import METHOD, Device, Epochs, Jobs, Json, Load, Net, Select, Set, Track, app
 from longcut.cli.own import (
     Answers,
     Data,
@@ -19,7 +19,7 @@ from longcut.cli.own import (
     spec_given,
     with_answers,
 )
-from longcut.cli.settings import cores, device_of, settings_of, with_recipe
+from longcut.cli.settings import cores, device_of, settings_of, watched, with_recipe
 
 
 @app.command(cls=OwnDataCommand)
@@ -38,6 +38,7 @@ def train(
     select: Select = "last",
     answers: Answers = None,
     out: Annotated[Path | None, typer.Option(help="run folder (default: runs/DATA/METHOD-sSEED)")] = None,
+    track: Track = None,
     device: Device = "auto",
     load_: Load = None,
     as_json: Json = False,
@@ -51,6 +52,7 @@ def train(
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
     folder = out or Path("runs", slug(chosen.data), folder_name(chosen))
+    watch = watched(track)
     with show.bar("epochs") as progress:
         record = execute(
             chosen,
@@ -58,6 +60,7 @@ def train(
             lambda epoch: progress(epoch.epoch, epoch.epochs),
             device_of(device),
             lambda done, total: progress(done, total, "epochs of the helper"),
+            watch,
         )
     if as_json:
         return show.print_json(record.to_dict())
@@ -79,6 +82,7 @@ def compare(
     select: Select = "last",
     answers: Answers = None,
     out: Annotated[Path | None, typer.Option(help="folder of run folders (default: runs/DATA)")] = None,
+    track: Track = None,
     device: Device = "auto",
     load_: Load = None,
     as_json: Json = False,
@@ -98,8 +102,9 @@ def compare(
     ]
     decode(plans[0].data, plans[0].data_seed, alone=jobs == 1)
     folder = out or Path("runs", slug(plans[0].data))
+    watch = watched(track)
     with show.bar("runs") as progress:
-        records = compare(plans, folder, cores(jobs), progress, device_of(device))
+        records = compare(plans, folder, cores(jobs), progress, device_of(device), watch=watch)
     if as_json:
         return show.print_json([summary(record) for record in records])
     show.print_comparison(records)
