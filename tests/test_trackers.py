@@ -65,7 +65,7 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def mlflow_runs(uri: str, experiment: str = "longcut") -> tuple[Any, list[Any]]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
+    client: Any = MlflowClient(tracking_uri=uri)
     return client, list(client.search_runs([client.get_experiment_by_name(experiment).experiment_id]))
 
 

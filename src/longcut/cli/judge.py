@@ -177,19 +177,19 @@ def predict(
 
 @app.command()
 def weights(
-    run: Annotated[Path, typer.Argument(help="run folder, of a method that works out weights: fg-ccdb")],
+    run: Annotated[Path, typer.Argument(help="folder of an audit, or of a run that found a minority: fg-ccdb, jtt, …")],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write")] = Path("weights.csv"),
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
-    """Write what each training sample of a run weighs, for any other training.
+    """Write what each training sample weighs by what a run or an audit found, for any other training.
 
-    A row holds its index (and path, of an image from a file), label, value of the shortcut, and weight: 1 on average.
+    A row holds its index (and path, of an image from a file), label, value of the shortcut (or whether it was taken for
+    the minority), and weight: 1 on average.
     """
     from longcut.deploy import sample_weights, write_predictions
-    from longcut.runs import read
 
-    frame = sample_weights(read(run))
+    frame = sample_weights(run)
     path = write_predictions(frame, out)
     weight = frame["weight"].to_numpy()
     smallest, largest = float(weight.min()), float(weight.max())
