@@ -206,17 +206,25 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="file to write (default: model.onnx, .pt or .safetensors in RUN)")
     ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="also write a model card for the Hugging Face hub, such as README.md")
+    ] = None,
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
     """Write the network of a run in a format that other programs read."""
+    from longcut.card import write_card
     from longcut.deploy import export
     from longcut.runs import read
 
-    path = export(read(run), to, out)
+    found = read(run)
+    path = export(found, to, out)
+    written = None if card is None else write_card(found, card)
     if as_json:
-        return show.print_json({"export": str(path)})
+        return show.print_json({"export": str(path), **({} if written is None else {"card": str(written)})})
     show.say(f"The network is in {path}")
+    if written is not None:
+        show.say(f"The card is in {written}")
 
 
 @app.command()
