@@ -72,8 +72,17 @@ def text(value: Any) -> str:
     >>> print(text("<b>|[x](y)\n# z"))
     &lt;b&gt;\|\[x\](y) \# z
     """
-    line = " ".join(str(value).encode("utf-8", "backslashreplace").decode().split())
+    line = " ".join(placeless(value).encode("utf-8", "backslashreplace").decode().split())
     return re.sub(r"([\\`*_{}\[\]#|~!$])", r"\\\1", escape(line, quote=False))
+
+
+def placeless(value: Any) -> str:
+    """Without the folders above the last one of an absolute path: where files lie is nobody's business.
+
+    >>> placeless("table:path=/home/me/birds/metadata.csv,label=y"), placeless("birds/metadata.csv")
+    ('table:path=birds/metadata.csv,label=y', 'birds/metadata.csv')
+    """
+    return re.sub(r"(?<![\w.])/(?:[^/,=]+/)*(?=[^/,=]+/[^/,=]+)", "", str(value))
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -87,7 +96,7 @@ def _about(record: Record, kind: str) -> dict[str, Any]:
     }  # fmt: skip
     metric = "rmse" if regression else "accuracy"
     task = "tabular-regression" if regression else TASKS[kind]
-    title = title_of(record.plan.data)
+    title = placeless(title_of(record.plan.data))
     scored = [
         {"type": metric, "name": f"{name} {metric}", "value": round(value, 6)}
         for name, key in named.items()
@@ -99,7 +108,7 @@ def _about(record: Record, kind: str) -> dict[str, Any]:
         "pipeline_tag": task,
         "tags": ["longcut", "shortcut-learning", record.plan.method],
         "metrics": [metric],
-        "model-index": [{"name": record.label, "results": [result]}],
+        "model-index": [{"name": placeless(record.label), "results": [result]}],
     }
 
 
