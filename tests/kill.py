@@ -224,10 +224,13 @@ def _plain(value: Any) -> Any:
 
 
 def left(place: Path) -> dict[str, str]:
-    """The digest of each file below ``out``, without what is timed; locks are not counted."""
+    """The digest of each file below ``out``, without what is timed; locks are not counted.
+
+    Nor are files half written, which go after a minute.
+    """
     found = {}
     for path in sorted((place / "out").rglob("*")):
-        if not path.is_file() or path.name == runs.LOCK:
+        if not path.is_file() or path.name == runs.LOCK or (path.name.startswith(".") and path.suffix == ".tmp"):
             continue
         content = path.read_bytes()
         if path.suffix in (".json", ".jsonl"):

@@ -79,7 +79,7 @@ def test_a_model_that_errs_on_noise_has_no_slices():
         rng = RNG([seed, 6])
         rows = table(seed, n)
         rows["y"] = ((x[:, 0] > 0) ^ (rng.random(n) < 0.2)).astype(int)
-        said = cross_val_predict(LogisticRegression(), x, rows["y"], cv=4)
+        said: Any = cross_val_predict(LogisticRegression(), x, rows["y"], cv=4)
         false += found(rows, said != rows["y"].to_numpy(), seed).verdict == "notice"
     assert false <= binom.ppf(0.999, draws, 0.05)
 

@@ -280,9 +280,10 @@ def test_loss_trains_the_net(kind):
 def test_remembers_a_whole_data_set_in_evaluation_mode():
     data = Dataset.of(torch.rand(2100, 3, generator=generator(0)), torch.arange(2100) % 2)
     few = data.take(torch.arange(2100)[torch.arange(2100) != 7])
-    bias = ContrastiveBias(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), data.info, 4)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    bias = ContrastiveBias(net, data.info, 4)
     bias.train().remember_all(few)
-    expected = nn.functional.normalize(bias.net.eval()(data.x), dim=1)
+    expected = nn.functional.normalize(net.eval()(data.x), dim=1)
     torch.testing.assert_close(bias.bank[few.index], expected[few.index])
     assert bias.training
     assert not bias.bank[7].any()

@@ -101,8 +101,8 @@ class Unseen(type(Path())):  # type: ignore[misc]
 def test_a_worker_with_another_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real = module._attempt_far
 
-    def elsewhere(folder: Path, one: Plan, device: str, files: Any, version: str, place: Path, mark: Path) -> Any:
-        return real(folder, one, device, files, "0.0", place, mark)
+    def elsewhere(folder: Path, one: Plan, device: str, watch: Any, files: Any, version: str, *where: Path) -> Any:
+        return real(folder, one, device, watch, files, "0.0", *where)
 
     monkeypatch.setattr(module, "_attempt_far", elsewhere)
     with pytest.raises(

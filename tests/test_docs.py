@@ -10,6 +10,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from longcut.datasets import ARRAYS, TABLES
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 REFERENCE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+OTHERS = {"loops.md": ("transformers", "accelerate", "lightning", "skorch")}  # packages that a page is about
 BLOCK = re.compile(r"(?m)(?P<skip><!-- skip: .+ -->\n)?^```(?P<language>python|bash)\n(?P<code>(?s:.*?))^```$")
 
 
@@ -65,9 +67,14 @@ def test_a_block_without_a_reason_to_skip_is_not_skipped():
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """In their order, in one namespace per page, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    for package in OTHERS.get(page.name, ()):
+        pytest.importorskip(package, reason=f"{page.name} shows {package}, which is not installed")
     namespace = {"__name__": "__main__"}
-    for block in blocks_of(page.read_text("utf-8")):
-        exec(compile("\n" * block.line + block.code, page, "exec", dont_inherit=True), namespace)
+    with warnings.catch_warnings():
+        if page.name in OTHERS:  # what other packages warn of among themselves
+            warnings.simplefilter("ignore")
+        for block in blocks_of(page.read_text("utf-8")):
+            exec(compile("\n" * block.line + block.code, page, "exec", dont_inherit=True), namespace)
 
 
 def test_the_loop_in_the_readme_needs_torch_alone():

@@ -295,7 +295,7 @@ def test_quotes_around_every_cell_of_a_tsv_column_are_no_part_of_it(tmp_path: Pa
     table = written(tmp_path, '"x"\t"y"\t"text"\tmore\n' + rows, "toy.tsv")
     columns = read_table(table, label="y", text="text")
     assert columns.class_names == ("class 0", "class 1")
-    assert columns.source.rows["text"][0] == 'word 0 "so"'
+    assert columns.source.rows["text"].tolist()[0] == 'word 0 "so"'
     assert read_table(table, label="y", text="more").source.rows["more"].tolist()[:2] == ['"word"', "word"]
 
 

@@ -80,8 +80,8 @@ def test_images_from_files_are_named_by_their_path(tmp_path: Path):
 
 
 def test_methods_without_weights_say_so_and_which_has_some(tmp_path: Path):
-    execute(plan("colored-digits", "jtt", settings={"epochs": 1, "helper_epochs": 1}), tmp_path / "run")
-    with pytest.raises(UserError, match="is of jtt, which leaves no sample weights; train with fg-ccdb, or make them"):
+    execute(plan("colored-digits", "erm:record=online", settings={"epochs": 1}), tmp_path / "run")
+    with pytest.raises(UserError, match="is of erm, which leaves no sample weights; train with fg-ccdb or jtt"):
         sample_weights(runs.read(tmp_path / "run"))
     execute(plan("colored-digits", "erm", settings={"epochs": 1}), tmp_path / "erm")
     assert runs.read(tmp_path / "erm").identification() == {}

@@ -9,7 +9,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import longcut
 from longcut import runs
 from longcut.clusters import Cluster
-from longcut.context import Epoch
+from longcut.context import Epoch, Observer
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from longcut.data import Dataset
 
+Watch = Callable[[Plan, Path], AbstractContextManager[Observer]]
 WAIT_SECONDS = 1.0  # between looks at runs that another process trains
 
 __all__ = ["compare", "difference", "folders", "seeds_of"]
@@ -46,6 +47,7 @@ def compare(
     progress: Callable[[float, int], None] | None = None,
     device: torch.device | str = "cpu",
     by_data: bool = False,
+    watch: Watch | None = None,
 ) -> Records:
     """Execute all plans, each in a folder of its own below ``out``, and write ``out/summary.json``.
 
@@ -60,6 +62,7 @@ def compare(
         progress: called with the number of runs done (a fraction, within one process) and their total.
         device: where to compute.
         by_data: give each data set a folder of its own below ``out``, also when there is only one.
+        watch: as for :func:`longcut.execute.execute`; with several ``jobs`` it goes to other processes.
 
     Returns:
         The record of each plan, a list that shows itself as a table in a notebook.
@@ -76,7 +79,7 @@ def compare(
     left = {folder: one for folder, one in tasks.items() if folder not in results}
     if progress and results:
         progress(len(results), len(tasks))
-    for folder, result in _results(left, jobs, progress and _after(progress, len(results)), device):
+    for folder, result in _results(left, jobs, progress and _after(progress, len(results)), device, watch):
         results[folder] = result
         if progress:
             progress(len(results), len(tasks))
@@ -84,7 +87,7 @@ def compare(
         if progress:
             progress(len(results) - len(busy), len(tasks))
         time.sleep(WAIT_SECONDS)  # another comparison trains these; what it leaves undone is done here
-        results |= _results(busy, 1, None, device)
+        results |= _results(busy, 1, None, device, watch)
     records = Records(result for folder in places if isinstance(result := results[folder], Record))
     failures = [result for folder in tasks if isinstance(result := results[folder], UserError)]
     runs.require_one_data(runs.read(folder) for folder in tasks if isinstance(results[folder], Record))
@@ -125,6 +128,7 @@ def _results(
     jobs: int | Cluster,
     progress: Callable[[float, int], None] | None,
     device: torch.device | str,
+    watch: Watch | None,
 ) -> Iterator[tuple[Path, Record | UserError]]:
     if jobs == 1:
         for number, (folder, one) in enumerate(tasks.items()):
@@ -134,17 +138,17 @@ def _results(
                     progress(number + epoch.epoch / epoch.epochs, len(tasks))
 
             with one_thread():
-                result = _attempt(folder, one, on_epoch, device)
+                result = _attempt(folder, one, on_epoch, device, watch)
             yield result
         return
     if isinstance(jobs, Cluster):
-        yield from _on_cluster(tasks, jobs, device)
+        yield from _on_cluster(tasks, jobs, device, watch)
         return
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
     files, parent = loaded_files(), os.getpid()
-    work = (delayed(_attempt_alone)(folder, one, device, files, parent) for folder, one in tasks.items())
+    work = (delayed(_attempt_alone)(folder, one, device, files, parent, watch) for folder, one in tasks.items())
     try:
         yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
     except BaseException:  # workers would go on with what they have
@@ -153,16 +157,25 @@ def _results(
 
 
 def _attempt(
-    folder: Path, one: Plan, on_epoch: Callable[[Epoch], None] | None, device: torch.device | str
+    folder: Path,
+    one: Plan,
+    on_epoch: Callable[[Epoch], None] | None,
+    device: torch.device | str,
+    watch: Watch | None,
 ) -> tuple[Path, Record | UserError]:
     try:
-        return folder, execute(one, folder, on_epoch, device)
+        return folder, execute(one, folder, on_epoch, device, watch=watch)
     except UserError as error:
         return folder, error
 
 
 def _attempt_alone(
-    folder: Path, one: Plan, device: torch.device | str, files: Mapping[str, str], parent: int
+    folder: Path,
+    one: Plan,
+    device: torch.device | str,
+    files: Mapping[str, str],
+    parent: int,
+    watch: Watch | None,
 ) -> tuple[Path, Record | UserError]:
     """In a process of its own, which shares the cores with its siblings and knows no loaded files yet."""
     end_with(parent)
@@ -172,11 +185,11 @@ def _attempt_alone(
     except UserError as error:
         return folder, error
     with one_thread():
-        return _attempt(folder, one, None, device)
+        return _attempt(folder, one, None, device, watch)
 
 
 def _on_cluster(
-    tasks: Mapping[Path, Plan], cluster: Cluster, device: torch.device | str
+    tasks: Mapping[Path, Plan], cluster: Cluster, device: torch.device | str, watch: Watch | None
 ) -> Iterator[tuple[Path, Record | UserError]]:
     if not tasks:
         return
@@ -185,7 +198,7 @@ def _on_cluster(
     mark.touch()
     here = (longcut.__version__, Path.cwd(), mark)
     try:
-        calls = [(folder, one, device, loaded_files(), *here) for folder, one in tasks.items()]
+        calls = [(folder, one, device, watch, loaded_files(), *here) for folder, one in tasks.items()]
         for folder, result, sent in cluster.map(_attempt_far, calls):
             for name in sorted(sent, key=lambda name: name == runs.RECORD):  # last, what says that all is there
                 folder.mkdir(parents=True, exist_ok=True)
@@ -200,6 +213,7 @@ def _attempt_far(
     folder: Path,
     one: Plan,
     device: torch.device | str,
+    watch: Watch | None,
     files: Mapping[str, str],
     version: str,
     place: Path,
@@ -218,10 +232,10 @@ def _attempt_far(
         return folder, error, {}
     with one_thread():
         if mark.exists():
-            return *_attempt(folder, one, None, device), {}
+            return *_attempt(folder, one, None, device, watch), {}
         with TemporaryDirectory() as temporary:
             own = Path(temporary, "run")
-            _, result = _attempt(own, one, None, device)
+            _, result = _attempt(own, one, None, device, watch)
             sent = {file.name: file.read_bytes() for file in own.glob("[!.]*")} if isinstance(result, Record) else {}
         return folder, result, sent
 

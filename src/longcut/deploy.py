@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from longcut import forms, runs
-from longcut.data import Dataset, Info, as_input
-from longcut.datasets import load
+from longcut.data import Dataset, as_input
 from longcut.datasets.reread import inputs_of, reread
 from longcut.door import Damaged, Door, strict_json
 from longcut.errors import UserError, unknown
@@ -28,9 +27,10 @@ from longcut.files import to_json, write_csv, written
 from longcut.methods import build
 from longcut.nets import Net, blank
 from longcut.predict import predict as outputs_of
-from longcut.record import Inputs, fingerprint, renamed_options
+from longcut.record import Inputs, renamed_options
 from longcut.registry import require_files
 from longcut.runs import Run
+from longcut.weights import class_names, sample_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: Tensor) 
             for k, column in enumerate(value.T)
         }
         return pd.DataFrame({"name": names, **columns})
-    classes, guess = np.array(_class_names(inputs.info), dtype=object), outputs.argmax(1)
+    classes, guess = np.array(class_names(inputs.info), dtype=object), outputs.argmax(1)
     chance = outputs.softmax(1)
     frame = pd.DataFrame({"name": names, "prediction": classes[guess], "probability": chance.amax(1).numpy()})
     for name, column in zip(classes, chance.T, strict=True):
@@ -183,65 +183,7 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: Tensor) 
     return frame
 
 
-def _class_names(info: Info) -> tuple[str, ...]:
-    return info.class_names or tuple(map(str, range(info.n_classes)))
-
-
 # --- the samples it was trained on ------------------------------------------------------------------------------------
-
-
-def sample_weights(run: Run) -> pd.DataFrame:
-    """What each training sample of a finished run weighs, for methods that work that out, such as fg-ccdb.
-
-    Args:
-        run: finished.
-
-    Returns:
-        One row per training sample: ``index``, its row in the data, from 0; ``path``, for images that came from files;
-        ``label``; ``shortcut``, the class that a biased net takes it for, or its true attribute where the run was told
-        (empty where it is not known);
-        and ``weight``, above 0 and 1 on average.
-
-    Raises:
-        UserError: when the run is not finished or its method leaves no weights, or images were changed since.
-
-    Example::
-
-        frame = sample_weights(runs.read("runs/fg-ccdb"))
-        sampler = torch.utils.data.WeightedRandomSampler(frame["weight"].to_numpy(), len(frame))
-    """
-    import numpy as np
-    import pandas as pd
-
-    found, plan = run.identification(), run.record.plan
-    if "weights" not in found:
-        raise UserError(
-            f"the run in {run.folder} is of {plan.method}, which leaves no sample weights; train with fg-ccdb, or make "
-            "them from your own groups, longcut.cells.cell_weights."
-        )
-    inputs = inputs_of(run)
-    rows = found["index"].numpy()
-    columns = {"index": rows}
-    if inputs.info.kind == "image" and inputs.encoding is not None:
-        columns["path"] = _paths(run)[rows]
-    told = plan.options.get("identify") == "attribute"
-    classes = np.array(_class_names(inputs.info), dtype=object)
-    values = np.array([*inputs.info.attribute_names, ""], dtype=object) if told else classes  # -1 is the last
-    columns["label"] = classes[found["label"]]
-    columns["shortcut"] = values[found["shortcut"][found["index"]]]
-    return pd.DataFrame(columns | {"weight": found["weights"][found["index"]].numpy()})
-
-
-def _paths(run: Run) -> Any:
-    """The file of each stored sample of the data that a run was trained on."""
-    plan = run.record.plan
-    require_files(plan.files, f"the run in {run.folder}")
-    splits = load(plan.data, plan.data_seed)
-    if fingerprint(splits) != run.record.fingerprint:
-        raise UserError(f"the data has changed since the run in {run.folder} was made; bring the old data back.")
-    source = splits.train.source
-    assert source is not None and source.image is not None  # images from files
-    return source.rows[source.image].to_numpy()
 
 
 # --- other formats ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from longcut import backbone, identify, runs
 from longcut.analyses import bias_accuracy
-from longcut.context import Epoch, calling
+from longcut.context import Epoch, Observer, calling
 from longcut.data import Dataset, Splits
 from longcut.datasets import load
 from longcut.door import Door
@@ -39,6 +40,7 @@ def execute(
     progress: Callable[[Epoch], None] | None = None,
     device: torch.device | str = "cpu",
     on_helper: Callable[[int, int], None] | None = None,
+    watch: Callable[[Plan, Path], AbstractContextManager[Observer]] | None = None,
 ) -> Record:
     """Train as planned and judge; resume what was begun in ``folder``, and do nothing where it is already done.
 
@@ -48,6 +50,8 @@ def execute(
         progress: called after every epoch.
         device: where to compute.
         on_helper: called after every epoch of a helper, with the epochs done and to do.
+        watch: called with plan and run folder for a further observer, which is entered before the folder is opened and
+            left when it is closed, such as :func:`longcut.trackers.tracked`.
 
     Returns:
         The record, as :func:`longcut.runs.read` finds it in the folder.
@@ -57,8 +61,9 @@ def execute(
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return execute(plan, Path(temporary, "run"), progress, device, on_helper)
-    with runs.Writer(folder, plan) as run:
+            return execute(plan, Path(temporary, "run"), progress, device, on_helper, watch)
+    watcher = nullcontext() if watch is None else watch(plan, Path(folder))
+    with watcher as observer, runs.Writer(folder, plan) as run:
         splits = load(plan.data, plan.data_seed)
         if run.done and run.record is not None:
             require_unchanged(runs.read(run.folder), splits)
@@ -74,6 +79,7 @@ def execute(
             return build(plan.method, splits.info, net=plan.net, options=options, seed=plan.seed, start=start)
 
         def trained(method: Method, state: dict[str, Any] | None) -> Fitted:
+            own = calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))
             return fit(
                 method,
                 splits,
@@ -81,7 +87,7 @@ def execute(
                 seed=plan.seed,
                 device=device,
                 select=plan.select,
-                observers=[calling(on_epoch=on_epoch, **({"on_helper": on_helper} if on_helper else {}))],
+                observers=[own] if observer is None else [observer, own],
                 state=state,
                 examined=True,
                 shelf=run,

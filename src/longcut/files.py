@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["escaped", "plain", "replacing", "to_json", "unwritable", "write_csv", "written"]
 
+MINUTE = 60.0  # seconds until a temporary file nobody writes to is one of a process that was killed
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 FORMULA = (
@@ -55,13 +58,20 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; it takes the place of ``path`` when all went well."""
+    """A temporary name beside ``path`` to write to; it takes the place of ``path`` when all went well.
+
+    What processes left there that were killed while they wrote the same file is removed.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    with suppress(OSError):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if time.time() - left.stat().st_mtime > MINUTE:
+                left.unlink()
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def similarity_traces(
         looker = nets.build(net, data.info, WIDTH)
     bias = ContrastiveBias(looker, data.info, WIDTH, loss=contrast, temperature=temperature, q=q, scale=scale)
     bias.to(device)
-    method = BiasAlone(bias, data.info, lambda training: [adam(bias.net.parameters(), training)])
+    method = BiasAlone(bias, data.info, lambda training: [adam(bias.parameters(), training)])
     known = data if data.known.all() else data.take(data.known)
     seen = subsample(known, min(sample, len(known)), generator(seed, 47))
     rows: list[dict[str, float]] = []

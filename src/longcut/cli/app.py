@@ -17,6 +17,7 @@ from longcut.processes import STOPPED
 
 __all__ = [
     "METHOD",
+    "Backend",
     "Device",
     "Epochs",
     "Jobs",
@@ -24,8 +25,10 @@ __all__ = [
     "Load",
     "Net",
     "RunFolder",
+    "Scheduler",
     "Select",
     "Set",
+    "Track",
     "app",
     "located",
     "main",
@@ -102,6 +105,9 @@ Backend = Annotated[
 Scheduler = Annotated[
     str,
     typer.Option(metavar="ADDRESS", help="of the cluster, such as tcp://10.0.0.1:8786 (default: --jobs workers here)"),
+]
+Track = Annotated[
+    str | None, typer.Option(help="who follows the runs, joined by commas: tensorboard, mlflow, wandb, trackio")
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else")]
 

@@ -233,20 +233,21 @@ def predict(
 @app.command()
 def weights(
     run: Annotated[
-        Path, typer.Argument(callback=located, help="run folder, of a method that works out weights: fg-ccdb")
+        Path,
+        typer.Argument(callback=located, help="folder of an audit, or of a run that found a minority: fg-ccdb, jtt, …"),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV file to write")] = Path("weights.csv"),
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
-    """Write what each training sample of a run weighs, for any other training.
+    """Write what each training sample weighs by what a run or an audit found, for any other training.
 
-    A row holds its index (and path, of an image from a file), label, value of the shortcut, and weight: 1 on average.
+    A row holds its index (and path, of an image from a file), label, value of the shortcut (or whether it was taken for
+    the minority), and weight: 1 on average.
     """
     from longcut.deploy import sample_weights, write_predictions
-    from longcut.runs import read
 
-    frame = sample_weights(read(run))
+    frame = sample_weights(run)
     path = write_predictions(frame, out)
     weight = frame["weight"].to_numpy()
     smallest, largest = float(weight.min()), float(weight.max())
@@ -263,17 +264,25 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="file to write (default: model.onnx, .pt or .safetensors in RUN)")
     ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="also write a model card for the Hugging Face hub, such as README.md")
+    ] = None,
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
     """Write the network of a run in a format that other programs read."""
+    from longcut.card import write_card
     from longcut.deploy import export
     from longcut.runs import read
 
-    path = export(read(run), to, out)
+    found = read(run)
+    path = export(found, to, out)
+    written = None if card is None else write_card(found, card)
     if as_json:
-        return show.print_json({"export": str(path)})
+        return show.print_json({"export": str(path), **({} if written is None else {"card": str(written)})})
     show.say(f"The network is in {path}")
+    if written is not None:
+        show.say(f"The card is in {written}")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from longcut.errors import UserError
@@ -10,7 +10,7 @@ from longcut.errors import UserError
 if TYPE_CHECKING:
     from longcut.clusters import Cluster
 
-__all__ = ["cores", "device_of", "settings_of", "with_recipe", "workers"]
+__all__ = ["cores", "device_of", "settings_of", "watched", "with_recipe", "workers"]
 
 
 def settings_of(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
@@ -47,6 +47,20 @@ def device_of(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device '{name}' is not there; use cpu, or auto to take a GPU where there is one.") from None
     return name
+
+
+def watched(track: str | None) -> Callable[..., Any] | None:
+    """What ``--track`` asks for, as ``execute`` takes it; a missing package is said before anything is trained."""
+    if track is None:
+        return None
+    from functools import partial
+
+    from longcut.spec import split
+    from longcut.trackers import openers, tracked
+
+    specs = split(track)
+    openers(specs)
+    return partial(tracked, specs)
 
 
 def cores(jobs: int) -> int:

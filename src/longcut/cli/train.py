@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import METHOD, Backend, Device, Epochs, Jobs, Json, Load, Net, Scheduler, Select, Set, app
+from longcut.cli.app import METHOD, Backend, Device, Epochs, Jobs, Json, Load, Net, Scheduler, Select, Set, Track, app
 from longcut.cli.own import (
     Answers,
     Data,
@@ -20,7 +20,7 @@ from longcut.cli.own import (
     spec_given,
     with_answers,
 )
-from longcut.cli.settings import device_of, settings_of, with_recipe, workers
+from longcut.cli.settings import device_of, settings_of, watched, with_recipe, workers
 
 
 @app.command(cls=OwnDataCommand)
@@ -39,6 +39,7 @@ def train(
     select: Select = "last",
     answers: Answers = None,
     out: Annotated[Path | None, typer.Option(help="run folder (default: runs/DATA/METHOD-sSEED)")] = None,
+    track: Track = None,
     device: Device = "auto",
     load_: Load = None,
     as_json: Json = False,
@@ -53,6 +54,7 @@ def train(
     chosen = plan(data, with_recipe(method, recipe), settings=settings_of(set_, net, epochs), seed=seed, select=select)
     decode(chosen.data, chosen.data_seed)
     folder = out or place(RUNS, chosen.data) / folder_name(chosen)
+    watch = watched(track)
     with show.bar("epochs") as progress:
         record = execute(
             chosen,
@@ -60,6 +62,7 @@ def train(
             lambda epoch: progress(epoch.epoch, epoch.epochs),
             device_of(device),
             lambda done, total: progress(done, total, "epochs of the helper"),
+            watch,
         )
     if as_json:
         return show.print_json(record.to_dict())
@@ -89,6 +92,7 @@ def compare(
     select: Select = "last",
     answers: Answers = None,
     out: Annotated[Path | None, typer.Option(help="folder of run folders (default: runs/DATA)")] = None,
+    track: Track = None,
     device: Device = "auto",
     load_: Load = None,
     as_json: Json = False,
@@ -119,12 +123,13 @@ def compare(
         for seed in range(seeds)
     ]
     decode(plans[0].data, plans[0].data_seed, alone=jobs == 1 and backend == "processes")
+    watch = watched(track)
     who = workers(jobs, backend, scheduler)
     if first:
         with show.bar("helpers") as progress:
-            compare(first, folder, who, progress, device_of(device))
+            compare(first, folder, who, progress, device_of(device), watch=watch)
     with show.bar("runs") as progress:
-        records = compare(plans, folder, who, progress, device_of(device))
+        records = compare(plans, folder, who, progress, device_of(device), watch=watch)
     chosen = choices([read(one) for one in folders(plans, folder)]) if len(specs) > len(asked) else []
     if as_json:
         found = [summary(record) for record in records]

@@ -14,6 +14,9 @@ from longcut.errors import UserError
 
 __all__ = ["Batch", "Info", "Rows", "as_input", "to_device"]
 
+COLUMNS = ("x", "label", "attribute", "index")
+OTHERS = {"pixel_values": "x", "inputs_embeds": "x", "labels": "label"}  # what others call them
+
 
 class Rows:
     """A frozen dataclass of equal-length columns that is indexed by rows, all columns at once."""
@@ -158,6 +161,38 @@ class Batch(Rows):
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @classmethod
+    def of(cls, given: Any) -> Batch:
+        """What other people's loops pass around, as a batch.
+
+        Args:
+            given: a batch; a tuple ``(x, label)``, ``(x, label, attribute)`` or with ``index`` as the fourth; or a dict
+                with these keys. In a dict, ``pixel_values`` or ``inputs_embeds`` may stand for ``x``, and ``labels``
+                for ``label``; other keys are left out.
+
+        Raises:
+            UserError: for anything else.
+
+        >>> len(Batch.of((torch.rand(2, 3), torch.tensor([0, 1])))), len(Batch.of({"x": torch.rand(1), "labels": [1]}))
+        (2, 1)
+        """
+        if isinstance(given, Batch):
+            return given
+        if isinstance(given, Mapping):
+            columns = {OTHERS.get(name, name): column for name, column in given.items() if column is not None}
+        elif isinstance(given, tuple | list) and len(given) <= len(COLUMNS):
+            columns = dict(zip(COLUMNS, given, strict=False))
+        else:
+            columns = {}
+        if not {"x", "label"} <= columns.keys():
+            said = ", ".join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+            raise UserError(
+                f"a batch was given as {said or 'an empty dict'}; give a Batch, (x, label), (x, label, attribute), or "
+                "a dict with x and label."
+            )
+        known = (None if columns.get(name) is None else torch.as_tensor(columns[name]) for name in COLUMNS)
+        return cls(*cast(Any, known))
 
     def gather(self, rows: Tensor) -> Tensor:
         """A copy of the inputs of some rows, as :meth:`longcut.data.Dataset.gather`."""

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -41,14 +41,23 @@ class Mix:
     blend: Blend
     label: LabelRule
 
-    def __call__(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Mixed:
+    def __call__(
+        self,
+        batch: Batch | Mapping[str, Any] | Sequence[Any],
+        pool: Pool | Mapping[str, Any] | Sequence[Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Mixed:
         """Mix every sample of ``batch`` with a partner from ``pool`` (None: from the batch itself).
+
+        Either may also be a tuple ``(x, label)`` or a dict with such columns, see :meth:`longcut.Batch.of`.
 
         A sample without a partner is returned as it is, with its own label. The pool may be another batch or a
         whole data set.
         """
-        partners = self.draw(batch, pool, generator)
-        own_copy = pool is None and partners.x is not batch.x  # what a foreign pool gives may be its own storage
+        batch = Batch.of(batch)
+        others = Batch.of(pool) if isinstance(pool, Mapping | Sequence) else pool
+        partners = self.draw(batch, others, generator)
+        own_copy = others is None and partners.x is not batch.x  # what a foreign pool gives may be its own storage
         return self.blend_with(batch, partners, generator, fresh=own_copy)
 
     def draw(self, batch: Batch, pool: Pool | None = None, generator: torch.Generator | None = None) -> Partners:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -89,6 +90,8 @@ class Partners(Rows):
 class Target(Rows):
     """The canonical target of a mixed sample: two labels, how much each counts, and a weight for each term.
 
+    ``torch.nn.functional.cross_entropy(logits, target)``, and so ``CrossEntropyLoss``, takes it as it is.
+
     Attributes:
         label_a, label_b: of anchor and partner: class ids ``(n,)``, soft labels ``(n, C)`` whose rows sum to 1, or the
             targets of a regression ``(n, width)``.
@@ -105,6 +108,22 @@ class Target(Rows):
     share: Tensor
     weight_a: Tensor
     weight_b: Tensor
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """What torch calls for a function that is given a target: of all functions, the cross-entropy knows one."""
+        given = inspect.signature(function).bind(*args, **(kwargs or {})) if function is F.cross_entropy else None
+        if given is None or not isinstance(given.arguments["target"], Target):
+            return NotImplemented
+        logits, target = given.arguments["input"], given.arguments["target"]
+        given.arguments["target"] = target.soft(logits.shape[1]).to(logits.dtype)
+        return function(*given.args, **given.kwargs)
 
     def soft(self, n_classes: int) -> Tensor:
         """The target as one row of class weights per sample ``(n, n_classes)``; rows sum to 1 if the weights are 1."""

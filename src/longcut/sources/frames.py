@@ -249,7 +249,7 @@ def _blocks(path: Path, columns: int, how: dict[str, Any]) -> Iterator[pd.DataFr
 def _unquoted(block: pd.DataFrame) -> pd.DataFrame:
     """Columns in which every cell stands in quotation marks, as some programs write texts, without them."""
     for name in block.columns:
-        bare = block[name].map(_bare, na_action="ignore")
+        bare: Any = block[name].map(_bare, na_action="ignore")
         if ((bare != block[name]) | (bare == "")).all():
             block[name] = bare
     return block
