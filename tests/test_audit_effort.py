@@ -65,7 +65,7 @@ def test_checks_that_ask_no_model_end_first_and_are_told(told: list[tuple[str, A
     found = audit(table(40).data, ended=lambda finding: ended.append(finding.name))
     assert ended == ["columns", "words"]
     assert told[:3] == [("columns", True), ("words", True), ("judge", (40, 4))]
-    assert [name for name, _ in told[3:]] == ["learned", "cues", "known", "order", "noise"]
+    assert [name for name, _ in told[3:]] == ["learned", "cues", "known", "order", "noise", "slices"]
     assert [finding.name for finding in found.findings] == list(CHECKS)
     assert found.preface == ""
 

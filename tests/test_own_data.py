@@ -29,6 +29,7 @@ from test_cli import FAST, call, printed, printed_json, refused
 from longcut import runs
 from longcut.datasets import load, parse, resolve, spec_of
 from longcut.errors import UserError
+from longcut.places import short
 from longcut.plans import slug
 
 N = 120  # samples of an example; every other one is of the second class
@@ -305,7 +306,7 @@ def test_train_judge_predict_and_export(kind: str):
     record = printed_json("train", *words, "-m", "erm", *FAST)
     assert record["status"] == "done"
     (run,) = Path("runs").glob("*/erm-s0")
-    assert run.parent.name == slug(record["plan"]["data"])
+    assert run.parent.name == short(record["plan"]["data"])
     assert record["plan"]["net"] == "auto"
     assert printed_json("train", *words, "-m", "erm", *FAST) == record
     assert printed_json("evaluate", run) == record["scores"]["test"]
@@ -383,7 +384,7 @@ def check_audit(kind: str, words: list[str]) -> None:
     record = printed_json("audit", *words, "--out", "audit")
     assert (record["folder"], record["report"]) == ("audit", "audit/report.html")
     stored = unsealed(Path("audit/audit.json"))
-    assert stored == {key: value for key, value in record.items() if key not in ("folder", "report")}
+    assert stored == {key: value for key, value in record.items() if key not in ("folder", "report", "baseline")}
     assert record["n"] == (72 if kind in ("parted", "table", "images") else N)  # of official parts, the training part
     findings = {finding["name"]: finding for finding in record["findings"]}
     assert {"learned", "cues", "order", "noise"} <= findings.keys()
@@ -415,7 +416,7 @@ def test_an_audit_with_all_its_updates(kind: str):
 def test_an_audit_goes_to_a_folder_of_its_own_and_replaces_an_earlier_one():
     words = typed("arrays")
     text = printed("audit", *words)
-    place = Path("audits/arrays-path=cells.npz,attribute=hospital")
+    place = Path("audits/cells")
     assert str(place / "report.html") in text
     first = json.loads((place / "audit.json").read_text())
     printed("audit", *words, "--seed", "1")

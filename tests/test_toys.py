@@ -85,7 +85,7 @@ def test_token_ids(method):
     tokens = torch.randint(3, 9, (200, 6), generator=g)
     tokens[torch.arange(200), torch.randint(5, (200,), generator=g)] = 1 + label
     tokens[:, 5] = 0
-    data = Dataset.of(tokens, label, label, aligned=(0, 1))
+    data = Dataset.of(tokens, label, label, kind="tokens", aligned=(0, 1))
     fitted = fit(
         build(method, data.info, net="tokens"), Splits(data, None, data), Training(epochs=10, batch=32, lr=1e-2)
     )

@@ -88,6 +88,7 @@ def sample_weights(found_by: Run | Path | str) -> pd.DataFrame:
 def _balanced(cell: Tensor) -> Tensor:
     """By which cells weigh the same in all, 1 on average ``(n,)``.
 
+    >>> import torch
     >>> _balanced(torch.tensor([5, 5, 5, 7]))
     tensor([0.6667, 0.6667, 0.6667, 2.0000])
     """
