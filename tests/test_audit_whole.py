@@ -59,7 +59,8 @@ def test_headline():
     )
     alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
     cues = "the word 'not' and the cue 'border pixels' alone give the label away"
-    assert alarm == f"There is a shortcut: {learned} that contradict it, and {cues}."
+    fair = "(one that is kept from relying on it: 100% and 100%)"
+    assert alarm == f"There is a shortcut: {learned} that contradict it {fair}, and {cues}."
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
         "No clear shortcut, but worth a look: the column '{size}' gives the label partly away."
     )
