@@ -6,9 +6,11 @@ loss of accuracy on them proves nothing by itself. Its baseline is the debiased 
 what a model loses that does not rely on the easy cue is due to their hardness, and what the ordinary model loses beyond
 that is due to the shortcut.
 
-No other null needs to be drawn. A permutation of who is suspected would destroy what makes them hard, and strata of
-hardness would be cut by the very answers that are judged; the debiased model has answered the same samples, chosen in
-the same way and weighed alike, and without a shortcut it is right on as many of them as the ordinary one.
+The picture of the audit draws that baseline. A permutation of who is suspected would destroy what makes them hard, and
+strata of hardness would be cut by the very answers that are judged; the debiased model has answered the same samples,
+chosen in the same way and weighed alike. It is a fair baseline as far as it is as good a model: one that is merely
+worse loses where the cue agrees, and errs less alike where it contradicts. So the picture says how much of what remains
+is gained where the cue contradicts, and how much is lost where it agrees.
 """
 
 from __future__ import annotations
@@ -101,6 +103,10 @@ def _left(remains: Remains) -> str:
     return f"{value} points (95 % interval {ends[0]} to {ends[1]})"
 
 
+def _traded(lost: float) -> str:
+    return f"{100 * abs(lost):.1f} {'lost' if lost >= 0 else 'gained'}"
+
+
 def _picture(judged: Judged, remains: Remains, gained: bool, encoder: bool) -> dict[str, Any]:
     """What is drawn: how the ordinary model learns both sides, where the debiased one ends, and what remains."""
     (agree, against), (fair, without) = _rates(judged)
@@ -115,13 +121,15 @@ def _picture(judged: Judged, remains: Remains, gained: bool, encoder: bool) -> d
             f"Nothing clear remains: a difference of {_left(remains)}, where up to {MARGIN * 100:.0f} points are the "
             "chances of training."
         )
-    elif encoder:
-        caption += (
-            f"What remains: {_left(remains)}; on features of a pretrained net there is such a difference without a "
-            "shortcut too."
-        )
     else:
-        caption += f"What remains is the shortcut's: {_left(remains)}."
+        caption += (
+            f"What remains: {_left(remains)}. Without relying on it, {100 * (without - against):.1f} points are gained "
+            f"where it contradicts, {_traded(agree - fair)} where it agrees."
+        )
+    if gained and encoder:
+        caption += " On features of a pretrained net there is such a difference without a shortcut too."
+    elif gained and agree - fair > MARGIN:
+        caption += " So much is lost that a part of the difference may be that this model is merely worse."
     return {
         "updates": judged.updates,
         "aligned": [float(side[0]) for side, _ in curves],
