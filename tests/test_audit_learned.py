@@ -154,6 +154,77 @@ def test_a_loss_that_the_debiased_model_does_not_have_is_a_shortcut():
     assert f"of the {found.contradicts.sum():,} it contradicts" in finding.sentence
 
 
+@pytest.mark.parametrize("excess", [0.5, 0.0])
+def test_the_picture_has_the_numbers_of_the_finding(excess: float):
+    found = planted(RNG(3), 1000, excess)
+    found = dataclasses.replace(found, updates=[5, 9], hits=np.stack([found.debiased_correct, found.ordinary_correct]))
+    finding = learned(view(found.label), found)
+    picture = finding.more["picture"]
+    weight, against = found.sureness, found.contradicts
+
+    def right(hit: np.ndarray) -> list[float]:
+        return [np.average(hit[side], weights=weight[side]) for side in (~against, against)]
+
+    assert picture["ordinary"] == pytest.approx(right(found.ordinary_correct))
+    assert picture["without"] == pytest.approx(right(found.debiased_correct))
+    assert [picture["aligned"][-1], picture["conflicting"][-1]] == picture["ordinary"]
+    assert [picture["aligned"][0], picture["conflicting"][0]] == picture["without"]
+    assert picture["ordinary"][0] - picture["ordinary"][1] == pytest.approx(finding.statistic)
+    assert picture["without"][0] - picture["without"][1] == pytest.approx(finding.baseline)
+    assert picture["remains"] == finding.statistic - finding.baseline
+    low, high = picture["interval"]
+    assert low < picture["remains"] < high
+    said = f"{100 * picture['remains']:.0f} points (95 % interval {100 * low:.0f} to {100 * high:.0f})".replace(
+        "-", "−"
+    )
+    assert said in finding.sentence and said in picture["caption"]
+    assert f"loses {finding.statistic:.0%}, and the same selection costs {finding.baseline:.0%}" in picture["caption"]
+    agree, contradict = picture["ordinary"]
+    headline = module.loss(found)
+    assert f"on {agree:.0%} of the samples that agree" in headline and f"on {contradict:.0%} of the" in headline
+    assert f"gets {contradict:.0%} right" in finding.sentence
+    if excess:
+        assert f"What remains: {said}." in picture["caption"]
+        gain, lost = (100 * (picture["without"][i] - picture["ordinary"][i]) for i in (1, 0))
+        trade = f"{gain:.1f} points are gained where it contradicts, {abs(lost):.1f} {'lost' if lost < 0 else 'gained'}"
+        assert trade in picture["caption"] and "merely worse" not in picture["caption"]
+        features = learned(view(found.label, encoder="net@1"), found).more["picture"]["caption"]
+        assert "there is such a difference without a shortcut too" in features
+    else:
+        assert low < MARGIN and "Nothing clear remains" in picture["caption"]
+
+
+def test_the_interval_of_what_remains_is_that_of_paired_differences():
+    # equal weights; on one side the models differ on a tenth, on the other on three tenths: a normal interval
+    label, n = np.arange(4000) % 2, np.arange(4000)
+    against = n // 2 % 4 == 0  # 1,000 samples
+    ordinary, debiased = n // 8 % 10 < np.where(against, 3, 9), n // 8 % 10 < np.where(against, 6, 10)
+    found = judged(label, np.where(against, 1 - label, label), 0.9, ordinary, debiased)
+    picture = learned(view(label), found).more["picture"]
+    spread = 1.96 * np.sqrt(0.1 * 0.9 / 3000 + 0.3 * 0.7 / 1000)
+    assert picture["remains"] == pytest.approx(0.6 - 0.4, abs=1e-5)
+    assert picture["interval"] == pytest.approx([0.2 - spread, 0.2 + spread], abs=0.006)
+
+
+def test_what_is_lost_where_the_cue_agrees_is_said():
+    """A model that is merely worse errs less alike, and seems to do without a shortcut."""
+    label, n = np.arange(1000) % 2, np.arange(1000)
+    against = n // 2 % 5 == 0
+    ordinary = n // 10 % 10 < np.where(against, 1, 10)
+    debiased = n // 10 % 10 < np.where(against, 4, 9)
+    found = judged(label, np.where(against, 1 - label, label), 0.9, ordinary, debiased)
+    caption = learned(view(label), found).more["picture"]["caption"]
+    assert "30.0 points are gained where it contradicts, 10.0 lost where it agrees" in caption
+    assert "may be that this model is merely worse" in caption
+
+
+def test_nothing_easy_is_no_picture():
+    few = np.arange(200) < FEW - 1
+    assert learned(view(np.arange(200) % 2), judged(np.zeros(200, np.int64), few * 1)).more == {}
+    hard = judged([0] * 50 + [1] * 50, np.arange(100) % 2)
+    assert learned(view(hard.label), hard).more == {}
+
+
 def test_the_interval_is_that_of_a_bootstrap():
     # nobody's certainty differs, so each side's accuracy is a mean: the normal interval of a difference of two shares
     label = np.zeros(2000, np.int64)

@@ -68,6 +68,24 @@ def test_the_signal_first():
     assert "after 20 updates" in finding.sentence
 
 
+def test_without_an_attribute_the_sides_are_those_of_the_picture():
+    """Each sample weighs as much as the biased model is sure: one number for one thing."""
+    sure, looks = RNG(0).uniform(0.3, 1, N), np.where(CONFLICTING, 1 - LABEL, LABEL)
+    models = judged(LABEL, looks, sure, updates=UPDATES, hits=hits([0.6, 0.8, 0.9, 0.95], [0.4, 0.3, 0.5, 0.9]))
+    finding = said(view(LABEL), models, SHORTCUT)
+    for row, hit in zip(finding.table, models.hits, strict=True):
+        for name, side in (("agreeing", ~CONFLICTING), ("contradicting", CONFLICTING)):
+            assert row[name] == pytest.approx(np.average(hit[side], weights=models.sureness[side]))
+    assert finding.statistic == pytest.approx(finding.table[1]["agreeing"] - finding.table[1]["contradicting"])
+    draws = RNG(1).integers(0, N, (2000, N))
+    leads = [
+        np.average(models.hits[1][rows[~CONFLICTING[rows]]], weights=models.sureness[rows[~CONFLICTING[rows]]])
+        - np.average(models.hits[1][rows[CONFLICTING[rows]]], weights=models.sureness[rows[CONFLICTING[rows]]])
+        for rows in draws
+    ]
+    assert finding.interval == pytest.approx(np.quantile(leads, [0.025, 0.975]), abs=0.03)
+
+
 def test_a_lead_that_only_grows_later_is_no_early_shortcut():
     # the attribute is learned in the end, but halfway both are learned alike
     assert found([0.6, 0.8, 0.9, 1.0], [0.6, 0.75, 0.6, 0.5]).verdict == "alarm"

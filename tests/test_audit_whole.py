@@ -12,11 +12,13 @@ import torch
 from test_audit_learned import RNG, cue_table, cue_texts, judged, view
 
 import longcut
+from longcut import report
 from longcut.audit import CHECKS, Audit, Finding, View, audit, folder
 from longcut.audit import whole as module
 from longcut.audit.base import Verdict
 from longcut.audit.crossfit import FOLDS
 from longcut.audit.judged import Judged
+from longcut.audit.learned import MARGIN
 from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 from longcut.sources import Source
@@ -53,13 +55,30 @@ def test_the_gravest_verdict_of_the_checks_that_look_for_a_shortcut():
     assert audited(learned="clear", known="alarm", order="alarm", noise="alarm").verdict == "clear"
 
 
+def test_hard_samples_alone_leave_nothing_in_the_picture(tmp_path: Path):
+    """Eight columns that say as much as each other, and none that a model could live on: hard samples, no shortcut."""
+    data, _ = cue_table(800, 0.5, seed=1, weak=0.3)
+    found = audit(data, net="mlp:hidden=16", quick=True)
+    learned, picture = found["learned"], found["learned"].more["picture"]
+    assert learned.verdict != "alarm" and learned.statistic > 0.5, "what was drawn without its baseline"
+    assert picture["interval"][0] <= MARGIN and abs(picture["remains"]) < 0.3 * learned.statistic
+    assert "Nothing clear remains" in picture["caption"]
+    assert [picture["aligned"][-1], picture["conflicting"][-1]] == pytest.approx(picture["ordinary"])
+    record = folder.write(found, tmp_path / "a", data="toy", command="longcut audit toy")
+    assert folder.read(tmp_path / "a")[0]["curves"] == record["curves"]
+    page = report.write([tmp_path / "a"], tmp_path / "a.html").read_text("utf-8")
+    assert record["curves"]["caption"] in page
+    assert page.count("the same selection without relying on the easy cue</small>") == 2
+
+
 def test_headline():
     learned = (
         "an ordinary model is right on 90% of the samples that agree with what is learned first, and on 25% of the 20"
     )
     alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
     cues = "the word 'not' and the cue 'border pixels' alone give the label away"
-    assert alarm == f"There is a shortcut: {learned} that contradict it, and {cues}."
+    fair = "(one that is kept from relying on it: 100% and 100%)"
+    assert alarm == f"There is a shortcut: {learned} that contradict it {fair}, and {cues}."
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
         "No clear shortcut, but worth a look: the column '{size}' gives the label partly away."
     )

@@ -156,9 +156,39 @@ def test_without_curves_the_loudest_finding_is_the_picture(tmp_path: Path):
 
 def test_curves_and_their_ends(tmp_path: Path):
     found = page_of(tmp_path, "tokens")
-    assert in_order(found.text, "agrees with the suspected shortcut 97 %", "contradicts it 31 %", "chance, 50 %")
+    agree, contradict = "agrees with the easy cue 97 % an ordinary model", "contradicts it 31 % an ordinary model"
+    assert in_order(found.text, agree, contradict, "older audit does not say what remains", "chance, 50 %")
+    assert "the same selection without" not in found.text  # which that audit did not keep
     label = next(a["aria-label"] for a in found.of("svg") if "held-out" in a.get("aria-label", ""))
-    assert "suspected aligned 97.0 %, suspected conflicting 31.0 %; chance is 50.0 %" in label
+    assert "ends with agreeing 97.0 %, contradicting 31.0 %; chance is 50.0 %" in label
+
+
+WITHOUT = {"ordinary": [0.97, 0.31], "without": [0.9, 0.65], "remains": 0.41, "interval": [0.3, 0.5]}
+
+
+@pytest.mark.parametrize("kind", ["table", "image"])
+def test_beside_what_is_lost_stands_what_the_same_selection_costs(tmp_path: Path, kind: str):
+    curves = record_of()["curves"] | WITHOUT | {"caption": "Remains: <i>41</i> points."}
+    found = page_of(tmp_path, kind, curves=curves)
+    assert found.text.count("Remains: <i>41</i> points.") == 1, "escaped, and below whichever picture there is"
+    assert "<i>41" not in found.source
+    fair = "the same selection without relying on the easy cue"
+    drawn = (
+        f"agrees with the easy cue 97 % an ordinary model 90 % {fair}",
+        f"contradicts it 31 % an ordinary model 65 % {fair}",
+    )
+    assert in_order(found.text, *drawn, "Remains") == (kind == "table")
+    widths = [a["style"] for name, a in found.tags if name == "span" and a.get("style", "").startswith("width")]
+    if kind == "table":
+        assert widths[:4] == ["width: 97.00%", "width: 90.00%", "width: 31.00%", "width: 65.00%"]
+    label = next(a["aria-label"] for a in found.of("svg") if "held-out" in a.get("aria-label", ""))
+    assert "agreeing, without relying on the easy cue 90.0 %, contradicting, without relying" in label
+
+
+@pytest.mark.parametrize("part", ["without", "interval", "ordinary"])
+def test_a_picture_of_another_size_is_damage(tmp_path: Path, part: str):
+    with pytest.raises(UserError, match="damaged"):
+        page_of(tmp_path, curves=record_of()["curves"] | WITHOUT | {part: [0.5]})
 
 
 def test_settings_and_the_command(tmp_path: Path):

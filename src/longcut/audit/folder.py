@@ -206,14 +206,6 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
     with view.threads():
         computed = environment()
     against = judged.suspected
-    curves = None
-    if against.any() and not against.all():
-        curves = {
-            "updates": judged.updates,
-            "aligned": judged.hits[:, ~against].mean(1).tolist(),
-            "conflicting": judged.hits[:, against].mean(1).tolist(),
-            "chance": 1 / len(view.classes),
-        }
     return {
         "schema": SCHEMA,
         "longcut": longcut.__version__,
@@ -240,7 +232,7 @@ def _record(audit: Audit, tensors: dict[str, Tensor], data: str, command: str) -
         ],
         "suspected": int(against.sum()),
         "suspected_share": float(against.mean()),
-        "curves": curves,
+        "curves": next((found.more["picture"] for found in audit.findings if "picture" in found.more), None),
         **gallery.parts(),
         "clusters": counts(audit),
         "seconds": audit.seconds,

@@ -75,9 +75,14 @@ class _Gallery(_Form):
 
 class _Curves(_Form):
     updates: list[int] | None = None
-    aligned: list[float | None] | None = None
-    conflicting: list[float | None] | None = None
+    aligned: list[float | None] | None = Field(None, description="an ordinary model, where the easy cue agrees")
+    conflicting: list[float | None] | None = Field(None, description="the same, where it contradicts the label")
     chance: float | None = None
+    ordinary: list[float | None] | None = Field(None, description="the two in the end")
+    without: list[float | None] | None = Field(None, description="of a model kept from relying on the easy cue")
+    remains: float | None = Field(None, description="what the ordinary one loses beyond that: the finding 'learned'")
+    interval: list[float | None] | None = Field(None, description="95 % interval of what remains: its two ends")
+    caption: str | None = Field(None, description="what remains, in words")
 
 
 class _Cluster(_Form):
@@ -147,6 +152,8 @@ def record(stored: Mapping[str, Any]) -> None:
     found = _Record.model_validate_json(json.dumps(stored))
     for finding in found.findings or ():
         _require(finding.interval is None or len(finding.interval) == 2)
+    if curves := found.curves:
+        _require(all(two is None or len(two) == 2 for two in (curves.ordinary, curves.without, curves.interval)))
 
 
 def gallery(record: Mapping[str, Any], found: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from longcut.audit.association import balanced_accuracies
 
-__all__ = ["EASE", "FEW", "Judged", "accuracy", "gap"]
+__all__ = ["EASE", "FEW", "Judged", "accuracy", "gap", "sides"]
 
 SURE = 0.05  # a mistake is confident when it is as sure as all but this share of what is right
 FEW = 8  # confident mistakes below which nothing is said
@@ -120,10 +120,23 @@ def gap(correct: NDArray[Any], judged: Judged, counts: NDArray[Any] | None = Non
     Returns:
         ``(draws,)``; 0 where one of the sides is empty.
     """
-    counts = np.ones((1, len(correct))) if counts is None else counts
-    sides = (~judged.contradicts, judged.contradicts)
-    agree, against = (accuracy(correct, judged.sureness * side, counts) for side in sides)
+    agree, against = sides(correct, judged, counts)
     return np.nan_to_num(agree - against)
+
+
+def sides(
+    correct: NDArray[Any], judged: Judged, counts: NDArray[Any] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The two accuracies that :func:`gap` is the difference of: where the biased model agrees, where it does not.
+
+    Whatever a page says of these two sides is said by these numbers, so that they are the same everywhere.
+
+    Returns:
+        Two of ``(draws,)``; ``nan`` where a side is empty.
+    """
+    counts = np.ones((1, len(correct))) if counts is None else counts
+    agree, against = (judged.sureness * side for side in (~judged.contradicts, judged.contradicts))
+    return accuracy(correct, agree, counts), accuracy(correct, against, counts)
 
 
 def accuracy(correct: NDArray[Any], weight: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:

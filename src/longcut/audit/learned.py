@@ -5,24 +5,33 @@ right, are *suspected* of contradicting a shortcut. Hard samples are among them 
 loss of accuracy on them proves nothing by itself. Its baseline is the debiased model's loss on the very same samples:
 what a model loses that does not rely on the easy cue is due to their hardness, and what the ordinary model loses beyond
 that is due to the shortcut.
+
+The picture of the audit draws that baseline. A permutation of who is suspected would destroy what makes them hard, and
+strata of hardness would be cut by the very answers that are judged; the debiased model has answered the same samples,
+chosen in the same way and weighed alike. It is a fair baseline as far as it is as good a model: one that is merely
+worse loses where the cue agrees, and errs less alike where it contradicts. So the picture says how much of what remains
+is gained where the cue contradicts, and how much is lost where it agrees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from longcut.audit.association import resamples
 from longcut.audit.base import Finding, View
-from longcut.audit.judged import EASE, FEW, Judged, accuracy, gap
+from longcut.audit.judged import EASE, FEW, Judged, gap, sides
 
 __all__ = ["learned", "loss"]
 
 NOTICE = 0.5  # loss of accuracy worth a look, where the biased model goes that far from guessing to certainty
 MARGIN = 0.05  # excess cost that a model may have by the chances of training, which no resampling of samples sees
 DRAWS = 2000
+
+Remains: TypeAlias = "tuple[float, tuple[float, float]]"
+"""What the ordinary model loses beyond the debiased one, and its 95 % interval."""
 
 
 def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Finding:
@@ -39,6 +48,7 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
     excess = costs - gap(judged.debiased_correct, judged, counts)
     p = float((1 + (excess <= MARGIN).sum()) / (1 + DRAWS))
     low, high = np.quantile(costs, [0.025, 0.975])
+    remains = cost - baseline, (float(np.quantile(excess, 0.025)), float(np.quantile(excess, 0.975)))
     few = int(judged.suspected.sum()) < FEW
     gained = cost - baseline > MARGIN and p <= view.level and not few
     if gained:
@@ -47,6 +57,7 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         verdict = "clear"  # of numbers, whatever lies near an end of its part is hard
     else:
         verdict = "notice"
+    nothing = few or judged.ease < EASE
     table = tuple(_cells(view, judged))
     return Finding(
         name="learned",
@@ -57,33 +68,93 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         interval=(float(low), float(high)),
         p_value=p,
         verdict=verdict,
-        sentence=_sentence(judged, verdict, few, gained),
+        sentence=_sentence(judged, verdict, few, gained, remains),
         table=table,
+        more={} if nothing else {"picture": _picture(judged, remains, gained, bool(view.data.info.encoder))},
     )
 
 
 def loss(judged: Judged) -> str:
-    """What the ordinary model loses, as a clause of a headline."""
-    against, correct = judged.contradicts, judged.ordinary_correct
+    """What either model loses, as a clause of a headline."""
+    (agree, against), (fair, without) = _rates(judged)
     return (
-        f"an ordinary model is right on {correct[~against].mean():.0%} of the samples that agree with what is "
-        f"learned first, and on {correct[against].mean():.0%} of the {against.sum():,} that contradict it"
+        f"an ordinary model is right on {agree:.0%} of the samples that agree with what is learned first, and on "
+        f"{against:.0%} of the {judged.contradicts.sum():,} that contradict it (one that is kept from relying on it: "
+        f"{fair:.0%} and {without:.0%})"
     )
 
 
-def _sentence(judged: Judged, verdict: str, few: bool, gained: bool) -> str:
+def _rates(judged: Judged) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How many the ordinary and the debiased model get right where the easy cue agrees, and where it misleads."""
+    (agree, against), (fair, without) = (
+        [float(side[0]) for side in sides(correct, judged)]
+        for correct in (judged.ordinary_correct, judged.debiased_correct)
+    )
+    return (agree, against), (fair, without)
+
+
+def _left(remains: Remains) -> str:
+    """The difference in points, with its interval.
+
+    >>> _left((0.31, (0.24, 0.384)))
+    '31 points (95 % interval 24 to 38)'
+    """
+    value, *ends = (f"{100 * share + 0:.0f}".replace("-", "\N{MINUS SIGN}") for share in (remains[0], *remains[1]))
+    return f"{value} points (95 % interval {ends[0]} to {ends[1]})"
+
+
+def _traded(lost: float) -> str:
+    return f"{100 * abs(lost):.1f} {'lost' if lost >= 0 else 'gained'}"
+
+
+def _picture(judged: Judged, remains: Remains, gained: bool, encoder: bool) -> dict[str, Any]:
+    """What is drawn: how the ordinary model learns both sides, where the debiased one ends, and what remains."""
+    (agree, against), (fair, without) = _rates(judged)
+    curves = [sides(hit, judged) for hit in judged.hits]
+    caption = (
+        "The samples that contradict were chosen by what a small model gets wrong, so any model is worse on them: "
+        f"the ordinary one loses {agree - against:.0%}, and the same selection costs {fair - without:.0%} without "
+        "relying on the easy cue. "
+    )
+    if not gained:
+        caption += (
+            f"Nothing clear remains: a difference of {_left(remains)}, where up to {MARGIN * 100:.0f} points are the "
+            "chances of training."
+        )
+    else:
+        caption += (
+            f"What remains: {_left(remains)}. Without relying on it, {100 * (without - against):.1f} points are gained "
+            f"where it contradicts, {_traded(agree - fair)} where it agrees."
+        )
+    if gained and encoder:
+        caption += " On features of a pretrained net there is such a difference without a shortcut too."
+    elif gained and agree - fair > MARGIN:
+        caption += " So much is lost that a part of the difference may be that this model is merely worse."
+    return {
+        "updates": judged.updates,
+        "aligned": [float(side[0]) for side, _ in curves],
+        "conflicting": [float(side[0]) for _, side in curves],
+        "chance": 1 / judged.easy.shape[1],
+        "ordinary": [agree, against],
+        "without": [fair, without],
+        "remains": remains[0],
+        "interval": list(remains[1]),
+        "caption": caption,
+    }
+
+
+def _sentence(judged: Judged, verdict: str, few: bool, gained: bool, remains: Remains) -> str:
     agree = float((judged.looks == judged.label).mean())
     found = f"A small model, stopped after {judged.stopped} updates, already gives {agree:.0%} of the labels"
     if judged.ease < EASE:
         return f"{found}, hardly more than guessing: nothing here is learned easily, so there is no easy cue."
     if few:
         return f"{found}, and contradicts hardly any with confidence: nothing easy stands against the labels."
-    weight, once = judged.sureness * judged.contradicts, np.ones((1, len(judged.label)))
-    answers = (judged.ordinary_correct, judged.debiased_correct)
-    ordinary, debiased = (float(accuracy(correct, weight, once)[0]) for correct in answers)
+    (_, ordinary), (_, debiased) = _rates(judged)
     found += (
         f"; of the {judged.contradicts.sum():,} it contradicts, an ordinary model gets {ordinary:.0%} right, and one "
-        f"that is kept from relying on the easy cue {debiased:.0%} (each sample weighs as much as it is clear)"
+        f"that is kept from relying on the easy cue {debiased:.0%} (each sample weighs as much as it is clear). "
+        f"From the samples that agree to these, the ordinary one loses {_left(remains)} more than the other"
     )
     meaning = {
         "alarm": ": the ordinary model takes a shortcut.",
