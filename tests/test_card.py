@@ -59,7 +59,8 @@ def test_the_hub_reads_it(tmp_path: Path):
     hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
     record = execute(plan("blobs"), tmp_path / "run")
     found = hub.ModelCard(card(runs.read(tmp_path / "run")))
-    assert found.data.library_name == "longcut" and found.data.pipeline_tag == "tabular-classification"
+    about = found.data.to_dict()
+    assert (about["library_name"], about["pipeline_tag"]) == ("longcut", "tabular-classification")
     first = found.data.eval_results[0]
     assert (first.metric_type, first.dataset_name) == ("accuracy", "blobs")
     assert first.metric_value == pytest.approx(record.scores.test.values["average"], abs=1e-6)
