@@ -16,9 +16,9 @@ from longcut.audit.association import (
     max_permutation,
     max_permutation_of_cells,
     mutual_information,
+    resampled,
     resampled_accuracy,
     resampled_v,
-    resamples,
     verdict_of,
     wilson,
 )
@@ -272,10 +272,14 @@ def test_an_alarm_needs_both():
 # --- resamples --------------------------------------------------------------------------------------------------------
 
 
+def same(counts: np.ndarray) -> np.ndarray:
+    return counts
+
+
 def test_resamples_are_those_of_a_multinomial():
     """Each count is binomial, any two are negatively correlated, and a share's spread is the binomial one."""
     n, draws = 6, 20_000
-    counts = resamples(n, RNG(3), draws)
+    counts = resampled(same, n, RNG(3), draws)
     assert counts.shape == (draws, n)
     assert counts.dtype == np.float32
     assert (counts.sum(1) == n).all()
@@ -284,4 +288,14 @@ def test_resamples_are_those_of_a_multinomial():
     assert np.abs(covariance - expected).max() < 5 * np.sqrt(2 / draws)
     some = binom.pmf(np.arange(4), n, 1 / n)
     assert [(counts == k).mean() for k in range(4)] == pytest.approx(some, abs=5 * np.sqrt(0.25 / draws))
-    assert (resamples(n, RNG(3), 2) == counts[:2]).all()
+    assert (resampled(same, n, RNG(3), 2) == counts[:2]).all()
+
+
+def test_resamples_are_drawn_a_block_at_a_time(monkeypatch):
+    whole = resampled(same, 6, RNG(3), 10)
+    shapes = []
+    monkeypatch.setattr(association, "BLOCK", 20)
+    found = resampled(lambda counts: (shapes.append(counts.shape), counts)[1], 6, RNG(3), 10)
+    assert shapes == [(3, 6), (3, 6), (3, 6), (1, 6)]
+    assert (found == whole).all()
+    assert resampled(same, 100, RNG(3), 2).shape == (2, 100)

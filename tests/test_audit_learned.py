@@ -211,11 +211,44 @@ def test_what_is_lost_where_the_cue_agrees_is_said():
     label, n = np.arange(1000) % 2, np.arange(1000)
     against = n // 2 % 5 == 0
     ordinary = n // 10 % 10 < np.where(against, 1, 10)
-    debiased = n // 10 % 10 < np.where(against, 4, 9)
-    found = judged(label, np.where(against, 1 - label, label), 0.9, ordinary, debiased)
-    caption = learned(view(label), found).more["picture"]["caption"]
-    assert "30.0 points are gained where it contradicts, 10.0 lost where it agrees" in caption
+    looks = np.where(against, 1 - label, label)
+    debiased = n // 10 % 10 < np.where(against, 6, 9)
+    finding = learned(view(label), judged(label, looks, 0.9, ordinary, debiased))
+    caption = finding.more["picture"]["caption"]
+    assert "50.0 points are gained where it contradicts, 10.0 lost where it agrees" in caption
     assert "may be that this model is merely worse" in caption
+    assert finding.verdict == "alarm"
+    assert "takes a shortcut" in finding.sentence
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0.4, "notice"), (0.5, "notice"), (0.6, "alarm")])
+def test_a_model_that_is_more_often_taken_in_than_right_is_no_baseline(right, verdict):
+    label, n = np.arange(1000) % 2, np.arange(1000)
+    against = n // 2 % 5 == 0
+    ordinary = n // 10 % 10 < np.where(against, 1, 10)
+    debiased = n // 10 % 10 < np.where(against, 10 * right, 9)
+    found = judged(label, np.where(against, 1 - label, label), 0.9, ordinary, debiased)
+    finding = learned(view(label), found)
+    assert finding.statistic - finding.baseline == pytest.approx(right)  # 0.9 less 0.9 - right
+    assert finding.p_value <= 0.01, "the difference itself is clear"
+    assert finding.verdict == verdict
+    said = "there that model is not more often right than taken in" in finding.more["picture"]["caption"]
+    assert (
+        said == ("there the other is not more often right than taken in" in finding.sentence) == (verdict == "notice")
+    )
+
+
+def test_right_about_few_of_many_classes_is_not_taken_in():
+    """Of ten classes: 40 % right, 30 % the class of the cue, the rest another; and the other way round."""
+    n, label = np.arange(2000), np.arange(2000) % 10
+    against = n // 10 % 5 == 0
+    looks, other = np.where(against, (label + 1) % 10, label), (label + 2) % 10
+    turn = n // 50 % 10
+    for right, verdict in ((4, "alarm"), (3, "notice")):
+        said = np.where(turn < right, label, np.where(turn < 7, looks, other))
+        found = judged(label, looks, 0.9, ~against, classes=10)
+        found = dataclasses.replace(found, debiased=np.eye(10, dtype=np.float32)[said])
+        assert learned(view(label), found).verdict == verdict
 
 
 def test_nothing_easy_is_no_picture():

@@ -47,15 +47,15 @@ def gather(audit: Audit) -> dict[str, Tensor]:
     suspects = np.flatnonzero(judged.suspected)
     suspects = suspects[np.argsort(-judged.score[suspects], kind="stable")]
     rows = np.concatenate([suspects, view.random(7).permutation(np.flatnonzero(~judged.suspected))])[:MOST]
-    said = np.stack([judged.easy[rows], judged.ordinary[rows], judged.debiased[rows]], 1)
+    models = (judged.easy, judged.ordinary, judged.debiased)
     columns: dict[str, NDArray[Any]] = {
         "index": view.data.index.numpy()[rows],
         "label": judged.label[rows],
         "score": judged.score[rows],
         "kind": np.array([KINDS.index(kind) for kind in audit.kinds[rows]], np.uint8),
         "profile": judged.profile[rows],
-        "said": said.argmax(2).astype(np.int32),
-        "sure": said.max(2),
+        "said": np.stack([model.argmax(1)[rows] for model in models], 1).astype(np.int32),
+        "sure": np.stack([model.max(1)[rows] for model in models], 1),
     }
     if view.attribute is not None:
         columns["attribute"] = view.attribute[rows]

@@ -12,7 +12,7 @@ __all__ = ["FULL", "QUICK", "Effort", "Scope", "effort"]
 # of an audit, how long all takes for each second that the ordinary models train; measured on Adult and MNLI
 TIMES = {"table": 5.5, "tokens": 5.0, "image": 3.0}
 PAGE = 3.0  # seconds for the checks without models, and the page
-BASE, RESAMPLED, SEEN = 600e6, 8e3, 300e6  # bytes: of libraries, of resamples for each sample, of a net's activations
+BASE, SAID, SEEN = 700e6, 24, 300e6  # bytes: of libraries, of answers to a sample and class, of activations
 
 
 class Scope(NamedTuple):
@@ -44,5 +44,5 @@ def effort(view: View, net: str, folds: int = FOLDS) -> Effort:
     """
     kind, data = view.data.info.kind, view.data
     own = data.x.nbytes / max(len(data.x), 1) * len(data) if len(data) < len(data.x) else 0  # copied
-    memory = BASE + data.x.nbytes + own + RESAMPLED * len(data) + SEEN * (kind == "image")
+    memory = BASE + data.x.nbytes + own + SAID * len(data) * data.info.n_classes + SEEN * (kind == "image")
     return Effort(PAGE + TIMES[kind] * workload(view, net, folds), memory)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from longcut.audit.association import resamples
+from longcut.audit.association import resampled
 from longcut.audit.base import Finding, View
 from longcut.audit.crossfit import see
 from longcut.audit.judged import Judged, gap
@@ -44,8 +45,8 @@ def model(view: View, judged: Judged, run: Run, test: Dataset) -> Finding:
     with view.threads():
         sides = see(view, test, judged.stopped, judged.member)
     cost, baseline = float(gap(correct, sides)[0]), float(gap(judged.debiased_correct, judged)[0])
-    counts = resamples(len(correct), view.random(5), DRAWS)
-    low, high = np.quantile(gap(correct, sides, counts), [0.025, 0.975])
+    gaps = resampled(partial(gap, correct, sides), len(correct), view.random(5), DRAWS)
+    low, high = np.quantile(gaps, [0.025, 0.975])
     label = run.record.label
     verdict = "alarm" if low > max(baseline, 0.1) else "notice" if low > 0.1 else "clear"
     rows = (("agrees", ~sides.contradicts), ("contradicts", sides.contradicts))

@@ -45,7 +45,7 @@ def kinds(judged: Judged, telling: bool = True) -> NDArray[np.str_]:
             found and no model does without it, they agree because of it, and nothing is called ``mislabelled``.
     """
     rows = np.arange(len(judged.label))
-    other = np.minimum(judged.ordinary, judged.debiased)[rows, judged.looks]
+    other = np.minimum(judged.ordinary[rows, judged.looks], judged.debiased[rows, judged.looks])
     unconfirmed = np.where((other >= CONFIDENT) & telling, MISLABELLED, UNCLEAR)
     kind = np.where(judged.debiased_correct, CONFLICTING, unconfirmed)
     return np.where(judged.suspected, kind, TYPICAL)
