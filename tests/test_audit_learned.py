@@ -132,12 +132,14 @@ def test_gap_is_zero_where_a_side_is_empty(looks):
 # --- the verdict ------------------------------------------------------------------------------------------------------
 
 
-def planted(rng: np.random.Generator, n: int, excess: float, against: float = 0.2, classes: int = 2) -> Judged:
+def planted(
+    rng: np.random.Generator, n: int, excess: float, against: float = 0.2, classes: int = 2, right: float = 0.6
+) -> Judged:
     """A fifth contradicts; there an ordinary model is right on 60 % less ``excess``, the debiased one on 60 %."""
     label = rng.integers(0, classes, n)
     opposed = rng.random(n) < against
     looks = np.where(opposed, (label + 1) % classes, label)
-    rate = np.where(opposed, 0.6, 0.9)
+    rate = np.where(opposed, right, 0.9)
     ordinary, debiased = rng.random(n) < rate - excess * opposed, rng.random(n) < rate
     return judged(label, looks, rng.uniform(0.5, 1, n), ordinary, debiased, classes)
 
@@ -354,7 +356,7 @@ def test_power_grows_with_the_excess(monkeypatch):
     monkeypatch.setattr(module, "DRAWS", 199)
     rng, power = RNG(1), []
     for excess in (0.0, 0.1, 0.2, 0.4):
-        found = (planted(rng, 400, excess) for _ in range(25))
+        found = (planted(rng, 400, excess, right=0.8) for _ in range(25))
         power.append(sum(learned(view(each.label), each).verdict == "alarm" for each in found) / 25)
     assert power == sorted(power)
     assert power[0] <= 0.2
