@@ -19,11 +19,13 @@ from test_own_data import columns, write_images
 from torch.nn import functional as F
 
 from longcut import encoders
-from longcut.data import Splits
+from longcut.data import Dataset, Splits
 from longcut.datasets import load, metrics_of, parse, resolve, spec_of, title_of
 from longcut.datasets.embedded import embed
 from longcut.encoders import Encoder, features
 from longcut.errors import UserError
+from longcut.fit import Training, fit
+from longcut.methods import build
 from longcut.sources import images
 
 CROP, RESIZE, WIDTH = 16, 20, 5
@@ -314,6 +316,84 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot store features here .*; set LONGCUT_CACHE to another folder"):
         features.of_texts(EAR, ["a"], "mine")
+
+
+# --- other views ------------------------------------------------------------------------------------------------------
+
+
+def test_views_are_cut_at_random_and_mirrored_or_not(tmp_path):
+    """Each is one of the twelve or so that can be cut and mirrored, by Pillow's own steps, and not all are the same."""
+    root = photos(tmp_path / "photos", 12)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    found = torch.tensor(features.views_of_files(EYE, names, root, 5))
+    assert found.shape == (12, 5, WIDTH)
+    side, hits = round(CROP * 8 / 7), set()
+    for name, views in zip(names, found, strict=True):
+        image = torch.from_numpy(images.squares([name], root, resize=side, crop=side))
+        possible = {
+            (top, left, turned): looks(part.flip(3) if turned else part)[0]
+            for top in range(side - CROP + 1)
+            for left in range(side - CROP + 1)
+            for turned in (False, True)
+            for part in [image[..., top : top + CROP, left : left + CROP]]
+        }
+        for view in views:
+            same = [how for how, value in possible.items() if torch.equal(value, view)]
+            assert same
+            hits.update(same)
+    assert {turned for *_, turned in hits} == {False, True}
+    assert {top for top, *_ in hits} == {left for _, left, _ in hits} == set(range(side - CROP + 1))
+
+
+def test_views_do_not_depend_on_the_size_of_a_slice(tmp_path, monkeypatch):
+    root = photos(tmp_path / "photos", 12)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    whole = np.array(features.views_of_files(EYE, names, root, 3))
+    monkeypatch.setattr(features, "SLICE", 5)
+    monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "another"))
+    assert (np.array(features.views_of_files(EYE, names, root, 3)) == whole).all()
+
+
+@pytest.mark.parametrize("of", ["files", "pixels"])
+def test_views_are_of_training_images_alone_and_belong_to_them(tmp_path, of):
+    root = photos(tmp_path / "photos")
+    data = str(root) if of == "files" else "colored-digits"
+    plain, splits = load(f"embedded:data={data},encoder=eye"), load(f"embedded:data={data},encoder=eye,views=2")
+    assert splits.valid is None or splits.valid.views is None
+    assert splits.test.views is None and plain.train.views is None
+    assert torch.equal(splits.train.x, plain.train.x) and torch.equal(splits.train.index, plain.train.index)
+    views, train = splits.train.views, splits.train
+    assert views is not None and views.shape == (len(train.x), 2, WIDTH)
+    if of == "files":
+        assert train.source is not None
+        paths = train.source.rows["path"].iloc[train.index.numpy()].tolist()
+        expected = features.views_of_files(EYE, paths, root, 2)
+    else:
+        images_of = load(data).train
+        expected = features.views_of_pixels(EYE, images_of.x[images_of.index], 2, "digits")
+    assert torch.equal(views[train.index], torch.tensor(expected))
+
+
+def test_a_net_that_learns_sees_samples_and_their_views_and_is_judged_by_samples():
+    n = 64
+    data = Dataset.of(torch.zeros(n, 3), torch.arange(n) % 2)
+    train = dataclasses.replace(data, views=1 + torch.arange(2.0).view(1, 2, 1).expand(n, 2, 3).contiguous())
+    seen: list[torch.Tensor] = []
+    method = build("erm", data.info, net="linear")
+    method.net.register_forward_pre_hook(lambda net, given: seen.append(given[0].clone()))
+    fit(method, Splits(train, None, data), Training(epochs=30, batch=16, pool=2, every=30))
+    learned = torch.cat([x for x in seen if len(x) == 16])
+    share = torch.stack([(learned == value).all(1).float().mean() for value in range(3)])
+    assert len(learned) == 30 * n and share == pytest.approx([1 / 3] * 3, abs=0.04)
+    assert all((x == 0).all() for x in seen if len(x) != 16), "what is evaluated"
+
+
+def test_texts_have_no_views(tmp_path):
+    frame = pd.DataFrame({"text": [f"word{i}" for i in range(40)], "label": np.arange(40) % 2})
+    frame.to_csv(tmp_path / "texts.csv", index=False)
+    spec = f"table:path={tmp_path / 'texts.csv'}%2Clabel=label%2Ctext=text"
+    with pytest.raises(UserError, match="holds texts, and views are of images; leave views=2 out"):
+        load(f"embedded:data={spec},encoder=ear,views=2")
 
 
 # --- as a spec --------------------------------------------------------------------------------------------------------

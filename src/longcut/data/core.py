@@ -45,6 +45,8 @@ class Dataset:
         pictures: uint8 ``(n_stored, C, H, W)`` or None: small pictures of the stored samples to show, where ``x`` holds
             features of images in place of the images.
         guessed: ``(n,)`` bool or None: whose attribute was not known and is a guess (data set ``spread``).
+        views: ``(n_stored, V, …)`` or None: other views of the stored samples, such as features of mirrored images. A
+            net that learns is shown a sample or one of its views, by lot.
     """
 
     x: Tensor
@@ -56,6 +58,7 @@ class Dataset:
     memberships: Tensor | None = None
     pictures: Tensor | None = None
     guessed: Tensor | None = None
+    views: Tensor | None = None
 
     @classmethod
     def of(
@@ -248,6 +251,27 @@ class Dataset:
         if self.pictures is not None:
             return as_input(self.pictures.index_select(0, self.index[rows]))
         return self.gather(rows) if self.info.kind == "image" and len(self.info.shape) == 3 else None
+
+    def viewed(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Inputs of the samples with these indices, each as it is or as one of its views, as likely ``(k, …)``.
+
+        They are on the device of ``index``.
+
+        Args:
+            index: ``(k,)`` of stored samples.
+            generator: draws which.
+
+        >>> data = dataclasses.replace(Dataset.of(torch.zeros(2, 1), [0, 1]), views=torch.ones(2, 3, 1))
+        >>> data.viewed(torch.tensor([0, 1, 1, 1]), torch.Generator().manual_seed(0)).flatten()
+        tensor([0., 1., 1., 0.])
+        """
+        assert self.views is not None
+        where = index.cpu()
+        drawn = torch.randint(1 + self.views.shape[1], (len(where),), generator=generator, device=generator.device)
+        drawn = drawn.cpu()
+        other = self.views[where, (drawn - 1).clamp_min(0)]
+        own = (drawn == 0).view(-1, *[1] * (other.ndim - 1))
+        return as_input(to_device(torch.where(own, self.x.index_select(0, where), other), index.device))
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> Batch:
         """The samples at positions ``rows`` as a :class:`Batch` on ``device``."""

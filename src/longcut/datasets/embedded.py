@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -35,6 +36,9 @@ def embedded(
     encoder: Annotated[
         str, Field(description="pretrained net, such as efficientnet-lite0 or minilm; a comma in it is written %2C")
     ] = ENCODER,
+    views: Annotated[
+        int, Field(ge=0, le=100, description="other views of each training image: cut at random, mirrored or not")
+    ] = 0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
@@ -50,6 +54,9 @@ def embedded(
     Args:
         data: spec of it, or a path.
         encoder: spec of the net.
+        views: how many other views of each training image are encoded, too. A net that learns is shown an image or one
+            of its views, by lot, in each epoch; heads that are fitted in closed form and all that is evaluated see the
+            image. Texts have none.
         seed: of the data.
         progress: told how many of how many samples are decoded for the pictures, and then encoded.
 
@@ -65,11 +72,17 @@ def embedded(
     if data is None:
         raise UserError("data set 'embedded' was not told of what; write embedded:data=…,encoder=….")
     net = encoders.build(encoder)
-    return embed(load(pictured(data), seed, progress), net, progress)
+    return embed(load(pictured(data), seed, progress), net, progress, views=views)
 
 
-def embed(data: Splits, encoder: Encoder, progress: Progress | None = None) -> Splits:
+def embed(data: Splits, encoder: Encoder, progress: Progress | None = None, *, views: int = 0) -> Splits:
     """Images or texts with the features of a pretrained net in their place.
+
+    Args:
+        data: images or texts.
+        encoder: the net.
+        progress: told how many of how many samples are encoded.
+        views: how many other views of each training image.
 
     Raises:
         UserError: as :func:`embedded` says.
@@ -83,7 +96,8 @@ def embed(data: Splits, encoder: Encoder, progress: Progress | None = None) -> S
         return _with(part, encoder, made[storage])
 
     valid = None if data.valid is None else features_of(data.valid)
-    return Splits(features_of(data.train), valid, features_of(data.test))
+    train, test = features_of(data.train), features_of(data.test)
+    return Splits(_viewed(data.train, train, encoder, views, progress) if views else train, valid, test)
 
 
 def stamp(encoder: Encoder) -> str:
@@ -129,6 +143,23 @@ def _with(data: Dataset, encoder: Encoder, x: Tensor) -> Dataset:
         encoder=stamp(encoder),
     )
     return dataclasses.replace(data, x=x, info=info, pictures=pictures)
+
+
+def _viewed(given: Dataset, train: Dataset, encoder: Encoder, views: int, progress: Progress | None) -> Dataset:
+    """``train``, the features of ``given``, with so many views of each of its images."""
+    if encoder.takes != "image":
+        raise UserError(f"{given.info.name} holds texts, and views are of images; leave views={views} out.")
+    source = given.source
+    if source is None or source.root is None or source.image is None:
+        found = features.views_of_pixels(encoder, given.x[given.index], views, given.info.name, progress)
+    else:
+        paths = source.rows[source.image].iloc[given.index.numpy()].tolist()
+        found = features.views_of_files(encoder, paths, Path(source.root), views, progress)
+    if len(given) == len(given.x) and bool((given.index == torch.arange(len(given))).all()):
+        return dataclasses.replace(train, views=as_tensor(found))
+    stored = torch.zeros(len(given.x), *found.shape[1:])
+    stored[given.index] = as_tensor(found)
+    return dataclasses.replace(train, views=stored)
 
 
 def _features(data: Dataset, encoder: Encoder, progress: Progress | None) -> NDArray[Any]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from longcut.data import generator
 from longcut.encoders.base import Encoder
 from longcut.errors import UserError
 from longcut.sources import images
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
     from longcut.sources import Progress
 
-__all__ = ["of_files", "of_pixels", "of_texts"]
+__all__ = ["of_files", "of_pixels", "of_texts", "views_of_files", "views_of_pixels"]
 
 VERSION = 1  # of the features: a change of how they are made makes all caches anew
 SLICE = 64  # samples that are decoded, encoded and written at a time
+ROOM = 8 / 7  # of the square that a view is cut out of, and of the view: 256 of 224 pixels, as is usual
 
 Read = Callable[[slice], "Tensor | Sequence[str]"]
 
@@ -72,13 +74,10 @@ def of_pixels(encoder: Encoder, x: Tensor, name: str, progress: Progress | None 
     """
     if x.shape[1] not in (1, 3):
         raise UserError(f"{name}: images have {x.shape[1]} channels, and '{encoder.name}' takes 1 or 3; convert them.")
-    digest = hashlib.sha256(f"{tuple(x.shape)} {x.dtype}".encode())
-    for block in x.split(1024):
-        digest.update(block.contiguous().view(torch.uint8).numpy().data)
     return _made_once(
         encoder,
         len(x),
-        digest.hexdigest(),
+        _digest(x),
         lambda rows: enlarged(x[rows], encoder.resize, encoder.crop),
         lambda row: f"image {row} of {name}",
         progress,
@@ -101,6 +100,78 @@ def of_texts(encoder: Encoder, texts: Sequence[str], name: str, progress: Progre
     return _made_once(encoder, len(texts), key, lambda rows: texts[rows], lambda row: f"text {row} of {name}", progress)
 
 
+def views_of_files(
+    encoder: Encoder, paths: Sequence[str], root: Path, views: int, progress: Progress | None = None
+) -> NDArray[Any]:
+    """Features of other views of image files, float32 ``(n, views, width)``, memory-mapped.
+
+    A view is a square of the size that the encoder takes, cut at random out of the middle one that is an eighth
+    larger, and mirrored or not.
+
+    Args:
+        encoder, paths, root, progress: as in :func:`of_files`.
+        views: how many of each image, one or more.
+
+    Raises:
+        UserError: as :func:`of_files`.
+    """
+
+    def squares(rows: Tensor, side: int) -> Tensor:
+        some = [str(paths[row]) for row in rows.tolist()]
+        return torch.from_numpy(images.squares(some, root, resize=side, crop=side))
+
+    key = images.key(paths, root)
+    return _views(encoder, len(paths), views, key, squares, lambda row: str(root / paths[row]), progress)
+
+
+def views_of_pixels(
+    encoder: Encoder, x: Tensor, views: int, name: str, progress: Progress | None = None
+) -> NDArray[Any]:
+    """Features of other views of images that are a tensor, as :func:`views_of_files`; the rest as :func:`of_pixels`."""
+
+    def squares(rows: Tensor, side: int) -> Tensor:
+        return enlarged(x[rows], side, side)
+
+    return _views(encoder, len(x), views, _digest(x), squares, lambda i: f"image {i} of {name}", progress)
+
+
+def _views(
+    encoder: Encoder,
+    n: int,
+    views: int,
+    content: str,
+    squares: Callable[[Tensor, int], Tensor],
+    name: Callable[[int], str],
+    progress: Progress | None,
+) -> NDArray[Any]:
+    """``squares`` gives the middle squares of some samples, so many pixels wide."""
+    side = round(encoder.crop * ROOM)
+    drawn = generator(0)  # the same views whatever the seed of a run, so that they are made once
+    corner = torch.randint(side - encoder.crop + 1, (n * views, 2), generator=drawn)
+    mirrored = torch.rand(n * views, generator=drawn) < 0.5
+
+    def read(rows: slice) -> Tensor:
+        numbers = torch.arange(rows.start, rows.stop)
+        samples, of = (numbers // views).unique(return_inverse=True)
+        return cut(squares(samples, side)[of], corner[rows], mirrored[rows], encoder.crop)
+
+    content = f"{views} views {side} {content}"
+    found = _made_once(encoder, n * views, content, read, lambda row: f"a view of {name(row // views)}", progress)
+    return found.reshape(n, views, encoder.width)
+
+
+def cut(x: Tensor, corner: Tensor, mirrored: Tensor, side: int) -> Tensor:
+    """A square of each image ``(n, C, H, W)``, from its own upper left corner ``(n, 2)``, mirrored or not ``(n,)``.
+
+    >>> cut(torch.arange(9).view(1, 1, 3, 3), torch.tensor([[1, 0]]), torch.tensor([True]), 2).tolist()
+    [[[[4, 3], [7, 6]]]]
+    """
+    parts = [
+        image[:, top : top + side, left : left + side] for image, (top, left) in zip(x, corner.tolist(), strict=True)
+    ]
+    return torch.stack([part.flip(2) if turn else part for part, turn in zip(parts, mirrored.tolist(), strict=True)])
+
+
 def enlarged(x: Tensor, resize: int, crop: int) -> Tensor:
     """Images as uint8 ``(n, 3, crop, crop)``: the short side brought to ``resize``, and the middle cut out.
 
@@ -113,6 +184,13 @@ def enlarged(x: Tensor, resize: int, crop: int) -> Tensor:
     top, left = round((height - crop) / 2), round((width - crop) / 2)
     square = floats[..., top : top + crop, left : left + crop].round().clamp(0, 255)
     return square.to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+
+
+def _digest(x: Tensor) -> str:
+    digest = hashlib.sha256(f"{tuple(x.shape)} {x.dtype}".encode())
+    for block in x.split(1024):
+        digest.update(block.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
