@@ -16,7 +16,8 @@ from longcut.audit.cues import cues
 from longcut.errors import UserError
 from longcut.sources import Columns
 from longcut.sources.arrays import read_arrays
-from longcut.sources.kinds import settle, tidy
+from longcut.sources.header import tidy
+from longcut.sources.kinds import settle
 from longcut.sources.parts import number
 from longcut.sources.table import read_table
 from longcut.sources.written import Written, read_numbers

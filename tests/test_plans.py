@@ -13,8 +13,8 @@ from longcut.datasets import DATASETS
 from longcut.errors import UserError
 from longcut.methods import METHODS
 from longcut.methods.base import Recipe
-from longcut.plans import folder_name, parse_method, plan
-from longcut.spec import options_of, split
+from longcut.plans import folder_name, plan
+from longcut.spec import options_of, parse_method, split
 from longcut.training import Training
 
 pytestmark = pytest.mark.usefixtures("small_data")

@@ -19,6 +19,8 @@ from longcut.data import Dataset, Splits
 from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, Columns
 from longcut.sources.encode import CATEGORIES, OTHER, apply, feature_names, fit
+from longcut.sources.frames import open_table
+from longcut.sources.header import Form, names_in, require_columns, tidy
 from longcut.sources.parts import MISSING
 from longcut.sources.table import read_table
 
@@ -649,3 +651,36 @@ def test_mnli_with_the_negation_attribute(real_data: Path, text: str):
     lines = table.read_text(encoding="utf-8").splitlines()[1:]
     assert columns.source.rows["hypothesis"].tolist() == [line.split("\t")[4] for line in lines]
     assert {"not", "n't", "isn't"} & set(columns.source.encoding["vocabulary"][:1000])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.csv", "age,sex,rich\n1,f,y\n", {}),
+        ("a.csv", "\ufeffage, sex ,rich\n1,f,y\n", {}),
+        ("a.csv", 'age;"a;b";rich\n1;f;y\n', {}),
+        ("a.csv", '"a\nb",sex,rich\n1,f,y\n', {}),
+        ("a.csv", "# made by hand\n\nage,sex,rich\n1,f,y\n", {"skip": "1"}),
+        ("a.tsv", "age\tsex\trich\n1\tf\ty\n", {}),
+        ("a.txt", "age sex  rich\n1 f  y\n", {"separator": "space"}),
+        ("a.data", "1,f,y\n2,m,n\n", {"names": "age,sex,rich"}),
+    ],
+)
+def test_the_first_line_alone_tells_the_columns(
+    name: str, content: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / name
+    path.write_text(content, "utf-8", newline="")
+    form = Form(options.get("separator"), None, options.get("names"), int(options.get("skip", 0)))
+    assert names_in(path, form) == [tidy(one) for one in open_table(path, form).names]
+    require_columns(path, {**options, "label": "rich"})
+    with pytest.raises(UserError, match=r"label: unknown column 'rihc': did you mean 'rich'\?"):
+        require_columns(path, {**options, "label": "rihc"})
+
+
+@pytest.mark.parametrize("content", ["", "age,,rich\n1,f,y\n", "age,age\n1,2\n", "\xff\xfe"])
+def test_a_first_line_in_doubt_refuses_nothing(content: str, tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text(content, "latin-1")
+    require_columns(path, {"label": "nothing"})
+    require_columns(tmp_path / "missing.csv", {"label": "nothing"})

@@ -25,6 +25,7 @@ from longcut.datasets import load, parse, spec_of, title_of
 from longcut.deploy import load_net
 from longcut.errors import UserError, unknown
 from longcut.files import replacing, unwritable
+from longcut.folders import require_either
 from longcut.lookup.advice import Advice, advise
 from longcut.lookup.answers import LOT, RULE, Answer, attach, name_of, names_of, read
 from longcut.lookup.answers import write as write_answers
@@ -183,8 +184,7 @@ def _read(found: Path, progress: Progress | None) -> tuple[Any, ...]:
             raise UserError(f"the data of the run in {found} has changed; bring the old data back, or train again.")
         net, _ = load_net(run)
         return spec, splits, standardised(features_of(net, splits.train).x.numpy()), None, slice(None), None
-    if not (found / audits.RECORD).is_file():
-        raise UserError(f"{found} is neither an audit nor a run; name a folder that longcut audit or train wrote.")
+    require_either(found)
     record, _ = audits.read(found)
     judged = audits.judged(found)
     spec, splits = _loaded(record["data"], record["seed"], progress)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import time
 import uuid
 import warnings
@@ -23,7 +22,9 @@ from longcut.errors import UserError
 from longcut.evaluate import Difference, paired_sets, sample_values
 from longcut.execute import execute, require_unchanged, tested
 from longcut.files import replacing, to_json, written
-from longcut.plans import folder_name, slug
+from longcut.folders import of_one_method
+from longcut.places import slug
+from longcut.plans import folder_name
 from longcut.processes import end_with, one_thread
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
@@ -273,9 +274,7 @@ def seeds_of(path: Path | str) -> list[runs.Run]:
     Raises:
         UserError: when there are none, they are of several settings, or one is not finished.
     """
-    path = Path(path)
-    seeds = [one for one in path.parent.glob("*") if re.fullmatch(re.escape(path.name) + r"-s\d+", one.name)]
-    found = [runs.read(folder) for folder in runs.find(sorted(seeds) if seeds and not path.exists() else [path])]
+    found = [runs.read(folder) for folder in of_one_method(Path(path))]
     settings = {one.record.setting: one.record.label for one in found}
     if len(settings) > 1:
         raise UserError(

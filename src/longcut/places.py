@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import itertools
 import json
 import re
@@ -11,12 +12,12 @@ from typing import Any
 
 from longcut.datasets import OWN, parse
 from longcut.errors import UserError
-from longcut.plans import slug
-from longcut.stored import RECORD, find
+from longcut.folders import RUN, find
 
-__all__ = ["AUDITS", "RUNS", "located", "named", "place", "short"]
+__all__ = ["AUDITS", "RUNS", "located", "named", "place", "short", "slug"]
 
 RUNS, AUDITS = Path("runs"), Path("audits")
+LONGEST = 120  # bytes of a folder's name, which file systems limit to 255
 SAYING_NOTHING = {"data", "dataset", "images", "labels", "list", "metadata", "table", "train"}  # names of files
 
 
@@ -63,10 +64,10 @@ def place(root: Path, data: str) -> Path:
 def _held(folder: Path) -> set[str | None]:
     """The specs of the data that runs or an audit in a folder are about; None stands for what cannot be read."""
     held: set[str | None] = set()
-    for file in [*folder.glob(f"*/{RECORD}"), *folder.glob("audit.json")]:
+    for file in [*folder.glob(f"*/{RUN}"), *folder.glob("audit.json")]:
         try:
             record: Any = json.loads(file.read_bytes())
-            held.add(record["data"] if file.name != RECORD else record["plan"]["data"])
+            held.add(record["data"] if file.name != RUN else record["plan"]["data"])
         except (OSError, ValueError, LookupError, TypeError):  # whoever reads it says what is wrong
             held.add(None)
     return held
@@ -102,3 +103,16 @@ def named(folder: Path) -> str:
 
 def _there(folder: Path) -> bool:
     return folder.exists() or any(folder.parent.glob(f"{glob.escape(folder.name)}-s[0-9]*"))
+
+
+def slug(data: str) -> str:
+    """A data set's spec as the name of a folder; of a long one, the end and a short hash.
+
+    >>> slug("colored-digits:ratio=0.02")
+    'colored-digits-ratio=0.02'
+    """
+    name = re.sub(r"[^\w.=,-]+", "-", data).encode()
+    if len(name) <= LONGEST:
+        return name.decode()
+    end = name[-LONGEST:].decode(errors="ignore").lstrip("-.")
+    return f"{end}-{hashlib.sha256(data.encode()).hexdigest()[:8]}"

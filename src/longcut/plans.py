@@ -22,12 +22,10 @@ from longcut.record import SEED, Plan
 from longcut.registry import files_adding
 from longcut.regression_losses import regression_loss
 from longcut.selection import parse_selection
-from longcut.spec import options_of, read, validate
+from longcut.spec import options_of, parse_method, validate
 from longcut.training import Training
 
-__all__ = ["folder_name", "parse_method", "plan", "slug"]
-
-LONGEST = 120  # bytes of a folder's name, which file systems limit to 255
+__all__ = ["folder_name", "plan"]
 
 
 def plan(
@@ -143,20 +141,6 @@ def _recipe(method: str, recipe: str | None) -> dict[str, dict[str, Any]]:
     }
 
 
-def parse_method(spec: str) -> tuple[str, str | None, dict[str, str]]:
-    """Name, recipe and settings of a method spec, not yet checked against the method.
-
-    Raises:
-        UserError: when it is not written ``name@recipe:key=value,key=value``.
-
-    >>> parse_method("selecmix@paper:mode=A,net=mlp:hidden=8")
-    ('selecmix', 'paper', {'mode': 'A', 'net': 'mlp:hidden=8'})
-    """
-    head, given = read(spec, "method")
-    name, _, recipe = head.partition("@")
-    return name, recipe or None, given
-
-
 def folder_name(plan: Plan) -> str:
     """Label and seed; a label that says more than method and recipe is replaced by the method and a short hash.
 
@@ -166,16 +150,3 @@ def folder_name(plan: Plan) -> str:
     plain = re.fullmatch(r"[\w@.-]+", plan.label)
     tag = "" if plain else "-" + hashlib.sha256(plan.label.encode()).hexdigest()[:6]
     return f"{plan.label if plain else plan.method}{tag}-s{plan.seed}"
-
-
-def slug(data: str) -> str:
-    """A data set's spec as the name of a folder; of a long one, the end and a short hash.
-
-    >>> slug("colored-digits:ratio=0.02")
-    'colored-digits-ratio=0.02'
-    """
-    name = re.sub(r"[^\w.=,-]+", "-", data).encode()
-    if len(name) <= LONGEST:
-        return name.decode()
-    end = name[-LONGEST:].decode(errors="ignore").lstrip("-.")
-    return f"{end}-{hashlib.sha256(data.encode()).hexdigest()[:8]}"

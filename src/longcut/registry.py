@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["Registry", "files_adding", "load_file", "loaded_files", "require_files", "required"]
+__all__ = ["Registry", "extended", "files_adding", "load_file", "loaded_files", "require_files", "required"]
 
 T = TypeVar("T")
 _TABLES: list[Registry[Any]] = []
@@ -136,6 +136,11 @@ def _try(where: str, what: Callable[[], None]) -> None:
         what()
     except Exception as error:
         warnings.warn(f"the additions of {where} are left out ({error}).", stacklevel=3)
+
+
+def extended() -> bool:
+    """Whether a file or another package may add to the tables, so that ours are not all there is."""
+    return bool(_MODULES) or bool(entry_points(group="longcut"))
 
 
 _asked = False

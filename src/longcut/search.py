@@ -17,10 +17,9 @@ from longcut.errors import UserError
 from longcut.evaluate import lower_is_better
 from longcut.methods import METHODS, Method
 from longcut.numbers import spread
-from longcut.plans import parse_method
 from longcut.record import SEED, Plan
 from longcut.runs import Run
-from longcut.spec import options_of, write
+from longcut.spec import options_of, parse_method, write
 
 __all__ = ["RULES", "Choice", "alternatives", "choices", "with_record"]
 

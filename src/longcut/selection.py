@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from longcut.errors import UserError
-from longcut.evaluate import METRICS
 
 __all__ = ["parse_selection", "rule_in_words"]
 
@@ -20,6 +19,8 @@ def parse_selection(select: str) -> tuple[str, str]:
     if select == "oracle":
         return "test", "average"
     if rule in ("best", "oracle") and colon and metric:
+        from longcut.evaluate import METRICS
+
         METRICS.find(metric)
         return "valid" if rule == "best" else "test", metric
     raise UserError(

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["OneOf", "Option", "options_of", "pairs", "read", "split", "validate", "write", "written"]
+__all__ = ["OneOf", "Option", "options_of", "pairs", "parse_method", "read", "split", "validate", "write", "written"]
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------
@@ -38,6 +38,20 @@ def read(spec: str, what: str) -> tuple[str, dict[str, str]]:
     name, _, text = spec.partition(":")
     name = name.strip()
     return name, pairs(text.split(",") if text else (), f"in {what} '{spec}' ", f"{name}:key=value,key=value")
+
+
+def parse_method(spec: str) -> tuple[str, str | None, dict[str, str]]:
+    """Name, recipe and settings of a method spec, not yet checked against the method.
+
+    Raises:
+        UserError: when it is not written ``name@recipe:key=value,key=value``.
+
+    >>> parse_method("selecmix@paper:mode=A,net=mlp:hidden=8")
+    ('selecmix', 'paper', {'mode': 'A', 'net': 'mlp:hidden=8'})
+    """
+    head, given = read(spec, "method")
+    name, _, recipe = head.partition("@")
+    return name, recipe or None, given
 
 
 def pairs(pieces: Iterable[str], where: str, example: str) -> dict[str, str]:

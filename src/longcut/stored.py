@@ -32,6 +32,8 @@ from torch import Tensor
 from longcut import forms, identify
 from longcut.door import Door, Missing, strict_json
 from longcut.errors import UserError
+from longcut.folders import RUN as RECORD
+from longcut.folders import find, require_run
 from longcut.record import Inputs, Record, renamed_metrics
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ __all__ = [
 
 SCHEMA = 3  # since options have other names and defaults, see longcut.record
 
-RECORD, HISTORY, INPUTS = "run.json", "history.jsonl", "inputs.json"
+HISTORY, INPUTS = "history.jsonl", "inputs.json"
 WEIGHTS, PREDICTIONS, GALLERY = "weights.safetensors", "predictions.safetensors", "gallery.safetensors"
 REMEDY = "delete the folder and run again"
 
@@ -155,26 +157,10 @@ def read(folder: Path | str) -> Run:
         UserError: when there is none, it is damaged, or a newer longcut wrote it.
     """
     folder = Path(folder)
-    if not (folder / RECORD).exists():
-        raise UserError(f"{folder} is no run folder: it has no {RECORD}; name a folder that a run was written to.")
+    require_run(folder)
     stored, door = Door(folder, REMEDY).record(RECORD, "run", SCHEMA)
     with door.reading(RECORD):
         return Run(folder, forms.record(stored), door)
-
-
-def find(paths: Iterable[Path | str]) -> list[Path]:
-    """All run folders at or below the paths, each once, in order of their names.
-
-    Raises:
-        UserError: when a path has none.
-    """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        below = sorted(file.parent for file in path.rglob(RECORD))
-        if not below:
-            raise UserError(f"there is no run at or below {path}; name folders that runs were written to.")
-        found.update(dict.fromkeys(below))
-    return list(found)
 
 
 def require_one_data(found: Iterable[Run]) -> None:

@@ -25,10 +25,10 @@ from longcut.errors import unknown
 from longcut.evaluate import Difference, metrics, sample_values
 from longcut.execute import tested
 from longcut.files import to_json, written
-from longcut.plans import parse_method, plan
+from longcut.plans import plan
 from longcut.record import Plan
 from longcut.runs import Run, read
-from longcut.spec import options_of
+from longcut.spec import options_of, parse_method
 
 __all__ = ["BASELINE", "DEFINITIONS", "METRICS", "NOISE", "Cell", "Matrix", "by_agreement", "matrices", "plans", "run"]
 

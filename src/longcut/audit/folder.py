@@ -34,12 +34,14 @@ from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
 from longcut.audit.slices import sheet as slices_sheet
-from longcut.audit.staged import STAGED, settle, stage
+from longcut.audit.staged import settle, stage
 from longcut.audit.whole import Audit, counts
 from longcut.data import Splits, in_turns
 from longcut.door import Door
 from longcut.errors import UserError
 from longcut.files import escaped, to_json, unwritable
+from longcut.folders import AUDIT as RECORD
+from longcut.folders import STAGED, require_audit
 from longcut.record import environment, fingerprint
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ __all__ = ["SCHEMA", "find", "judged", "read", "samples", "suspects", "write"]
 
 SCHEMA = 1
 REMEDY = "delete the folder and audit again"
-RECORD, SUSPECTS, GALLERY = "audit.json", "suspects.csv", "gallery.safetensors"
+SUSPECTS, GALLERY = "suspects.csv", "gallery.safetensors"
 JUDGED, MARGINS, SLICES = "judged.safetensors", "columns.csv", "slices.csv"
 OPTIONAL = (MARGINS, SLICES)  # there where they have rows
 SHOWN, PAIRS, MAPPED, CELLS = 24, 8, 600, 6
@@ -69,8 +71,7 @@ def read(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     folder = Path(folder)
     with suppress(OSError):
         settle(folder, RECORD, OPTIONAL)
-    if not (folder / RECORD).exists():
-        raise UserError(f"{folder} is no audit: it has no {RECORD}; name a folder that longcut audit wrote.")
+    require_audit(folder)
     record, door = Door(folder, REMEDY).record(RECORD, "audit", SCHEMA)
     with door.reading(RECORD):
         forms.record(record)

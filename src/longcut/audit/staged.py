@@ -12,10 +12,9 @@ from typing import Any
 
 from longcut.door import CHECKSUMS, digest, sealed
 from longcut.files import to_json
+from longcut.folders import STAGED
 
-__all__ = ["STAGED", "settle", "stage"]
-
-STAGED = ".new.tmp"  # a folder in the audit's, with a whole new audit
+__all__ = ["settle", "stage"]
 
 
 def stage(

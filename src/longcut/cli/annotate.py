@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from longcut.cli import show
+from longcut import folders
+from longcut.cli import early, show
 from longcut.cli.app import Json, Load, app, located
 
 
@@ -33,6 +34,8 @@ def annotate(
     as_json: Json = False,
 ) -> None:
     """Write the samples whose attribute is worth looking up, and a page to do it."""
+    early.audits(found, folders.require_either)
+
     import shlex
 
     from longcut.annotate import ANSWERS, PAGE, TABLE, write

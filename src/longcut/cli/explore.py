@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from longcut.cli import show
+from longcut.cli import early, show
 from longcut.cli.app import Json, Load, app, located
 from longcut.cli.own import Data, Features, OwnDataCommand, load, spec_given, typed
 from longcut.cli.settings import cores
@@ -70,6 +70,9 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List the methods, or show the options and recipes of one."""
+    if name:
+        early.names(name)
+
     from longcut.methods import METHODS
     from longcut.spec import options_of
 

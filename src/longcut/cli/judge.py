@@ -8,22 +8,25 @@ from typing import Annotated
 
 import typer
 
-from longcut.cli import show
+from longcut import folders
+from longcut.cli import early, show
 from longcut.cli.app import Device, Json, Load, RunFolder, app, located
 from longcut.cli.own import NewDataCommand
 from longcut.cli.settings import device_of
+from longcut.datasets import require_there
 from longcut.errors import UserError
 from longcut.numbers import number
 
 
 def _in_order(run: Path, data: str) -> tuple[Path, str]:
     """A run and data as they were typed, or the other way round where only that makes sense."""
-    from longcut.runs import RECORD
-
-    if (run / RECORD).exists():
-        return run, data
-    other = located(Path(data))
-    return (other, str(run)) if isinstance(other, Path) and (other / RECORD).exists() else (run, data)
+    if not (run / folders.RUN).exists():
+        other = located(Path(data))
+        if isinstance(other, Path) and (other / folders.RUN).exists():
+            run, data = other, str(run)
+    early.run(run)
+    require_there(data)
+    return run, data
 
 
 @app.command()
@@ -35,8 +38,11 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs that are there, by the names that other commands take."""
-    from longcut.door import Damaged
     from longcut.places import RUNS, named
+
+    folders.find(paths or [RUNS])
+
+    from longcut.door import Damaged
     from longcut.runs import find, read
     from longcut.tables import listed
 
@@ -70,15 +76,17 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Show the scores of a run with their intervals, on its own test set or on other data."""
+    if other is not None and data is not None:
+        raise UserError(f"{other} and --data {data} are both given; judge the network on one after the other.")
+    if data := data or other:
+        run, data = _in_order(run, data)
+    early.run(run)
+
     from longcut.evaluate import METRICS
     from longcut.execute import rescore, with_added
     from longcut.runs import read
     from longcut.scales import scale_of
 
-    if other is not None and data is not None:
-        raise UserError(f"{other} and --data {data} are both given; judge the network on one after the other.")
-    if data := data or other:
-        run, data = _in_order(run, data)
     stored = read(run)
     if data is None and (said := next((key for key, value in ctx.obj.items() if value is not None), None)):
         raise UserError(f"--{said} says how to read other data, and none is given; give --data, or leave it out.")
@@ -117,6 +125,10 @@ def difference(
     as_json: Json = False,
 ) -> None:
     """Is one method better than another? Paired bootstrap over the test samples, seeds averaged."""
+    for side in (run, other):
+        folders.of_one_method(side)
+    early.metric(metric)
+
     from longcut.compare import difference, seeds_of
     from longcut.evaluate import METRICS
     from longcut.scales import scale_of
@@ -178,6 +190,8 @@ def postprocess(
     Rules by group need the attribute of each sample that they are used on. Rates after are expected ones; the run stays
     as it is.
     """
+    early.run(run)
+
     from longcut.postprocess import BY_GROUP, GAPS, postprocess
 
     found = postprocess(run, constraint, rule=rule, loss=loss, seed=seed, device=device_of(device))
@@ -208,10 +222,11 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Write what the network of a run says about new samples, labelled or not."""
+    run, new = _in_order(run, data)
+
     from longcut.deploy import predict, write_predictions
     from longcut.runs import read
 
-    run, new = _in_order(run, data)
     with show.bar("files") as progress:
         frame = predict(read(run), new, device=device_of(device), progress=progress, **ctx.obj)
     path = write_predictions(frame, out)
@@ -245,6 +260,9 @@ def weights(
     A row holds its index (and path, of an image from a file), label, value of the shortcut (or whether it was taken for
     the minority), and weight: 1 on average.
     """
+    if not (run / folders.AUDIT).exists():
+        early.run(run)
+
     from longcut.deploy import sample_weights, write_predictions
 
     frame = sample_weights(run)
@@ -271,6 +289,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the network of a run in a format that other programs read."""
+    early.run(run)
+
     from longcut.card import write_card
     from longcut.deploy import export
     from longcut.runs import read
@@ -297,6 +317,8 @@ def report(
     """Write one self-contained HTML page about finished runs."""
     if wrong := next((path for path in paths if path.suffix == ".html" and not path.is_dir()), None):
         raise UserError(f"{wrong} is no folder of runs; to name the page, write -o {wrong}.")
+    for path in paths:
+        folders.require_report(path)
     page = show.write_report(paths, out)
     if as_json:
         return show.print_json({"report": str(page)})

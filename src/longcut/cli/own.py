@@ -97,9 +97,11 @@ class OwnDataCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = {flag.name: ctx.params.pop(flag.name) for flag in self.flags}
         if self.taken() is None:  # before the command imports what it works with
+            from longcut.cli import early
             from longcut.datasets import look_up
 
-            look_up(ctx.params["data"])
+            look_up(ctx.params["data"], **ctx.obj)
+            early.given(ctx.params)
         return super().invoke(ctx)
 
 
@@ -107,7 +109,7 @@ class NewDataCommand(OwnDataCommand):
     """A command with those of these flags that say how to read new data for a trained network."""
 
     def taken(self) -> Sequence[str] | None:
-        from longcut.datasets.reread import FORMS
+        from longcut.datasets import FORMS
 
         return FORMS
 

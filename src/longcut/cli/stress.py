@@ -53,7 +53,7 @@ def stress(
     What is already done is not done again.
     """
     from longcut import stress as stress_test
-    from longcut.plans import slug
+    from longcut.places import slug
     from longcut.spec import split
 
     shown, data = spec_given(ctx, data, features), spec_given(ctx, data)

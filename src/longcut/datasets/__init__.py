@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longcut import outline
 from longcut.errors import UserError, unknown
 from longcut.registry import Registry
 from longcut.spec import options_of, read, validate, write, written
@@ -71,6 +72,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
     return given if isinstance(given, Entry) else Entry(given)
 
 
+FORMS = ("unreadable", "separator", "encoding", "names", "skip")  # what may be said of new files: how to read them
 OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
 ENCODER = "efficientnet-lite0"  # where none is said
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson")
@@ -228,13 +230,41 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
     return write(name, {**given, **{key: value for key, value in columns.items() if value is not None}})
 
 
-def look_up(data: str) -> None:
-    """Refuse what is neither a data set nor a path, and ask no more: nothing slow is imported for it.
+def look_up(data: str, **columns: Any) -> None:
+    """Refuse what names alone tell to be wrong, of data, options and columns: nothing slow is imported for it.
+
+    Args:
+        data, **columns: of :func:`resolve`.
 
     Raises:
-        UserError: as :func:`resolve`.
+        UserError: as :func:`load`.
     """
-    _read(data)
+    with warnings.catch_warnings():  # who loads it warns
+        warnings.simplefilter("ignore")
+        name, given = _read(resolve(data, **columns))
+    known = _declared(name)
+    for key in given:
+        if key not in known:
+            raise unknown(f"option of {name}", key, known)
+    if name == "table" and "path" in given:
+        require_label(given["path"], given.get("label"))
+        if given["path"].lower().endswith((*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))):
+            from longcut.sources.header import require_columns
+
+            require_columns(Path(given["path"]), given)
+
+
+def require_there(data: str) -> None:
+    """Refuse new data for a trained network that is neither a data set nor a path."""
+    if data.partition(":")[0] not in DATASETS and not Path(cut(data)[0]).exists():
+        raise unknown("file, folder or data set", data, DATASETS)
+
+
+def require_label(path: str, label: str | None) -> str:
+    """The label of a table; one of which nobody said what it is is refused."""
+    if label is None:
+        raise UserError(f"{path} is a table, and which column is the label was not said; give --label COLUMN.")
+    return label
 
 
 def _read(data: str) -> tuple[str, dict[str, str]]:
@@ -256,7 +286,7 @@ def cut(data: str) -> tuple[str, str]:
 
 
 def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
-    known = {option.name: option.help for option in options_of(DATASETS[name].function)}
+    known = _declared(name)
     if key not in known:
         about = f" ({known['path']})" if "path" in known else ""
         takes = ", ".join(f"--{flag}" for flag in flags if flag in known).replace("_", "-") or "no such flag"
@@ -264,6 +294,14 @@ def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
         raise UserError(
             f"--{key} does not go with {data}, since data set '{name}'{about} takes {takes}; leave --{key} out."
         )
+
+
+def _declared(name: str) -> Mapping[str, str]:
+    """The options of a data set, and what they are; of ours, without importing it."""
+    target = DATASETS[name].target
+    ours = isinstance(target, str) and target.startswith("longcut.")
+    known = outline.options(*target.removeprefix("longcut.").split(":")) if isinstance(target, str) and ours else None
+    return {one.name: one.help for one in options_of(DATASETS[name].function)} if known is None else known
 
 
 def _kind(path: Path, typed: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from longcut.data import Dataset, Splits
+from longcut.datasets import require_label
 from longcut.errors import UserError
 from longcut.sources import Progress
 from longcut.sources.options import (
@@ -118,8 +119,7 @@ def table(
         splits = table(path="metadata.csv", image="img_filename", label="y", attribute="place", size=72)
     """
     place = _required("table", path)
-    if label is None:
-        raise UserError(f"{place} is a table, and which column is the label was not said; give --label COLUMN.")
+    label = require_label(place, label)
     return Splits.of(
         Dataset.from_table(
             place,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from longcut.data import Dataset, Splits
-from longcut.datasets import DATASETS, cut, load, parse, resolve
-from longcut.errors import UserError, unknown
+from longcut.datasets import DATASETS, FORMS, cut, load, parse, require_there, resolve
+from longcut.errors import UserError
 from longcut.files import to_json
 from longcut.record import Inputs
 from longcut.sources import Progress
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from longcut.sources import Columns
 
-__all__ = ["FORMS", "inputs_of", "reread"]
-
-FORMS = ("unreadable", "separator", "encoding", "names", "skip")  # what may be said of new files: how to read them
+__all__ = ["inputs_of", "reread"]
 
 
 def inputs_of(run: Run) -> Inputs:
@@ -70,6 +68,7 @@ def reread(
     form = {key: value for key, value in form.items() if value is not None}
     place, options = cut(str(data))
     encoded, who = inputs.info.encoder, f"the run in {run.folder}"
+    require_there(str(data))
     if str(data).partition(":")[0] in DATASETS:
         if form:
             raise UserError(f"{data} is a data set, not a file, so --{next(iter(form))} says nothing; leave it out.")
@@ -83,7 +82,7 @@ def reread(
                 "trained on; give the path of its files alone."
             )
         labelled = torch.ones(len(samples), dtype=torch.bool)
-    elif Path(place).exists():
+    else:
         checked = _checked(place, options, form)
         with run.door.trusting(INPUTS):
             columns = _read(run, inputs, Path(place), attribute, progress, checked)
@@ -99,8 +98,6 @@ def reread(
             samples = embed(Splits(samples, None, samples), encoder_of(encoded, who), progress).test
         if samples.attribute is not None:  # what is usual was decided by the training set
             samples = dataclasses.replace(samples, info=dataclasses.replace(samples.info, aligned=inputs.info.aligned))
-    else:
-        raise unknown("file, folder or data set", str(data), DATASETS)
     own, new = inputs.info, samples.info
     for name, there, here, fits in (
         ("features of", own.encoder, new.encoder, own.encoder == new.encoder or not (own.encoder and new.encoder)),

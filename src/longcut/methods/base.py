@@ -20,6 +20,7 @@ from longcut.identify import Identification
 from longcut.losses import cross_entropy, squared_error
 from longcut.nets import Net
 from longcut.nets.tuning import lr_scale
+from longcut.optimizers import SGD, Adam, AdamW
 from longcut.training import Training
 
 __all__ = [
@@ -320,7 +321,7 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Adam with the run's learning rate and weight decay, or with those of a network's own, such as a biased model."""
     lr, decay = lr or training.lr, training.weight_decay if weight_decay is None else weight_decay
-    return torch.optim.Adam(_by_rate(parameters, lr), lr, weight_decay=decay, fused=True)
+    return Adam(_by_rate(parameters, lr), lr, weight_decay=decay, fused=True)
 
 
 def _by_rate(parameters: Iterable[nn.Parameter], lr: float, **settings: Any) -> list[dict[str, Any]]:
@@ -351,7 +352,7 @@ def optimizer(
         return adam(parameters, training, lr=lr, weight_decay=weight_decay)
     lr, decay = lr or training.lr, training.weight_decay if weight_decay is None else weight_decay
     if training.optimizer == "sgd":
-        return torch.optim.SGD(_by_rate(parameters, lr), lr, momentum=0.9, weight_decay=decay, fused=True)
+        return SGD(_by_rate(parameters, lr), lr, momentum=0.9, weight_decay=decay, fused=True)
     if training.optimizer not in ("adamw", "adamw-inverted"):
         raise unknown("optimizer", training.optimizer, ["adam", "adamw", "adamw-inverted", "sgd"])
     vectors, weights = [], []
@@ -359,4 +360,4 @@ def optimizer(
         (vectors if parameter.ndim < 2 else weights).append(parameter)
     decayed, spared = (weights, vectors) if training.optimizer == "adamw" else (vectors, weights)
     groups = [*_by_rate(decayed, lr, weight_decay=decay), *_by_rate(spared, lr, weight_decay=0.0)]
-    return torch.optim.AdamW(groups, lr, fused=True)
+    return AdamW(groups, lr, fused=True)

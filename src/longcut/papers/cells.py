@@ -10,9 +10,9 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from longcut.errors import unknown
-from longcut.plans import parse_method, plan
+from longcut.plans import plan
 from longcut.record import Plan
-from longcut.spec import write
+from longcut.spec import parse_method, write
 
 __all__ = [
     "ANNOTATIONS",

@@ -13,7 +13,8 @@ from longcut.compare import compare
 from longcut.errors import UserError, unknown
 from longcut.numbers import spread
 from longcut.papers.cells import PRETRAINED, Cell, cells, declared, kept
-from longcut.plans import folder_name, slug
+from longcut.places import slug
+from longcut.plans import folder_name
 from longcut.record import Plan, Record
 from longcut.spec import validate
 from longcut.training import Training

@@ -16,6 +16,7 @@ from longcut import runs
 from longcut.door import Damaged
 from longcut.errors import UserError
 from longcut.files import written
+from longcut.folders import require_report
 from longcut.report.base import Page, Panel
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _find(paths: Sequence[Path | str]) -> tuple[list[Path], list[Path]]:
     for path in paths:
         here = [_below(find, path) for find in (folder.find, runs.find)]
         if not any(here):
-            raise UserError(f"there is no run and no audit at or below {path}; name folders that they were written to.")
+            require_report(Path(path))
         for all_of_a_kind, some in zip(found, here, strict=True):
             all_of_a_kind.update(dict.fromkeys(some))
     return list(found[0]), list(found[1])

@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from longcut.errors import UserError
-from longcut.sources.kinds import tidy
+from longcut.sources.header import NAMELESS, TEXTS, Form, content, kind_of, separator_of, split_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NAMELESS", "TEXTS", "Form", "Table", "check_names", "named", "open_table", "split_names"]
+__all__ = ["Table", "check_names", "open_table"]
 
-NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
-TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv")
 OTHERS = (".parquet", ".jsonl", ".ndjson", ".xlsx")
 CELLS = 4_000_000  # that are text at a time
-SNIFFED = 20  # lines
-SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
-
-
-@dataclass(frozen=True)
-class Form:
-    """What somebody says about the form of a file; None and 0 are found out, or as usual.
-
-    Attributes:
-        separator: between cells, a character or its name.
-        charset: of a text file.
-        names: of the columns of a file without a line of names.
-        skip: lines before the names, or before the first row.
-    """
-
-    separator: str | None = None
-    charset: str | None = None
-    names: str | None = None
-    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +51,7 @@ def open_table(path: Path, form: Form) -> Table:
     Raises:
         UserError: when it is no such file, or is damaged.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind not in (*TEXTS, *OTHERS):
         more = " ".join((*TEXTS[2:], *OTHERS[1:]))
         raise UserError(
@@ -92,11 +69,6 @@ def open_table(path: Path, form: Form) -> Table:
     if kind in (".jsonl", ".ndjson"):
         return _whole(path, _json, "")
     return _text(path, kind, form)
-
-
-def _kind(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    return suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes[-1:] or [""])[0]
 
 
 # --- files that say what is text --------------------------------------------------------------------------------------
@@ -158,7 +130,7 @@ def _json(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    with _bytes(path) as file:
+    with content(path) as file:
         for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig"), 1):
             if line.strip():
                 row = json.loads(line)
@@ -170,12 +142,6 @@ def _json(path: Path) -> pd.DataFrame:
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = [pd.Series([row.get(name) for row in rows], dtype=object) for name in names]
     return pd.DataFrame(dict(enumerate(columns))).set_axis(names, axis=1)
-
-
-@contextmanager
-def _bytes(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
-        yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if path.suffix.lower() == ".gz" else file
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -193,7 +159,7 @@ def _text(path: Path, kind: str, form: Form) -> Table:
             f"encoding '{charset}' is not known; give one such as utf-8, latin-1, cp1252 or utf-16."
         ) from None
     try:
-        separator, notes = _separator(path, kind, form, charset)
+        separator, notes = separator_of(path, kind, form, charset)
         how: dict[str, Any] = {
             "sep": separator,
             "encoding": charset,
@@ -259,56 +225,6 @@ def _bare(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
-def _separator(path: Path, kind: str, form: Form, charset: str) -> tuple[str, list[str]]:
-    """What stands between cells, as it is said, or as the first lines have it; and what is to be told of that."""
-    usual = {".tsv": "\t", ".tab": "\t", ".psv": "|"}.get(kind, ",")
-    with _bytes(path) as file:
-        text = io.TextIOWrapper(file, charset, newline="")
-        lines = [line for _, line in zip(range(SNIFFED + form.skip), text, strict=False)][form.skip :]
-    found = _sniffed([line for line in lines if line.strip()], usual)
-    called = {mark: name for name, mark in SEPARATORS.items()}
-    if form.separator is not None:
-        given = SEPARATORS.get(form.separator, form.separator.replace("\\t", "\t"))
-        if len(given) != 1 and given != r"\s+":
-            raise UserError(
-                f"separator '{form.separator}' is not allowed; give one character, or {', '.join(SEPARATORS)}."
-            )
-        if found not in (given, usual) and given not in "".join(lines[:1]):
-            raise UserError(
-                f"{path} has no '{form.separator}' in its first line, but is separated by {called[found]}; "
-                f"give --separator {called[found]}."
-            )
-        return given, []
-    if found == usual:
-        return usual, []
-    plain = kind in (".txt", ".data", ".test", ".dat")
-    return found, [] if plain else [f"is separated by {called[found]}, not by {called[usual]}, and was read so"]
-
-
-def _sniffed(lines: Sequence[str], usual: str) -> str:
-    """The separator that is as often in every line, outside quotes; the usual one if it is in the first."""
-
-    def counts(mark: str) -> list[int]:
-        return [sum(part.count(mark) for part in line.split('"')[::2]) for line in lines]
-
-    if not lines or (counts(usual)[0] and len({*counts(usual)}) == 1):
-        return usual
-    others = {mark: counts(mark) for mark in (",", ";", "\t", "|") if mark != usual}
-    steady = {mark: found[0] for mark, found in others.items() if found[0] and len({*found}) == 1}
-    if steady:
-        return max(steady, key=lambda mark: steady[mark])
-    if counts(usual)[0] or _mostly(counts(usual)):
-        return usual
-    some = {mark: found[0] for mark, found in others.items() if found[0]}
-    return max(some, key=lambda mark: some[mark]) if some else usual
-
-
-def _mostly(counts: Sequence[int]) -> bool:
-    """Whether most lines have as many, and more than none."""
-    often, n = Counter(counts).most_common(1)[0]
-    return often > 0 and n > 0.8 * len(counts)
-
-
 def _like_data(first: pd.DataFrame) -> bool:
     """Whether the line of names has numbers where the next line has some, other than positions."""
 
@@ -349,7 +265,7 @@ def _told(path: Path, error: Exception, charset: str) -> UserError:
 
 
 def _bad_bytes(path: Path) -> str:
-    with _bytes(path) as file:
+    with content(path) as file:
         before = 0
         for line, raw in enumerate(file, 1):
             try:
@@ -361,34 +277,6 @@ def _bad_bytes(path: Path) -> str:
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
-
-
-def split_names(given: str) -> list[str]:
-    """Names that are joined by commas, or by ``+``.
-
-    >>> split_names("age,sex"), split_names("age+sex")
-    (['age', 'sex'], ['age', 'sex'])
-    """
-    return [tidy(name) for name in given.split("," if "," in given else "+")]
-
-
-def named(names: Sequence[str], given: str | None, what: str, where: str) -> list[str]:
-    """Those of the columns that are asked for, one or several joined by commas or ``+``.
-
-    Raises:
-        UserError: when one is not there.
-    """
-    from longcut.errors import unknown
-
-    if given is None:
-        return []
-    if given in names:
-        return [given]
-    found = split_names(given)
-    for name in found:
-        if name not in names:
-            raise UserError(f"{where}: {what}: {unknown('column', name, names)}")
-    return found
 
 
 def check_names(names: Sequence[str], where: str) -> None:

@@ -7,21 +7,20 @@ alike, such as composed and decomposed letters, are one. Whatever is taken for s
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
+from longcut.sources.header import tidy
 from longcut.sources.written import EXACT, Written, code_signs, read_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["EMPTY", "Settled", "called", "settle", "tidy"]
+__all__ = ["EMPTY", "Settled", "called", "settle"]
 
 EMPTY = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None")  # cells of a missing value
 UNKNOWN = ("?", "-", "--", "---", "–", "—", "−", ".", "*")  # marks that stand for one
@@ -34,22 +33,6 @@ TRUE, FALSE = ("true", "yes", "1", "1.0"), ("false", "no", "0", "0.0")
 
 Role = Literal["feature", "label", "attribute"]
 As = Literal["auto", "number", "text"]
-
-_WITHOUT_WIDTH = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))
-_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
-
-
-def tidy(text: str) -> str:
-    r"""A name without what cannot be seen in it: composed letters, plain blanks, none at the ends.
-
-    >>> tidy("cafe\u0301\u00a0") == "caf\u00e9"
-    True
-    """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text).translate(_WITHOUT_WIDTH)
-    if not text.isprintable() or not text.isascii():
-        text = _BLANKS.sub(" ", text)
-    return text.strip(" \u200c\u200d\u200e\u200f")
 
 
 def called(value: object) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 
 from longcut.errors import UserError, unknown
 from longcut.sources import TEST, TRAIN, VALID
+from longcut.sources.header import tidy
 from longcut.sources.kinds import called as name_of
-from longcut.sources.kinds import tidy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from longcut.errors import UserError
-from longcut.sources.frames import NAMELESS, Table, check_names, named, split_names
-from longcut.sources.kinds import As, Role, Settled, settle, tidy
+from longcut.sources.frames import Table, check_names
+from longcut.sources.header import NAMELESS, named, split_names, tidy
+from longcut.sources.kinds import As, Role, Settled, settle
 from longcut.sources.written import Written
 
 if TYPE_CHECKING:

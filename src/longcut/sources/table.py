@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from longcut.errors import UserError
 from longcut.sources import TRAIN, Columns, Source, encode
 from longcut.sources import text as tokens
-from longcut.sources.frames import NAMELESS, Form, Table, open_table
+from longcut.sources.frames import Table, open_table
+from longcut.sources.header import NAMELESS, Form
 from longcut.sources.marks import marks
 from longcut.sources.parts import column
 from longcut.sources.rows import Chosen, Rows, rows_of, tell

@@ -17,7 +17,8 @@ from longcut import runs
 from longcut.context import Epoch, Observer
 from longcut.errors import UserError
 from longcut.files import written
-from longcut.plans import folder_name, slug
+from longcut.places import slug
+from longcut.plans import folder_name
 from longcut.record import Plan
 from longcut.registry import Registry, required
 from longcut.spec import read, validate

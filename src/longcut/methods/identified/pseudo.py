@@ -13,6 +13,7 @@ from longcut.errors import UserError
 from longcut.identify import Identification
 from longcut.methods.base import FitHelper, MakeNet
 from longcut.methods.reweighting.group_dro import GroupDRO
+from longcut.optimizers import Adam
 
 __all__ = ["Inferred", "class_balanced", "cross_mistakes", "environments", "flip_probability", "slopes"]
 
@@ -51,7 +52,7 @@ def environments(
     """
     slope = slopes(logits, label)
     w = torch.randn(len(slope), generator=generator, device=generator.device).to(slope)
-    adam = torch.optim.Adam([w], lr, maximize=True, fused=True)
+    adam = Adam([w], lr, maximize=True, fused=True)
     each = slope / len(slope)
     for _ in range(steps):
         q = w.sigmoid()

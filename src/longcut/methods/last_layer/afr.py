@@ -15,6 +15,7 @@ from longcut.methods.base import FitHelper, MakeNet, Recipe
 from longcut.methods.last_layer.aside import Aside, Share
 from longcut.methods.last_layer.heads import features_of
 from longcut.methods.shared import RESNET, RESNET_CELEBA
+from longcut.optimizers import SGD
 
 __all__ = ["AFR", "afr_weights", "safe_sharpness"]
 
@@ -145,7 +146,7 @@ class AFR(Aside):
         if sharpness is None:
             sharpness = safe_sharpness(logits, losses, label, balanced=self.balanced)
         weight = afr_weights(losses, label, sharpness, self.balanced)
-        optimizer = torch.optim.SGD(head.parameters(), self.head_lr)
+        optimizer = SGD(head.parameters(), self.head_lr)
         for _ in range(self.steps):
             distance = sum((now - was).square().sum() for now, was in zip(head.parameters(), start, strict=True))
             loss = weight @ cross_entropy(head(x), label) + self.pull * distance

@@ -16,6 +16,7 @@ from longcut.methods.base import MakeNet, Method, adam
 from longcut.methods.biased.dfa import DFA
 from longcut.methods.biased.lff import LfF
 from longcut.nets import Net
+from longcut.optimizers import SGD
 from longcut.training import Training
 
 __all__ = ["PASSES", "WIDTH", "BiasAlone", "biased_classifier", "contrastive_model", "optimizer_of"]
@@ -138,5 +139,5 @@ class BiasAlone(Method):
 def optimizer_of(net: nn.Module, training: Training, kind: str, lr: float) -> torch.optim.Optimizer:
     """The biased model's own optimizer, ``"adam"``, or ``"sgd"`` with momentum 0.9."""
     if kind == "sgd":
-        return torch.optim.SGD(net.parameters(), lr, momentum=0.9, weight_decay=1e-4)
+        return SGD(net.parameters(), lr, momentum=0.9, weight_decay=1e-4)
     return adam(net.parameters(), training, lr=lr, weight_decay=1e-4)
