@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from peers_pieces import PACKAGES, Piece
+from peers_pieces import PACKAGES, Piece, torchvision_declared
 
 SHORTEST = 0.01  # seconds of one measurement: what takes less is done several times in it
 
@@ -52,6 +52,7 @@ def rows(package: str, pairs: int, small: bool, shortest: float = SHORTEST) -> I
     """A row for each piece; one that says why, where the package does not import."""
     make, _ = PACKAGES[package]
     try:
+        torchvision_declared()  # others import it where it is installed
         for piece in make(small):
             yield {"peer": package, **measured(piece, pairs, shortest)}
     except (ImportError, RuntimeError) as error:  # a compiled part that does not fit torch is a RuntimeError

@@ -113,11 +113,9 @@ def torchvision_declared() -> None:
     the rest, which needs none of them. They are declared here, and cannot be called.
     """
     found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None:
-        raise ImportError("torchvision is not installed")
-    described = Path(found.origin).with_name("_meta_registrations.py")
-    if not described.exists() or hasattr(torch.ops.torchvision, "nms"):
+    if found is None or found.origin is None or hasattr(torch.ops.torchvision, "nms"):
         return
+    described = Path(found.origin).with_name("_meta_registrations.py")
     names = re.findall(r'register_(?:fake|meta)\("(?:torchvision::)?(\w+)"', described.read_text("utf-8"))
     library = torch.library.Library("torchvision", "DEF")  # noqa: TOR901
     for name in dict.fromkeys(names):
@@ -126,7 +124,6 @@ def torchvision_declared() -> None:
 
 
 def torchvision(small: bool) -> Iterator[Piece]:
-    torchvision_declared()
     from torchvision.transforms import v2  # type: ignore[import-not-found]
 
     made = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
@@ -134,7 +131,6 @@ def torchvision(small: bool) -> Iterator[Piece]:
 
 
 def timm(small: bool) -> Iterator[Piece]:
-    torchvision_declared()
     from timm.data.mixup import Mixup  # type: ignore[import-not-found]
 
     for mode, scope in (("batch", "batch"), ("elem", "sample")):
@@ -173,7 +169,7 @@ def both_ways(loss: Callable[[Tensor], Tensor], z: Tensor) -> Work:
 
 def losses(small: bool) -> tuple[Tensor, Tensor]:
     """Projections of unit length ``(n, 128)`` and labels."""
-    n = 16 if small else 512
+    n = 4 * CLASSES if small else 512
     return F.normalize(torch.randn(n, 128, generator=generator(3)), dim=1), torch.arange(n) % CLASSES
 
 
@@ -194,7 +190,7 @@ def pytorch_metric_learning(small: bool) -> Iterator[Piece]:
     peer = SupConLoss(temperature=0.2)
     yield compared(
         "SupCon",
-        lambda z: contrast.supervised_contrastive(z, label, temperature=0.2).mean(),
+        lambda z: contrast.supervised_contrastive(z, label, temperature=0.2, reduction="mean"),
         lambda z: peer(z, label),
         z,
     )
@@ -203,7 +199,6 @@ def pytorch_metric_learning(small: bool) -> Iterator[Piece]:
 
 
 def lightly(small: bool) -> Iterator[Piece]:
-    torchvision_declared()
     from lightly.loss.ntx_ent_loss import NTXentLoss  # type: ignore[import-not-found]
 
     z, _ = losses(small)
@@ -283,7 +278,7 @@ TRAINED = {  # what, shape of the inputs, net
     "linear head on 384 features": ((384,), "linear"),
     "linear head on 1,280 features": ((1280,), "linear"),
 }
-BATCH, EPOCHS = 256, 4
+BATCHES, EPOCHS = (256, 1024), 2
 
 
 def skorch(small: bool) -> Iterator[Piece]:
@@ -296,33 +291,38 @@ def skorch(small: bool) -> Iterator[Piece]:
         x = torch.randn(n, *shape, generator=draw)
         x.view(n, -1)[:, :CLASSES] += 2 * F.one_hot(label, CLASSES)  # something to be learned
         data = Dataset.of(x, label, n_classes=CLASSES)
-        epochs = 1 if small else EPOCHS
+        for batch in BATCHES:
+            yield trained(f"{what}, batches of {batch}", data, net, batch, NeuralNetClassifier)
 
-        def ours(data: Dataset = data, net: str = net, epochs: int = epochs) -> nn.Module:
-            training = Training(epochs=epochs, batch=BATCH, lr=1e-3, every=epochs)
-            few = data.take(torch.arange(2))
-            return fit(build("erm", data.info, net=net), Splits(data, None, few), training).method
 
-        def theirs(data: Dataset = data, net: str = net, epochs: int = epochs) -> nn.Module:
-            peer = NeuralNetClassifier(
-                nets.build(net, data.info),
-                criterion=nn.CrossEntropyLoss,
-                optimizer=torch.optim.Adam,
-                optimizer__fused=True,
-                lr=1e-3,
-                batch_size=BATCH,
-                max_epochs=epochs,
-                train_split=None,
-                iterator_train__shuffle=True,
-                verbose=0,
-            )
-            return peer.fit(data.x, data.label).module_
+def trained(what: str, data: Dataset, net: str, batch: int, peer: Any) -> Piece:
+    """The same net, tensors, batch, epochs and optimizer; orders and initial weights are drawn apart."""
+    few = data.take(torch.arange(2))
 
-        def gap(data: Dataset = data, ours: Work = ours, theirs: Work = theirs) -> float:
-            one, other = (float((predict(m(), data).argmax(1) == data.label).float().mean()) for m in (ours, theirs))
-            return abs(one - other)
+    def ours() -> nn.Module:
+        training = Training(epochs=EPOCHS, batch=batch, lr=1e-3, every=EPOCHS)
+        return fit(build("erm", data.info, net=net), Splits(data, None, few), training).method
 
-        yield Piece(f"{what}, {n:,} rows, {epochs} epochs", ours, theirs, gap, "training accuracy")
+    def theirs() -> nn.Module:
+        made = peer(
+            nets.build(net, data.info),
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            optimizer__fused=True,
+            lr=1e-3,
+            batch_size=batch,
+            max_epochs=EPOCHS,
+            train_split=None,
+            iterator_train__shuffle=True,
+            verbose=0,
+        )
+        return made.fit(data.x, data.label).module_
+
+    def gap() -> float:
+        one, other = (float((predict(make(), data).argmax(1) == data.label).float().mean()) for make in (ours, theirs))
+        return abs(one - other)
+
+    return Piece(f"{what}, {len(data):,} rows, {EPOCHS} epochs", ours, theirs, gap, "training accuracy")
 
 
 PACKAGES: dict[str, tuple[Callable[[bool], Iterator[Piece]], tuple[str, ...]]] = {
