@@ -1,6 +1,6 @@
-"""The pieces of one package, measured in this process: ``python benchmarks/peers_packages.py timm``, a row a line.
+"""The pieces of packages, measured in this process: ``python benchmarks/peers_packages.py timm``, a row a line.
 
-``benchmarks/peers.py`` calls it in an environment that has the package.
+``benchmarks/peers.py`` calls it in an environment that has the packages.
 """
 
 from __future__ import annotations
@@ -61,14 +61,15 @@ def rows(package: str, pairs: int, small: bool, shortest: float = SHORTEST) -> I
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("package", choices=PACKAGES)
+    parser.add_argument("packages", nargs="+", choices=PACKAGES)
     parser.add_argument("--pairs", type=int, default=9, help="alternating measurements of each piece")
     parser.add_argument("--small", action="store_true", help="tiny tensors: whether it runs, not how fast")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of the peers
-    for row in rows(given.package, given.pairs, given.small, 0.0 if given.small else SHORTEST):
-        print(json.dumps(row), flush=True)
+    for package in given.packages:
+        for row in rows(package, given.pairs, given.small, 0.0 if given.small else SHORTEST):
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

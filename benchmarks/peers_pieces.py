@@ -69,7 +69,7 @@ def mixed_batches(
         for name in blends.split():
             theirs, blend = make(name, CLASSES), {"mixup": mixing.linear, "cutmix": mixing.cut}[name]
             rules = mixing.anyone(), mixing.beta(1.0, scope=scope), blend, mixing.proportional  # type: ignore[arg-type]
-            own, draw = mixing.Mix(*rules), generator(1)
+            own, draw, copy = mixing.Mix(*rules), generator(1), x.clone()
 
             def ours(own: Any = own, x: Tensor = x, label: Tensor = label, draw: Any = draw) -> Any:
                 mixed = own(Batch(x, label), generator=draw)
@@ -79,7 +79,7 @@ def mixed_batches(
             yield Piece(
                 f"{name}, {what}, {size}",
                 ours,
-                lambda theirs=theirs, x=x.clone(), label=label: theirs(x, label),
+                lambda theirs=theirs, copy=copy, label=label: theirs(copy, label),
                 lambda check=check, name=name, shape=shape: check(make(name, shape[0]), shape),
                 {"mixup": "mixed inputs", "cutmix": "the label's share and the pixels'"}[name],
             )
@@ -117,7 +117,7 @@ def torchvision_declared() -> None:
         return
     described = Path(found.origin).with_name("_meta_registrations.py")
     names = re.findall(r'register_(?:fake|meta)\("(?:torchvision::)?(\w+)"', described.read_text("utf-8"))
-    library = torch.library.Library("torchvision", "DEF")  # noqa: TOR901
+    library = torch.library.Library("torchvision", "DEF")
     for name in dict.fromkeys(names):
         library.define(f"{name}() -> Tensor")
     torch.library._keep = library  # type: ignore[attr-defined]
