@@ -2,15 +2,13 @@
 
 Each point is a process of its own on synthetic data in files, whose inputs it maps into memory. A curve is a work (an
 epoch of a method on a linear net, an audit, all metrics with intervals) along one axis, while the other sizes stay.
-The exponent is the slope of the last two points on logarithmic axes: 1 is linear, and what is fixed (the start, an
-audit's number of updates) makes it less. Finished points are kept, so that a killed run goes on where it was.
+Finished points are kept, so that a killed run goes on where it was; ``results/make.py`` writes the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -87,15 +85,6 @@ def point(axis: str, work: str, size: int, sizes: Mapping[str, int]) -> Run:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def exponent(points: Mapping[int, Run], what: str) -> float:
-    """Slope of the last two points on logarithmic axes; ``nan`` where there are fewer."""
-    last = [(size, run[what]) for size, run in sorted(points.items()) if what in run][-2:]
-    if len(last) < 2:
-        return math.nan
-    (a, one), (b, other) = last
-    return math.log(other / one) / math.log(b / a)
-
-
 def curves(ledger: Ledger, wanted: Mapping[str, Mapping[str, Sequence[int]]], sizes: Mapping[str, int]) -> Run:
     """Axis to work to size to run."""
     return {
@@ -135,7 +124,7 @@ def draw(found: Mapping[str, Mapping[str, Mapping[int, Run]]], path: Path) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, print the exponents, draw the figure."""
+    """Run what is missing, draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="two small curves into --out: whether it runs")
     parser.add_argument("--out", type=Path, default=FILE, help="file of finished points")
@@ -146,10 +135,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--small wants an --out of its own")
     wanted = {axis: {w: s for w, s in works.items() if w in given.works} for axis, works in CURVES.items()}
     found = curves(Ledger(given.out, point), *((SMALL, COMMON) if given.small else (wanted, USUAL)))
-    for axis, works in found.items():
-        for work, points in works.items():
-            slopes = ", ".join(f"{what} {exponent(points, what):.2f}" for what in ("seconds", "own"))
-            print(f"{axis:9s} {work:16s} exponents: {slopes}")
     draw(found, given.figure)
 
 

@@ -1,12 +1,12 @@
 """One point of a growth curve, in a process of its own: ``python benchmarks/growth_points.py NAME FOLDER``.
 
-It prints seconds and peak memory as JSON; the seconds are the processor's, so that a busy machine does not tell. ``benchmarks/growth.py`` writes the data and calls it.
+It prints seconds of the processor, which a busy machine does not change much, and peak memory as JSON.
+``benchmarks/growth.py`` writes the data and calls it.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import threading
 import time
@@ -91,22 +91,19 @@ class Watch:
 
     def _look(self) -> None:
         while not self._over.wait(0.02):
-            self.peak = max(self.peak, own_memory())
+            self.peak = max(self.peak, status("RssAnon"))
 
     def ended(self) -> int:
         """Bytes."""
         self._over.set()
         self._thread.join()
-        return max(self.peak, own_memory())
+        return max(self.peak, status("RssAnon"))
 
 
-def own_memory() -> int:
-    """Resident bytes that belong to no file; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+def status(what: str) -> int:
+    """Bytes of a row of what the system tells of this process; what Linux alone does."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def measured(name: str, folder: Path) -> dict[str, float]:
@@ -116,8 +113,7 @@ def measured(name: str, folder: Path) -> dict[str, float]:
     watch, began = Watch(), time.process_time()
     WORKS[name](opened(folder))
     seconds, own = time.process_time() - began, watch.ended()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"seconds": seconds, "peak": peak, "own": own}
+    return {"seconds": seconds, "peak": status("VmHWM"), "own": own}  # not getrusage's, which begins with the parent's
 
 
 if __name__ == "__main__":

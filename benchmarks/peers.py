@@ -5,8 +5,9 @@
 
 The first installs the packages into an environment of the benchmark's own, which is made when it is missing and sees
 the project's torch, and does what both can do on the same tensors, in turns, on one thread. A ratio is the peer's time
-over ours, so above 1 longcut is faster. The second trains a program and ours on the same files; what may stand in a
-command is told by ``benchmarks/peers_programs.py``. What cannot be had is a row that says so.
+(seconds of the processor) over ours, so above 1 longcut is faster. The second trains a program and ours on the same
+files; what may stand in a command is told by ``benchmarks/peers_programs.py``. What cannot be had is a row that says
+so.
 """
 
 from __future__ import annotations
