@@ -1,13 +1,12 @@
-"""One point of a growth curve, in a process of its own: ``python benchmarks/growth_points.py NAME FOLDER``.
+"""The points of ``benchmarks/growth.py``: what is done to the data, and seconds and peak memory of it.
 
-It prints seconds of the processor, which a busy machine does not change much, and peak memory as JSON.
-``benchmarks/growth.py`` writes the data and calls it.
+A point is a child of this process, which has imported everything, so that neither imports nor what came before count.
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # at an optimizer's first step
 
 import longcut.audit as audits
 from longcut.data import Dataset, Splits
@@ -109,13 +109,32 @@ def status(what: str) -> int:
 def measured(name: str, folder: Path) -> dict[str, float]:
     """Seconds of the processor for opening and the work, and the peaks of the whole process in bytes."""
     few = Dataset.of(torch.rand(64, 2), torch.arange(64) % 2)
-    one_epoch("erm")(few)  # what is imported at the first use is no cost of the data's
+    one_epoch("erm")(few)  # what is made ready at the first use is no cost of the data's
     watch, began = Watch(), time.process_time()
     WORKS[name](opened(folder))
     seconds, own = time.process_time() - began, watch.ended()
-    return {"seconds": seconds, "peak": status("VmHWM"), "own": own}  # not getrusage's, which begins with the parent's
+    return {"seconds": seconds, "peak": status("VmHWM"), "own": own}
 
 
-if __name__ == "__main__":
+def apart(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What a function returns in a child of this process; or why it did not."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(False)
+    child = context.Process(target=_sent, args=(sender, function, arguments))
+    child.start()
+    sender.close()
+    try:
+        found = receiver.recv()
+    except EOFError:
+        found = None
+    child.join()
+    return found or {"why": f"ended with {child.exitcode}"}
+
+
+def _sent(sender: Any, function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]))))
+    try:
+        found = function(*arguments)
+    except Exception as error:
+        found = {"why": f"{type(error).__name__}: {error}"}
+    sender.send(found)
