@@ -1,7 +1,8 @@
 """Collect finished runs into ``runs.json`` and write the tables of ``README.md`` from it.
 
 ``python results/make.py RUNS ...`` adds the runs in those folders; without folders the tables alone are written again.
-Everything in the tables comes from ``runs.json`` and from the recipes' published values.
+Everything in the tables comes from ``runs.json`` and from the recipes' published values; those of speed and growth from
+what their benchmarks wrote.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from measured import growth_table, peers_table
 from scipy.stats import t
 
 from longcut import runs
@@ -333,12 +335,14 @@ def main(folders: list[str]) -> None:
         **{f"worst-group {data.partition(':')[0]}": partial(worst_group_table, data=data) for data in JUDGED},
         "claims": claims_table,
         "mixing cifar10": shapes_table,
+        "peers": peers_table,
+        "growth": growth_table,
         **{
             f"blends {data.partition(':')[0]}": partial(blends_table, data=data)
             for data in ("waterbirds:size=72", MNIST_1)
         },
     }
-    for page in (HERE / "README.md", HERE.parent / "README.md"):
+    for page in (HERE / "README.md", HERE.parent / "README.md", HERE.parent / "docs" / "scale.md"):
         text = page.read_text("utf-8")
         for name, table in parts.items():
             if f"<!-- table: {name} -->" in text:

@@ -70,7 +70,7 @@ class Loop:
         train = method.epoch_data(train)
         steps = steps_per_epoch(len(train), training)
         total = torch.zeros((), device=self.device)
-        first_bad = torch.full((), -1.0, device=self.device)
+        losses = torch.zeros(steps, device=self.device)
         sums: dict[str, Tensor] = {}
         done = 0
         order = generator(seed, epoch if training.reshuffle else 0, 0)
@@ -83,17 +83,17 @@ class Loop:
             loss, logs = method.step(batch, self.optimizers, self._backward)
             if self.average is not None:
                 self.average.update_parameters(method.net)
-            # no .item() here: it would make the device wait for every step
-            first_bad = torch.where((first_bad < 0) & ~torch.isfinite(loss), float(done), first_bad)
+            losses[done] = loss  # looked at in the end: an .item() here would make the device wait for every step
             total += loss
             for name, value in logs.items():
                 sums[name] = sums.get(name, 0) + value.detach()
             done += 1
         for observer in self.observers:
             observer.on_trained(method)
-        if first_bad >= 0:
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
             raise UserError(
-                f"the loss stopped being a finite number in epoch {epoch + 1}, step {int(first_bad) + 1} of {done}; "
+                f"the loss stopped being a finite number in epoch {epoch + 1}, step {int(bad[0]) + 1} of {done}; "
                 f"lower the learning rate (lr={training.lr:g}) or check the inputs."
             )
         require_finite(self.net, training, f"in epoch {epoch + 1}")

@@ -23,7 +23,7 @@ class Rows:
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         columns = {f.name: _rows_of(getattr(self, f.name), rows) for f in dataclasses.fields(cast(Any, self))}
-        return dataclasses.replace(cast(Any, self), **columns)
+        return type(self)(**columns)  # all columns are there, and a step slices many times
 
     def to(self, device: torch.device | str) -> Self:
         """The same rows on another device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,10 +85,10 @@ class Outputs:
         probability, predicted = self.probability, self.probability.argmax(1, keepdim=True)
         # one minus a probability near 1 would lose the order of the surest samples, hence the sum of the others
         others = (1 - probability).scatter(1, predicted, probability.scatter(1, predicted, 0).sum(1, keepdim=True))
-        odds = probability.log() - others.log()
+        odds = (probability.log() - others.log()).T.contiguous()
         margin = ROUNDING * max(1.0, float(self.outputs.abs().max()))
-        classes = range(odds.shape[1]) if odds.shape[1] > 2 else (1,)
-        return [_curve(odds[:, c], self.data.label == c, margin) for c in classes]
+        classes = range(len(odds)) if len(odds) > 2 else (1,)
+        return [_curve(odds[c], self.data.label == c, margin) for c in classes]
 
     @property
     def are_numbers(self) -> bool:
@@ -169,11 +170,17 @@ def _curve(odds: Tensor, own: Tensor, margin: float) -> tuple[Tensor, Tensor, Te
 
     Log-odds that differ by no more than the margin are equal.
     """
-    own_rows, other_rows = own.nonzero().flatten(), (~own).nonzero().flatten()
-    other, order = odds[other_rows].sort()
-    return (
-        own_rows,
-        other_rows[order],
-        torch.searchsorted(other, odds[own_rows] - margin),
-        torch.searchsorted(other, odds[own_rows] + margin, right=True),
-    )
+    order = torch.from_numpy(np.argsort(odds.numpy()))  # in two thirds of the time of torch's
+    odds, own = odds[order], own[order]
+    mine, rest = own.nonzero().flatten(), (~own).nonzero().flatten()
+    below = mine - torch.arange(len(mine))  # all that come before and are not of the class
+    not_above = below.clone()
+    beside = torch.zeros(len(odds), dtype=torch.bool)  # who has an equal neighbour: few, so the others are not searched
+    beside[1:] |= odds[:-1] >= odds[1:] - margin
+    beside[:-1] |= odds[1:] <= odds[:-1] + margin
+    equal = beside[mine].nonzero().flatten()
+    if len(equal):
+        others, values = odds[rest], odds[mine[equal]]
+        below[equal] = torch.searchsorted(others, values - margin)
+        not_above[equal] = torch.searchsorted(others, values + margin, right=True)
+    return order[mine], order[rest], below, not_above

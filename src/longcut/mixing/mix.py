@@ -65,20 +65,20 @@ class Mix:
         source = batch if pool is None else pool
         pairs = self.pair(batch, source, generator)
         share = self.ratio(len(batch), generator).to(batch.label.device)
-        share = torch.where(pairs.found, share, 1)
-        if not len(source):
-            return Partners(batch.x, batch.label, share, pairs.found, batch.attribute, batch.index)
         found, rows = pairs.found, pairs.partner
+        alone = (~found).nonzero().flatten()  # mostly there is nobody, and nothing to choose
+        share = torch.where(found, share, 1) if len(alone) else share.contiguous()
+        if not len(source):
+            return Partners(batch.x, batch.label, share, found, batch.attribute, batch.index)
 
         def of_partner(column: Tensor | None, own: Tensor | None) -> Tensor | None:
             """The partners' column, and the anchor's own where there is no partner."""
             if column is None:
                 return None
             theirs = column[rows.to(column.device)].to(found.device)
-            return theirs if own is None else torch.where(_column(found, theirs), theirs, own)
+            return torch.where(_column(found, theirs), theirs, own) if own is not None and len(alone) else theirs
 
         x = source.gather(rows).to(batch.x.device)
-        alone = (~found).nonzero().flatten()
         if len(alone):
             ours = isinstance(source, Batch | Dataset) and x.dtype == batch.x.dtype and not _learned(x, batch.x)
             if ours:  # a copy that nobody else holds: only the rows that change are written

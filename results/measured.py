@@ -1,0 +1,60 @@
+"""Tables of what was measured once: ``peers.json`` and ``growth.json``, for ``make.py``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+NAMES = {"opened": "opening the files", "audit": "an audit of all", "audit, default": "an audit of a sample"}
+NAMES |= {"scores": "all metrics, intervals of 100 draws"}
+
+
+def peers_table(*_: object) -> list[str]:
+    """A line for each piece of each package; a package that could not be had says why."""
+    lines = ["| peer | piece | ours | peer ÷ ours | both say |", "|---|---|---|---|---|"]
+    for row in json.loads((HERE / "peers.json").read_text("utf-8"))["rows"]:
+        if "why" in row:
+            lines.append(f"| {row['peer']} | {row['why']} | | | |")
+            continue
+        gap = "" if row["gap"] is None else f"{row['about']}, {row['gap']:.1g} apart"
+        ratio = f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        ours = f"{row['ours_ms']:.3g} ms" if row["ours_ms"] < 1000 else f"{row['ours_ms'] / 1000:.2f} s"
+        lines.append(f"| {row['peer']} | {row['what']} | {ours} | {ratio} | {gap} |")
+    return lines
+
+
+def growth_table(*_: object) -> list[str]:
+    """A line for each curve: its points, and how fast seconds and memory rise between the last two."""
+    found: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
+    for key, run in json.loads((HERE / "growth.json").read_text("utf-8")).items():
+        axis, work, size, _ = json.loads(key)
+        found.setdefault((axis, work), {})[size] = run
+    lines = [
+        "| along | work | sizes | seconds | exponent | own memory, MB | bytes for one more |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (axis, work), points in found.items():
+        done = {size: run for size, run in sorted(points.items()) if "why" not in run}
+        seconds, own = ([run[what] for run in done.values()] for what in ("seconds", "own"))
+        shown = [
+            axis,
+            NAMES.get(work, f"an epoch of `{work}`"),
+            ", ".join(f"{size:,}" for size in done),
+            ", ".join(f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in seconds),
+            f"{exponent(list(done), seconds):.2f}",
+            ", ".join(f"{value / 1e6:.0f}" for value in own),
+            f"{max(0, own[-1] - own[-2]) / (list(done)[-1] - list(done)[-2]):,.0f}" if len(done) > 1 else "",
+        ]
+        lines.append(f"| {' | '.join(shown)} |")
+    return lines
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Slope of the last two points on logarithmic axes, 1 where it is linear; ``nan`` where there are fewer."""
+    if len(sizes) < 2:
+        return math.nan
+    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
