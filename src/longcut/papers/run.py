@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from longcut.clusters import Cluster
 
-__all__ = ["require_data", "require_weights", "run"]
+__all__ = ["folder_of", "require_data", "require_weights", "run"]
 
 COUNTS = ("identification conflicting", "identification aligned")
 NUMBERS = {
@@ -86,7 +86,8 @@ def run(
     ]
 
 
-def _folder(out: Path, one: Plan) -> Path:
+def folder_of(out: Path, one: Plan) -> Path:
+    """Where the run of a table lies."""
     return out / slug(one.data) / folder_name(one)
 
 
@@ -119,7 +120,7 @@ def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], o
     require_weights(one for cell in wanted for one in cell.plans)
     for cell in wanted:
         for one in cell.plans:
-            record = runs.check(_folder(out, one), one)
+            record = runs.check(folder_of(out, one), one)
             if record is None or not record.done:
                 firsts.setdefault(cell.data, one)
     for data, one in firsts.items():
@@ -177,7 +178,7 @@ def _result(cell: Cell, records: Sequence[Record], out: Path, against: Sequence[
         "epochs": one and one.training.epochs,
         "seeds": len(records),
         "seconds": sum(record.seconds for record in records),
-        "folders": [str(_folder(out, p)) for p in cell.plans],
+        "folders": [str(folder_of(out, p)) for p in cell.plans],
     }
 
 
