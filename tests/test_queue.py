@@ -321,7 +321,7 @@ def test_the_command_works_on_the_queue_and_the_table_finds_the_runs(tmp_path: P
 
 def test_what_a_queue_refuses():
     assert refused("reproduce", "all", "--jobs", "2").startswith("a queue trains one run at a time; leave --jobs and")
-    assert refused("reproduce", "paper/one", "--known", "x").startswith("--known is for a queue; give --hours or")
+    assert refused("reproduce", "paper/one", "--known", "x").startswith("--known is for a queue and for claims; give")
     assert refused("reproduce", "all", "--known", "nowhere.json").startswith("nowhere.json cannot be read as a list")
     assert refused("reproduce", "all", "--only", "large", "--device", "cpu").startswith(
         "nothing of it can be trained here: needs a GPU"

@@ -10,6 +10,7 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import Backend, Device, Epochs, Jobs, Json, Load, Scheduler, Set, app
+from longcut.cli.claims import print_claims
 from longcut.cli.own import load
 from longcut.cli.queued import work_on
 from longcut.cli.settings import device_of, settings_of, workers
@@ -33,9 +34,10 @@ def reproduce(
     plan: Annotated[
         bool, typer.Option("--plan", help="print what is left and how long it takes; train nothing")
     ] = False,
-    known: Annotated[
-        Path | None, typer.Option(help="results/runs.json: what ran elsewhere, not to be trained again")
-    ] = None,
+    known: Annotated[list[Path] | None, typer.Option(help="results/runs.json: what ran elsewhere; repeatable")] = None,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="judge what a paper claims, such as selecmix, by the runs that are there")
+    ] = False,
     jobs: Jobs = 1,
     backend: Backend = "processes",
     scheduler: Scheduler = "",
@@ -50,6 +52,8 @@ def reproduce(
         return print_list(as_json)
     if recipe is None:
         raise UserError("no table or figure is named; give one, such as selecmix/table1, or --list to see all.")
+    if claims:
+        return print_claims(recipe, out, known or (), as_json)
     settings, place = settings_of(set_, None, epochs), device_of(device)
     if recipe == EVERY or hours is not None or plan:
         if jobs != 1 or backend != "processes":
@@ -57,9 +61,11 @@ def reproduce(
                 "a queue trains one run at a time; leave --jobs and --backend out, and give the same command once more "
                 "for each further core: they share the work."
             )
-        return work_on([recipe], only or (), seeds, settings, out, hours, known, plan, place, as_json)
-    if known is not None:
-        raise UserError("--known is for a queue; give --hours or --plan with it, or leave it out.")
+        return work_on([recipe], only or (), seeds, settings, out, hours, known or (), plan, place, as_json)
+    if known:
+        raise UserError(
+            "--known is for a queue and for claims; give --hours, --plan or --claims with it, or leave it out."
+        )
     require_data(cells(recipe, only or (), seeds, settings), out, load)
     with show.bar("runs") as progress:
         results = run(recipe, only or (), seeds, out, workers(jobs, backend, scheduler), progress, settings, place)

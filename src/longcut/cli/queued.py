@@ -30,7 +30,7 @@ def work_on(
     settings: Mapping[str, Any],
     out: Path,
     hours: float | None,
-    known: Path | None,
+    known: Sequence[Path],
     plan: bool,
     device: Any,
     as_json: bool,
@@ -39,7 +39,7 @@ def work_on(
     from longcut.papers import known_in, queue, work
     from longcut.processes import asked_to_stop
 
-    elsewhere = [] if known is None else known_in(known)
+    elsewhere = [one for file in known for one in known_in(file)]
     with show.bar("data sets") as told:
         gpu = str(device).startswith("cuda")
         found = queue(names, only, seeds, settings, out=out, known=elsewhere, gpu=gpu, told=told)

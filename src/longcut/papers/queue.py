@@ -6,7 +6,6 @@ among equals first those of cells that were stopped while they still rose, then 
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import warnings
@@ -14,18 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from longcut import datasets, runs
 from longcut.errors import UserError
 from longcut.papers.cells import Cell, cells, contents, recipes
+from longcut.papers.known import Known
 from longcut.papers.run import folder_of, require_weights
 from longcut.record import Plan, Record
 
-__all__ = ["EVERY", "Known", "Queue", "Task", "known_in", "queue"]
+__all__ = ["EVERY", "Queue", "Task", "queue"]
 
 EVERY = "all"  # in place of a recipe
-RISING = 0.9  # a run whose best epoch comes after this share of its epochs was still rising
 GPU = "needs a GPU with the published settings"
 
 
@@ -80,49 +79,6 @@ class Queue:
     def seconds(self) -> float:
         """What is left of those whose time is known, in all."""
         return sum(task.seconds or 0.0 for task in self.tasks)
-
-
-class Known(NamedTuple):
-    """What is known of a run without its folder."""
-
-    label: str
-    data: str
-    method: str
-    seed: int
-    epochs: int
-    best_epoch: int
-    seconds: float
-
-    @property
-    def rising(self) -> bool:
-        """Whether it was best near its end."""
-        return self.best_epoch > RISING * self.epochs
-
-    @classmethod
-    def of(cls, record: Record) -> Known:
-        """Of a finished run."""
-        plan = record.plan
-        whose = plan.label, plan.data, plan.method, plan.seed, plan.training.epochs
-        return cls(*whose, record.best.epoch, record.seconds)
-
-
-def known_in(file: Path | str) -> list[Known]:
-    """The runs in a file such as ``results/runs.json``.
-
-    It is a list of objects with ``label, dataset, method, seed, epochs, best_epoch, seconds``.
-
-    Raises:
-        UserError: when it is no such file.
-    """
-    try:
-        lines = json.loads(Path(file).read_text("utf-8"))
-        keys = ("label", "dataset", "method", "seed", "epochs", "best_epoch", "seconds")
-        return [Known(*(line[key] for key in keys)) for line in lines]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file} cannot be read as a list of runs ({type(error).__name__}: {error}); "
-            "give a file as results/make.py writes it."
-        ) from error
 
 
 def queue(

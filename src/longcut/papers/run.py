@@ -13,6 +13,7 @@ from longcut.compare import compare
 from longcut.errors import UserError, unknown
 from longcut.numbers import spread
 from longcut.papers.cells import PRETRAINED, Cell, cells, declared, kept
+from longcut.papers.known import bias_of
 from longcut.plans import folder_name, slug
 from longcut.record import Plan, Record
 from longcut.spec import validate
@@ -186,7 +187,7 @@ def _read(record: Record, cell: Cell) -> float:
     """The number of a cell in a run: a share in %, or how many."""
     kind, _, name = cell.reads.rpartition(" ")
     if cell.reads == "bias":
-        value = _bias(record)
+        value = bias_of(record.bias)
     elif kind == "identification":
         value = (record.identification or {}).get(name)
     elif kind == "group":
@@ -200,12 +201,6 @@ def _read(record: Record, cell: Cell) -> float:
             "if it is older than that, delete its folder and run again."
         )
     return value if cell.reads in COUNTS else 100 * value
-
-
-def _bias(record: Record) -> float | None:
-    """How well the biased model tells the attribute: by its head where it has one, else by a probe."""
-    found = record.bias or {}
-    return next((found[by] for by in ("head", "probe") if not math.isnan(found.get(by, math.nan))), None)
 
 
 def _traces(
