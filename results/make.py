@@ -12,20 +12,30 @@ import math
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from measured import growth_table, peers_table
-from scipy.stats import t
 
 from longcut import runs
-from longcut.compare import difference
+from longcut.evaluate import Difference
 from longcut.files import to_json
 from longcut.methods import METHODS
 from longcut.numbers import spread, with_spread
-from longcut.papers import cells
+from longcut.papers import (
+    HOW_JUDGED,
+    Known,
+    cells,
+    claimants,
+    comparisons,
+    judged,
+    known_in,
+    merged,
+    sampled,
+    summary,
+)
 
 HERE = Path(__file__).parent
 MNIST_1 = "colored-mnist:ratio=0.01"
@@ -37,21 +47,15 @@ NOISE = {"colored-mnist": "0%", **{f"colored-mnist:noise={n / 10}": f"{10 * n}%"
 CIFAR = {f"corrupted-cifar10:ratio={ratio}": name for ratio, name in RATIOS.items()}
 Groups = dict[tuple[str, str, int], list[dict[str, Any]]]
 KEYS = ("average", "aligned", "conflicting", "worst_group")
+MORE = ("worst_class", "equalized_odds_sum")  # of some data sets
 PREFIX = "worst-group-"
 SMALL = "cifar10:per_class=200,valid=100"
 BLENDS = ("linear", "cut", "saliency", "puzzle")
 JUDGED = {"waterbirds:size=72": "worst_group", "multinli-dev:text=hypothesis": "worst_group", MNIST_1: "conflicting"}
-CLAIMS = {  # what the papers say: the first is better than the second by so many points, at least
-    ("JM1", "JTT"): -1,
-    ("oracle JM1", "oracle JTT"): 5,
-    ("UMIX", "JTT"): -1,
-    ("UMIX", "UMIX, weights alone"): 0,
-    ("JM1", "mixup"): 0,
-    ("JM1", "JM1 unconditional"): 0,
-    ("oracle JM1", "oracle JM1 unconditional"): 0,
-    ("JM1", "JM1 (control)"): 0,
-    ("GroupDRO", "JM1"): 0,
-    ("DFR", "JM1"): 0,
+CLEAN = {  # what is behind a row of the regressions that were done with care
+    "erm": lambda settings: settings.get("standardize", True),
+    "mixup": lambda settings: True,
+    "c-mixup": lambda settings: "sigma" in settings and settings.get("blend") is None,
 }
 
 
@@ -74,6 +78,7 @@ def collected(folders: Iterable[str]) -> list[dict[str, Any]]:
                 "epochs": plan.training.epochs,
                 "selection": plan.select,
                 **{key: record.scores.test.values[key] for key in (*KEYS, "train_weighted")},
+                **{key: value for key in MORE if not math.isnan(value := record.scores.test.values.get(key, math.nan))},
                 "best_average": record.best.average,
                 "best_epoch": record.best.epoch,
                 "seconds": round(record.seconds, 1),
@@ -109,7 +114,7 @@ def grouped(lines: Iterable[dict[str, Any]]) -> Groups:
     return dict(groups)
 
 
-def published() -> dict[tuple[str, str], tuple[float, float] | None]:
+def published() -> dict[tuple[str, str], tuple[float, float | None] | None]:
     """Row and data set to the paper's mean and deviation; None where the row is ours."""
     tables = (cells(f"selecmix/table{n}", seeds=1) for n in (1, 4, 5))
     return {(one.row, one.plans[0].data): one.published for found in tables for one in found}
@@ -246,48 +251,63 @@ def row_has(rows: list[dict[str, Any]], key: str) -> bool:
     return all(row.get(key) is not None for row in rows)
 
 
-def differences(folders: Iterable[str]) -> list[dict[str, Any]]:
-    """Each claim on each data set where both sides were run: the paired bootstrap over test samples, seeds averaged."""
-    by_row: dict[tuple[str, str], list[runs.Run]] = defaultdict(list)
-    for run in map(runs.read, runs.find(folders)):
-        plan = run.record.plan
-        if run.done and plan.label.startswith(PREFIX):
-            by_row[plan.data, plan.label.removeprefix(PREFIX)].append(run)
-    found = []
-    for data, metric in JUDGED.items():
-        at = "output" if "multinli" in data else "random"
-        names = {"JM1": f"JM1 {at} U/B", "JM1 (control)": f"JM1 {at} U/B (control)"}
-        for (one, other), least in CLAIMS.items():
-            sides = [by_row.get((data, names.get(name, name)), []) for name in (one, other)]
-            shared = {r.record.plan.seed for r in sides[0]} & {r.record.plan.seed for r in sides[1]}
-            if shared:
-                sides = [[run for run in side if run.record.plan.seed in shared] for side in sides]
-                measured = difference(*sides, metric=metric).to_dict()
-                values = [{r.record.plan.seed: r.scores().values[metric] for r in side} for side in sides]
-                apart = [values[0][seed] - values[1][seed] for seed in sorted(shared)]
-                found.append({"data": data, "a": one, "b": other, "claim": least, "by_seed": apart, **measured})
+def elsewhere() -> list[Known]:
+    """Runs of benchmarks that are of no recipe: regressions, people, contrastive learning, traces of similarity."""
+    found = known_in(HERE / "fairness.json")
+    found += [one for one in known_in(HERE / "regression.json") if "legacy" in one.data]
+    chosen: dict[str, list[tuple[str, int, dict[str, Any]]]] = defaultdict(list)
+    runs_of = json.loads((HERE / "regression.json").read_text("utf-8"))
+    for key, run in runs_of.items():
+        data, method, seed, settings = json.loads(key)
+        if ":" not in data and method in CLEAN and CLEAN[method](settings):
+            chosen[json.dumps([data, method, settings])].append((data, seed, run))
+    for key, members in chosen.items():
+        if len(members) > 9:  # the best trial, with seeds of its own
+            method = json.loads(key)[1]
+            found += [
+                Known(method, data, method, seed, 0, 0, 0.0, run["test"]) for data, seed, run in members if seed < 100
+            ]
+    for data, folder in (("cifar10:valid=0", "cifar10"), ("waterbirds-frozen", "waterbirds-frozen")):
+        for file in sorted((HERE / "contrast" / folder).glob("*.json")):
+            run = json.loads(file.read_text("utf-8"))
+            last = max(row["epoch"] for row in run["rows"])
+            for row in run["rows"]:
+                if row["epoch"] == last and not row["balanced"]:
+                    method = run["method"].partition(":")[0]
+                    label = method + {"net": "", "biased": ", E_b"}[row["encoder"]]
+                    found.append(Known(label, data, method, run["seed"], last, last, run["seconds"], row["test"]))
+    traces: dict[str, dict[str, float | None]] = defaultdict(dict)
+    for trace in json.loads((HERE / "figure2.json").read_text("utf-8")):
+        traces[trace["row"]][trace["column"]] = trace["last"]
+    return found + [Known(row, "figure2", "selecmix", 0, 20, 0, 0.0, values) for row, values in traces.items()]
+
+
+def over_samples(stored: dict[str, Any]) -> Callable[..., Difference | None]:
+    """The difference of two rows over test samples: of runs that were given, which is kept, else as it was kept."""
+
+    def found(a: Sequence[Known], b: Sequence[Known], metric: str) -> Difference | None:
+        key = json.dumps([a[0].label, b[0].label, a[0].data, metric, sorted(one.seed for one in a)])
+        measured = sampled(a, b, metric)
+        if measured is not None:
+            stored[key] = measured.to_dict()
+        return Difference(**stored[key]) if key in stored else None
+
     return found
 
 
-def claims_table(groups: Groups, paper: dict) -> list[str]:
-    """What the papers claim, and what held here."""
-    lines = [
-        "| claim | data | difference in points, over seeds | 95 % interval over test samples | seeds | holds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in json.loads((HERE / "differences.json").read_text("utf-8")):
-        value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-        apart, n = [100 * one for one in row["by_seed"]], len(row["by_seed"])
-        deviation = statistics.stdev(apart) if n > 1 else math.inf
-        margin = float(t.ppf(0.975, max(n - 1, 1))) * deviation / math.sqrt(n)
-        sure = min(low, value - margin) >= row["claim"], max(high, value + margin) < row["claim"]
-        average = "yes" if value >= row["claim"] else "no"
-        holds = "yes" if sure[0] else "no" if sure[1] else f"open: {average} on average"
-        least = f" {row['claim']:+d}" if row["claim"] else ""
-        what = f"{row['a']} ≥ {row['b']}{least}".replace("+", "+ ").replace("-1", "− 1")
-        seeds = f" ± {deviation:.1f}" if n > 1 else ""
-        shown = f"{value:+.1f}{seeds} | {low:+.1f} to {high:+.1f} | {n} | {holds}"
-        lines.append(f"| {what} | {row['data'].partition(':')[0]} | {shown} |")
+def claims_table(groups: Groups, published: dict, paper: str, known: list[Known]) -> list[str]:
+    """A line for each claim of a paper."""
+    stored = json.loads((HERE / "differences.json").read_text("utf-8"))
+    return summary(judged(paper, known, over_samples(stored)))
+
+
+def claims_page(known: list[Known], stored: dict[str, Any]) -> list[str]:
+    """Every claim of every paper with all its comparisons."""
+    lines = ["# What the papers claim, and what holds here", "", HOW_JUDGED, ""]
+    for paper, source in claimants().items():
+        head, rows = comparisons(judged(paper, known, over_samples(stored)))
+        lines += [f"## {paper}", "", source, ""]
+        lines += ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)] + [""]
     return lines
 
 
@@ -322,8 +342,12 @@ def main(folders: list[str]) -> None:
     every = {identity(line): line for line in [*known, *(collected(folders) if folders else [])]}
     lines = sorted(every.values(), key=lambda line: (line["dataset"], line["label"], line["epochs"], line["seed"]))
     store.write_text("[\n" + ",\n".join(json.dumps(line, sort_keys=True) for line in lines) + "\n]\n", "utf-8")
-    if measured := differences(folders) if folders else []:
-        (HERE / "differences.json").write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    there = [(runs.read(folder), folder) for folder in (runs.find(folders) if folders else ())]
+    own = [Known.of(run.record, folder) for run, folder in there if run.done]
+    known = merged(elsewhere(), known_in(store), own)
+    differences = json.loads((HERE / "differences.json").read_text("utf-8"))
+    (HERE / "claims.md").write_text("\n".join(claims_page(known, differences)), "utf-8")
+    (HERE / "differences.json").write_text(json.dumps(differences, indent=1) + "\n", "utf-8")
     groups, paper = grouped(lines), published()
     parts = {
         "defaults": default_table,
@@ -333,7 +357,7 @@ def main(folders: list[str]) -> None:
         "bias": bias_table,
         "summary": summary_table,
         **{f"worst-group {data.partition(':')[0]}": partial(worst_group_table, data=data) for data in JUDGED},
-        "claims": claims_table,
+        **{f"claims {paper}": partial(claims_table, paper=paper, known=known) for paper in claimants()},
         "mixing cifar10": shapes_table,
         "peers": peers_table,
         "growth": growth_table,

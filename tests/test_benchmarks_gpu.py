@@ -65,8 +65,11 @@ def test_slices_end_in_the_same_bits(sliced: ModuleType, tmp_path: Path, capsys:
     """A slice without time does a single epoch."""
     command = ["paper/one", "--seeds", "1", "--device", "cpu", "--out"]
     assert sliced.main([*command, str(tmp_path / "whole"), "--minutes", "9"]) == 0
-    status = [sliced.main([*command, str(tmp_path / "cut"), "--minutes", "0"]) for _ in range(6)]
-    assert status == [sliced.MORE] * 5 + [0]
+    status = [sliced.MORE]
+    while status[-1] == sliced.MORE and len(status) < 40:  # the biased model of mixed has epochs of its own
+        status.append(sliced.main([*command, str(tmp_path / "cut"), "--minutes", "0"]))
+    assert status[-1] == 0
+    assert len(status) > 6
     assert "more to do" in capsys.readouterr().out
     whole, cut = (sorted(runs.find([tmp_path / name])) for name in ("whole", "cut"))
     assert [run.name for run in whole] == [run.name for run in cut]
@@ -80,17 +83,11 @@ def test_slices_end_in_the_same_bits(sliced: ModuleType, tmp_path: Path, capsys:
     assert {path: path.stat().st_mtime_ns for path in before} == before, "the table is made of these runs"
 
 
-def test_every_cell_has_its_first_seed_before_any_has_its_second(sliced: ModuleType):
-    plans = list(sliced.wanted("paper/one", [], None, {"epochs": "7"}))
-    assert [(one.label, one.seed) for one in plans] == [("plain", 0), ("mixed", 0), ("plain", 1), ("mixed", 1)]
-    assert {one.training.epochs for one in plans} == {7}
-
-
 def test_a_run_of_several_columns_is_done_once(sliced: ModuleType, tmp_path: Path):
-    plans = list(sliced.wanted("paper/groups", [], None, {}))
+    plans = [task.plan for task in papers.queue(["paper/groups"]).tasks]
     assert [(one.label, one.seed) for one in plans] == [("twice", 0), ("once", 0), ("twice", 1), ("once", 1)]
-    (difference, base) = sliced.wanted("paper/groups", ["difference"], 1, {})
-    assert (difference.label, base.label) == ("twice", "once"), "what a number is relative to is run, too"
+    (difference, base) = papers.queue(["paper/groups"], ["difference"], 1).tasks
+    assert (difference.plan.label, base.plan.label) == ("twice", "once"), "what a number is relative to is run, too"
     command = ["paper/groups", "--seeds", "1", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path)]
     assert sliced.main(command) == 0
     results = papers.run("paper/groups", seeds=1, out=tmp_path / "plain", settings={"epochs": "1"})
@@ -105,20 +102,12 @@ def test_a_run_of_several_columns_is_done_once(sliced: ModuleType, tmp_path: Pat
 def test_weights_are_named(sliced: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = ["paper/photos", "--seeds", "1", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "runs")]
     assert sliced.main(command) == 2
-    assert "pretrained on colored-digits starts from pretrained weights; say where they are" in capsys.readouterr().err
+    assert "starts from pretrained weights; say where they are" in capsys.readouterr().err
     assert sliced.main([*command, "--weights", str(tmp_path / "resnet50.pth")]) == 2
     assert f"there is no file {tmp_path / 'resnet50.pth'}" in capsys.readouterr().err
     assert sliced.main([*command, "--weights", "none"]) == 0
     (folder,) = (tmp_path / "runs" / "plain").rglob("run.json")
     assert json.loads(folder.read_text("utf-8"))["plan"]["net"] == "resnet50:weights=none,width=2"
-
-
-def test_a_run_that_would_not_fit_is_not_begun(sliced: ModuleType):
-    watch = sliced.Slice(10.0)
-    watch.begin()
-    watch.longest = 7.0
-    with pytest.raises(sliced.Stop):
-        watch.begin()
 
 
 def test_ways_have_folders_of_their_own(sliced: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -128,7 +128,7 @@ def test_commands_exist_with_these_options_methods_and_data(
         exec(blocks_of((ROOT / "docs" / "extend.md").read_text("utf-8"))[0].code, {})
     monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
     works = ("execute.execute", "compare.compare", "compare.seeds_of", "papers.run", "runs.read", "report.write")
-    works += ("datasets.load", "annotate.annotate", "audit.folder.read", "runs.find")
+    works += ("papers.known_in", "datasets.load", "annotate.annotate", "audit.folder.read", "runs.find")
     for work in works:
         monkeypatch.setattr(f"longcut.{work}", understood)
     result = CliRunner().invoke(app, words)

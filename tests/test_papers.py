@@ -48,7 +48,7 @@ from longcut.record import Best, Judged, Plan, Record
 
 TABLES = [f"selecmix/table{number}" for number in range(1, 6)]
 SUBPOPULATION = [
-    *(f"mixing/{name}" for name in ("cifar10", "cifar100", "colored-mnist", "waterbirds")),
+    *(f"mixing/{name}" for name in ("cifar10", "cifar100", "colored-mnist", "schemes", "waterbirds")),
     *(f"jm1/{name}" for name in ("identification", *(f"table{number}" for number in range(1, 7)))),
     *(f"subpopbench/{name}" for name in ("celeba", "civilcomments", "multinli", "others", "waterbirds")),
     *(f"umix/{name}" for name in ("camelyon17", "table")),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-__all__ = ["STOPPED", "end_with", "interrupted", "one_thread", "stop_on_signals", "wait_asleep"]
+__all__ = ["STOPPED", "asked_to_stop", "end_with", "interrupted", "one_thread", "stop_on_signals", "wait_asleep"]
 
 WATCH_SECONDS = 0.5  # between looks at the parent
 STOPPED = "stopped; the same command goes on from where this one was."
@@ -57,6 +57,37 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def asked_to_stop(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """For the time of a ``with``, the first key press (INT) asks to stop, and the second stops.
+
+    Outside of the main thread, where signals cannot be caught, nobody asks.
+
+    Args:
+        told: called at the first.
+
+    Returns:
+        Whether somebody asked.
+    """
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        told()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def interrupted() -> NoReturn:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from longcut.context import Epoch
 
 __all__ = [
+    "HELPER",
     "PREDICTIONS",
     "RECORD",
     "REMEDY",
@@ -63,7 +64,7 @@ __all__ = [
 
 CHECKPOINT_SECONDS = 5.0  # a killed run loses at most this much work, and the epoch it was in
 RESUME, LOCK = "resume.pt", ".lock"
-HELPER = "helper-{}.pt"
+HELPER = "helper-{}.pt"  # by its number, while the run is not finished
 
 
 class Busy(UserError):

@@ -10,20 +10,34 @@ import typer
 
 from longcut.cli import show
 from longcut.cli.app import Backend, Device, Epochs, Jobs, Json, Load, Scheduler, Set, app
+from longcut.cli.claims import print_claims
 from longcut.cli.own import load
+from longcut.cli.queued import work_on
 from longcut.cli.settings import device_of, settings_of, workers
 from longcut.errors import UserError
 
 
 @app.command()
 def reproduce(
-    recipe: Annotated[str | None, typer.Argument(help="table or figure of a paper, such as selecmix/table1")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="table or figure of a paper, such as selecmix/table1, or all")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="show all, and how far each is here")] = False,
     only: Annotated[list[str] | None, typer.Option(help="data set, column or row of the table; repeatable")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="runs per cell (default: the paper's)")] = None,
     set_: Set = None,
     epochs: Epochs = None,
     out: Annotated[Path, typer.Option(help="folder of run folders")] = Path("runs/reproduce"),
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="stop after so long, and go on from there the next time")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="print what is left and how long it takes; train nothing")
+    ] = False,
+    known: Annotated[list[Path] | None, typer.Option(help="results/runs.json: what ran elsewhere; repeatable")] = None,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="judge what a paper claims, such as selecmix, by the runs that are there")
+    ] = False,
     jobs: Jobs = 1,
     backend: Backend = "processes",
     scheduler: Scheduler = "",
@@ -32,13 +46,26 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
-    from longcut.papers import cells, draw, notes, require_data, run, table
+    from longcut.papers import EVERY, cells, draw, notes, require_data, run, table
 
     if list_:
         return print_list(as_json)
     if recipe is None:
         raise UserError("no table or figure is named; give one, such as selecmix/table1, or --list to see all.")
+    if claims:
+        return print_claims(recipe, out, known or (), as_json)
     settings, place = settings_of(set_, None, epochs), device_of(device)
+    if recipe == EVERY or hours is not None or plan:
+        if jobs != 1 or backend != "processes":
+            raise UserError(
+                "a queue trains one run at a time; leave --jobs and --backend out, and give the same command once more "
+                "for each further core: they share the work."
+            )
+        return work_on([recipe], only or (), seeds, settings, out, hours, known or (), plan, place, as_json)
+    if known:
+        raise UserError(
+            "--known is for a queue and for claims; give --hours, --plan or --claims with it, or leave it out."
+        )
     require_data(cells(recipe, only or (), seeds, settings), out, load)
     with show.bar("runs") as progress:
         results = run(recipe, only or (), seeds, out, workers(jobs, backend, scheduler), progress, settings, place)

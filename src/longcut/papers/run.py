@@ -13,6 +13,7 @@ from longcut.compare import compare
 from longcut.errors import UserError, unknown
 from longcut.numbers import spread
 from longcut.papers.cells import PRETRAINED, Cell, cells, declared, kept
+from longcut.papers.known import bias_of
 from longcut.places import slug
 from longcut.plans import folder_name
 from longcut.record import Plan, Record
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from longcut.clusters import Cluster
 
-__all__ = ["require_data", "require_weights", "run"]
+__all__ = ["folder_of", "require_data", "require_weights", "run"]
 
 COUNTS = ("identification conflicting", "identification aligned")
 NUMBERS = {
@@ -87,7 +88,8 @@ def run(
     ]
 
 
-def _folder(out: Path, one: Plan) -> Path:
+def folder_of(out: Path, one: Plan) -> Path:
+    """Where the run of a table lies."""
     return out / slug(one.data) / folder_name(one)
 
 
@@ -120,7 +122,7 @@ def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], o
     require_weights(one for cell in wanted for one in cell.plans)
     for cell in wanted:
         for one in cell.plans:
-            record = runs.check(_folder(out, one), one)
+            record = runs.check(folder_of(out, one), one)
             if record is None or not record.done:
                 firsts.setdefault(cell.data, one)
     for data, one in firsts.items():
@@ -178,7 +180,7 @@ def _result(cell: Cell, records: Sequence[Record], out: Path, against: Sequence[
         "epochs": one and one.training.epochs,
         "seeds": len(records),
         "seconds": sum(record.seconds for record in records),
-        "folders": [str(_folder(out, p)) for p in cell.plans],
+        "folders": [str(folder_of(out, p)) for p in cell.plans],
     }
 
 
@@ -186,7 +188,7 @@ def _read(record: Record, cell: Cell) -> float:
     """The number of a cell in a run: a share in %, or how many."""
     kind, _, name = cell.reads.rpartition(" ")
     if cell.reads == "bias":
-        value = _bias(record)
+        value = bias_of(record.bias)
     elif kind == "identification":
         value = (record.identification or {}).get(name)
     elif kind == "group":
@@ -200,12 +202,6 @@ def _read(record: Record, cell: Cell) -> float:
             "if it is older than that, delete its folder and run again."
         )
     return value if cell.reads in COUNTS else 100 * value
-
-
-def _bias(record: Record) -> float | None:
-    """How well the biased model tells the attribute: by its head where it has one, else by a probe."""
-    found = record.bias or {}
-    return next((found[by] for by in ("head", "probe") if not math.isnan(found.get(by, math.nan))), None)
 
 
 def _traces(
