@@ -20,7 +20,7 @@ PACKAGE = Path(longcut.__file__).parent
 # A room (module or folder) imports rooms of lower rows, or of its own row without going round in a circle.
 ROWS = [
     {"errors", "processes", "clusters"},
-    {"spec", "registry", "files", "numbers", "scales", "notebook"},
+    {"spec", "registry", "files", "numbers", "scales", "notebook", "parallel"},
     {"data", "sources", "training"},
     {"mixing", "losses", "regression_losses", "contrast", "penalties", "nets", "augment", "cells", "cues", "encoders"},
     {"predict", "bias", "context", "identify", "door"},
