@@ -93,8 +93,7 @@ def fit(
         patience: stop when the metric to select by was not better in so many epochs; None: never.
         shelf: where the states of helper models are kept, from which they go on.
         processes: how many share the work of each batch on this machine (see :mod:`longcut.parallel`): on CUDA each has
-            a device of its own, elsewhere they share the cores. Observers and shelf are those of this one alone. A
-            script calls this below ``if __name__ == "__main__"`` then.
+            a device of its own, elsewhere they share the cores. Observers and shelf are those of this one alone.
 
     Raises:
         UserError: when method and data do not fit each other, the loss or the weights stop being finite, the net cannot
@@ -102,10 +101,10 @@ def fit(
         StateError: when the state is not of this training; the method is not fit for use then.
     """
     if processes > 1:
-        told = method, splits, training
         how = {"seed": seed, "device": device, "select": select, "examined": examined, "patience": patience}
-        with together(processes, device, partial(fit, **how), *told):
-            return fit(*told, **how, observers=observers, state=state, shelf=shelf)
+        call = partial(fit, method, splits, training, **how)
+        with together(processes, device, call):
+            return call(observers=observers, state=state, shelf=shelf)
     watch, metric = parse_selection(select)
     check(method, splits, watch, metric)
     augment.require_kind(training.augment, splits.info)

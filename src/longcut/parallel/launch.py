@@ -4,133 +4,181 @@ from __future__ import annotations
 
 import io
 import os
-import signal
+import pickle
 import socket
+import subprocess
+import sys
+import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from multiprocessing import connection
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
 
 from longcut.errors import UserError
 from longcut.parallel.team import Lost, Team, joined
 from longcut.processes import end_with
 from longcut.registry import load_file, loaded_files
 
-__all__ = ["together"]
+__all__ = ["follow", "together"]
 
-SILENCE = timedelta(hours=2)  # after which a process that is alive, but says nothing, is given up
+SILENCE = timedelta(hours=2)  # after which a process that is there, but says nothing, is given up
+LOOK_SECONDS = 0.02
 END_SECONDS = 60.0  # that the others may take to end when the first is done
+BEGUN = "begun"
 
 
 @contextmanager
-def together(processes: int, device: torch.device | str, follow: Callable[..., object], *told: Any) -> Iterator[None]:
-    """For the time of a ``with``, this process and others that it begins work as one on this machine.
+def together(processes: int, device: torch.device | str, call: Callable[[], object]) -> Iterator[None]:
+    """For the time of a ``with``, this process and others that it begins work as one, on this machine.
 
-    The others call ``follow(*told)``, which must do what the block does, step by step. On CUDA each process has a
-    device of its own, by its number; elsewhere they share the cores, and each computes with its part of the threads.
+    The others make ``call``, which must do what the block does, step by step. On CUDA each process has the device of
+    its number; elsewhere they share the cores, and each computes with its part of the threads.
 
     Args:
         processes: how many, with this one.
-        device: where to compute, as this process calls it.
-        follow: a function.
-        told: what it is given, copied to each; memory-mapped data sets are mapped by each.
+        device: where to compute.
+        call: copied to each process with all it refers to; a memory-mapped data set is mapped by each.
 
     Raises:
         UserError: when the processes cannot be begun, or one of them ends before this one is done.
     """
-    kind = torch.device(device)
-    _require_devices(processes, kind)
+    kind = _kind(processes, torch.device(device))
     threads = torch.get_num_threads()
-    each = max(1, threads // processes) if kind.type == "cpu" else threads
-    content = _packed((follow, told))
-    context = multiprocessing.get_context("spawn")
+    each = max(1, threads // processes) if kind == "cpu" else threads
+    content = _packed(call)
     store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    others: list[_Other] = []
+    others = [_Other(rank, store) for rank in range(1, processes)]
     try:
-        for rank in range(1, processes):
-            here, there = context.Pipe(duplex=False)
-            about = Team(rank, processes), kind.type, store.port, each, os.getpid(), [*loaded_files()]
-            process = context.Process(target=_follow, args=(*about, content, there), daemon=True)
-            process.start()
-            there.close()
-            others.append(_Other(rank, process, here))
-        torch.set_num_threads(each)
         for other in others:
-            other.ready()
-        with _connected(Team(0, processes), kind.type, store):
+            about = Team(other.rank, processes), kind, store.port, each, os.getpid(), [*loaded_files()]
+            other.tell(pickle.dumps(about) + content)
+        for other in others:
+            other.wait()
+        torch.set_num_threads(each)
+        with _connected(Team(0, processes), kind, store):
             yield
-            for other in others:
-                other.process.join(END_SECONDS)
+            for other in others:  # its last message may be on its way
+                with suppress(subprocess.TimeoutExpired):
+                    other.process.wait(END_SECONDS)
     except Lost as error:
-        raise UserError(next(filter(None, (other.trouble() for other in others)), SILENT)) from error
+        said = next((said for other in others if (said := other.trouble())), "a process of this run does not answer")
+        raise UserError(f"{said}; give the same command again, or take fewer processes.") from error
     finally:
         torch.set_num_threads(threads)
         for other in others:
-            other.process.kill()  # they write nothing that could be left half written
-            other.process.join()
-
-
-SILENT = "a process of this run does not answer; give the same command again, or train with one process."
+            other.kill()
 
 
 class _Other:
-    """Another process, as the first sees it."""
+    """Another process, as the first sees it: what it says stands in the store, by its number."""
 
-    def __init__(self, rank: int, process: Any, pipe: connection.Connection) -> None:
-        self.rank, self.process, self.pipe = rank, process, pipe
+    def __init__(self, rank: int, store: Any) -> None:
+        self.rank, self.store = rank, store
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
+        self.name = f"process {rank + 1} of this run"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from longcut.parallel.launch import follow; follow()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # the first says what is to be said
+            stderr=self.errors,
+            start_new_session=True,  # a key press is for the first alone, who ends the others
+        )
 
-    def ready(self) -> None:
-        """Wait until it has begun."""
-        connection.wait([self.pipe, self.process.sentinel])
-        with suppress(EOFError):
-            if self.pipe.recv() is None:
-                return
-        raise Lost
+    def tell(self, content: bytes) -> None:
+        """What to do."""
+        assert self.process.stdin
+        with suppress(BrokenPipeError), self.process.stdin as stdin:  # it ended, which is found next
+            stdin.write(content)
+
+    def wait(self) -> None:
+        """Until it has begun.
+
+        Raises:
+            Lost: when it ended before.
+        """
+        while self._said() is None:
+            if self.process.poll() is not None:
+                raise Lost
+            time.sleep(LOOK_SECONDS)
+        if self._said() != BEGUN:
+            raise Lost
 
     def trouble(self) -> str | None:
-        """Why it does not answer; None where it does, or ended when it was done."""
-        said = None
-        if self.pipe.poll(1.0):
-            with suppress(EOFError):
-                said = self.pipe.recv()
-        if said is not None:
-            return f"process {self.rank + 1} of this run stopped: {said}"
-        self.process.join(1.0)
-        if self.process.exitcode is None or self.process.exitcode == 0:
+        """Why it does not answer; None where it is there."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(2.0)
+        if (said := self._said()) not in (None, BEGUN):
+            return f"{self.name} stopped: {said.rstrip('.')}"
+        code = self.process.returncode
+        if not code:
             return None
-        code = self.process.exitcode
-        how = f"was killed (signal {-code}), as where memory is short" if code < 0 else f"ended with status {code}"
-        return (
-            f"process {self.rank + 1} of this run {how}; give the same command again, or train with fewer processes. "
-            "A script calls fit(processes=…) below 'if __name__ == \"__main__\"'."
-        )
+        if code < 0:
+            return f"{self.name} was killed by signal {-code}, as where memory is short"
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").split("\n")
+        return f"{self.name} ended with status {code} ({next((line for line in lines[::-1] if line), 'silently')})"
+
+    def kill(self) -> None:
+        """It writes nothing that could be left half written."""
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+
+    def _said(self) -> str | None:
+        key = _key(self.rank)
+        return self.store.get(key).decode() if self.store.check([key]) else None
 
 
-def _require_devices(processes: int, device: torch.device) -> None:
+def _key(rank: int) -> str:
+    return f"said by {rank}"
+
+
+def follow() -> None:
+    """What another process does."""
+    team, kind, port, threads, parent, files = pickle.load(sys.stdin.buffer)  # which the first wrote
+    end_with(parent)
+    warnings.simplefilter("ignore")
+    store = distributed.TCPStore("127.0.0.1", port)
+    try:
+        torch.set_num_threads(threads)
+        if kind == "cuda":
+            torch.cuda.set_device(team.rank)
+        for file in files:
+            load_file(file)
+        call = pickle.load(sys.stdin.buffer)
+        store.set(_key(team.rank), BEGUN)
+        with _connected(team, kind, store):
+            call()
+    except Lost:  # the first knows why
+        os._exit(0)
+    except BaseException as error:
+        store.set(_key(team.rank), str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+
+def _kind(processes: int, device: torch.device) -> str:
+    """The kind of device, if so many processes can compute there."""
     if distributed.is_initialized():
-        raise UserError("this program is itself one of several that work together; train with processes=1 in it.")
-    if device.type == "cpu":
-        return
-    if device.type != "cuda" or device.index is not None:
+        raise UserError("this program is itself one of several that work together; train with one process in it.")
+    if device.type not in ("cpu", "cuda") or device.index is not None:
         raise UserError(
-            f"several processes compute on the cpu, or each on a device of its own with device=cuda, not on {device}; "
-            "change the device, or train with one process."
+            f"several processes compute on the cpu, or with device=cuda on a GPU each, not on {device}; "
+            "change the device, or take one process."
         )
-    if (there := torch.cuda.device_count()) < processes:
-        raise UserError(
-            f"{processes} processes need a CUDA device each, but there {'is one' if there == 1 else f'are {there}'}; "
-            "train with fewer processes, or on the cpu."
-        )
+    if device.type == "cuda" and (there := torch.cuda.device_count()) < processes:
+        raise UserError(f"{processes} processes need a GPU each, and here are {there}; take fewer, or device=cpu.")
+    return device.type
 
 
 @contextmanager
 def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
-    """For the time of a ``with``, the processes can send each other tensors; on this machine alone."""
+    """For the time of a ``with``, the processes can send each other tensors; on this machine, and no further."""
     name = "GLOO_SOCKET_IFNAME"
     before, loopback = os.environ.get(name), [found for _, found in socket.if_nameindex() if found in ("lo", "lo0")]
     if before is None and loopback:
@@ -155,45 +203,8 @@ def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _follow(
-    team: Team,
-    kind: str,
-    port: int,
-    threads: int,
-    parent: int,
-    files: Sequence[str],
-    content: bytes,
-    pipe: connection.Connection,
-) -> None:
-    """What another process does; it says None when it has begun, and why it stopped where it did not get to the end."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # of a key press all are told; the first ends the others
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    end_with(parent)
-    warnings.simplefilter("ignore")  # the first says what is to be known
-    try:
-        torch.set_num_threads(threads)
-        if kind == "cuda":
-            torch.cuda.set_device(team.rank)
-        for file in files:
-            load_file(file)
-        follow, told = _unpacked(content)
-        pipe.send(None)
-        store = distributed.TCPStore("127.0.0.1", port)
-        with _connected(team, kind, store):
-            follow(*told)
-    except Lost:
-        os._exit(0)  # the first knows why
-    except BaseException as error:
-        pipe.send(f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-        os._exit(1)
-
-
-# --- what they are given ----------------------------------------------------------------------------------------------
-
-
-def _packed(what: Any) -> bytes:
-    """Functions, methods and data as bytes; of a tensor that is mapped from a file, how it is made."""
+def _packed(call: Callable[[], object]) -> bytes:
+    """A call with all it refers to; of a tensor that is mapped from a file, how it is made."""
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):
@@ -202,11 +213,5 @@ def _packed(what: Any) -> bytes:
             return super().reducer_override(obj) if made_by is None else made_by
 
     buffer = io.BytesIO()
-    Pickler(buffer).dump(what)
+    Pickler(buffer).dump(call)
     return buffer.getvalue()
-
-
-def _unpacked(content: bytes) -> Any:
-    import cloudpickle
-
-    return cloudpickle.loads(content)
