@@ -1,4 +1,4 @@
-"""Layers that look at the whole batch, where a process has some of its rows: batch normalisation and dropout."""
+"""What layers do to a whole batch, where a process has some of its rows: take statistics, and draw."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from longcut.parallel.team import Team
 
-__all__ = ["OfWhole"]
+__all__ = ["Drawn", "Normalised"]
 
 
-class OfWhole(TorchFunctionMode):
-    """For the time of a ``with``, what is computed of this process's rows is what the whole batch would give them.
-
-    Batch normalisation takes its statistics over the rows of all processes. Dropout draws for all rows, as one process
-    would, and uses what it drew for this one's, so that every process has drawn the same.
+class Normalised(TorchFunctionMode):
+    """For the time of a ``with``, batch normalisation takes its statistics over the rows of all processes.
 
     Args:
         team: the processes.
@@ -32,8 +30,7 @@ class OfWhole(TorchFunctionMode):
         self.team, self.rows, self.total = team, rows, total
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        ours = {F.batch_norm: self.batch_norm, F.dropout: self.dropout}
-        return ours.get(func, func)(*args, **(kwargs or {}))
+        return (self.batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
 
     def batch_norm(
         self,
@@ -65,9 +62,39 @@ class OfWhole(TorchFunctionMode):
         shape = (1, -1, *[1] * (x.ndim - 2))
         return torch.addcmul(shift.view(shape), x, scale.view(shape))
 
-    def dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        """:func:`torch.nn.functional.dropout`, not in place."""
-        own = self.team.own(self.rows)
-        if not training or len(x) != own.stop - own.start:
-            return F.dropout(x, p, training)
-        return x * F.dropout(x.new_ones(self.rows, *x.shape[1:]), p)[own]
+
+class Drawn(TorchDispatchMode):
+    """For the time of a ``with``, dropout draws for all rows what one process would draw, and uses that of its own.
+
+    So every process has drawn as much, and goes on from the same random state. It works below autograd, where all kinds
+    of dropout are one: a tensor of coins whose first axis is that of the samples, or of the heads of each in turn.
+
+    Args:
+        team: the processes.
+        rows: of the whole batch.
+    """
+
+    def __init__(self, team: Team, rows: int) -> None:
+        super().__init__()
+        self.rows, self.own = rows, team.own(rows)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func is torch.ops.aten.bernoulli_.float:
+            coins, *how = args
+            whole, own = self._whole(coins)
+            return coins.copy_(func(whole, *how, **given)[own])
+        if func is torch.ops.aten.native_dropout.default:
+            x, *how = args
+            whole, own = self._whole(x)
+            scale, kept = func(whole.fill_(1), *how, **given)
+            return x * scale[own], kept[own]
+        return func(*args, **given)
+
+    def _whole(self, part: Tensor) -> tuple[Tensor, slice]:
+        """Room for the same of all rows, as it would lie in memory, and where this part of it is."""
+        start, here = self.own.start, self.own.stop - self.own.start
+        each = max(1, len(part) // here)
+        shape, order = (each * self.rows, *part.shape[1:]), sorted(range(part.ndim), key=part.stride, reverse=True)
+        whole = torch.empty_permuted(shape, order, dtype=part.dtype, device=part.device)
+        return whole, slice(each * start, each * start + len(part))

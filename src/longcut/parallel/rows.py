@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from longcut.errors import UserError
-from longcut.parallel.layers import OfWhole
+from longcut.parallel.layers import Drawn, Normalised
 from longcut.parallel.team import TEAM, Team, joined
 
 __all__ = ["by_rows"]
 
 NEAR = 1e-3  # of the largest output: more than rounding does, less than a statistic of another batch
-_known: WeakSet[nn.Module] = WeakSet()  # stages that say the same of a row whoever computes it
+_draws: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # of stages that can be computed by rows, in training
 
 
 def by_rows(stages: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -42,42 +43,49 @@ def by_rows(stages: Sequence[nn.Module], x: Tensor) -> Tensor:
         return x
     part = nn.Sequential(*stages)
     with joined(None):  # a net within a net is computed as a part of it
-        if part.training and not all(stage in _known for stage in stages):
-            _require_same(team, part, x[: 2 * team.size + 1].detach())
-            _known.update(stages)
-        return _shared(team, part, x)
+        if part.training and not all(stage in _draws for stage in stages):
+            _draws.update(dict.fromkeys(stages, _require_same(team, part, x[: 2 * team.size + 1].detach())))
+        return _shared(team, part, x, part.training and any(_draws[stage] for stage in stages))
 
 
-def _shared(team: Team, part: nn.Module, x: Tensor) -> Tensor:
+def _shared(team: Team, part: nn.Module, x: Tensor, draws: bool) -> Tensor:
     learned = {name: parameter for name, parameter in part.named_parameters() if parameter.requires_grad}
     entered = _Enter.apply(team, *learned.values()) if learned else ()
-    with OfWhole(team, len(x), lambda moments: _Total.apply(moments, team)):
+    with ExitStack() as whole:
+        whole.enter_context(Normalised(team, len(x), lambda moments: _Total.apply(moments, team)))
+        if draws:
+            whole.enter_context(Drawn(team, len(x)))
         own = functional_call(part, dict(zip(learned, entered, strict=True)), (_Share.apply(x, team),))
     return _Whole.apply(own, team, len(x))
 
 
 @torch.no_grad()
-def _require_same(team: Team, part: nn.Module, x: Tensor) -> None:
-    """Refuse what says something else of parts of a batch; buffers and random numbers stay as they are."""
+def _require_same(team: Team, part: nn.Module, x: Tensor) -> bool:
+    """Refuse what says something else of parts of a batch; buffers and random numbers stay as they are.
+
+    Returns:
+        Whether random numbers are drawn.
+    """
     before = [buffer.clone() for buffer in part.buffers()]
-    random, of_device = torch.get_rng_state(), torch.cuda.get_rng_state() if x.is_cuda else None
+    random = torch.cuda if x.is_cuda else torch
+    state = random.get_rng_state()
 
     def after(outputs: Tensor) -> list[Tensor]:
-        found = [outputs, *(buffer.clone() for buffer in part.buffers()), torch.get_rng_state()]
+        found = [outputs, *(buffer.clone() for buffer in part.buffers()), random.get_rng_state()]
         for buffer, value in zip(part.buffers(), before, strict=True):
             buffer.copy_(value)
-        torch.set_rng_state(random)
-        if of_device is not None:
-            torch.cuda.set_rng_state(of_device)
+        random.set_rng_state(state)
         return found
 
-    whole, shared = after(part(x)), after(_shared(team, part, x))
-    if not all(_near(*pair) for pair in zip(whole, shared, strict=True)):
+    whole = after(part(x))
+    draws = not torch.equal(whole[-1], state)
+    if not all(_near(*pair) for pair in zip(whole, after(_shared(team, part, x, draws)), strict=True)):
         raise UserError(
             f"this net cannot be trained by {team.size} processes, for it says other things of a part of a batch than "
-            "of the whole, as where attention has dropout, or a layer takes statistics of the batch in its own way; "
-            "leave that out (dropout=0), or train it with one process."
+            "of the whole, as where a layer takes statistics of the batch, or draws, in a way of its own; leave that "
+            "out (dropout=0), or train it with one process."
         )
+    return draws
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
