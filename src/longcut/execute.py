@@ -41,6 +41,7 @@ def execute(
     device: torch.device | str = "cpu",
     on_helper: Callable[[int, int], None] | None = None,
     watch: Callable[[Plan, Path], AbstractContextManager[Observer]] | None = None,
+    processes: int = 1,
 ) -> Record:
     """Train as planned and judge; resume what was begun in ``folder``, and do nothing where it is already done.
 
@@ -52,6 +53,7 @@ def execute(
         on_helper: called after every epoch of a helper, with the epochs done and to do.
         watch: called with plan and run folder for a further observer, which is entered before the folder is opened and
             left when it is closed, such as :func:`longcut.trackers.tracked`.
+        processes: how many share the training (see :func:`longcut.fit.fit`); this one alone writes the folder.
 
     Returns:
         The record, as :func:`longcut.runs.read` finds it in the folder.
@@ -61,9 +63,9 @@ def execute(
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return execute(plan, Path(temporary, "run"), progress, device, on_helper, watch)
+            return execute(plan, Path(temporary, "run"), progress, device, on_helper, watch, processes)
     watcher = nullcontext() if watch is None else watch(plan, Path(folder))
-    with watcher as observer, runs.Writer(folder, plan) as run:
+    with watcher as observer, runs.Writer(folder, plan, processes) as run:
         splits = load(plan.data, plan.data_seed)
         if run.done and run.record is not None:
             require_unchanged(runs.read(run.folder), splits)
@@ -91,6 +93,7 @@ def execute(
                 state=state,
                 examined=True,
                 shelf=run,
+                processes=processes,
             )
 
         found = backbone.pretrained(plan, Inputs.of(splits.train))

@@ -23,6 +23,8 @@ from longcut.loop import Loop, derived, reseed
 from longcut.methods.base import Method
 from longcut.methods.identified import evidence
 from longcut.notebook import trained
+from longcut.parallel import from_first
+from longcut.parallel.launch import together
 from longcut.predict import predict
 from longcut.selection import parse_selection
 from longcut.training import Training
@@ -69,6 +71,7 @@ def fit(
     examined: bool = False,
     patience: int | None = None,
     shelf: Shelf | None = None,
+    processes: int = 1,
 ) -> Fitted:
     """Train ``method`` on ``splits.train``; watch validation and test; select; finish.
 
@@ -89,11 +92,19 @@ def fit(
             :func:`longcut.methods.identified.evidence.examine`).
         patience: stop when the metric to select by was not better in so many epochs; None: never.
         shelf: where the states of helper models are kept, from which they go on.
+        processes: how many share the work of each batch on this machine (see :mod:`longcut.parallel`): on CUDA each has
+            a device of its own, elsewhere they share the cores. Observers and shelf are those of this one alone.
 
     Raises:
-        UserError: when method and data do not fit each other, or the loss or the weights stop being finite.
+        UserError: when method and data do not fit each other, the loss or the weights stop being finite, the net cannot
+            be computed by parts of a batch, or another process is lost.
         StateError: when the state is not of this training; the method is not fit for use then.
     """
+    if processes > 1:
+        how = {"seed": seed, "device": device, "select": select, "examined": examined, "patience": patience}
+        call = partial(fit, method, splits, training, **how)
+        with together(processes, device, call):
+            return call(observers=observers, state=state, shelf=shelf)
     watch, metric = parse_selection(select)
     check(method, splits, watch, metric)
     augment.require_kind(training.augment, splits.info)
@@ -106,6 +117,7 @@ def fit(
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         loop = Loop(method, training, device, observers)
         best: dict[str, Any] = {"epoch": 0, "value": math.inf if lower else -math.inf, "net": {}}
+        state = from_first(state)
         if state is None:
             reseed(derived(seed, 0), device)
             method.context = loop.context(splits.train, generator(seed, 0, 2, device=device))

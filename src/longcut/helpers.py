@@ -14,6 +14,7 @@ from longcut.context import Observer
 from longcut.data import Dataset, generator
 from longcut.loop import Loop, derived
 from longcut.methods.base import FitHelper, Method
+from longcut.parallel import from_first
 from longcut.training import Training
 
 __all__ = ["Shelf", "helper"]
@@ -58,7 +59,7 @@ def helper(
         loop = Loop(method.to(device), dataclasses.replace(training, **overrides), device, observers)
         whose: list[object] = [longcut.__version__, str(torch.__version__), str(device)]
         whose += [type(method).__name__, len(train), repr(overrides)]
-        kept = None if shelf is None else shelf.get(number)
+        kept = from_first(None if shelf is None else shelf.get(number))
         done = 0
         if kept is not None and kept["whose"] == whose:
             done = _resume(loop, train, kept, derived(seed, number))

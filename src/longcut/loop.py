@@ -20,6 +20,7 @@ from longcut.errors import UserError
 from longcut.fitting import require_finite
 from longcut.methods.base import Method
 from longcut.nets import Net
+from longcut.parallel import require_lockstep
 from longcut.regression_losses import regression_loss
 from longcut.training import Training
 
@@ -97,6 +98,7 @@ class Loop:
                 f"lower the learning rate (lr={training.lr:g}) or check the inputs."
             )
         require_finite(self.net, training, f"in epoch {epoch + 1}")
+        require_lockstep(method, method.generator, f"in epoch {epoch + 1}")
         return {
             "epoch": epoch + 1,
             "seconds": time.perf_counter() - began,

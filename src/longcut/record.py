@@ -334,14 +334,16 @@ class Inputs:
 # --- what numbers depend on besides the plan -------------------------------------------------------------------------
 
 
-def environment() -> dict[str, str]:
-    """The versions, and the number of threads, that the last bits of a number may depend on."""
+def environment(processes: int = 1) -> dict[str, str]:
+    """The versions, and the number of threads and of processes if several, that a number's last bits may depend on."""
+    several = {"processes": str(processes)} if processes > 1 else {}
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "longcut": longcut.__version__,
         "platform": f"{sys.platform}-{platform.machine()}",
         "threads": str(torch.get_num_threads()),
+        **several,
     }
 
 

@@ -162,6 +162,7 @@ class Writer:
     Args:
         folder: new, empty, or with an unfinished or finished run of the same plan.
         plan: what identifies the run.
+        processes: how many train it, for the record.
 
     Attributes:
         record: the stored record where the run is already there, else None.
@@ -170,8 +171,8 @@ class Writer:
         UserError: on entering, when the folder holds something else, cannot be written, or has another writer.
     """
 
-    def __init__(self, folder: Path | str, plan: Plan) -> None:
-        self.folder, self.plan = Path(folder), plan
+    def __init__(self, folder: Path | str, plan: Plan, processes: int = 1) -> None:
+        self.folder, self.plan, self.processes = Path(folder), plan, processes
         self.record: Record | None = None
         self._lock: filelock.BaseFileLock | None = None
         self._made: list[Path] = []  # folders made on entering, deepest first
@@ -244,7 +245,8 @@ class Writer:
             UserError: when the data is not what the run was begun with.
         """
         if self.record is None:
-            self._write_record(Record(SCHEMA, "running", self.plan, fingerprint, environment(), source=source))
+            begun = environment(self.processes)
+            self._write_record(Record(SCHEMA, "running", self.plan, fingerprint, begun, source=source))
         else:
             require_same_data(self.folder, self.record, fingerprint)
         state = self._resumed()
@@ -319,7 +321,8 @@ class Writer:
             self._write(identify.NAME, save(_contiguous(identification), said))
         with self._writing(HISTORY):
             self._checksums[HISTORY] = digest((self.folder / HISTORY).read_bytes())
-        self._write_record(replace(self.record, schema=SCHEMA, status="done", environment=environment(), **results))
+        known = {"schema": SCHEMA, "status": "done", "environment": environment(self.processes)}
+        self._write_record(replace(self.record, **known, **results))
         self._latest = self._helper = None
         with suppress(OSError):  # else whoever reads the finished run next removes them
             self._drop_states()

@@ -24,6 +24,7 @@ __all__ = [
     "Json",
     "Load",
     "Net",
+    "Processes",
     "RunFolder",
     "Scheduler",
     "Select",
@@ -97,6 +98,10 @@ Select = Annotated[
     str, typer.Option(help="epoch that counts: last, best:METRIC (on validation), oracle or oracle:METRIC (on test)")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="processes that share the work of each batch: a GPU each, or their part of the cores"),
+]
 Jobs = Annotated[int, typer.Option(min=0, help="runs at a time, each with one thread; 0: one per core")]
 Backend = Annotated[
     Literal["processes", "dask", "ray"],

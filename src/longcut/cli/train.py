@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from longcut.cli import show
-from longcut.cli.app import METHOD, Backend, Device, Epochs, Jobs, Json, Load, Net, Scheduler, Select, Set, Track, app
+from longcut.cli.app import (
+    METHOD,
+    Backend,
+    Device,
+    Epochs,
+    Jobs,
+    Json,
+    Load,
+    Net,
+    Processes,
+    Scheduler,
+    Select,
+    Set,
+    Track,
+    app,
+)
 from longcut.cli.own import (
     Answers,
     Data,
@@ -41,6 +56,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="run folder (default: runs/DATA/METHOD-sSEED)")] = None,
     track: Track = None,
     device: Device = "auto",
+    processes: Processes = 1,
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
@@ -63,6 +79,7 @@ def train(
             device_of(device),
             lambda done, total: progress(done, total, "epochs of the helper"),
             watch,
+            processes,
         )
     if as_json:
         return show.print_json(record.to_dict())

@@ -30,8 +30,18 @@ def as_tensor(x: Tensor | np.ndarray) -> Tensor:
             x = x.copy()
         else:  # torch wants writable memory: map the file again, private and copy-on-write, never written
             start = x.ctypes.data - cast(Any, _root(x)).ctypes.data
-            x = np.memmap(x.filename, x.dtype, "c", cast(Any, _root(x)).offset + start, x.shape)
+            return _mapped(x.filename, x.dtype, cast(Any, _root(x)).offset + start, x.shape)
     return torch.from_numpy(np.asarray(x))
+
+
+def _mapped(*where: Any) -> Tensor:
+    """The array in a file (name, type, offset, shape) as a tensor that says how another process maps it, too."""
+    import numpy as np
+
+    file, dtype, offset, shape = where
+    found: Any = torch.from_numpy(np.asarray(np.memmap(file, dtype, "c", offset, shape)))
+    found.made_by = _mapped, where
+    return found
 
 
 def _root(x: Any) -> Any:

@@ -171,18 +171,14 @@ class Method(nn.Module):
 
         By default that is the net's first level: images and tables themselves, token ids behind their embedding.
         """
-        for stage in self.net.stages[: self.net.levels[0] if level is None else level]:
-            x = stage(x)
-        return x
+        return self.net.between(x, 0, self.net.levels[0] if level is None else level)
 
     def outputs(self, mixed: Tensor, level: int | None = None) -> Tensor:
         """Outputs ``(n, C)`` for what was made from inputs that were ``mixable`` at that level."""
         level = self.net.levels[0] if level is None else level
         if level == 0:
             return self(mixed)
-        for stage in self.net.stages[level:]:
-            mixed = stage(mixed)
-        return self.net.answer(mixed)
+        return self.net.answer(self.net.between(mixed, level))
 
     def per_sample_loss(self, outputs: Tensor, label: Tensor) -> Tensor:
         """Of each sample ``(n,)``: the cross-entropy, or of targets the run's loss, in the units the head learns."""

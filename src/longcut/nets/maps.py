@@ -53,9 +53,7 @@ def cell_features(net: Net, maps: Tensor, stages: int | None) -> Tensor:
         return maps[:, None, None]
     n, _, h, w = maps.shape
     cells = maps.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]
-    for stage in net.stages[stages:]:
-        cells = stage(cells)
-    return cells.view(n, h, w, -1)
+    return net.between(cells, stages).view(n, h, w, -1)
 
 
 def roi_mean(maps: Tensor, corners: Corners, height: int, width: int) -> Tensor:

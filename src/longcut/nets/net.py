@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from longcut.data import Info
 from longcut.errors import UserError
+from longcut.parallel import by_rows
 
 __all__ = ["Dropout", "Net", "need_images", "need_numbers", "need_tokens"]
 
@@ -68,9 +69,14 @@ class Net(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Inputs ``(n, ...)`` to features ``(n, width)``."""
-        for stage in self.stages:
-            x = stage(x)
-        return x
+        return self.between(x)
+
+    def between(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """What the stages from ``start`` on make of ``x``, by default up to the features.
+
+        Where several processes share a run, each computes some rows (see :mod:`longcut.parallel`).
+        """
+        return by_rows(self.stages[start:stop] if start or stop is not None else self.stages, x)
 
     def answer(self, features: Tensor) -> Tensor:
         """Features ``(n, width)`` to outputs ``(n, outputs)``; of a regression, in the target's units."""

@@ -150,6 +150,5 @@ class _Between(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor, start: int, stop: int | None) -> Tensor:
-        for stage in self.net.stages[start:stop]:
-            x = stage(x)
+        x = self.net.between(x, start, stop)
         return self.net.answer(x) if stop is None else x
