@@ -71,7 +71,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
     return given if isinstance(given, Entry) else Entry(given)
 
 
-OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
+OWN = ("folder", "table", "arrays", "hub", "shards")  # read somebody's own files
 ENCODER = "efficientnet-lite0"  # where none is said
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson")
 TABLES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet", ".xlsx")
@@ -199,8 +199,9 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
 
     Args:
         data: a spec; a folder of images; a table, such as ``.csv``, ``.tsv`` or ``.parquet``; an ``.npz`` or
-            ``.safetensors`` file; a Hugging Face data set that was saved to a folder. Options may follow a path, as
-            they follow a name. A path that is also the name of a data set is written ``./name``.
+            ``.safetensors`` file; a Hugging Face data set that was saved to a folder; shards, as a folder, a pattern or
+            an address. Options may follow a path, as they follow a name. A path that is also the name of a data set is
+            written ``./name``.
         features: spec of the pretrained net whose features stand for the images or texts; None: they stay.
         **columns: further options; None is not given.
 
@@ -244,7 +245,8 @@ def _read(data: str) -> tuple[str, dict[str, str]]:
     if data.partition(":")[0] in DATASETS:
         return read(data, "data set")
     path, options = cut(data)
-    spec = write(_kind(Path(path), path), {"path": Path(path)})
+    kind = _kind(Path(path), path)
+    spec = write(kind, {"path": path if kind == "shards" else Path(path)})
     return read(f"{spec},{options}" if options else spec, "data set")
 
 
@@ -268,10 +270,16 @@ def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
 
 def _kind(path: Path, typed: str) -> str:
     """The name of the data set that reads the file or folder at a path."""
+    from longcut.sources.addresses import TARS, holds_shards, is_address, is_pattern
+
     if typed and path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
-        return "hub" if any((path / name).exists() for name in saved) else "folder"
+        if any((path / name).exists() for name in saved):
+            return "hub"
+        return "shards" if holds_shards(path) else "folder"
     name = path.name.lower()
+    if is_address(typed) or (is_pattern(typed) and not path.is_file()) or (name.endswith(TARS) and path.is_file()):
+        return "shards"
     kind = "table" if name.endswith(TABLES) else "arrays" if name.endswith(ARRAYS) else ""
     if kind and path.is_file():
         return kind
