@@ -42,7 +42,10 @@ def image_column(place: Place, given: str | None, where: str) -> str | None:
         UserError: when several columns hold files and none is chosen, or the file cannot be read.
     """
     with _opened(place, where) as file:
-        schema = _schema(place, file)
+        try:
+            schema = _schema(place, file)
+        except _damage() as error:
+            raise _damaged(place, where, error) from error
         files = [field.name for field in schema if _holds_files(field.type)]
     if given is not None:
         return given if given in files else None
@@ -82,8 +85,7 @@ def frame(places: Sequence[Place], where: str) -> pd.DataFrame:
             try:
                 table = pq.read_table(file) if _is_parquet(place) else _arrow(file).read_all()
             except _damage() as error:
-                why = " ".join(str(error).split())
-                raise UserError(f"{where}: shard '{place.name}' cannot be read ({why}); get it again.") from error
+                raise _damaged(place, where, error) from error
             names = _class_names(table.schema)
             one = of_arrow(table).assign(**hive(place.name))
         for column, known in names.items():
@@ -134,6 +136,11 @@ def _damage() -> tuple[type[Exception], ...]:
     import pyarrow as pa
 
     return (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError)
+
+
+def _damaged(place: Place, where: str, error: Exception) -> UserError:
+    why = " ".join(str(error).split())
+    return UserError(f"{where}: shard '{place.name}' cannot be read ({why}); get it again.")
 
 
 def _schema(place: Place, file: BinaryIO) -> pa.Schema:
@@ -228,7 +235,8 @@ def streams(name: str, config: str | None, image: str | None) -> tuple[str | Non
     if image is None and len(images) == 1:
         image = images[0]
     names = {column: feature.names for column, feature in features.items() if type(feature).__name__ == "ClassLabel"}
-    stamp = repr((builder.config_id, builder.hash, str(builder.info.version)))
+    files = {part: rows.origin_metadata for part, rows in (builder.config.data_files or {}).items()}
+    stamp = repr((builder.config_id, builder.hash, str(builder.info.version), files))
     found: list[tuple[str, str, Any]] = []
     for part, data in parts.items():
         for column in images:
@@ -237,11 +245,11 @@ def streams(name: str, config: str | None, image: str | None) -> tuple[str | Non
         for piece in range(pieces):
             some = data.shard(num_shards=pieces, index=piece, contiguous=True)
             found.append((f"{part}/{piece:05}", stamp, _stream(some, image, names)))
-    return image, found
+    return image, sorted(found, key=lambda piece: piece[0])
 
 
 def _stream(data: Any, image: str | None, names: dict[str, list[str]]) -> Any:
-    def read() -> Iterator[Sample]:
+    def read(_: object) -> Iterator[Sample]:
         for number, row in enumerate(data):
             held = {} if image is None else row[image] or {}
             if held.get("path") and not held.get("bytes"):
