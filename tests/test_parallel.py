@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-import warnings
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from longcut import Dataset, Splits, Training, UserError, fit, runs
-from longcut.context import calling
+from longcut import Dataset, Splits, Training, fit
 from longcut.data import generator
-from longcut.methods import Method, build
-from longcut.nets import Net
-from longcut.parallel import Team, by_rows, rows
-from longcut.parallel.launch import _packed, together
-from longcut.parallel.team import TEAM
+from longcut.methods import build
+from longcut.parallel.launch import together
 from longcut.predict import predict
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")

@@ -37,8 +37,8 @@ NAMED = 5  # files of each reason for which some are left out
 Data = Annotated[
     str,
     typer.Argument(
-        help="folder of images, table (.csv .tsv .parquet), arrays (.npz .safetensors), or a data set as name or "
-        "name:key=value,… (see longcut datasets)"
+        help="folder of images, table (.csv .tsv .parquet), arrays (.npz .safetensors), shards (train-{000..099}.tar, "
+        "s3://…), or a data set as name or name:key=value,… (see longcut datasets)"
     ),
 ]
 
@@ -155,7 +155,8 @@ def load(data: str, seed: int) -> Splits:
     """The data set, with a bar while images are decoded for the first time, and the names of those left out."""
     from longcut import datasets
 
-    with show.bar("samples" if data.startswith("embedded:") else "images") as progress:
+    unit = {"embedded": "samples", "shards": "shards"}.get(data.partition(":")[0], "images")
+    with show.bar(unit) as progress:
         splits = datasets.load(data, seed, progress)
     source = splits.train.source
     if source is not None and source.skipped:

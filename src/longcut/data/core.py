@@ -212,6 +212,27 @@ class Dataset:
         return cls.from_columns(read_hub(name, **options))
 
     @classmethod
+    def from_shards(cls, path: str, **options: Any) -> Dataset:
+        """All samples of tar, Parquet or Arrow files, here or at an address, or of a Hugging Face stream.
+
+        Args:
+            path: a folder, a pattern such as ``train-{000..099}.tar``, an address such as ``s3://bucket/photos``, or
+                ``hf:NAME``.
+            **options: those of :func:`longcut.sources.shards.read_shards`, such as ``size``; each is declared in
+                :mod:`longcut.sources.options`.
+
+        Raises:
+            UserError: as the reader says.
+
+        Example::
+
+            splits = Splits.of(Dataset.from_shards("photos/{000..099}.tar", label="cls", size=64))
+        """
+        from longcut.sources.shards import read_shards
+
+        return cls.from_columns(read_shards(path, **options))
+
+    @classmethod
     def from_columns(cls, columns: Columns) -> Dataset:
         """The data set of what a reader of :mod:`longcut.sources` found; samples without a label get label 0."""
         source, label = columns.source, columns.label

@@ -73,7 +73,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
 
 
 FORMS = ("unreadable", "separator", "encoding", "names", "skip")  # what may be said of new files: how to read them
-OWN = ("folder", "table", "arrays", "hub")  # read somebody's own files
+OWN = ("folder", "table", "arrays", "hub", "shards")  # read somebody's own files
 ENCODER = "efficientnet-lite0"  # where none is said
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson")
 TABLES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet", ".xlsx")
@@ -201,8 +201,9 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
 
     Args:
         data: a spec; a folder of images; a table, such as ``.csv``, ``.tsv`` or ``.parquet``; an ``.npz`` or
-            ``.safetensors`` file; a Hugging Face data set that was saved to a folder. Options may follow a path, as
-            they follow a name. A path that is also the name of a data set is written ``./name``.
+            ``.safetensors`` file; a Hugging Face data set that was saved to a folder; shards, as a folder, a pattern or
+            an address. Options may follow a path, as they follow a name. A path that is also the name of a data set is
+            written ``./name``.
         features: spec of the pretrained net whose features stand for the images or texts; None: they stay.
         **columns: further options; None is not given.
 
@@ -256,7 +257,11 @@ def look_up(data: str, **columns: Any) -> None:
 
 def require_there(data: str) -> None:
     """Refuse new data for a trained network that is neither a data set nor a path."""
-    if data.partition(":")[0] not in DATASETS and not Path(cut(data)[0]).exists():
+    from longcut.sources.addresses import is_address, is_pattern
+
+    place = cut(data)[0]
+    there = data.partition(":")[0] in DATASETS or Path(place).exists() or is_address(place) or is_pattern(place)
+    if not there:
         raise unknown("file, folder or data set", data, DATASETS)
 
 
@@ -274,7 +279,8 @@ def _read(data: str) -> tuple[str, dict[str, str]]:
     if data.partition(":")[0] in DATASETS:
         return read(data, "data set")
     path, options = cut(data)
-    spec = write(_kind(Path(path), path), {"path": Path(path)})
+    kind = _kind(Path(path), path)
+    spec = write(kind, {"path": path if kind == "shards" else Path(path)})
     return read(f"{spec},{options}" if options else spec, "data set")
 
 
@@ -306,10 +312,16 @@ def _declared(name: str) -> Mapping[str, str]:
 
 def _kind(path: Path, typed: str) -> str:
     """The name of the data set that reads the file or folder at a path."""
+    from longcut.sources.addresses import TARS, holds_shards, is_address, is_pattern
+
     if typed and path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
-        return "hub" if any((path / name).exists() for name in saved) else "folder"
+        if any((path / name).exists() for name in saved):
+            return "hub"
+        return "shards" if holds_shards(path) else "folder"
     name = path.name.lower()
+    if is_address(typed) or (is_pattern(typed) and not path.is_file()) or (name.endswith(TARS) and path.is_file()):
+        return "shards"
     kind = "table" if name.endswith(TABLES) else "arrays" if name.endswith(ARRAYS) else ""
     if kind and path.is_file():
         return kind

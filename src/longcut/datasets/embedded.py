@@ -72,7 +72,7 @@ def embedded(
     if data is None:
         raise UserError("data set 'embedded' was not told of what; write embedded:data=…,encoder=….")
     net = encoders.build(encoder)
-    return embed(load(pictured(data), seed, progress), net, progress, views=views)
+    return embed(load(pictured(data, net), seed, progress), net, progress, views=views)
 
 
 def embed(data: Splits, encoder: Encoder, progress: Progress | None = None, *, views: int = 0) -> Splits:
@@ -125,11 +125,15 @@ def encoder_of(stamped: str, who: str) -> Encoder:
     return encoder
 
 
-def pictured(data: str) -> str:
-    """The spec of data whose images are read small, where it does not say how large; the net sees the files."""
+def pictured(data: str, encoder: Encoder) -> str:
+    """The spec of data whose images are read small, where it does not say how large; the net sees the files.
+
+    Shards have no files to look at again, so their images are read as large as the net wants them.
+    """
     name, options = parse(data)
     size = next((option for option in options_of(DATASETS[name].function) if option.name == "size"), None)
-    return spec_of(name, options if size is None or size.default is not None else {"size": PICTURES, **options})
+    side = encoder.resize if name == "shards" and encoder.takes == "image" else PICTURES
+    return spec_of(name, options if size is None or size.default is not None else {"size": side, **options})
 
 
 def _with(data: Dataset, encoder: Encoder, x: Tensor) -> Dataset:

@@ -1,4 +1,4 @@
-"""Somebody's own data as registered data sets: ``folder``, ``table``, ``arrays`` and ``hub``."""
+"""Somebody's own data as registered data sets: ``folder``, ``table``, ``arrays``, ``hub`` and ``shards``."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ from longcut.sources.options import (
     Unreadable,
     Vectors,
 )
+from longcut.sources.rows import Chosen
 
-__all__ = ["arrays", "folder", "hub", "table"]
+__all__ = ["arrays", "folder", "hub", "shards", "table"]
 
 
 def folder(
@@ -226,6 +227,71 @@ def hub(
             text=text,
             size=size,
             unreadable=unreadable,
+            seed=seed,
+            progress=progress,
+        )
+    )
+
+
+def shards(
+    *,
+    path: Annotated[
+        str | None, Field(description="folder, pattern or address of .tar, .parquet or .arrow files, or hf:NAME")
+    ] = None,
+    label: OptionalLabel = None,
+    attribute: Attribute = None,
+    attribute_bins: AttributeBins = None,
+    split: Split = None,
+    image: Image = None,
+    text: Text = None,
+    size: Size = None,
+    unreadable: Unreadable = "refuse",
+    task: Task = "auto",
+    config: Config = None,
+    columns: Inputs = None,
+    drop: Drop = None,
+    categorical: Categorical = None,
+    numeric: Numeric = None,
+    keep: Keep = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Splits:
+    """Many files, here or at an address: WebDataset tars, Parquet or Arrow parts, or a Hugging Face stream.
+
+    Args:
+        path: of the shards.
+        label: field or column; by default ``cls`` or ``label``.
+        attribute, split, text: fields or columns.
+        image: extension of a member, or column.
+        attribute_bins: how many ranges a numeric attribute is cut into.
+        size, unreadable: of images, as for a folder.
+        task, columns, drop, categorical, numeric, keep: as for a table.
+        config: which variant of a Hugging Face data set.
+        seed: of the parts, where neither names of shards nor ``split`` say them.
+        progress: told how many shards of how many are decoded.
+
+    Raises:
+        UserError: as :func:`longcut.sources.shards.read_shards` says.
+
+    Example::
+
+        splits = shards(path="s3://bucket/train-{000..099}.tar", label="cls", attribute="place", size=64)
+    """
+    place = _required("shards", path)
+    return Splits.of(
+        Dataset.from_shards(
+            place,
+            label=label,
+            attribute=attribute,
+            attribute_bins=attribute_bins,
+            split=split,
+            image=image,
+            text=text,
+            size=size,
+            unreadable=unreadable,
+            task=task,
+            config=config,
+            chosen=Chosen(columns, drop, categorical, numeric, keep),
             seed=seed,
             progress=progress,
         )

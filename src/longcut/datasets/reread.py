@@ -18,6 +18,7 @@ from longcut.errors import UserError
 from longcut.files import to_json
 from longcut.record import Inputs
 from longcut.sources import Progress
+from longcut.sources.addresses import is_address
 from longcut.spec import options_of, read, validate
 from longcut.stored import INPUTS, Run
 
@@ -72,7 +73,8 @@ def reread(
     if str(data).partition(":")[0] in DATASETS:
         if form:
             raise UserError(f"{data} is a data set, not a file, so --{next(iter(form))} says nothing; leave it out.")
-        splits = load(pictured(str(data)) if encoded else str(data), run.record.plan.data_seed, progress)
+        spec = pictured(str(data), encoder_of(encoded, who)) if encoded else str(data)
+        splits = load(spec, run.record.plan.data_seed, progress)
         if encoded and splits.info.kind != "table":
             splits = embed(splits, encoder_of(encoded, who), progress)
         samples, train = splits.test, splits.train
@@ -85,7 +87,7 @@ def reread(
     else:
         checked = _checked(place, options, form)
         with run.door.trusting(INPUTS):
-            columns = _read(run, inputs, Path(place), attribute, progress, checked)
+            columns = _read(run, inputs, place if is_address(place) else str(Path(place)), attribute, progress, checked)
         known = _known(columns)
         _tell_strangers(columns, known)
         if skipped := columns.source.skipped:
@@ -159,25 +161,32 @@ def _tell_strangers(columns: Columns, known: NDArray[np.bool_]) -> None:
 
 
 def _read(
-    run: Run, inputs: Inputs, path: Path, attribute: bool, progress: Progress | None, form: Mapping[str, Any]
+    run: Run, inputs: Inputs, path: str, attribute: bool, progress: Progress | None, form: Mapping[str, Any]
 ) -> Columns:
     """The columns of a file or folder, read as the run's own data was."""
+    from longcut.datasets.embedded import encoder_of
     from longcut.sources.arrays import read_arrays
     from longcut.sources.folder import read_folder
     from longcut.sources.hub import read_hub
+    from longcut.sources.shards import read_shards
     from longcut.sources.table import read_table
 
     encoding = dict(inputs.encoding or {})
     kind = encoding.get("kind")
-    lies = parse(resolve(str(path)))[0]
-    if lies == "folder":
+    lies = parse(resolve(path))[0]
+    shards = lies == "shards" and kind not in ("table", "tokens", "vectors")
+    if lies == "folder" or shards:
         if inputs.info.kind != "image" and (not inputs.info.encoder or kind in ("table", "tokens", "vectors")):
             raise UserError(
                 f"the run in {run.folder} was not trained on images, but {path} is a folder; give a file like the one "
                 "it was trained on."
             )
         encoding = encoding if kind == "image" else _plain(inputs, "image")
+    if lies == "folder":
         return read_folder(path, encoding=encoding, progress=progress, **form)
+    if shards and inputs.info.encoder:  # which cannot look at the files again
+        side = encoder_of(inputs.info.encoder, f"the run in {run.folder}").resize
+        encoding |= {"size": side, "shape": [3, side, side]}
     if lies == "arrays":
         encoding = encoding if kind == "arrays" else _plain(inputs, "arrays")
     elif kind in (None, "arrays"):
@@ -189,9 +198,11 @@ def _read(
     if lies == "arrays":
         return read_arrays(path, **marks, encoding=encoding)
     if lies == "hub":
-        return read_hub(str(path), **marks, encoding=encoding, progress=progress, **form)
+        return read_hub(path, **marks, encoding=encoding, progress=progress, **form)
+    if lies == "shards":
+        return read_shards(path, **marks, encoding=encoding, progress=progress, **form)
     named = {"charset" if key == "encoding" else key: value for key, value in form.items()}
-    return read_table(str(path), **marks, encoding=encoding, progress=progress, **named)
+    return read_table(path, **marks, encoding=encoding, progress=progress, **named)
 
 
 def _plain(inputs: Inputs, kind: str) -> dict[str, Any]:

@@ -94,23 +94,11 @@ def _whole(path: Path, read: Any, extra: str) -> Table:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    whole = {
-        kind: pandas
-        for kind, pandas in (
-            (pa.int64(), pd.Int64Dtype()),
-            (pa.uint64(), pd.UInt64Dtype()),
-        )
-    }
-    table = pq.read_table(path)
-    gaps = {field.type for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
-    # whole numbers with gaps would become floats, in which long ones are no longer different
-    frame = table.to_pandas(types_mapper=lambda kind: whole.get(kind) if kind in gaps else None)
-    frame.attrs = json.loads((table.schema.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
-    return frame.reset_index(drop=True)
+    from longcut.sources.columnar import of_arrow
+
+    return of_arrow(pq.read_table(path))
 
 
 def _xlsx(path: Path) -> pd.DataFrame:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from longcut.sources import Progress
     from longcut.sources.options import Unreadable
 
-__all__ = ["Images", "decode", "key", "squares"]
+__all__ = ["Images", "decode", "key", "mixed", "squares", "stamp"]
 
 VERSION = 1  # of the pixels: a change of how images are decoded makes all caches anew
 FACTS = ("width", "height", "bytes", "quality")
@@ -165,25 +165,34 @@ def key(paths: Sequence[str], root: Path, size: int | None = None, squeeze: int 
 
 
 def _key(found: Sequence[Found], root: Path, size: int | None, squeeze: int | None) -> str:
-    """Which file it is and whether it changed is said by size, time, inode and time of change.
-
-    Size and time alone would know neither a file that another one of the same size and time replaced, which programs
-    that keep times do, nor one that was written to and given back its time. Nobody can set the time of change: it
-    moves with whatever is done to the file. It costs a needless decoding where rights were changed or a folder was
-    copied. To read all files, as a digest of what they hold needs, would cost about as much each time. That is done
-    where the time of change has no fractions of a second, for there two writes may have the same: in doubt the
-    content decides.
-    """
     real = os.path.realpath(root)
     lines = [json.dumps([VERSION, size, real] + [squeeze] * (squeeze is not None))]
     for path, about, trouble in found:
         lines.append(f"{path}\0{trouble}")
         if about is not None:
-            lines.append(f"{about.st_size}\0{about.st_mtime_ns}\0{about.st_ctime_ns}\0{about.st_ino}")
-            if about.st_ctime_ns % 10**9 == 0:
-                with open(os.path.join(real, path), "rb") as file:
-                    lines.append(hashlib.file_digest(file, "blake2b").hexdigest())
+            lines.append(stamp(os.path.join(real, path), about))
     return key_of("\0".join(lines))
+
+
+def stamp(path: str, about: os.stat_result) -> str:
+    """What tells a file from any other, and from itself before a change.
+
+    That is size, time, inode and time of change. Size and time alone would know neither a file that another one of the
+    same size and time replaced, which programs that keep times do, nor one that was written to and given back its time.
+    Nobody can set the time of change: it moves with whatever is done to the file. It costs a needless decoding where
+    rights were changed or a folder was copied. To read all files, as a digest of what they hold needs, would cost about
+    as much each time. That is done where the time of change has no fractions of a second, for there two writes may have
+    the same: in doubt the content decides.
+
+    Args:
+        path: of the file.
+        about: what the system says of it.
+    """
+    said = f"{about.st_size}\0{about.st_mtime_ns}\0{about.st_ctime_ns}\0{about.st_ino}"
+    if about.st_ctime_ns % 10**9:
+        return said
+    with open(path, "rb") as file:
+        return f"{said}\0{hashlib.file_digest(file, 'blake2b').hexdigest()}"
 
 
 def _write(
@@ -215,7 +224,7 @@ def _write(
                     broken.append((row, image.trouble))
                     continue
                 if image.pixels is None or shape not in (None, image.pixels.shape[:0:-1]):
-                    raise _mixed(where, (found[first].path, facts[0]), (found[row].path, image.facts))
+                    raise mixed(where, (found[first].path, facts[0]), (found[row].path, image.facts))
                 if not facts:
                     first, shape = row, image.pixels.shape[:0:-1]
                     _check_space(folder.parent, n * image.pixels.nbytes)
@@ -243,7 +252,8 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _mixed(where: str, one: tuple[str, tuple[float, ...]], other: tuple[str, tuple[float, ...]]) -> UserError:
+def mixed(where: str, one: tuple[str, Sequence[float]], other: tuple[str, Sequence[float]]) -> UserError:
+    """The sentence about two images, each with its facts, that differ in size."""
     named = " and ".join(f"{path} is {facts[0]}×{facts[1]}" for path, facts in (one, other))
     return UserError(
         f"{where}: the images have mixed sizes: {named}; pass --size 64, or another size, to make them equal."

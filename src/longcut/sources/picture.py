@@ -45,12 +45,16 @@ _one_large_image = threading.Lock()
 
 
 def read(
-    path: str, size: int | None, squeeze: int | None = None, shape: tuple[int, int] | None = None, resize: int = 0
+    path: str | bytes,
+    size: int | None,
+    squeeze: int | None = None,
+    shape: tuple[int, int] | None = None,
+    resize: int = 0,
 ) -> Picture:
     """Decodes a file.
 
     Args:
-        path: of the file.
+        path: of the file; or its content.
         size, squeeze: of :func:`longcut.sources.images.decode`.
         shape: width and height, upright, that an image must have where ``size`` is None.
         resize: in pixels, of the short side, of which the middle square of ``size`` is cut out.
@@ -59,10 +63,10 @@ def read(
         The facts are width, height, bytes and quality.
     """
     try:
-        with open(path, "rb") as file:
-            if path.lower().endswith(RAW):
+        with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
+            if isinstance(path, str) and path.lower().endswith(RAW):
                 return Picture(None, (), "a raw photograph of a camera; export it as JPEG")
-            stored, image = os.fstat(file.fileno()).st_size, _open(file)
+            stored, image = file.seek(0, os.SEEK_END), _open(file)
             width, height = image.size
             if trouble := _trouble(image, stored):
                 return Picture(None, (), trouble)
@@ -117,6 +121,7 @@ def _open(file: BinaryIO) -> ImageFile.ImageFile:
 
     ``Image.open`` would do, but it warns about large images and tries formats that nobody stores photographs in.
     """
+    file.seek(0)
     start = file.read(HEAD)
     file.seek(0)
     name = format_of(start)

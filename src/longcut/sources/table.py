@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from longcut.sources import Progress
+    from longcut.sources.images import Images
     from longcut.sources.options import (
         Attribute,
         AttributeBins,
@@ -186,6 +187,7 @@ def read_rows(
     seed: int,
     encoding: Mapping[str, Any] | None,
     progress: Progress | None,
+    images: Images | None = None,
 ) -> Columns:
     """The rows of a frame as numbers; :func:`read_table` says how.
 
@@ -197,6 +199,7 @@ def read_rows(
             progress: of :func:`read_table`.
         squeeze: of :func:`longcut.sources.images.decode`.
         chosen: what was said about the columns.
+        images: of all rows, where they are decoded already.
 
     Raises:
         UserError: when a column is missing or doubled, or the labels cannot be learned from.
@@ -248,11 +251,12 @@ def read_rows(
     found = marks(frame, **given, **how)
     facts, skipped, vocabulary, encoder = None, (), 0, ""
     if image is not None:
-        from longcut.sources.images import decode
+        if images is None:
+            from longcut.sources.images import decode
 
-        how_cut = {"size": size, "squeeze": squeeze}
-        files = _texts(frame, [image])
-        images = decode(files, root, **how_cut, unreadable=unreadable, progress=progress, where=where)
+            how_cut = {"size": size, "squeeze": squeeze}
+            files = _texts(frame, [image])
+            images = decode(files, root, **how_cut, unreadable=unreadable, progress=progress, where=where)
         frame = frame.assign(**{image: images.paths})
         if not images.kept.all():
             frame = frame.loc[images.kept].reset_index(drop=True)
