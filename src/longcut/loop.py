@@ -118,7 +118,7 @@ class Loop:
         method, training = self.method, self.training
         size = training.batch
         for pool in pools(train, size * training.pool, order, self.device, whole_only=training.drop_last):
-            if train.views is not None:
+            if train.views is not None and pool.index is not None:
                 pool = dataclasses.replace(pool, x=train.viewed(pool.index, method.generator))
             if training.augment != "none":
                 pool = dataclasses.replace(pool, x=method.context.augment(pool.x, method.generator))
