@@ -19,6 +19,7 @@ from longcut.audit.crossfit import FOLDS, judge, see, suspicion
 from longcut.audit.judged import EASE, FEW, SURE, Judged, gap
 from longcut.audit.kept import nowhere
 from longcut.audit.learned import DRAWS, MARGIN, NOTICE
+from longcut.audit.storage import compact
 from longcut.context import Epoch
 from longcut.data import Dataset
 from longcut.errors import UserError
@@ -546,12 +547,12 @@ def test_some_samples_of_many_are_judged_as_if_they_were_all(monkeypatch):
     data, _ = cue_table(400, 0.9)
     some = data.take(torch.arange(400).remainder(4) == 1)
     monkeypatch.setattr(crossfit, "UPDATES", 40)
-    few = crossfit._compact(View(some, None)).data
+    few = compact(View(some, None)).data
     assert few.info.n_stored == len(few.x) == len(some) == 100
     assert torch.equal(few.x[few.index], some.x[some.index])
     found = judge(View(some, None), "mlp:hidden=4")
     monkeypatch.setattr(crossfit, "COPIED", 0)
-    assert crossfit._compact(View(some, None)).data is some
+    assert compact(View(some, None)).data is some
     there = judge(View(some, None), "mlp:hidden=4")
     for name in ("easy", "profile", "ordinary", "debiased", "hits"):
         assert np.array_equal(getattr(found, name), getattr(there, name)), name

@@ -293,6 +293,8 @@ def test_no_mean_of_what_is_no_number(outputs: list[list[float]]):
         sample_values(torch.tensor(outputs), data)
     with pytest.raises(UserError, match="there is no score"):
         sample_values(torch.tensor([[torch.nan, 0.0], [0.0, 1.0]]), Dataset.of(torch.zeros(2, 1), [0, 1]))
+    with pytest.raises(UserError, match="some outputs are no finite numbers"):
+        sample_values(torch.tensor([[torch.inf, 0.0], [0.0, 1.0]]), Dataset.of(torch.zeros(2, 1), [0, 1]))
 
 
 def test_outputs_that_are_no_numbers_are_counted():

@@ -626,7 +626,7 @@ def test_where_a_class_is_absent_its_ranking_is_not_defined():
     assert math.isnan(judged(torch.rand(3, 2), [1, 1, 1], n_classes=2)["auroc"])
     assert math.isnan(judged(torch.rand(3, 3), [0, 1, 1], n_classes=3)["auroc"])
     assert judged(torch.rand(3, 3), [0, 1, 1], n_classes=3)["ece"] >= 0
-    assert math.isnan(judged(torch.full((2, 2), math.inf), [0, 1])["ece"])
+    assert not Outputs(torch.full((2, 2), math.inf), dataset([0, 1])).are_logits
 
 
 def test_the_interval_of_a_ranking_is_about_that_of_hanley_and_mcneil():

@@ -19,6 +19,7 @@ from longcut.fit import fit
 from longcut.methods import build as build_method
 from longcut.nets import NETS, build
 from longcut.nets.layers import GlobalMean
+from longcut.nets.shrunk import shrunk
 from longcut.registry import load_file
 from longcut.spec import options_of, validate, write
 from longcut.training import Training
@@ -982,3 +983,30 @@ def test_mlp_bends_as_it_is_told():
             net.stages[1][0].weight.copy_(torch.eye(7))
             net.stages[1][0].bias.zero_()
         torch.testing.assert_close(net.features(x), torch.tensor([[below, 0, 0, 0, 0, 0, 2.0]]))
+
+
+# --- images that are stored as small as a net looks at them -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "side"), [("conv:side=8,width=4", 7), ("tiny:side=5,width=4", 4), ("conv:width=4", 21)]
+)
+def test_small_images_give_the_same_bits(spec: str, side: int):
+    data = Dataset.of(torch.randint(0, 256, (30, 3, 21, 23), dtype=torch.uint8, generator=generator(0)), [0, 1] * 15)
+    net = nets.build(spec, data.info).eval()
+    small = shrunk(data.take(torch.arange(30) % 3 > 0), net)
+    assert min(small.x.shape[2:]) == side and len(small) == 20
+    rows = torch.tensor([3, 0, 17])
+    with torch.no_grad():
+        assert torch.equal(net(small.gather(rows)), net(data.take(torch.arange(30) % 3 > 0).gather(rows)))
+
+
+def test_images_stay_where_a_net_looks_closer_or_there_are_too_many(monkeypatch: pytest.MonkeyPatch):
+    data = Dataset.of(torch.rand(4, 3, 20, 20), [0, 1] * 2)
+    near, far = (nets.build(f"conv:side={side},width=2", data.info) for side in (20, 5))
+    assert shrunk(data, nn.ModuleList([near, far])) is data
+    wide = nets.build("conv:side=10,width=2", data.info)
+    assert shrunk(data, nn.ModuleList([wide, far])).x.shape == (4, 3, 10, 10)
+    assert shrunk(data, nn.Linear(1, 1)) is data
+    monkeypatch.setattr("longcut.nets.shrunk.LARGEST", 100)
+    assert shrunk(data, far) is data

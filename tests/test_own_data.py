@@ -567,6 +567,18 @@ def test_images_that_cannot_be_read_are_left_out_of_new_data_by_the_flag_that_is
         assert done.stdout.startswith("4 predictions") and "left out because they cannot be read" in done.stderr
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_images_beside_class_folders_are_predicted_and_counted():
+    folder(Path())
+    printed("train", "photos", "-m", "erm", "--out", "run", *FAST)
+    Image.new("RGB", (8, 8)).save("photos/x.png")
+    done = call("predict", "run", "photos")
+    assert "photos: 1 image lies in no class folder, and so without a label." in done.stderr
+    assert done.stdout.startswith(f"{N + 1} predictions, ") and f"of the {N} with a known label right" in done.stdout
+    found = pd.read_csv("predictions.csv")
+    assert found["label"].isna().sum() == 1 and found["prediction"].notna().all()
+
+
 def test_a_spec_with_an_encoding_of_its_own_is_refused():
     printed("train", *typed("table"), "-m", "erm", "--out", "run", *FAST)
     shutil.copy("people.csv", "new.csv")

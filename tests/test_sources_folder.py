@@ -491,6 +491,16 @@ def test_new_samples_without_class(root: Path, known: Mapping[str, Any]):
     assert found.source.part.tolist() == [TEST, TEST]
 
 
+def test_new_samples_beside_class_folders_have_no_label(root: Path, known: Mapping[str, Any]):
+    fill(root, {"dog": 2, "cat": 1})
+    save(root / "new.png", 8)
+    with pytest.warns(UserWarning, match="1 image lies in no class folder, and so without a label"):
+        found = read_folder(root, encoding=known)
+    assert found.source.rows["path"].tolist() == ["cat/0.png", "dog/0.png", "dog/1.png", "new.png"]
+    assert np.asarray(found.label).tolist() == [0, 1, 1, -1]
+    assert len(found.x) == 4
+
+
 def test_new_samples_of_an_unknown_class(root: Path, known: Mapping[str, Any]):
     found = read_folder(fill(root, {"cats": 2, "dog": 1}), encoding=known)
     assert found.label is not None

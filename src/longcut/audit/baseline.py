@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from longcut.audit.checks import CHECKS
 
-__all__ = ["WORSE", "Change", "Comparison", "Numbers", "compare", "counts", "failing"]
+__all__ = ["WORSE", "Change", "Comparison", "Numbers", "compare", "counts", "failing", "in_words"]
 
 RANK = {"notice": 1, "alarm": 2}
 How = Literal["new", "graver", "stronger", "another", "weaker", "milder", "gone", "cannot tell", "not looked at"]
@@ -80,6 +80,20 @@ class Comparison:
     sentence: str
     unfair: str
     changes: tuple[Change, ...]
+
+
+def in_words(numbers: Mapping[str, Any] | None) -> str:
+    """A verdict with its number and interval, and of what: of the fields of :class:`Numbers`.
+
+    >>> in_words({"verdict": "alarm", "what": "the word 'not'", "statistic": 0.5, "interval": (0.41, None)})
+    "alarm 0.5 [0.41, –]: the word 'not'"
+    """
+    if numbers is None:
+        return "–"
+    ends = ", ".join("–" if end is None else f"{end:.2g}" for end in numbers["interval"])
+    number = "" if numbers["statistic"] is None else f" {numbers['statistic']:.2g} [{ends}]"
+    what = f": {numbers['what']}" if numbers["what"] else ""
+    return f"{numbers['verdict']}{number}{what}"
 
 
 def counts(name: str) -> bool:

@@ -29,6 +29,7 @@ from longcut.audit.association import balanced_accuracies, folds_of
 from longcut.audit.base import View
 from longcut.audit.judged import Judged
 from longcut.audit.kept import Keep, nowhere
+from longcut.audit.storage import compact
 from longcut.bias import ContrastiveBias
 from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
@@ -40,6 +41,7 @@ from longcut.losses import gce
 from longcut.methods import Method, build
 from longcut.methods.base import FitHelper, MakeNet
 from longcut.methods.biased import early
+from longcut.nets.shrunk import shrunk
 from longcut.predict import predict
 from longcut.training import Training
 
@@ -50,7 +52,6 @@ EASY_UPDATES, UPDATES = 200, 600
 EARLY = 0.98  # of the way from guessing to its best: where the biased model is stopped
 WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
 POINTS = 16  # of the learning curves
-COPIED = 1 << 28  # bytes of inputs, at most, that are copied from a larger storage
 TRIED = 12  # updates from which is told how long all will take
 LARGE = 50_000_000  # numbers at all points that are held at a time; of more, a model is trained again up to the one
 
@@ -94,7 +95,7 @@ def judge(
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
     counter = _Counter(progress, (3 if view.original is None else 4) * folds)
-    view = _compact(view)
+    view = compact(view)
     fold, biased = _easy(view, folds, counter, keep)
     ordinary = _crossfit(view, fold, "erm", net, counter, keep)
     # calibrated so, and without confirmation, whose early guesses would make it another yardstick
@@ -126,7 +127,7 @@ def suspicion(data: Dataset, *, folds: int = FOLDS, seed: int = 0) -> tuple[NDAr
     Raises:
         UserError: for a regression, a single class, or a class that is too small to be cut into so many parts.
     """
-    view = _compact(View(data, data.source, seed=seed))
+    view = compact(View(data, data.source, seed=seed))
     _, biased = _easy(view, folds, _Counter(None, folds), nowhere)
     judged = Judged(view.label, biased.easy, biased.profile, biased.easy, biased.easy)
     return judged.score, judged.suspected
@@ -141,7 +142,7 @@ def see(view: View, data: Dataset, updates: int, member: str = "") -> Judged:
         updates: after which it is stopped.
         member: spec of its net, if it is of the family of those that are chosen by evidence.
     """
-    view = _compact(view)
+    view = compact(view)
     if member:
         rounds = max(1, round(updates / early.UPDATES))
         with _seeded(view.seed):
@@ -170,7 +171,7 @@ def workload(view: View, net: str, folds: int = FOLDS) -> float:
     with _seeded(view.seed):
         model = build("erm", view.data.info, net=net, seed=view.seed)
         training = _training(model, n, n - n // folds)
-        some = view.data.take(torch.arange(min(n, TRIED * training.batch)))
+        some = shrunk(view.data, model).take(torch.arange(min(n, TRIED * training.batch)))
         run = helper(training, view.seed, 9000, "cpu", ())
         run(model, some, epochs=1)  # what is loaded when it is first used is not counted
         began = time.perf_counter()
@@ -217,21 +218,6 @@ class _Curve(NamedTuple):
     updates: list[int]
     chosen: NDArray[np.int32]
     said: NDArray[np.float32]
-
-
-def _compact(view: View) -> View:
-    """The audited samples in a storage of their own, where they are some of many: models remember whom they saw."""
-
-    def compact(data: Dataset | None) -> Dataset | None:
-        if data is None or len(data) == data.info.n_stored or len(data) * data.x[0].nbytes > COPIED:
-            return data
-        rows, index = data.index.unique(return_inverse=True)
-        info = dataclasses.replace(data.info, n_stored=len(rows))
-        return dataclasses.replace(data, x=data.x[rows], index=index, info=info, source=None, pictures=None)
-
-    data = compact(view.data)
-    assert data is not None
-    return dataclasses.replace(view, data=data, original=compact(view.original))
 
 
 @contextmanager
@@ -309,13 +295,15 @@ def _crossfit(
     parts, updates = fold.max() + 1, list[int]()
     chosen, said = np.zeros((0, 0), np.int32), np.zeros(0, np.float32)
     called = method if isinstance(method, str) else method.name
+    data: Dataset | None = None
     for part in range(parts):
         held_out = torch.from_numpy(fold == part)
-        held = view.data.take(held_out)
-        train = view.data.take(~held_out)
+        model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
+        if data is None:  # a biased model of the family, which is made later, may look closer
+            data = view.data if "auxiliary" in options else shrunk(view.data, model)
+        held, train = data.take(held_out), data.take(~held_out)
         if train.info.task == "classification":
             train = balance(train, "class", generator(view.seed, part, 31))
-        model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
         training = _training(model, len(fold), len(fold) - len(fold) // parts)  # parts differ by a few samples
         marks = _marks(training.epochs, points)
         where = range(len(marks)) if asked is None else [range(len(marks))[point] for point in asked]

@@ -30,6 +30,7 @@ from torch import Tensor
 
 import longcut
 from longcut.audit import atlas, forms
+from longcut.audit.baseline import compare
 from longcut.audit.given import margins
 from longcut.audit.judged import Judged
 from longcut.audit.noise import TYPICAL
@@ -113,7 +114,9 @@ def find(paths: Iterable[Path | str]) -> list[Path]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[str, Any]:
+def write(
+    audit: Audit, folder: Path | str, *, data: str, command: str, then: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write an audit, its record last, and return the record.
 
     Args:
@@ -121,6 +124,7 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
         folder: new, empty, or with an earlier audit, which is replaced.
         data: spec of the data set.
         command: that makes it again.
+        then: record of an earlier audit; what has changed since stands under ``baseline``.
 
     Raises:
         UserError: when the folder holds something else, or cannot be written.
@@ -132,6 +136,7 @@ def write(audit: Audit, folder: Path | str, *, data: str, command: str) -> dict[
     tensors: dict[str, Tensor] = {}
     # as it will be read: None for nan
     record, rows = json.loads(to_json(_record(audit, tensors, data, command))), suspects(audit)
+    record["baseline"] = None if then is None else json.loads(to_json(dataclasses.asdict(compare(then, record))))
 
     def files(new: Path) -> None:
         (new / GALLERY).write_bytes(save(tensors))

@@ -123,6 +123,7 @@ class _Record(_Form):
     environment: dict[str, str] | None = None
     command: str | None = Field(None, description="that makes the audit again")
     fingerprint: str | None = Field(None, description="of the data; the same where the data are")
+    compared: Comparison | None = Field(None, alias="baseline", description="with the audit of --baseline")
 
 
 class Output(_Record):
@@ -131,7 +132,6 @@ class Output(_Record):
     layout: int = Field(alias="schema", description="version of the layout; a higher one may say more")
     folder: str = Field(description="where the audit was written")
     report: str = Field(description="the page about it")
-    compared: Comparison | None = Field(alias="baseline", description="with the audit of --baseline")
 
 
 def schema() -> dict[str, Any]:

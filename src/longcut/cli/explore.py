@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -202,15 +202,14 @@ def audit(
         test = datasets.load(run.record.plan.data, run.record.plan.data_seed).test
         found = found.with_finding(cost(found.view, found.judged, run, test))
     found = replace(found, compare=compare)
-    record = folder.write(found, place, data=data, command=typed(ctx))
+    record = folder.write(found, place, data=data, command=typed(ctx), then=then)
     page = show.write_report([place], place / "report.html")
     forget(place)
     changed = None if then is None else since(then, record)
     if junit is not None:
         write_junit(record, failing(record, fail_on or "alarm", changed), junit)
     if as_json:
-        ours = {"folder": str(place), "report": str(page), "baseline": None if changed is None else asdict(changed)}
-        show.print_json({**record, **ours})
+        show.print_json({**record, "folder": str(place), "report": str(page)})
     else:
         show.print_audit(record)
         if changed is not None:

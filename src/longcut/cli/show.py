@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from longcut.audit.base import Finding
-    from longcut.audit.baseline import Comparison, Numbers
+    from longcut.audit.baseline import Comparison
     from longcut.audit.effort import Effort
     from longcut.evaluate import Scores
     from longcut.record import Record
@@ -153,6 +153,8 @@ def print_audit(record: Mapping[str, Any]) -> None:
 
 def print_changes(changed: Comparison) -> None:
     """What became of an earlier audit."""
+    from longcut.audit.baseline import in_words
+
     say(f"\nAgainst the baseline\n  {one_line(changed.sentence)}")
     if changed.unfair:
         say(f"  {one_line(changed.unfair)}")
@@ -160,17 +162,8 @@ def print_changes(changed: Comparison) -> None:
         return say("  Nothing that was found has changed.")
     shown = table("finding", "change", "then", "now")
     for change in changed.changes:
-        shown.add_row(change.name, change.how, *(_said(said) for said in (change.then, change.now)))
+        shown.add_row(change.name, change.how, *(in_words(said and vars(said)) for said in (change.then, change.now)))
     show(shown)
-
-
-def _said(numbers: Numbers | None) -> str:
-    """A verdict with its number and interval, and of what."""
-    if numbers is None:
-        return "–"
-    ends = ", ".join("–" if end is None else f"{end:.2g}" for end in numbers.interval)
-    number = "" if numbers.statistic is None else f" {numbers.statistic:.2g} [{ends}]"
-    return f"{numbers.verdict}{number}{f': {numbers.what}' if numbers.what else ''}"
 
 
 def _print_slices(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -22,7 +22,7 @@ def sample_values(outputs: Tensor, data: Dataset) -> Tensor:
     """What is averaged: 1 where the class is right and 0 where not, or the squared error ``(n,)``.
 
     Raises:
-        UserError: when an output is no number, or so large that squared errors are not finite.
+        UserError: when an output is not a finite number, or so large that squared errors are not finite.
 
     >>> data = Dataset.of(torch.rand(2, 1), [0, 1])
     >>> sample_values(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), data)
@@ -30,9 +30,9 @@ def sample_values(outputs: Tensor, data: Dataset) -> Tensor:
     """
     classes = data.info.task == "classification"
     values = (outputs.argmax(1) == data.label).float() if classes else (outputs - data.label).square().mean(1)
-    if outputs.isnan().any() or not values.sum().isfinite():
+    if not (outputs.isfinite().all() and values.sum().isfinite()):
         raise UserError(
-            "some outputs are no numbers, or too large for their errors to be finite, so there is no score; "
+            "some outputs are no finite numbers, or too large for their errors to be finite, so there is no score; "
             "train with a lower learning rate (lr), or check the inputs."
         )
     return values

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from markupsafe import Markup
 
+from longcut.audit.baseline import WORSE, in_words
 from longcut.datasets import title_of
 from longcut.numbers import number
 from longcut.report import embed, figures
@@ -20,7 +21,7 @@ from longcut.report.template import fragment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Audit", "checks", "command", "evidence", "groups", "learning", "named", "opening", "settings"]
+__all__ = ["Audit", "checks", "command", "evidence", "groups", "learning", "named", "opening", "settings", "since"]
 
 Audit: TypeAlias = "tuple[Mapping[str, Any], Mapping[str, Tensor]]"
 """What :func:`longcut.audit.folder.read` returns; any key may be missing or None."""
@@ -75,6 +76,18 @@ def checks(audit: Audit, page: Page) -> Markup | None:
     """Every finding with its answer, its number and its evidence."""
     found = _findings(audit[0])
     return fragment("audit", "checks", found, _tally(found)) if found else None
+
+
+def since(audit: Audit, page: Page) -> Markup | None:
+    """What has changed since an earlier audit."""
+    found = audit[0].get("baseline")
+    if not found:
+        return None
+    rows = [
+        (change["name"], change["how"], change["how"] in WORSE, *(in_words(change[when]) for when in ("then", "now")))
+        for change in found["changes"]
+    ]
+    return fragment("audit", "since", found["sentence"], found["unfair"], rows)
 
 
 def groups(audit: Audit, page: Page) -> Markup | None:

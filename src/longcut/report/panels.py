@@ -14,6 +14,7 @@ PANELS: Registry[Panel] = Registry(
     {
         "audit-verdict": Panel("audit", "", audit.opening, 0),
         "audit-evidence": Panel("audit", "", audit.evidence, 100),
+        "audit-since": Panel("audit", "Against the baseline", audit.since, 150),
         "audit-checks": Panel("audit", "What was checked", audit.checks, 200),
         "audit-learning": Panel("audit", "How an ordinary model learns", audit.learning, 250),
         "audit-suspects": Panel("audit", "Suspected samples", samples.suspects, 300),

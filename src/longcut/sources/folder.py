@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -47,7 +48,7 @@ def read_folder(
         unreadable: ``"refuse"`` images that cannot be read, or ``"skip"`` them.
         seed: of the draw of parts: 60 % train, 20 % validation, 20 % test.
         encoding: of an earlier reading: then sizes and classes are as before, all samples are test samples, and images
-            may lie in the folder itself, without a class.
+            may lie in the folder itself, without a class: their label is -1.
         progress: called now and then with how many files are done, and of how many.
 
     Raises:
@@ -63,14 +64,18 @@ def read_folder(
     found = lay_out(root, where, names if encoding else None)
     parted = found.parted
     rows = pd.DataFrame(found.rows, columns=["path", "class", "split"]).drop(columns=[] if parted else "split")
+    labelled = len(rows)
     if found.loose:
-        rows = pd.DataFrame({"path": found.loose})
+        rows = pd.concat([rows, pd.DataFrame({"path": found.loose})], ignore_index=True)
+        if labelled:
+            count, lie = len(found.loose), "images lie" if len(found.loose) > 1 else "image lies"
+            warnings.warn(f"{where}: {count:,} {lie} in no class folder, and so without a label.", stacklevel=2)
     if parted and not encoding:
         _check_parts(sorted({split for _, _, split in found.rows}), where)
 
     label = None
-    if not found.loose:
-        classes = cast("pd.Series", rows["class"])
+    if labelled:
+        classes = cast("pd.Series", rows["class"][:labelled])
         label, names = number(
             classes, what="the class folders", where=where, names=names or None, strangers=encoding is not None
         )
@@ -79,6 +84,9 @@ def read_folder(
                 f"{where}: there is one class only, '{classes.iloc[0]}'; give one folder for each of at least two, or "
                 "the path of the folder that has them."
             )
+        label = np.concatenate([label, np.full(len(found.loose), -1)])
+    else:
+        rows = rows[["path"]]
     squeeze = None
     if encoding:
         size, squeeze = encoding["size"], encoding.get("squeeze")

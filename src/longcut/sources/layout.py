@@ -25,7 +25,7 @@ class Layout(NamedTuple):
 
     Attributes:
         rows: of each image its path below the folder, its class, and its part, empty where there are no parts.
-        loose: images in the folder itself, where there are no folders.
+        loose: images in the folder itself, of no class.
         parted: whether there are parts.
         left_out: paths of what is no sample, and why.
     """
@@ -42,8 +42,8 @@ def lay_out(root: Path, where: str, known: Collection[str] | None = None) -> Lay
     Args:
         root: the folder.
         where: what it is called.
-        known: classes of an earlier reading; then a folder without classes may hold images, and folders called like
-            these are classes.
+        known: classes of an earlier reading; then images may lie in the folder itself, beside class folders or without
+            any, and folders called like these are classes.
 
     Raises:
         UserError: on a layout that is neither ``class/*.jpg`` nor ``part/class/*.jpg`` nor ``class/part/*.jpg``, and
@@ -59,7 +59,7 @@ def lay_out(root: Path, where: str, known: Collection[str] | None = None) -> Lay
         return seen[folder]
 
     top, loose, _ = look("")
-    if loose and (top or known is None):
+    if loose and known is None:
         raise UserError(
             f"{where}: image '{loose[0]}' lies in no class folder; make one folder per class and move the images there."
         )

@@ -22,6 +22,7 @@ from longcut.data import Batch, Dataset, Info, balance, generator, ranks, split,
 from longcut.identify import margins
 from longcut.losses import gce
 from longcut.methods.base import FitHelper, Method
+from longcut.nets.shrunk import shrunk
 from longcut.predict import predict
 
 __all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family", "learn"]
@@ -118,7 +119,14 @@ def learn(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator(seed, 83).initial_seed())
         method = Early(spec, data.info).to(device)
-    fit(method, data, observers=observers, epochs=rounds, batch=max(8, per_round(len(data)) // UPDATES), **LOOP)
+    fit(
+        method,
+        shrunk(data, method),
+        observers=observers,
+        epochs=rounds,
+        batch=max(8, per_round(len(data)) // UPDATES),
+        **LOOP,
+    )
     return method
 
 
@@ -330,6 +338,8 @@ class _Learned(Observer):
 
     def on_trained(self, method: Method) -> None:
         """Ask it, and keep its weights if no round was better."""
+        if not self.curve:
+            self.asked = shrunk(self.asked, method)
         label, logits = self.asked.label, predict(method, self.asked, self.device)
         hit, margin = _balanced(logits.argmax(1), label), margins(logits, label)
         clear = clarity(margin)
