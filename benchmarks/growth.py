@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 FILE, PICTURE = ROOT / "results" / "growth.json", ROOT / "docs" / "_static" / "growth.svg"
 USUAL = {"rows": 100_000, "classes": 10, "groups": 4, "features": 16}  # groups: values of the attribute
 CHUNK = 100_000  # rows written at a time
-CURVES: dict[str, dict[str, Sequence[int]]] = {  # axis to work to sizes
+CURVES: Mapping[str, Mapping[str, Sequence[int]]] = {  # axis to work to sizes
     "rows": {
         "opened": (10**4, 10**5, 10**6, 10**7),
         "erm": (10**4, 10**5, 10**6, 10**7),
@@ -41,7 +41,7 @@ CURVES: dict[str, dict[str, Sequence[int]]] = {  # axis to work to sizes
     "groups": {work: (4, 40, 400, 4000) for work in ("group-dro", "scores")},
     "features": {work: (10, 100, 1000) for work in ("erm", "selecmix", "audit, default")},
 }
-SMALL: dict[str, dict[str, Sequence[int]]] = {"rows": {"lff": (500, 1000)}, "classes": {"scores": (2, 4)}}
+SMALL: Mapping[str, Mapping[str, Sequence[int]]] = {"rows": {"lff": (500, 1000)}, "classes": {"scores": (2, 4)}}
 COMMON = {"rows": 2000, "classes": 4, "groups": 2, "features": 4}  # of the small run
 Run = dict[str, Any]
 

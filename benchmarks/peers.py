@@ -75,7 +75,7 @@ def named(pairs: Sequence[str], option: str) -> dict[str, str]:
     Raises:
         UserError: for a name that is none of them.
     """
-    found = dict(pair.partition("=")[::2] for pair in pairs)
+    found = {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
     for name in found:
         if name not in PROGRAMS:
             raise UserError(f"{option} names '{name}'; there are {', '.join(PROGRAMS)}: give one as NAME=VALUE.")

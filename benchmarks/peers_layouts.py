@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,8 @@ def arrays(data: Splits, folder: Path) -> str:
         columns = images.transpose(0, 3, 1, 2), told[:, 0], told[:, 1], np.full(len(told), number)
         for column, values in zip(every, columns, strict=True):
             every[column].append(values)
-    np.savez(folder / "same.npz", **{name: np.concatenate(values) for name, values in every.items()})
+    joined: dict[str, Any] = {name: np.concatenate(values) for name, values in every.items()}
+    np.savez(folder / "same.npz", **joined)
     return f"{folder / 'same.npz'}:attribute=attribute,split=split"
 
 
@@ -123,7 +125,7 @@ def subpopbench(data: Splits, folder: Path) -> str:
     spec = birds(data, folder / "waterbirds")
     table = pd.read_csv(folder / "waterbirds" / BIRDS / "metadata.csv")
     names = {"img_id": "id", "img_filename": "filename", "split": "split", "y": "y", "place": "a"}
-    table = table[list(names)].rename(columns=names)
+    table = pd.DataFrame({new: table[old] for old, new in names.items()})
     table["filename"] = f"{BIRDS}/" + table["filename"]
     table.to_csv(folder / "waterbirds" / "metadata_waterbirds.csv", index=False)
     return spec

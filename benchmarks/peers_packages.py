@@ -29,7 +29,8 @@ def seconds(work: Callable[[], Any], times: int) -> float:
 
 def measured(piece: Piece, pairs: int, shortest: float = SHORTEST) -> dict[str, Any]:
     """Both sides in turns after a warm-up of each; ``ratio`` is the peer's time over ours, pair by pair."""
-    piece.ours(), piece.theirs()
+    for work in (piece.ours, piece.theirs):
+        work()
     times = max(1, round(shortest / max(seconds(piece.ours, 1), seconds(piece.theirs, 1), 1e-9)))
     own, other = [], []
     for _ in range(pairs):

@@ -10,6 +10,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 NAMES = {"opened": "opening the files", "audit": "an audit of all", "audit, default": "an audit of a sample"}
+NAMES |= {"lff": "two epochs of `lff`"}
 NAMES |= {"scores": "all metrics, intervals of 100 draws"}
 
 

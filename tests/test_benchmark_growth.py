@@ -85,4 +85,4 @@ def test_the_table_has_the_slope_of_the_last_two_points(monkeypatch: pytest.Monk
     runs[json.dumps(["rows", "lff", 10_000, SIZES])] = {"why": "MemoryError"}
     (tmp_path / "growth.json").write_text(json.dumps(runs))
     monkeypatch.setattr(measured, "HERE", tmp_path)
-    assert measured.growth_table()[-1] == "| rows | an epoch of `lff` | 100, 1,000 | 1, 10 | 1.00 | 1, 1 | 50 |"
+    assert measured.growth_table()[-1] == "| rows | two epochs of `lff` | 100, 1,000 | 1, 10 | 1.00 | 1, 1 | 50 |"

@@ -108,6 +108,29 @@ def test_difficulty_passes_no_gradient():
     assert not weight.requires_grad and not difficulty.loss.requires_grad
 
 
+def test_difficulty_follows_its_largest_averages_without_a_look_at_all(monkeypatch):
+    """To the bit what the whole memory says, over epochs in which losses fall, rise, and a label is changed."""
+    n, draw, looks = 200, generator(4), []
+    difficulty, label = Difficulty(info(n, 3)), torch.randint(3, (n,), generator=draw)
+    look = Difficulty._look
+    monkeypatch.setattr(Difficulty, "_look", lambda self: (looks.append(1), look(self))[0])
+    for epoch in range(4):
+        for rows in torch.randperm(n, generator=draw).split(16):
+            difficulty.update(rows, label[rows], *(torch.rand(2, len(rows), generator=draw) / (epoch + 1)))
+            whole = torch.zeros(2, 3).scatter_reduce_(1, difficulty.label.expand(2, -1), difficulty.loss, "amax")
+            assert torch.equal(difficulty.peak, whole)
+    assert not looks, "a step costs what its batch does, however many samples there are"
+    label[:20] = (label[:20] + 1) % 3
+    difficulty.update(torch.arange(20), label[:20], *torch.rand(2, 20, generator=draw))
+    assert len(looks) == 1, "who left a class may have been its largest"
+    difficulty.load_state_dict({name: value.clone() for name, value in difficulty.state_dict().items()})
+    difficulty.update(torch.arange(9), label[:9], *torch.zeros(2, 9))
+    assert len(looks) == 2, "another memory"
+    whole = torch.zeros(2, 3).scatter_reduce_(1, difficulty.label.expand(2, -1), difficulty.loss, "amax")
+    assert torch.equal(difficulty.peak, whole)
+    assert "peak" not in difficulty.state_dict(), "it follows from the rest"
+
+
 def test_difficulty_goes_on_from_its_state():
     """What a resumed run needs is in the state."""
     first, resumed = Difficulty(info(4, 2)), Difficulty(info(4, 2))

@@ -47,7 +47,7 @@ from longcut.evaluate import (
     sample_values,
     scores,
 )
-from longcut.evaluate.outputs import Outputs
+from longcut.evaluate.outputs import Outputs, _curve
 from longcut.evaluate.table import made
 from longcut.registry import load_file
 
@@ -836,3 +836,17 @@ def test_the_callers_random_state_is_left_alone():
     before = torch.get_rng_state()
     scores(torch.rand(10, generator=generator(0)), TEST, TEST)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0, 0.0])
+def test_the_search_for_ties_finds_what_counting_pairs_does(scale: float):
+    draw = torch.Generator().manual_seed(3)
+    odds = (scale * torch.randn(60, generator=draw, dtype=torch.float64)).round(decimals=1)
+    odds[:6] = torch.tensor([torch.inf, torch.inf, -torch.inf, 1.0, 1.0 + 1e-13, 1.0 - 1e-13])
+    own = torch.arange(60) % 3 == 0
+    positive, negative, below, not_above = _curve(odds, own, 1e-12)
+    assert positive.sort().values.tolist() == own.nonzero().flatten().tolist()
+    assert odds[negative].tolist() == sorted(odds[~own].tolist())
+    for row, low, high in zip(positive, below, not_above, strict=True):
+        assert int(low) == sum(float(odds[j]) < float(odds[row]) - 1e-12 for j in negative)
+        assert int(high) == sum(float(odds[j]) <= float(odds[row]) + 1e-12 for j in negative)

@@ -48,27 +48,69 @@ class Difficulty(nn.Module):
         self.register_buffer("loss", torch.zeros(2, info.n_stored))
         self.register_buffer("label", torch.zeros(info.n_stored, dtype=torch.long))
         self.register_buffer("seen", torch.zeros(info.n_stored, dtype=torch.bool))
+        self.register_buffer("peak", torch.zeros(2, info.n_classes), persistent=False)
+        self._members: list[Tensor] | None = None  # the samples of each class; None: to be looked up
+        self._peak_known = True
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
 
     loss: Tensor
     label: Tensor
     seen: Tensor
+    peak: Tensor
 
     @torch.no_grad()
     def update(self, index: Tensor, label: Tensor, biased: Tensor, debiased: Tensor) -> Tensor:
         """Remember the losses ``(n,)`` of these samples and return their weights ``(n,)`` in [0, 1]."""
         now = torch.stack([biased, debiased]).to(self.loss.dtype)
-        before = torch.where(self.seen[index], self.loss[:, index], now)
-        self.loss[:, index] = self.decay * before + (1 - self.decay) * now
+        before, seen, was = self.loss[:, index], self.seen[index], self.label[index]
+        self.loss[:, index] = self.decay * torch.where(seen, before, now) + (1 - self.decay) * now
         self.label[index] = label
         self.seen[index] = True
-        return self.weights(index, label)
+        self._follow(index, label, before, ~seen | (was != label))
+        return self._weights(index, label)
 
     def weights(self, index: Tensor, label: Tensor) -> Tensor:
         """Those of these samples as they are remembered ``(n,)``."""
-        peak = self.loss.new_zeros(2, self.n_classes)
-        peak.scatter_reduce_(1, self.label.expand(2, -1), self.loss, "amax")
-        scaled = self.loss[:, index] / peak[:, label].clamp_min(torch.finfo(torch.float32).tiny)
+        self._look()
+        return self._weights(index, label)
+
+    def _weights(self, index: Tensor, label: Tensor) -> Tensor:
+        scaled = self.loss[:, index] / self.peak[:, label].clamp_min(torch.finfo(torch.float32).tiny)
         return relative_difficulty(scaled[0], scaled[1])
+
+    def _look(self) -> None:
+        """The largest average of each class, of the whole memory."""
+        self.peak.zero_().scatter_reduce_(1, self.label.expand(2, -1), self.loss, "amax")
+        self._peak_known = True
+
+    def _follow(self, index: Tensor, label: Tensor, before: Tensor, moved: Tensor) -> None:
+        """The same after some samples changed, without a look at all others, which would cost more the more there are.
+
+        Where the largest of a class falls, the class is looked at again. A GPU looks at all, and waits for nothing.
+
+        Args:
+            index, label: of the samples ``(n,)``.
+            before: their averages before ``(2, n)``.
+            moved: who was not of this class before ``(n,)``.
+        """
+        if self.loss.is_cuda or not self._peak_known or (moved & (before != 0).any(0)).any():
+            self._members = None
+            return self._look()
+        if moved.any():
+            self._members = None
+        now = self.loss[:, index]
+        fell = ((now < before) & (before >= self.peak[:, label])).any(0)
+        self.peak.scatter_reduce_(1, label.expand(2, -1), now, "amax")
+        if fell.any():
+            if self._members is None:
+                size = torch.bincount(self.label, minlength=self.n_classes)
+                self._members = list(self.label.argsort(stable=True).split(size.tolist()))
+            for c in label[fell].unique().tolist():
+                self.peak[:, c] = self.loss[:, self._members[c]].amax(1)
+
+    def _forget(self) -> None:
+        """What follows from the memory, when another one was loaded."""
+        self._members, self._peak_known = None, False
 
 
 def class_similarity(z: Tensor, label: Tensor, n_classes: int) -> Tensor:

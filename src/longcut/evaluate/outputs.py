@@ -85,10 +85,10 @@ class Outputs:
         probability, predicted = self.probability, self.probability.argmax(1, keepdim=True)
         # one minus a probability near 1 would lose the order of the surest samples, hence the sum of the others
         others = (1 - probability).scatter(1, predicted, probability.scatter(1, predicted, 0).sum(1, keepdim=True))
-        odds = (probability.log() - others.log()).T.contiguous()
+        classes = range(probability.shape[1]) if probability.shape[1] > 2 else (1,)
         margin = ROUNDING * max(1.0, float(self.outputs.abs().max()))
-        classes = range(len(odds)) if len(odds) > 2 else (1,)
-        return [_curve(odds[c], self.data.label == c, margin) for c in classes]
+        odds = (some.T[classes[0] :].contiguous().log() for some in (probability, others))
+        return [_curve(own - other, self.data.label == c, margin) for c, own, other in zip(classes, *odds, strict=True)]
 
     @property
     def are_numbers(self) -> bool:
