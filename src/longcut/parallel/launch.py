@@ -28,7 +28,6 @@ __all__ = ["follow", "together"]
 
 SILENCE = timedelta(hours=2)  # after which a process that is there, but says nothing, is given up
 LOOK_SECONDS = 0.02
-END_SECONDS = 60.0  # that the others may take to end when the first is done
 BEGUN = "begun"
 
 
@@ -62,9 +61,6 @@ def together(processes: int, device: torch.device | str, call: Callable[[], obje
         torch.set_num_threads(each)
         with _connected(Team(0, processes), kind, store):
             yield
-            for other in others:  # its last message may be on its way
-                with suppress(subprocess.TimeoutExpired):
-                    other.process.wait(END_SECONDS)
     except Lost as error:
         said = next((said for other in others if (said := other.trouble())), "a process of this run does not answer")
         raise UserError(f"{said}; give the same command again, or take fewer processes.") from error

@@ -17,7 +17,7 @@ from longcut.parallel.team import TEAM, Team, joined
 
 __all__ = ["by_rows"]
 
-NEAR = 1e-3  # of the largest output: more than rounding does, less than a statistic of another batch
+NEAR = 1e-2  # of the largest output: more than rounding does to a deep net, less than another batch does
 _draws: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # of stages that can be computed by rows, in training
 
 
