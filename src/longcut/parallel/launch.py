@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from longcut.errors import UserError
 from longcut.parallel.team import Lost, Team, joined
@@ -50,7 +51,7 @@ def together(processes: int, device: torch.device | str, call: Callable[[], obje
     threads = torch.get_num_threads()
     each = max(1, threads // processes) if kind == "cpu" else threads
     content = _packed(call)
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     others = [_Other(rank, store) for rank in range(1, processes)]
     try:
         for other in others:
@@ -140,7 +141,7 @@ def follow() -> None:
     team, kind, port, threads, parent, files = pickle.load(sys.stdin.buffer)  # which the first wrote
     end_with(parent)
     warnings.simplefilter("ignore")
-    store = distributed.TCPStore("127.0.0.1", port)
+    store = TCPStore("127.0.0.1", port)
     try:
         torch.set_num_threads(threads)
         if kind == "cuda":
