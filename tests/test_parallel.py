@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -374,6 +375,11 @@ def test_a_mapped_data_set_is_mapped_by_each(tmp_path: Path):
     (there,) = pickle.loads(content).args
     assert torch.equal(there.x, data.x) and there.x.data_ptr() != data.x.data_ptr()
     assert torch.equal(there.label, data.label)
+
+
+def test_what_cannot_be_copied():
+    with pytest.raises(UserError, match=r"cannot be copied to other processes \(cannot pickle .*; leave that out"):
+        launch._packed(partial(print, threading.Lock()))
 
 
 SETTINGS = {"epochs": 4, "batch": 16, "net": "mlp:hidden=4", "helper_epochs": 2, "helper_lr": 1e-4}

@@ -201,7 +201,11 @@ def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
 
 
 def _packed(call: Callable[[], object]) -> bytes:
-    """A call with all it refers to; of a tensor that is mapped from a file, how it is made."""
+    """A call with all it refers to; of a tensor that is mapped from a file, how it is made.
+
+    Raises:
+        UserError: when something cannot be copied, such as an open file.
+    """
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):
@@ -210,5 +214,10 @@ def _packed(call: Callable[[], object]) -> bytes:
             return super().reducer_override(obj) if made_by is None else made_by
 
     buffer = io.BytesIO()
-    Pickler(buffer).dump(call)
+    try:
+        Pickler(buffer).dump(call)
+    except (TypeError, pickle.PicklingError) as error:
+        raise UserError(
+            f"what is trained cannot be copied to other processes ({error}); leave that out, or take one process."
+        ) from error
     return buffer.getvalue()
