@@ -177,8 +177,9 @@ def _kind(processes: int, device: torch.device) -> str:
 def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
     """For the time of a ``with``, the processes can send each other tensors; on this machine, and no further."""
     name = "GLOO_SOCKET_IFNAME"
-    before, loopback = os.environ.get(name), [found for _, found in socket.if_nameindex() if found in ("lo", "lo0")]
-    if before is None and loopback:
+    loopback = [found for _, found in socket.if_nameindex() if found in ("lo", "lo0")]
+    unsaid = name not in os.environ and bool(loopback)
+    if unsaid:
         os.environ[name] = loopback[0]
     try:
         distributed.init_process_group(
@@ -191,12 +192,16 @@ def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
     except RuntimeError as error:
         raise Lost from error
     finally:
-        if before is None:
-            os.environ.pop(name, None)
+        if unsaid:
+            del os.environ[name]
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
+        if kind == "cuda":  # where sums may otherwise be taken in another order by each
+            torch.use_deterministic_algorithms(True, warn_only=True)
         with joined(team):
             yield
     finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         distributed.destroy_process_group()
 
 
