@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from longcut.errors import UserError
 from longcut.parallel.team import Lost, Team, joined
@@ -28,7 +29,6 @@ __all__ = ["follow", "together"]
 
 SILENCE = timedelta(hours=2)  # after which a process that is there, but says nothing, is given up
 LOOK_SECONDS = 0.02
-END_SECONDS = 60.0  # that the others may take to end when the first is done
 BEGUN = "begun"
 
 
@@ -51,7 +51,7 @@ def together(processes: int, device: torch.device | str, call: Callable[[], obje
     threads = torch.get_num_threads()
     each = max(1, threads // processes) if kind == "cpu" else threads
     content = _packed(call)
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     others = [_Other(rank, store) for rank in range(1, processes)]
     try:
         for other in others:
@@ -62,9 +62,6 @@ def together(processes: int, device: torch.device | str, call: Callable[[], obje
         torch.set_num_threads(each)
         with _connected(Team(0, processes), kind, store):
             yield
-            for other in others:  # its last message may be on its way
-                with suppress(subprocess.TimeoutExpired):
-                    other.process.wait(END_SECONDS)
     except Lost as error:
         said = next((said for other in others if (said := other.trouble())), "a process of this run does not answer")
         raise UserError(f"{said}; give the same command again, or take fewer processes.") from error
@@ -144,7 +141,7 @@ def follow() -> None:
     team, kind, port, threads, parent, files = pickle.load(sys.stdin.buffer)  # which the first wrote
     end_with(parent)
     warnings.simplefilter("ignore")
-    store = distributed.TCPStore("127.0.0.1", port)
+    store = TCPStore("127.0.0.1", port)
     try:
         torch.set_num_threads(threads)
         if kind == "cuda":
@@ -180,8 +177,9 @@ def _kind(processes: int, device: torch.device) -> str:
 def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
     """For the time of a ``with``, the processes can send each other tensors; on this machine, and no further."""
     name = "GLOO_SOCKET_IFNAME"
-    before, loopback = os.environ.get(name), [found for _, found in socket.if_nameindex() if found in ("lo", "lo0")]
-    if before is None and loopback:
+    loopback = [found for _, found in socket.if_nameindex() if found in ("lo", "lo0")]
+    unsaid = name not in os.environ and bool(loopback)
+    if unsaid:
         os.environ[name] = loopback[0]
     try:
         distributed.init_process_group(
@@ -194,17 +192,25 @@ def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
     except RuntimeError as error:
         raise Lost from error
     finally:
-        if before is None:
-            os.environ.pop(name, None)
+        if unsaid:
+            del os.environ[name]
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
+        if kind == "cuda":  # where sums may otherwise be taken in another order by each
+            torch.use_deterministic_algorithms(True, warn_only=True)
         with joined(team):
             yield
     finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         distributed.destroy_process_group()
 
 
 def _packed(call: Callable[[], object]) -> bytes:
-    """A call with all it refers to; of a tensor that is mapped from a file, how it is made."""
+    """A call with all it refers to; of a tensor that is mapped from a file, how it is made.
+
+    Raises:
+        UserError: when something cannot be copied, such as an open file.
+    """
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):
@@ -213,5 +219,10 @@ def _packed(call: Callable[[], object]) -> bytes:
             return super().reducer_override(obj) if made_by is None else made_by
 
     buffer = io.BytesIO()
-    Pickler(buffer).dump(call)
+    try:
+        Pickler(buffer).dump(call)
+    except (TypeError, pickle.PicklingError) as error:
+        raise UserError(
+            f"what is trained cannot be copied to other processes ({error}); leave that out, or take one process."
+        ) from error
     return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,11 +16,11 @@ from longcut.parallel.team import TEAM, Team, joined
 
 __all__ = ["by_rows"]
 
-NEAR = 1e-3  # of the largest output: more than rounding does, less than a statistic of another batch
+NEAR = 1e-2  # of the largest output: more than rounding does to a deep net, less than another batch does
 _draws: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # of stages that can be computed by rows, in training
 
 
-def by_rows(stages: Sequence[nn.Module], x: Tensor) -> Tensor:
+def by_rows(stages: nn.ModuleList, x: Tensor) -> Tensor:
     """``stages``, one after the other, of a batch that every process has; each computes its own rows.
 
     All compute all of it where there are fewer rows than processes, or no parameters: that is hardly any work.
@@ -41,11 +40,11 @@ def by_rows(stages: Sequence[nn.Module], x: Tensor) -> Tensor:
         for stage in stages:
             x = stage(x)
         return x
-    part = nn.Sequential(*stages)
+    part, learning = nn.Sequential(*stages), any(stage.training for stage in stages)
     with joined(None):  # a net within a net is computed as a part of it
-        if part.training and not all(stage in _draws for stage in stages):
+        if learning and not all(stage in _draws for stage in stages):
             _draws.update(dict.fromkeys(stages, _require_same(team, part, x[: 2 * team.size + 1].detach())))
-        return _shared(team, part, x, part.training and any(_draws[stage] for stage in stages))
+        return _shared(team, part, x, learning and any(_draws[stage] for stage in stages))
 
 
 def _shared(team: Team, part: nn.Module, x: Tensor, draws: bool) -> Tensor:
