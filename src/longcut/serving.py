@@ -30,10 +30,11 @@ from longcut.weights import class_names
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MARGIN", "about", "in_8_bits", "raw"]
+__all__ = ["MARGIN", "SCORES", "about", "in_8_bits", "raw"]
 
 MARGIN = 0.01  # of accuracy, or of the error of a regression, that 8 bits may cost
 CALIBRATION = 256  # training samples by which the ranges of activations are measured
+SCORES = ("average", "worst_group", "rmse")  # by which 8 bits are judged: the first two of classes
 KEY = "longcut"
 INPUT, OUTPUTS = "net/x", ("outputs", "prediction", "probability")
 
@@ -235,11 +236,13 @@ def in_8_bits(path: Path, splits: Splits, who: str) -> tuple[onnx.ModelProto, di
 
     held, on = (splits.test, "test") if splits.valid is None else (splits.valid, "validation")
     with tempfile.TemporaryDirectory() as place, _quiet():
-        small = Path(place, "small.onnx")
-        convolves = any(node.op_type == "Conv" for node in onnx.load(path).graph.node)
-        if convolves:
+        whole, small = Path(place, "whole.onnx"), Path(place, "small.onnx")
+        model = onnx.load(path)
+        del model.graph.value_info[:]  # shapes that torch notes of weights, which the quantiser turns round
+        onnx.save(model, whole)
+        if any(node.op_type == "Conv" for node in model.graph.node):
             quantize_static(
-                path,
+                whole,
                 small,
                 Samples(),
                 per_channel=True,
@@ -247,7 +250,7 @@ def in_8_bits(path: Path, splits: Splits, who: str) -> tuple[onnx.ModelProto, di
                 weight_type=QuantType.QInt8,
             )
         else:
-            quantize_dynamic(path, small, weight_type=QuantType.QInt8)
+            quantize_dynamic(whole, small, weight_type=QuantType.QInt8)
         before, after = (_scores(at, held, splits.train) for at in (path, small))
         model = onnx.load(small)
     judged = {"on": on, "n": len(held), **{name: [before[name], after[name]] for name in before}}
@@ -269,8 +272,7 @@ def _scores(path: Path, held: Dataset, train: Dataset) -> dict[str, float]:
     rows = torch.arange(len(held)).split(256)
     said = [torch.from_numpy(session.run(["outputs"], {"x": _stored(held, some)})[0]) for some in rows]
     found = metrics(sample_values(torch.cat(said), held), held, train)
-    names = ("rmse",) if held.info.task == "regression" else ("average", "worst_group")
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in (SCORES[2:] if held.info.task == "regression" else SCORES[:2])}
 
 
 def _stored(data: Dataset, rows: Tensor) -> Any:
