@@ -28,6 +28,7 @@ from longcut.sources import encode
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
+
 @pytest.fixture(autouse=True, scope="module")
 def known() -> Iterator[None]:
     """Data sets of this module, which stay known, since 8 bits are judged on the data of the run."""
