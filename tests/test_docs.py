@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import longcut
 from longcut.cli import app
 from longcut.datasets import ARRAYS, TABLES
+from longcut.sources.addresses import is_address, is_pattern
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -117,6 +118,11 @@ def all_imported() -> None:
             importlib.import_module(module.name)
 
 
+def kind_of(path: Path, typed: str) -> str:
+    """What reads a path that need not be there."""
+    return "shards" if is_address(typed) or is_pattern(typed) else OWN.get(path.suffix, "folder")
+
+
 @pytest.mark.usefixtures("all_imported")
 @pytest.mark.parametrize("words", words_of("longcut"), ids=shlex.join)
 def test_commands_exist_with_these_options_methods_and_data(
@@ -126,7 +132,7 @@ def test_commands_exist_with_these_options_methods_and_data(
     monkeypatch.chdir(tmp_path)
     if "--load" in words:
         exec(blocks_of((ROOT / "docs" / "extend.md").read_text("utf-8"))[0].code, {})
-    monkeypatch.setattr("longcut.datasets._kind", lambda path, typed: OWN.get(path.suffix, "folder"))
+    monkeypatch.setattr("longcut.datasets._kind", kind_of)
     works = ("execute.execute", "compare.compare", "compare.seeds_of", "papers.run", "runs.read", "report.write")
     works += ("papers.known_in", "datasets.load", "annotate.annotate", "audit.folder.read", "runs.find")
     for work in works:

@@ -40,7 +40,7 @@ ROWS = [
     {"record", "forms", "states", "stored", "runs", "backbone"},
     {"datasets", "analyses", "gallery", "audit", "estimators", "plans", "lookup"},
     {"execute", "compare", "places", "tables", "stress", "search"},
-    {"deploy", "report", "papers", "postprocess", "annotate", "trackers", "weights", "card"},
+    {"deploy", "serving", "report", "papers", "postprocess", "annotate", "trackers", "weights", "card"},
     {"cli", "__main__"},
 ]
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

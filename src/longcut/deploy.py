@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from longcut import forms, runs
 from longcut.data import Dataset, as_input
+from longcut.datasets import load
 from longcut.datasets.reread import inputs_of, reread
 from longcut.door import Damaged, Door, strict_json
 from longcut.errors import UserError, unknown
@@ -189,7 +190,7 @@ def _frame(inputs: Inputs, samples: Dataset, outputs: Tensor, labelled: Tensor) 
 # --- other formats ----------------------------------------------------------------------------------------------------
 
 
-def export(run: Run, to: str, out: Path | str | None = None) -> Path:
+def export(run: Run, to: str, out: Path | str | None = None, *, raw: bool = False, int8: bool = False) -> Path:
     """Write the network of a finished run in another format.
 
     ``onnx`` and ``torchscript`` take samples as they are stored, ``x (n, …)`` for any n (images uint8, rows of a table
@@ -201,13 +202,17 @@ def export(run: Run, to: str, out: Path | str | None = None) -> Path:
         run: finished.
         to: one of ``FORMATS``.
         out: file to write; default: ``model.onnx``, ``model.pt`` or ``model.safetensors`` in the run folder.
+        raw: of ``onnx``: whether the file takes the columns of a table, or pixels, and says names and probabilities,
+            as :func:`longcut.serving.raw` describes.
+        int8: of ``onnx``: whether weights have 8 bits, which is refused where it costs too much on held-out data, for
+            which the data of the run is loaded; see :func:`longcut.serving.in_8_bits`.
 
     Returns:
         The file.
 
     Raises:
-        UserError: for an unknown format, a run that is not finished, a file that cannot be written, or ``onnx`` without
-            the packages it needs.
+        UserError: for an unknown format, a run that is not finished, a file that cannot be written, ``onnx`` without
+            the packages it needs, and whatever has no raw form or loses too much in 8 bits.
 
     Example::
 
@@ -216,6 +221,8 @@ def export(run: Run, to: str, out: Path | str | None = None) -> Path:
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
+    if (raw or int8) and to != "onnx":
+        raise UserError(f"{'raw' if raw else 'int8'} is for onnx, and {to} was asked for; leave it out, or take onnx.")
     suffix, write = FORMATS[to]
     net, inputs = load_net(run)
     plan = run.record.plan
@@ -223,7 +230,28 @@ def export(run: Run, to: str, out: Path | str | None = None) -> Path:
     path = run.folder / f"model{suffix}" if out is None else Path(out)
     with written(path) as temporary:
         write(net.requires_grad_(False), inputs, to_json(about), temporary)
+        if raw or int8:
+            _rewrite(run, inputs, about, temporary, raw, int8)
     return path
+
+
+def _rewrite(run: Run, inputs: Inputs, about: dict[str, Any], path: Path, raw: bool, int8: bool) -> None:
+    """An ONNX file in 8 bits, or with what is done to raw samples in it."""
+    import onnx
+
+    from longcut import serving
+
+    who = f"the run in {run.folder}"
+    model = onnx.load(path)
+    if int8:
+        plan = run.record.plan
+        model, judged = serving.in_8_bits(path, load(plan.data, plan.data_seed), who)
+        about = {**about, "int8": judged}
+    if raw:
+        model = serving.raw(model, inputs, who)
+    onnx.helper.set_model_props(model, {ABOUT: to_json(about)})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
 
 
 class _FromStored(nn.Module):

@@ -282,6 +282,12 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="file to write (default: model.onnx, .pt or .safetensors in RUN)")
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="onnx: from columns or pixels to names of classes and probabilities")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="onnx: weights of 8 bits, refused where that costs accuracy on held-out data")
+    ] = False,
     card: Annotated[
         Path | None, typer.Option(help="also write a model card for the Hugging Face hub, such as README.md")
     ] = None,
@@ -294,13 +300,17 @@ def export(
     from longcut.card import write_card
     from longcut.deploy import export
     from longcut.runs import read
+    from longcut.serving import SCORES, about
 
     found = read(run)
-    path = export(found, to, out)
+    path = export(found, to, out, raw=raw, int8=int8)
     written = None if card is None else write_card(found, card)
+    judged = {"int8": about(path)["int8"]} if int8 else {}
     if as_json:
-        return show.print_json({"export": str(path), **({} if written is None else {"card": str(written)})})
+        return show.print_json({"export": str(path), **judged, **({} if written is None else {"card": str(written)})})
     show.say(f"The network is in {path}")
+    for name, (before, after) in ((name, score) for name, score in judged.get("int8", {}).items() if name in SCORES):
+        show.say(f"In 8 bits, its {name.replace('_', ' ')} on held-out data is {after:.3f}; it was {before:.3f}")
     if written is not None:
         show.say(f"The card is in {written}")
 

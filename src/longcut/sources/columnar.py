@@ -235,7 +235,7 @@ def streams(name: str, config: str | None, image: str | None) -> tuple[str | Non
     if image is None and len(images) == 1:
         image = images[0]
     names = {column: feature.names for column, feature in features.items() if type(feature).__name__ == "ClassLabel"}
-    files = {part: rows.origin_metadata for part, rows in (builder.config.data_files or {}).items()}
+    files = {part: getattr(rows, "origin_metadata", rows) for part, rows in (builder.config.data_files or {}).items()}
     stamp = repr((builder.config_id, builder.hash, str(builder.info.version), files))
     found: list[tuple[str, str, Any]] = []
     for part, data in parts.items():
