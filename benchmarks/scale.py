@@ -1,9 +1,9 @@
-"""What a step costs by one process and by two, what they send each other, and what a billion samples would take.
+"""What a step costs by one process and by two, what they send each other, and what methods keep of each sample.
 
-``python benchmarks/scale.py`` measures on this machine: seconds of a step of ``erm`` for some nets and batches, the
-messages and bytes that one process hands over in it (counted, not estimated), what a message costs, and what methods
-keep of each sample. The model of docs/scale.md is fitted to the steps of one process and to the messages alone, and
-held against the steps of two.
+``python benchmarks/scale.py`` measures on this machine: CPU time of a step of ``erm`` for some nets and batches, in
+each process, so that other work on the machine counts for little; the messages and bytes that one process hands over in
+a step, counted; and what a message costs. The model of docs/scale.md is fitted to the steps of one process and to the
+messages alone, and held against the steps of two. Last, what an epoch costs before its first step.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ import torch
 from torch import Tensor
 
 from longcut import Dataset, Splits, Training, fit
-from longcut.data import Info, generator
+from longcut.context import calling
+from longcut.data import Info, balance, generator
 from longcut.methods import METHODS, build
 from longcut.parallel import Team
 from longcut.parallel.launch import together
 
 CASES = {"mlp:hidden=1024-1024": (784,), "conv:width=16": (3, 24, 24)}
 BATCHES = (128, 256, 512)
-STEPS, EPOCHS = 4, 5  # of each measurement; the fastest epoch counts, for the machine has other work
+STEPS, EPOCHS = 4, 6  # of each measurement; the epoch that took least counts
 SIZES = (1, 1_000, 100_000, 1_000_000, 4_000_000)  # numbers in a message
 KEEPING = ("erm", "group-dro", "jtt", "lff", "selecmix", "selecmix:pairs=learned", "wcl")
 
@@ -52,30 +54,32 @@ def sent(count: Counter[str], patch: pytest.MonkeyPatch) -> None:
 
 
 def steps(net: str, shape: tuple[int, ...], batch: int) -> tuple[float, Counter[str]]:
-    """Seconds of a step, and what is sent in it."""
-    splits, count = data(shape, STEPS * batch), Counter[str]()
+    """CPU seconds of a step in this process, and what it sends."""
+    splits, count, ends = data(shape, STEPS * batch), Counter[str](), list[float]()
     with pytest.MonkeyPatch.context() as patch:
         sent(count, patch)
         training = Training(epochs=EPOCHS, batch=batch, every=EPOCHS)
-        fitted = fit(build("erm", splits.info, net=net), splits, training)
+        clock = calling(on_trained=lambda method: ends.append(time.process_time()))
+        fit(build("erm", splits.info, net=net), splits, training, observers=[clock])
     each = Counter({name: round(number / (STEPS * EPOCHS)) for name, number in count.items()})
-    return min(row["seconds"] for row in fitted.history) / STEPS, each
+    return min(stop - start for start, stop in pairwise(ends)) / STEPS, each
 
 
-def message(size: int) -> float:
-    """Seconds for the sum of so many numbers, the fastest of some."""
+def message(size: int) -> tuple[float, float]:
+    """Seconds, and CPU seconds of this process, for the sum of so many numbers: the least of some."""
     from longcut.parallel.team import TEAM  # of the process, and not copied with this function
 
-    team, part, seconds = TEAM.get(), torch.ones(size), []
+    team, part, found = TEAM.get(), torch.ones(size), []
     assert team is not None
     for _ in range(30):
-        began = time.perf_counter()
+        began = time.perf_counter(), time.process_time()
         team.total(part)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+        found.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    seconds, busy = zip(*found, strict=True)
+    return min(seconds), min(busy)
 
 
-def everything() -> tuple[dict[tuple[str, int], tuple[float, Counter[str]]], dict[int, float]]:
+def everything() -> tuple[dict[tuple[str, int], tuple[float, Counter[str]]], dict[int, tuple[float, float]]]:
     """All that two processes do."""
     found = {(net, batch): steps(net, shape, batch) for net, shape in CASES.items() for batch in BATCHES}
     return found, {size: message(size) for size in SIZES}
@@ -99,30 +103,51 @@ def bytes_per_sample(spec: str) -> float:
     return (size(3000) - size(1000)) / 2000
 
 
+def order_seconds(n: int) -> dict[str, float]:
+    """CPU seconds of an epoch's order of samples, and of drawing as many of each group."""
+    label = torch.arange(n) % 2
+    rows, found = Dataset.of(torch.zeros(n, 1), label, torch.arange(n) % 3 // 2, name="rows"), {}
+    for name, draw in {
+        "order": lambda: torch.randperm(n, generator=generator(0)),
+        "balance": lambda: balance(rows, "group", generator(0)),
+    }.items():
+        began = time.process_time()
+        draw()
+        found[name] = time.process_time() - began
+    return found
+
+
 def main() -> None:
     torch.set_num_threads(1)
     alone = {(net, batch): steps(net, shape, batch)[0] for net, shape in CASES.items() for batch in BATCHES}
     with together(2, "cpu", everything):
         both, messages = everything()
-    latency, per_byte = line([4 * size for size in messages], list(messages.values()))
-    latency = max(latency, min(messages.values()))
-    print(f"a message: {1e3 * latency:.2f} ms and {1e-9 / per_byte:.2f} GB/s\n")
-    print("| net | batch | one, ms | two, ms | model, ms | messages | gradients, kB | rows, kB |")
+    sizes = [4 * size for size in messages]
+    waiting, busy = (line(sizes, costs) for costs in zip(*messages.values(), strict=True))
+    for name, (start, per_byte) in (("waits", waiting), ("computes", busy)):
+        print(f"a process {name} {1e3 * start:.2f} ms for a message and {1e9 * per_byte:.2f} s for a GB")
+    print("\n| net | batch | one, ms | two, ms each | model, ms | messages | summed, kB | gathered, kB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for net in CASES:
         fixed, per_row = line(BATCHES, [alone[net, batch] for batch in BATCHES])
         for batch in BATCHES:
             two, count = both[net, batch]
+            sums, rows = count["total bytes"], count["gather bytes"]
             number = count["total messages"] + count["gather messages"]
-            size = count["total bytes"] + count["gather bytes"]
-            model = max(fixed, 0) + per_row * batch / 2 + number * latency + size * per_byte
+            model = fixed + per_row * batch / 2 + number * busy[0] + (sums + rows) * busy[1]
             cells = [f"{1e3 * seconds:.1f}" for seconds in (alone[net, batch], two, model)]
-            moved = [f"{count[kind] / 1e3:.1f}" for kind in ("total bytes", "gather bytes")]
-            print("|", " | ".join([f"`{net}`", str(batch), *cells, str(number), *moved]), "|")
-        print(f"| {net}: {1e3 * fixed:.2f} ms, and {1e6 * per_row:.1f} µs a row |")
-    print()
+            print(
+                "|",
+                " | ".join([f"`{net}`", str(batch), *cells, str(number), f"{sums / 1e3:.1f}", f"{rows / 1e3:.1f}"]),
+                "|",
+            )
+        print(f"{net}: {1e3 * fixed:.2f} ms and {1e6 * per_row:.1f} µs a row\n")
     for spec in KEEPING:
         print(f"{spec}: {bytes_per_sample(spec):g} bytes a sample")
+
+    for n in (1_000_000, 10_000_000):
+        for name, seconds in order_seconds(n).items():
+            print(f"{name} of {n:,}: {1e9 * seconds / n:.0f} ns a sample")
 
 
 if __name__ == "__main__":

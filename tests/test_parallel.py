@@ -377,6 +377,20 @@ def test_a_mapped_data_set_is_mapped_by_each(tmp_path: Path):
     assert torch.equal(there.label, data.label)
 
 
+def test_who_watches_may_ask_the_net():
+    """Of a method whose class is known here alone, as in a script."""
+
+    class Own(ERM):
+        name = "own"
+
+    seen: list[Tensor] = []
+    watch = calling(on_trained=lambda method: seen.append(predict(method, SPLITS.test)))
+    for processes in (1, 2):
+        method = build(Own, SPLITS.info, net="conv:width=2", seed=1)
+        fit(method, SPLITS, Training(epochs=1, batch=20), observers=[watch], processes=processes)
+    torch.testing.assert_close(*seen, rtol=1e-5, atol=1e-5)
+
+
 def test_what_cannot_be_copied():
     with pytest.raises(UserError, match=r"cannot be copied to other processes \(cannot pickle .*; leave that out"):
         launch._packed(partial(print, threading.Lock()))

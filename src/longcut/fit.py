@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from longcut import augment
-from longcut.context import Epoch, Observer
+from longcut.context import Epoch, Observer, calling
 from longcut.data import Splits, generator
 from longcut.errors import UserError
 from longcut.evaluate import lower_is_better, metrics, sample_values
@@ -25,6 +25,7 @@ from longcut.methods.identified import evidence
 from longcut.notebook import trained
 from longcut.parallel import from_first
 from longcut.parallel.launch import together
+from longcut.parallel.team import joined
 from longcut.predict import predict
 from longcut.selection import parse_selection
 from longcut.training import Training
@@ -104,7 +105,7 @@ def fit(
         how = {"seed": seed, "device": device, "select": select, "examined": examined, "patience": patience}
         call = partial(fit, method, splits, training, **how)
         with together(processes, device, call):
-            return call(observers=observers, state=state, shelf=shelf)
+            return call(observers=[_asked_alone(observer) for observer in observers], state=state, shelf=shelf)
     watch, metric = parse_selection(select)
     check(method, splits, watch, metric)
     augment.require_kind(training.augment, splits.info)
@@ -162,6 +163,16 @@ def fit(
             own = helper(training, seed, 3000, device, observers, shelf)
             verdict = evidence.examine(method, splits.train, own, generator(seed, 6).initial_seed())
     return Fitted(method, chosen, history, verdict)
+
+
+def _asked_alone(observer: Observer) -> Observer:
+    """The same, who asks nets without the other processes, in which nobody asks."""
+
+    def alone(name: str, *told: Any) -> None:
+        with joined(None):
+            getattr(observer, name)(*told)
+
+    return calling(**{name: partial(alone, name) for name in vars(Observer) if name.startswith("on_")})
 
 
 @contextmanager

@@ -46,9 +46,10 @@ class Normalised(TorchFunctionMode):
         """:func:`torch.nn.functional.batch_norm`."""
         if not training:
             return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-        of_each = x.new_zeros(self.team.size, 2, x.shape[1])
-        of_each[self.team.rank] = torch.stack(torch.var_mean(x, [0, *range(2, x.ndim)], correction=0))
-        variances, means = self.total(of_each).unbind(1)
+        shape, over = (1, -1, *[1] * (x.ndim - 2)), (0, *range(2, x.ndim))
+        of_each, own = x.new_zeros(self.team.size, 2, x.shape[1]), x.mean(over)
+        of_each[self.team.rank] = torch.stack([own, (x - own.view(shape)).square().mean(over)])  # var_mean is slow
+        means, variances = self.total(of_each).unbind(1)
         share = (x.new_tensor(self.team.shares(self.rows)) / self.rows)[:, None]
         mean = (share * means).sum(0)
         variance = (share * (variances + (means - mean).square())).sum(0)
@@ -59,7 +60,6 @@ class Normalised(TorchFunctionMode):
                 running_var.lerp_(variance.to(running_var) * (n / max(n - 1, 1)), momentum)
         scale = (variance + eps).rsqrt() * (1 if weight is None else weight)
         shift = (0 if bias is None else bias) - mean * scale
-        shape = (1, -1, *[1] * (x.ndim - 2))
         return torch.addcmul(shift.view(shape), x, scale.view(shape))
 
 
