@@ -276,10 +276,11 @@ def elsewhere() -> list[Known]:
                     method = run["method"].partition(":")[0]
                     label = method + {"net": "", "biased": ", E_b"}[row["encoder"]]
                     found.append(Known(label, data, method, run["seed"], last, last, run["seconds"], row["test"]))
-    traces: dict[str, dict[str, float | None]] = defaultdict(dict)
+    traces: dict[tuple[str, str], dict[str, float | None]] = defaultdict(dict)
     for trace in json.loads((HERE / "figure2.json").read_text("utf-8")):
-        traces[trace["row"]][trace["column"]] = trace["last"]
-    return found + [Known(row, "figure2", "selecmix", 0, 20, 0, 0.0, values) for row, values in traces.items()]
+        at = "figure2" if trace["data"] == "colored-mnist" else f"figure2 {trace['data']}"
+        traces[trace["row"], at][trace["column"]] = trace["last"]
+    return found + [Known(row, at, "selecmix", 0, 0, 0, 0.0, values) for (row, at), values in traces.items()]
 
 
 def over_samples(stored: dict[str, Any]) -> Callable[..., Difference | None]:

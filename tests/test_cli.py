@@ -415,9 +415,9 @@ def test_reproduce_shows_ours_beside_the_published(monkeypatch: pytest.MonkeyPat
     for word in ("SelecMix", "digits 0.5%", "70.00 ± 0.50", "71.25", "72.00 ± 1.00", "no", "yes", "a word of warning"):
         assert word in text
     assert "sample standard deviation over seeds" in text
-    recipe, only, seeds, out, jobs, _, settings, device = asked[0]
+    recipe, only, seeds, out, jobs, _, settings, device, finished = asked[0]
     assert (recipe, only, seeds, out, jobs) == ("selecmix/table1", ["0.5%", "V+SelecMix"], 1, Path("runs/reproduce"), 3)
-    assert (settings, device) == ({"lr": "0.1", "epochs": 2}, "cpu")
+    assert (settings, device, finished) == ({"lr": "0.1", "epochs": 2}, "cpu", False)
     assert printed_json(*arguments) == [cell]
 
 
@@ -426,7 +426,7 @@ def test_reproduce_lists_all_that_is_shown():
     (one,) = (row for row in found if (row["name"], row["data"]) == ("selecmix/table1", "bffhq"))
     assert (one["state"], one["recipe"]) == ("data not reachable", True)
     text = printed("reproduce", "--list")
-    assert "selecmix/table1" in text and "(jm1/figure9)" in text and "run shorter: trained here with fewer" in text
+    assert "selecmix/table1" in text and "(jm1/figures5-8)" in text and "run shorter: trained here with fewer" in text
     assert refused("reproduce").startswith("no table or figure is named; give one, such as selecmix/table1, or --list")
 
 

@@ -167,18 +167,33 @@ def test_to_the_nearest_neighbour_copies_are_nothing_new(toy: dict[str, Any]):
 # --- the page and the picture -----------------------------------------------------------------------------------------
 
 
-def test_the_picture_has_the_four_sets(toy: dict[str, Any]):
+def test_without_the_class_constraint_a_blend_counts_for_both_labels(toy: dict[str, Any]):
+    """Twice as many rows, weights that sum to 1 per blend, and places between any of the few and any of the many."""
+    source = toy["groups"]((475, 25, 25, 475), 2, 40, seed=0)
+    both, weights = toy["mixed_with_any_class"](source, source.conflicting, 0)
+    half = len(both) // 2
+    assert half == toy["ROUNDS"] * len(source)
+    assert torch.equal(both.x[:half], both.x[half:])
+    torch.testing.assert_close(weights[:half] + weights[half:], torch.ones(half))
+    assert torch.equal(both.label[:half], source.label.repeat(toy["ROUNDS"])), "the anchor's first"
+    other = both.label[half:] != both.label[:half]
+    assert 0.4 < float(other.double().mean()) < 0.6, "half of the partners are of the other class"
+
+
+def test_the_picture_has_its_sets(toy: dict[str, Any]):
     titles = [axes.get_title().splitlines()[0] for axes in toy["picture"]().axes]
-    assert titles == ["source", "target", "oversampled (JTT)", "mixed (JM1)"]
+    assert titles == ["source", "target", "oversampled (JTT)", "mixed (JM1)", "mixed, of any class"]
 
 
 @pytest.mark.slow
 def test_the_page_says_what_the_example_prints(toy: dict[str, Any]):
     """Up to a few samples, as another machine may round another way."""
     page = (ROOT / "docs" / "jm1-toy.md").read_text("utf-8")
-    for title, rows in toy["tables"]().items():
+    printed = {title: (toy["HEADER"], rows) for title, rows in toy["tables"]().items()}
+    printed["A line, the few known, blended with any class"] = toy["ANY"], toy["unconstrained"]()
+    for title, (header, rows) in printed.items():
         part = page[page.index(f"**{title}**") :]
-        assert part.splitlines()[2] == f"| {' | '.join(toy['HEADER'])} |"
+        assert part.splitlines()[2] == f"| {' | '.join(header)} |"
         said = [line.strip("| ").split(" | ") for line in part.splitlines()[4:8]]
         made = [row for row in rows if row[0] == "25"]
         assert [row[:3] for row in said] == [list(row[:3]) for row in made]

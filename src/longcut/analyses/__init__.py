@@ -12,18 +12,23 @@ Figures and tables are the SelecMix paper's where no other is named.
 :func:`knn_probe`          what the nearest samples in a feature space say of the label
 :func:`negatives`          the hardest and easiest negatives of an anchor (Figures 3 and 4 of Jang & Wang 2023), and
                            :func:`kinds`, what they have in common with it
+:func:`activation_maps`    which places of an image speak for a class (Grad-CAM)
+:func:`uncertainty`        how often a net was wrong about each group while it learned (UMIX)
 =========================  ==========================================================================================
 """
 
+from longcut.analyses.activation import activation_maps
 from longcut.analyses.curves import curve, partner_share, varied
 from longcut.analyses.embedding import tsne
 from longcut.analyses.negatives import kinds, negatives
 from longcut.analyses.probe import bias_accuracy
 from longcut.analyses.probes import Probed, knn_probe, linear_probe
 from longcut.analyses.similarity import pair_cosines, similarity_traces
+from longcut.analyses.uncertainty import uncertainty
 
 __all__ = [
     "Probed",
+    "activation_maps",
     "bias_accuracy",
     "curve",
     "kinds",
@@ -34,5 +39,6 @@ __all__ = [
     "partner_share",
     "similarity_traces",
     "tsne",
+    "uncertainty",
     "varied",
 ]

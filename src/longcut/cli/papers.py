@@ -14,7 +14,7 @@ from longcut.cli.claims import print_claims
 from longcut.cli.own import load
 from longcut.cli.queued import work_on
 from longcut.cli.settings import device_of, settings_of, workers
-from longcut.errors import UserError
+from longcut.errors import UserError, unknown
 
 
 @app.command()
@@ -22,7 +22,7 @@ def reproduce(
     recipe: Annotated[
         str | None, typer.Argument(help="table or figure of a paper, such as selecmix/table1, or all")
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="show all, and how far each is here")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="show what the four documents hold, and its state")] = False,
     only: Annotated[list[str] | None, typer.Option(help="data set, column or row of the table; repeatable")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="runs per cell (default: the paper's)")] = None,
     set_: Set = None,
@@ -35,6 +35,7 @@ def reproduce(
         bool, typer.Option("--plan", help="print what is left and how long it takes; train nothing")
     ] = False,
     known: Annotated[list[Path] | None, typer.Option(help="results/runs.json: what ran elsewhere; repeatable")] = None,
+    finished: Annotated[bool, typer.Option("--finished", help="take the runs that are there; train nothing")] = False,
     claims: Annotated[
         bool, typer.Option("--claims", help="judge what a paper claims, such as selecmix, by the runs that are there")
     ] = False,
@@ -46,10 +47,10 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
-    from longcut.papers import EVERY, cells, draw, notes, require_data, run, table
+    from longcut.papers import EVERY, cells, draw, lacking, notes, require_data, run, table
 
     if list_:
-        return print_list(as_json)
+        return print_list(recipe, as_json)
     if recipe is None:
         raise UserError("no table or figure is named; give one, such as selecmix/table1, or --list to see all.")
     if claims:
@@ -66,9 +67,11 @@ def reproduce(
         raise UserError(
             "--known is for a queue and for claims; give --hours, --plan or --claims with it, or leave it out."
         )
-    require_data(cells(recipe, only or (), seeds, settings), out, load)
+    if not finished:
+        require_data(cells(recipe, only or (), seeds, settings), out, load)
     with show.bar("runs") as progress:
-        results = run(recipe, only or (), seeds, out, workers(jobs, backend, scheduler), progress, settings, place)
+        how = workers(jobs, backend, scheduler), progress, settings, place, finished
+        results = run(recipe, only or (), seeds, out, *how)
     picture = draw(recipe, results, out)
     if as_json:
         return show.print_json(results)
@@ -79,15 +82,22 @@ def reproduce(
     show.show(shown)
     for note in notes(recipe, results):
         show.say(note)
+    if missing := lacking(results):
+        show.say(f"Not there: {missing}.")
     if picture:
         show.say(f"The picture: {picture}")
 
 
-def print_list(as_json: bool) -> None:
-    """Every table and figure that is known, and how far it is here."""
-    from longcut.papers import STATES, listed
+def print_list(which: str | None, as_json: bool) -> None:
+    """Tables and figures of the four documents, of one of the papers, or all, and how far each is here."""
+    from longcut.papers import DOCUMENTS, EVERY, STATES, listed
 
-    found = listed()
+    every = listed()
+    papers = dict.fromkeys(one.name.partition("/")[0] for one in every)
+    if which not in (None, EVERY, *papers):
+        raise unknown("paper", str(which), [EVERY, *papers])
+    chosen = DOCUMENTS if which is None else papers if which == EVERY else (which,)
+    found = [one for one in every if one.name.partition("/")[0] in chosen]
     if as_json:
         return show.print_json([asdict(one) for one in found])
     shown = show.table("table or figure", "what it shows", "data", "state")
@@ -98,6 +108,9 @@ def print_list(as_json: bool) -> None:
         shown.add_row(*((name, one.about) if first else ("", "")), one.data, one.state)
         named = one.name
     show.show(shown)
-    show.say("In brackets is what longcut reproduce does not make.")
-    for state, words in STATES.items():
-        show.say(f"{state}: {words}.")
+    if any(not one.recipe for one in found):
+        show.say("In brackets is what longcut reproduce does not make.")
+    for state in dict.fromkeys(one.state for one in found):
+        show.say(f"{state}: {STATES[state]}.")
+    if which is None:
+        show.say("The papers around these four documents: longcut reproduce all --list.")

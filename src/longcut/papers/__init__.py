@@ -2,12 +2,12 @@
 
 from longcut.papers.cells import ANNOTATIONS, ORIGINS, PROTOCOLS, Cell, cells, recipes
 from longcut.papers.claims import HOLDS, NOT, OPEN, Claim, Verdict, claimants, claims, judged, sampled
-from longcut.papers.draw import draw
+from longcut.papers.draw import draw, picture
 from longcut.papers.known import Known, known_in, merged
 from longcut.papers.listed import DOCUMENTS, STATES, Shown, listed
 from longcut.papers.queue import EVERY, Queue, Task, queue
 from longcut.papers.run import require_data, require_weights, run
-from longcut.papers.show import READS, markdown, notes, table
+from longcut.papers.show import READS, lacking, markdown, notes, table
 from longcut.papers.verdicts import HOW_JUDGED, comparisons, summary
 from longcut.papers.work import Outcome, work
 
@@ -38,10 +38,12 @@ __all__ = [
     "draw",
     "judged",
     "known_in",
+    "lacking",
     "listed",
     "markdown",
     "merged",
     "notes",
+    "picture",
     "queue",
     "recipes",
     "require_data",

@@ -138,7 +138,8 @@ def declared(recipe: str) -> tuple[dict[str, Any], dict[str, Any], str]:
         raise unknown("recipe", recipe, recipes())
     paper, name = recipe.split("/")
     content = _files()[paper]
-    return content, content.get("recipe", {}).get(name, {}), name
+    about = content.get("recipe", {}).get(name, {})
+    return declared(about["same"]) if "same" in about else (content, about, name)
 
 
 def recipes() -> dict[str, str]:
@@ -176,7 +177,7 @@ def _rows(content: Mapping[str, Any], about: Mapping[str, Any], name: str) -> It
         yield one
         if "released" in row:
             yield _renamed(one, "released")._replace(method=row["released"])
-        if "control" in row:
+        if "control" in row and about.get("controls", True):
             nothing = {data: dict.fromkeys(columns) for data, columns in published.items()}
             note = "ours: the same pairs, one of the two shown whole"
             yield _renamed(one, "control")._replace(method=row["control"], published=nothing, note=note)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longcut.datasets import parse
+from longcut.errors import UserError
 from longcut.files import written
 from longcut.papers.cells import declared
-from longcut.runs import read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw"]
+__all__ = ["draw", "picture"]
 
 
 def draw(recipe: str, results: Sequence[Mapping[str, Any]], out: Path | str = "runs/reproduce") -> Path | None:
@@ -22,24 +22,59 @@ def draw(recipe: str, results: Sequence[Mapping[str, Any]], out: Path | str = "r
 
     Args:
         recipe: ``"paper/figure"``.
-        results: what :func:`longcut.papers.run` returned.
+        results: what :func:`longcut.papers.run` returned; what has no run yet is left out.
         out: folder to write to.
+
+    Raises:
+        UserError: when no run is there, or those that are keep not what is drawn.
     """
+    figure = picture(recipe, results)
+    if figure is None:
+        return None
+    path = Path(out) / f"{recipe.replace('/', '-')}.svg"
+    with written(path) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    return path
+
+
+def picture(recipe: str, results: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """The same as a matplotlib figure."""
     _, about, _ = declared(recipe)
     if "draws" not in about:
         return None
-    how = {"similarity": _similarity, "curves": _curves, "embedding": _embedding}[about["draws"]]
-    path = Path(out) / f"{recipe.replace('/', '-')}.svg"
-    with written(path) as temporary:
-        how(results, about).savefig(temporary, format="svg", metadata={"Date": None})
-    return path
+    there: dict[Any, Mapping[str, Any]] = {}
+    for r in results:
+        if r.get("folders") or "trace" in r:  # a run that several columns read is drawn once
+            there.setdefault((r["row"], r.get("spec"), *r.get("folders", (r["data"], r["column"]))), r)
+    if not there:
+        raise UserError(f"no run of {recipe} is finished; leave --finished out to train them, or name their --out.")
+    from longcut.papers import pictures
+
+    kinds: dict[str, Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], Figure]] = {
+        "similarity": _similarity,
+        "curves": _curves,
+        "embedding": pictures.embeddings,
+        "encoder": pictures.encoder,
+        "negatives": pictures.negatives,
+        "training": pictures.training,
+        "uncertainty": pictures.uncertain,
+        "activation": pictures.activation,
+    }
+    return kinds[about["draws"]](list(there.values()), about)
 
 
 def _similarity(results: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Figure:
     """A line for each loss and kind of pairs, from -1 to 1."""
     from longcut.report import figures
 
-    lines = {f"{r['row']}, {r['column']}": (range(len(r["trace"])), [r["trace"]]) for r in results}
+    sets = list(dict.fromkeys(r["data"] for r in results))
+    lines = {
+        ", ".join(filter(None, (r["data"] if len(sets) > 1 else "", r["row"], r["column"]))): (
+            range(len(r["trace"])),
+            [r["trace"]],
+        )
+        for r in results
+    }
     figure = figures.curve(lines, figures.styles(list(lines)), "Mean cosine", percent=False)
     figure.axes[0].set_ylim(-1, 1)
     return _with_names(figure, list(lines))
@@ -53,6 +88,7 @@ def _curves(results: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> F
     for r in results:
         options = {**parse(r["spec"])[1], **r["options"]}
         name = r["row"] if about["lines"] == "row" else f"{r['data']} {r['column']}"
+        name += "".join(f", {options.get(key, usual)}" for key, usual in about.get("apart", {}).items())
         point = options.get(about["x"], 0), r["last"] / 100, (r["last_sd"] or 0) / 100
         lines.setdefault(name, []).append(point)
     drawn: dict[str, Any] = {name: tuple(zip(*sorted(found), strict=True)) for name, found in lines.items()}
@@ -66,16 +102,3 @@ def _with_names(figure: Figure, names: Sequence[str]) -> Figure:
     axes = figure.axes[0]
     axes.legend(axes.get_lines(), names, fontsize=7, framealpha=0.6)
     return figure
-
-
-def _embedding(results: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Figure:
-    """The biased model's view of training samples by t-SNE, coloured by attribute; conflicting samples are ringed."""
-    from longcut.analyses import tsne
-    from longcut.report import figures
-
-    tensors, said = read(results[0]["folders"][0]).gallery()
-    names = list(map(str, said["attribute_names"]))
-    place = tsne(tensors["embedding"].numpy())
-    ringed = tensors["embedding_conflicting"].numpy()
-    group = tensors["embedding_attribute"].tolist()
-    return figures.points(place, group, figures.looks_of(names, named=True), ringed)

@@ -43,6 +43,8 @@ class Shown:
 def listed() -> list[Shown]:
     """Every table and figure that the documents are known to hold, the four main documents first.
 
+    Of these, none is without a command or a state of its own.
+
     >>> [one.state for one in listed() if one.name == "selecmix/table1"]
     ['run shorter', 'run shorter', 'data not reachable']
     """

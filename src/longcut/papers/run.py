@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def run(
     progress: Callable[[float, int], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
+    finished: bool = False,
 ) -> list[dict[str, Any]]:
     """Run the cells of a table and put ours beside the paper's.
 
@@ -53,6 +55,7 @@ def run(
         jobs: processes, or a cluster, as for :func:`longcut.compare.compare`.
         progress: see :func:`longcut.compare.compare`.
         device: where to compute.
+        finished: train nothing, and take the runs that are finished.
 
     Returns:
         One object per cell, accuracies in %: ``row, data, column, note``; ``changed``, what was set in place of an
@@ -63,8 +66,8 @@ def run(
         (None where a rule selects, and for what is measured after training alone); the single values ``lasts, bests,
         best_epochs``; ``spans``, whether the published mean lies from ``last - last_sd`` to ``best + best_sd``, and
         ``near``, whether best, or else last, is within two deviations of it: published ones, or where none is, ours;
-        ``epochs, seeds, seconds``, and the ``folders`` of the runs. Of a number that we cannot make, all of ours is
-        None or empty.
+        ``epochs, seeds, seconds``, the ``folders`` of the runs, and ``lacking``, how many are not finished. Of a number
+        that we cannot make, all of ours is None or empty.
 
         For traces of similarity, one object per loss and kind of pairs: ``row, data, column``, the cosines ``first,
         first_sd, last, last_sd``, their means epoch by epoch as ``trace``, ``epochs, seeds``.
@@ -79,6 +82,8 @@ def run(
     if not wanted:
         raise UserError(f"nothing of {recipe} is left by --only {', '.join(only)}; leave one of the names out.")
     out = Path(out)
+    if finished:
+        return [_result(cell, _there(cell.plans, out), out, _there(cell.against, out)) for cell in wanted]
     require_data(wanted, out)
     plans = [one for cell in wanted for one in (*cell.plans, *cell.against)]
     records = iter(compare(plans, out, jobs, progress, device, by_data=True))
@@ -86,6 +91,17 @@ def run(
         _result(cell, [next(records) for _ in cell.plans], out, [next(records) for _ in cell.against])
         for cell in wanted
     ]
+
+
+def _there(plans: Sequence[Plan], out: Path) -> list[Record]:
+    """The records of those that are finished."""
+    found = []
+    for one in plans:
+        with suppress(UserError):  # another run is there
+            record = runs.check(folder_of(out, one), one)
+            if record is not None and record.done:
+                found.append(record)
+    return found
 
 
 def folder_of(out: Path, one: Plan) -> Path:
@@ -129,14 +145,21 @@ def require_data(wanted: Sequence[Cell], out: Path, load: Callable[[str, int], o
         try:
             (load or datasets.load)(one.data, one.data_seed)
         except UserError as error:
-            others = [f"--only {other}" for other in dict.fromkeys(cell.data for cell in wanted) if other != data]
-            without = f"; or go on without it: {' '.join(others)}" if others else ""
-            raise UserError(f"{str(error).rstrip('.')}{without}.") from error
+            raise UserError(_without(str(error), data, [cell.data for cell in wanted])) from error
+
+
+def _without(why: str, data: str, every: Iterable[str]) -> str:
+    """What is wrong with a data set, and how to go on with the others."""
+    others = [f"--only {other}" for other in dict.fromkeys(every) if other != data]
+    return f"{why.rstrip('.')}{'; or go on without it: ' + ' '.join(others) if others else ''}."
 
 
 def _result(cell: Cell, records: Sequence[Record], out: Path, against: Sequence[Record] = ()) -> dict[str, Any]:
     one = cell.plans[0] if cell.plans else None
     lasts, bests, epochs = [_read(record, cell) for record in records], [], []
+    if len(against) != len(records):  # what a number is relative to is not there
+        against = ()
+        lasts = [] if cell.against else lasts
     if against:
         others = [_read(record, cell) for record in against]
         lasts = [100 * (own / other - 1) if other else math.nan for own, other in zip(lasts, others, strict=True)]
@@ -180,7 +203,8 @@ def _result(cell: Cell, records: Sequence[Record], out: Path, against: Sequence[
         "epochs": one and one.training.epochs,
         "seeds": len(records),
         "seconds": sum(record.seconds for record in records),
-        "folders": [str(folder_of(out, p)) for p in cell.plans],
+        "folders": [str(folder_of(out, record.plan)) for record in records],
+        "lacking": len(cell.plans) - len(records),
     }
 
 
@@ -216,26 +240,34 @@ def _traces(
     from longcut.analyses import similarity_traces
 
     content, about, _ = declared(recipe)
-    data, column = about["data"], about["column"]
-    _, _, rows = kept(recipe, only, [data], [column], ["GSC", "SC"])
+    at = about["at"]
+    sets, _, rows = kept(recipe, only, list(at), list(dict.fromkeys(at.values())), ["GSC", "SC"])
+    known = {key for data in sets for key in about["settings"][data]}
     for key in settings or {}:
-        if key not in about["settings"]:
-            raise unknown(f"setting of {recipe}", key, about["settings"])
-    chosen = {**about["settings"], **(settings or {})}
-    chosen |= validate("training", Training, {key: chosen[key] for key in ("epochs", "batch", "lr") if key in chosen})
-    wanted = [(row, seed) for row in ("GSC", "SC") if row in rows for seed in range(seeds)]
-    frames: dict[str, list[Any]] = {row: [] for row, _ in wanted}
-    for number, (row, seed) in enumerate(wanted):
+        if key not in known:
+            raise unknown(f"setting of {recipe}", key, known)
+    specs = {data: content["data"][data][column] for data, column in at.items() if data in sets}
+    for data, spec in specs.items():  # before anything is trained
+        try:
+            datasets.load(spec, 0)
+        except UserError as error:
+            raise UserError(_without(str(error), data, specs)) from error
+    wanted = [(data, row, seed) for data in specs for row in ("GSC", "SC") if row in rows for seed in range(seeds)]
+    frames: dict[tuple[str, str], list[Any]] = {(data, row): [] for data, row, _ in wanted}
+    for number, (data, row, seed) in enumerate(wanted):
+        chosen = {**about["settings"][data], **(settings or {})}
+        own = {key: chosen[key] for key in ("epochs", "batch", "lr") if key in chosen}
+        chosen |= validate("training", Training, own)
 
         def on_epoch(done: int, epochs: int, number: int = number) -> None:
             if progress:
                 progress(number + done / epochs, len(wanted))
 
-        train = datasets.load(content["data"][data][column], seed).train
+        train = datasets.load(specs[data], seed).train
         how: Any = {**chosen, "contrast": row.lower(), "seed": seed, "device": device}
-        frames[row].append(similarity_traces(train, **how, progress=on_epoch))
+        frames[data, row].append(similarity_traces(train, **how, progress=on_epoch))
     results = []
-    for row, found in frames.items():
+    for (data, row), found in frames.items():
         for kind in found[0].columns.drop("epoch"):
             traces = [frame[kind].tolist() for frame in found]
             (first, first_sd), (last, last_sd) = (spread([trace[end] for trace in traces]) for end in (0, -1))

@@ -9,7 +9,7 @@ from longcut.evaluate import METRICS
 from longcut.numbers import with_spread
 from longcut.papers.cells import ANNOTATIONS, ORIGINS, PROTOCOLS, declared
 
-__all__ = ["READS", "markdown", "notes", "table"]
+__all__ = ["READS", "lacking", "markdown", "notes", "table"]
 
 SPREAD = (
     "Mean ± sample standard deviation over seeds. Ours is of the last epoch, and of the epoch that is best on the test "
@@ -132,6 +132,17 @@ def _definitions(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         mark, what = ORIGINS[origin]
         if mark:
             yield f"{mark.strip()} {what}."
+
+
+def lacking(results: Sequence[Mapping[str, Any]]) -> str:
+    """Which cells have fewer runs than asked for, in a sentence; empty where all are there."""
+    missing: dict[str, dict[str, None]] = {}
+    for r in results:
+        if r.get("lacking"):
+            where = r["data"] if r.get("protocol") else f"{r['data']} {r['column']}"  # columns there are of one run
+            of = f" ({r['lacking']} more)" if r["seeds"] else ""
+            missing.setdefault(r["row"], {})[f"{where}{of}"] = None
+    return "; ".join(f"{row}: {', '.join(where)}" for row, where in missing.items())
 
 
 def markdown(recipe: str, results: Sequence[Mapping[str, Any]]) -> str:
