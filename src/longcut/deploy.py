@@ -7,10 +7,8 @@ network was trained on. New files become numbers exactly as that data did.
 from __future__ import annotations
 
 import json
-import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +29,7 @@ from longcut.predict import predict as outputs_of
 from longcut.record import Inputs, renamed_options
 from longcut.registry import require_files
 from longcut.runs import Run
+from longcut.serving import without_log
 from longcut.weights import class_names, sample_weights
 
 if TYPE_CHECKING:
@@ -277,7 +276,7 @@ def _safetensors(net: Net, inputs: Inputs, about: str, path: Path) -> None:
 
 
 def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
-    with warnings.catch_warnings(), _without_log("transformers"):
+    with warnings.catch_warnings(), without_log("transformers"):
         # torch advises torch.export instead; whoever asks for TorchScript has a program that reads it.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         # A net may branch on the size of an image, which is fixed.
@@ -290,18 +289,6 @@ def _torchscript(net: Net, inputs: Inputs, about: str, path: Path) -> None:
         path.write_bytes(buffer.getvalue())
 
 
-@contextmanager
-def _without_log(name: str) -> Iterator[None]:
-    """For the time of a ``with``: that logger passes errors alone."""
-    log = logging.getLogger(name)
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
 def _onnx(net: Net, inputs: Inputs, about: str, path: Path) -> None:
     try:
         import onnxscript  # noqa: F401
@@ -310,7 +297,7 @@ def _onnx(net: Net, inputs: Inputs, about: str, path: Path) -> None:
             'onnx files are written with the packages onnx and onnxscript; install them: pip install "longcut[onnx]".'
         ) from None
     # torch.onnx reports that torchvision, which is not needed, is not there
-    with warnings.catch_warnings(), _without_log("torch.onnx"):
+    with warnings.catch_warnings(), without_log("torch.onnx"):
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         program = torch.onnx.export(
             _FromStored(net).eval(),

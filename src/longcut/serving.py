@@ -30,7 +30,7 @@ from longcut.weights import class_names
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MARGIN", "SCORES", "about", "in_8_bits", "raw"]
+__all__ = ["MARGIN", "SCORES", "about", "in_8_bits", "raw", "without_log"]
 
 MARGIN = 0.01  # of accuracy, or of the error of a regression, that 8 bits may cost
 CALIBRATION = 256  # training samples by which the ranges of activations are measured
@@ -235,7 +235,7 @@ def in_8_bits(path: Path, splits: Splits, who: str) -> tuple[onnx.ModelProto, di
             return next(self.rest, {})
 
     held, on = (splits.test, "test") if splits.valid is None else (splits.valid, "validation")
-    with tempfile.TemporaryDirectory() as place, _quiet():
+    with tempfile.TemporaryDirectory() as place, without_log():
         whole, small = Path(place, "whole.onnx"), Path(place, "small.onnx")
         model = onnx.load(path)
         del model.graph.value_info[:]  # shapes that torch notes of weights, which the quantiser turns round
@@ -287,9 +287,9 @@ def _smallest(held: Dataset) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """For the time of a ``with``: what the quantiser says of graphs to everybody's log is not said."""
-    log = logging.getLogger()
+def without_log(name: str = "") -> Iterator[None]:
+    """For the time of a ``with``: that logger, or everybody's, passes errors alone."""
+    log = logging.getLogger(name)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
