@@ -90,6 +90,11 @@ def test_a_quick_audit_says_what_it_left_out(told: list[tuple[str, Any]]):
     assert audit(table(40).data, quick=True).preface.startswith("quick: all 40 samples")
 
 
+def test_a_full_audit_of_a_sample_says_so(told: list[tuple[str, Any]]):
+    found = audit(table(6000).data, limit=300)
+    assert found.preface == "300 of 6,000 samples were looked at, every class in proportion (--limit)."
+
+
 def test_the_effort_is_told_before_any_model_is_trained(told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "effort", lambda view, net, folds: told.append(("effort", folds)))
     audit(table(40).data, foreseen=lambda _: None)
