@@ -192,6 +192,10 @@ def test_against_a_baseline():
     status, third = run("--out", "a", "--baseline", "a")
     assert (status, third["baseline"]["verdicts"]) == (1, ["clear", "alarm"])
     (change,) = third["baseline"]["changes"]
+    assert folder.read("a")[0]["baseline"] == third["baseline"]
+    page = Path("a/report.html").read_text("utf-8")
+    assert "The verdict was clear and is alarm." in page and ">words<" in page and "<b>new</b>" in page
+    assert "Nothing that was found has changed." in Path("b/report.html").read_text("utf-8")
     assert (change["name"], change["how"], change["counts"]) == ("words", "new", True)
     assert run("--out", "c", "--baseline", "a", "--level", "0.1")[0] == 1  # no fair comparison
 

@@ -31,11 +31,11 @@ def test_the_work_of_the_ordinary_models_by_hand(monkeypatch: pytest.MonkeyPatch
 def test_what_is_said_of_time_and_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(effort, "workload", lambda view, net, folds: 10.0 * folds)
     said = effort.effort(table(1000), "auto", 2)
-    assert said.seconds == pytest.approx(3 + 5.5 * 20)
+    assert said.seconds == pytest.approx(5.5 + 5 * 20)
     assert said.memory == pytest.approx(600e6 + 1000 * 3 * 4 + 8e6)
     images = Dataset.of(torch.zeros(100, 3, 4, 4), np.arange(100) % 2)
     some = effort.effort(View(images.take(torch.arange(25)), None), "conv")
-    assert some.seconds == pytest.approx(3 + 3 * 40)
+    assert some.seconds == pytest.approx(5.5 + 3 * 40)
     assert some.memory == pytest.approx(600e6 + 125 * 3 * 16 * 4 + 25 * 8e3 + 300e6)  # 25 of the 100 are copied
 
 
@@ -88,6 +88,11 @@ def test_a_quick_audit_says_what_it_left_out(told: list[tuple[str, Any]]):
     fewer = audit(table(6000).data, quick=True, limit=300)
     assert fewer.preface.startswith("quick: 300 of 6,000 samples")
     assert audit(table(40).data, quick=True).preface.startswith("quick: all 40 samples")
+
+
+def test_a_full_audit_of_a_sample_says_so(told: list[tuple[str, Any]]):
+    found = audit(table(6000).data, limit=300)
+    assert found.preface == "300 of 6,000 samples were looked at, every class in proportion (--limit)."
 
 
 def test_the_effort_is_told_before_any_model_is_trained(told: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch):

@@ -389,3 +389,24 @@ def test_the_same_audit_gives_the_same_page(tmp_path: Path):
     folder = make_audit(tmp_path / "a")
     assert report(folder).source == report(folder).source
     assert not re.search(r"\bnan\b", report(folder).text)
+
+
+def test_where_a_model_errs_is_shown_by_samples(tmp_path: Path):
+    samples = [sample_of(i, *CLASSES, "conflicting", **shown_as("image", 1)) for i in range(3)]
+    found = page_of(tmp_path, slices=[{"slice": "it looks like <lake>", "samples": samples}])
+    assert in_order(found.text, "Where an ordinary model errs", "it looks like <lake>", "Suspected samples")
+    assert "Where an ordinary model errs" not in page_of(tmp_path / "none").text
+
+
+def test_what_changed_since_a_baseline_stands_on_the_page(tmp_path: Path):
+    then = {"verdict": "notice", "what": "", "statistic": 0.4, "interval": [0.3, None]}
+    change = {"name": "words", "how": "graver", "then": then, "now": {**then, "verdict": "alarm"}, "counts": True}
+    found = {
+        "verdicts": ["notice", "alarm"],
+        "sentence": "The verdict was notice and is alarm.",
+        "unfair": "Unfair <so>.",
+    }
+    page = page_of(tmp_path, baseline={**found, "changes": [change, {**change, "how": "gone", "now": None}]})
+    told = ("Against the baseline", "The verdict was notice and is alarm.", "Unfair <so>.", "words graver")
+    assert in_order(page.text, *told, "notice 0.4 [0.3, –]", "alarm 0.4 [0.3, –]", "words gone", "What was checked")
+    assert "Nothing that was found has changed." in page_of(tmp_path / "b", baseline={**found, "changes": []}).text

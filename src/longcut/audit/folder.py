@@ -269,7 +269,7 @@ class _Gallery:
         self.places = {name: _places(source.rows[name].iloc[where]) for name in source.features} if source else {}
 
     def parts(self) -> dict[str, Any]:
-        """``gallery`` and ``pairs`` of the record."""
+        """``gallery``, ``pairs`` and ``slices`` of the record."""
         judged = self.audit.judged
         suspected = _in_turn(judged, np.flatnonzero(judged.suspected), judged.score)
         typical = _in_turn(
@@ -286,12 +286,15 @@ class _Gallery:
             "suspects": [self._shown(int(row)) for row in suspected[:SHOWN]],
             "typical": [self._shown(int(row)) for row in typical[:SHOWN]],
         }
+        found = next((finding for finding in self.audit.findings if finding.name == "slices"), None)
+        named = zip(found.table, found.more.get("samples", ()), strict=False) if found else ()
+        slices = [{"slice": row["slice"], "samples": [self._shown(int(one)) for one in rows]} for row, rows in named]
         self._map(suspected)
         x = self.audit.view.data.seen(torch.tensor(list(self.pictured), dtype=torch.long)) if self.pictured else None
         if x is not None:
             x = (x.clamp(0, 1) * 255).round().to(torch.uint8)
             self.tensors["picture"] = (x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]).contiguous()
-        return {"gallery": gallery, "pairs": pairs}
+        return {"gallery": gallery, "pairs": pairs, "slices": slices}
 
     def _shown(self, row: int, beside: int | None = None) -> dict[str, Any]:
         image = _kind(self.audit.view) == "image"

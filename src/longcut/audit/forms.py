@@ -68,6 +68,11 @@ class _Pair(_Form):
     same_label: _Sample | None = None
 
 
+class _Slice(_Form):
+    slice: str
+    samples: list[_Sample]
+
+
 class _Gallery(_Form):
     suspects: list[_Sample] | None = None
     typical: list[_Sample] | None = None
@@ -117,6 +122,7 @@ class _Record(_Form):
     curves: _Curves | None = None
     gallery: _Gallery | None = None
     pairs: list[_Pair] | None = None
+    slices: list[_Slice] | None = Field(None, description="samples that show where an ordinary model errs")
     clusters: list[_Cluster] | None = None
     seconds: float | None = None
     longcut: str | None = None
@@ -166,6 +172,7 @@ def gallery(record: Mapping[str, Any], found: Mapping[str, Tensor]) -> None:
     parts = record.get("gallery") or {}
     samples = [sample for part in ("suspects", "typical") for sample in parts.get(part) or ()]
     samples += [sample for pair in record.get("pairs") or () for sample in pair.values() if sample]
+    samples += [sample for part in record.get("slices") or () for sample in part["samples"]]
     shown = [sample["picture"] for sample in samples if sample.get("picture") is not None]
     _require(all(0 <= place < len(found.get("picture", ())) for place in shown))
     mapped = {name: tensor for name, tensor in found.items() if name.startswith("map_")}

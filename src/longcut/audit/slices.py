@@ -136,8 +136,18 @@ def slices(view: View, judged: Judged, shortcuts: Mapping[str, Finding] | None =
         verdict=verdict,
         sentence=_sentence(rows, len(given.names), len(tested), float(wrong.mean())),
         table=tuple(rows),
-        more={"slices": tuple(found)},
+        more={"slices": tuple(found), "samples": tuple(_shown(given, each, judged) for each in found)},
     )
+
+
+def _shown(given: Parts, of: Slice, judged: Judged) -> Ids:
+    """Samples that show a slice: those in the midst of its clusters; else those about which the model is most wrong."""
+    typical = [row for part in of.of for row in given.typical.get(part, ()) if of.member[row]]
+    if typical:
+        return np.array(typical[:TYPICAL])
+    own = judged.ordinary[np.arange(len(judged.label)), judged.label]
+    rows = np.flatnonzero(of.member & ~judged.ordinary_correct)
+    return rows[np.argsort(own[rows], kind="stable")[:TYPICAL]]
 
 
 def _row(view: View, given: Parts, of: Slice, wrong: Mask, test: Mask) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Audit:
         level: how often the whole audit raises a false alarm, at most.
         seconds: it took.
         compare: the command that compares methods on this data, for the advice to give.
-        reduced: what a quick audit left out, as a sentence; empty for a full one.
+        reduced: what was not looked at, as a sentence; empty where all was.
     """
 
     view: View
@@ -70,7 +70,7 @@ class Audit:
 
     @property
     def preface(self) -> str:
-        """What to know before the rest: what a quick audit left out, what became of a target of numbers; or nothing."""
+        """What to know before the rest: what was not looked at, what became of a target of numbers; or nothing."""
         return " ".join(filter(None, (self.reduced, self._in_parts)))
 
     @property
@@ -253,14 +253,16 @@ def audit(
             if name not in shares:
                 _add(found, name, view, judged, shortcuts)
         findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
-        reduced = _reduced(len(samples), len(whole)) if quick else ""
+        reduced = _reduced(len(samples), len(whole), quick)
         return Audit(view, judged, findings, level, time.perf_counter() - began, reduced=reduced)
 
 
-def _reduced(n: int, of: int) -> str:
-    """What a quick audit left out."""
+def _reduced(n: int, of: int, quick: bool) -> str:
+    """Of what was looked at, what is not all there is."""
     looked = f"{n:,} of {of:,} samples were looked at" if n < of else f"all {n:,} samples were looked at"
-    return f"quick: {looked}, by models of {QUICK.folds} folds in place of {FULL.folds}; a full audit finds more."
+    if quick:
+        return f"quick: {looked}, by models of {QUICK.folds} folds in place of {FULL.folds}; a full audit finds more."
+    return f"{looked}, every class in proportion (--limit)." if n < of else ""
 
 
 def _shares() -> dict[str, float]:

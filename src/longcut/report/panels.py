@@ -17,6 +17,7 @@ PANELS: Registry[Panel] = Registry(
         "audit-since": Panel("audit", "Against the baseline", audit.since, 150),
         "audit-checks": Panel("audit", "What was checked", audit.checks, 200),
         "audit-learning": Panel("audit", "How an ordinary model learns", audit.learning, 250),
+        "audit-slices": Panel("audit", "Where an ordinary model errs", samples.slices, 275),
         "audit-suspects": Panel("audit", "Suspected samples", samples.suspects, 300),
         "audit-pairs": Panel("audit", "Contradicting pairs", samples.pairs, 400),
         "audit-map": Panel("audit", "Explore: how the biased model sees the data", explore.explore, 500),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from longcut.report.audit import Audit
 
-__all__ = ["marked", "pairs", "strip", "suspects"]
+__all__ = ["marked", "pairs", "slices", "strip", "suspects"]
 
 SUSPICIONS = {"conflicting": "contradicts the shortcut", "mislabelled": "perhaps mislabelled", "unclear": "unclear"}
 STRIP, SUSPECTS, TYPICAL, PAIRS = 5, 24, 6, 4  # samples on top, in the gallery, beside each class, and side by side
@@ -45,6 +45,19 @@ def pairs(audit: Audit, page: Page) -> Markup | None:
     named = record.get("attribute") or "attribute"
     found = [_pair(pair, tensors, named) for pair in (record.get("pairs") or ())[:PAIRS]]
     return fragment("audit", "pairs", found, record.get("kind") or "") if found else None
+
+
+def slices(audit: Audit, page: Page) -> Markup | None:
+    """Some samples of each part of the data in which an ordinary model errs most."""
+    record, tensors = audit
+    named = record.get("attribute") or "attribute"
+    found = [
+        {"slice": part["slice"], "samples": [_sample(sample, tensors, named) for sample in part["samples"]]}
+        for part in record.get("slices") or ()
+    ]
+    for sample in (sample for part in found for sample in part["samples"]):
+        sample["notes"] = [f"{cell['column']}: {cell['value']}" for cell in sample["cells"]] or [sample["name"]]
+    return fragment("audit", "slices", found, record.get("kind") == "image") if found else None
 
 
 def strip(audit: Audit) -> list[dict[str, Any]]:
