@@ -103,6 +103,7 @@ def by_both() -> dict[str, Any]:
     found |= {name: refusal(function) for name, function in REFUSED.items()}
     found["doubled"] = with_sums_doubled()
     found["gone on"] = [gone_on(), gone_on_in_helper()]
+    found["sent"] = sent()
     found["nets"] = {f"{spec} of {info.name}": of_net(spec, info) for spec, info in NETS}
     found["slopes"] = [slopes(spec, n) for spec in SPECS for n in (1, 2, 5)]
     return found
@@ -196,6 +197,23 @@ def gone_on() -> Any:
     return trained("lff", how={"state": kept[0] if team().rank == 0 else None})
 
 
+def sent() -> list[int]:
+    """Bytes of each message of a step with a batch of 6, in their order."""
+    torch.manual_seed(0)
+    net, x, found = nets.build("conv:width=2", SPLITS.info), torch.rand(6, 3, 8, 8, generator=generator(0)), []
+    net(x)  # which is compared with the whole
+    with pytest.MonkeyPatch.context() as patch:
+        for call in (Team.total, Team.gather):
+
+            def noted(self: Team, part: Tensor, *told: Any, call: Any = call) -> Tensor:
+                found.append(part.numel() * part.element_size())
+                return call(self, part, *told)
+
+            patch.setattr(Team, call.__name__, noted)
+        net(x).sum().backward()
+    return found
+
+
 class Memory(dict[int, Any]):
     """A shelf."""
 
@@ -283,6 +301,13 @@ def test_twice_the_gradient_is_seen(of_two: dict[str, Any]):
 def test_every_net_by_rows(of_two: dict[str, Any]):
     far = {name: apart for name, apart in of_two["nets"].items() if apart > 1e-3}
     assert len(of_two["nets"]) == len(NETS) and not far
+
+
+def test_what_is_sent_is_what_the_cost_model_says(of_two: dict[str, Any]):
+    """docs/scale.md: moments of 2, 4, 4 and 8 channels, features of 3 rows, the moments back, and the gradients."""
+    moments, features = [8 * 2 * channels for channels in (2, 4, 4, 8)], 4 * 3 * 8
+    weights = 2 * 3 * 9 + 4 * 2 * 9 + 4 * 4 * 9 + 8 * 4 * 9 + 2 * (2 + 4 + 4 + 8)
+    assert of_two["sent"] == [*moments, features, *moments[::-1], 4 * weights]
 
 
 def test_gradients_of_both_orders(of_two: dict[str, Any]):
