@@ -96,10 +96,10 @@ def test_lines_are_the_metric_of_each_epoch(out: Path):
     results = results[:1]
     (axes,) = pictures.training(results, {}).axes
     (line,) = axes.get_lines()
-    assert list(line.get_xdata()) == [1, 2]
-    assert list(line.get_ydata()) == [row["test"]["average"] for row in history]
+    assert np.array_equal(line.get_xdata(), [1, 2])
+    assert np.asarray(line.get_ydata()).tolist() == [row["test"]["average"] for row in history]
     (axes,) = pictures.training(results, {"metric_of_lines": "worst_group"}).axes
-    assert list(axes.get_lines()[0].get_ydata()) == [row["test"]["worst_group"] for row in history]
+    assert np.asarray(axes.get_lines()[0].get_ydata()).tolist() == [row["test"]["worst_group"] for row in history]
     with pytest.raises(UserError, match="identification is not measured while a method trains"):
         pictures.training(results, {"metric_of_lines": "identification"})
 
