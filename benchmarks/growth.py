@@ -36,8 +36,8 @@ CURVES: Mapping[str, Mapping[str, Sequence[int]]] = {  # axis to work to sizes
         "audit, default": (10**4, 10**5, 10**6),
         "audit": (10**4, 10**5),
     },
-    "classes": {work: (10, 100, 1000, 10**4) for work in ("erm", "lff", "selecmix")}
-    | {"scores": (10, 100, 1000), "audit, default": (10, 100, 1000)},
+    "classes": {work: (10, 100, 1000, 10**4) for work in ("erm", "lff")}
+    | {work: (10, 100, 1000) for work in ("selecmix", "scores", "audit, default")},
     "groups": {work: (4, 40, 400, 4000) for work in ("group-dro", "scores")},
     "features": {work: (10, 100, 1000) for work in ("erm", "selecmix", "audit, default")},
 }
