@@ -68,7 +68,7 @@ def test_the_small_run_writes_points_and_a_figure_and_goes_on_where_it_was(growt
     growth.main(given)
     runs = json.loads(file.read_text())
     assert len(runs) == 4 and all(run["seconds"] > 0 and run["own"] > 5e7 for run in runs.values())
-    assert "peak memory" in picture.read_text() or picture.stat().st_size > 5000
+    assert picture.read_text().count("<svg") == 1
     assert len(capsys.readouterr().out.splitlines()) == 4
     growth.main(given)
     assert not capsys.readouterr().out, "all points are known"
