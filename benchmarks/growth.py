@@ -36,8 +36,8 @@ CURVES: Mapping[str, Mapping[str, Sequence[int]]] = {  # axis to work to sizes
         "audit, default": (10**4, 10**5, 10**6),
         "audit": (10**4, 10**5),
     },
-    "classes": {work: (10, 100, 1000, 10**4) for work in ("erm", "lff", "selecmix")}
-    | {"scores": (10, 100, 1000), "audit, default": (10, 100, 1000)},
+    "classes": {work: (10, 100, 1000, 10**4) for work in ("erm", "lff")}
+    | {"scores": (10, 100), "selecmix": (10, 100, 1000), "audit, default": (10, 100, 1000)},
     "groups": {work: (4, 40, 400, 4000) for work in ("group-dro", "scores")},
     "features": {work: (10, 100, 1000) for work in ("erm", "selecmix", "audit, default")},
 }
@@ -88,26 +88,28 @@ def curves(ledger: Ledger, wanted: Mapping[str, Mapping[str, Sequence[int]]], si
 
 
 def draw(found: Mapping[str, Mapping[str, Mapping[int, Run]]], path: Path) -> None:
-    """A column for each axis, seconds above and peak memory below, both axes logarithmic."""
+    """A column for each axis of growth, seconds above and peak memory below, on the same scales in all columns."""
     names = list(dict.fromkeys(work for works in found.values() for work in works))
     looks, figure = figures.styles(names), figures.blank(3.1 * len(found), 5.4)
+    every = [run for works in found.values() for points in works.values() for run in points.values() if "own" in run]
     with matplotlib.rc_context({"svg.hashsalt": "longcut"}):
         lines: dict[str, Any] = {}
         for column, (axis, works) in enumerate(found.items()):
-            for row, (what, unit, by) in enumerate((("seconds", "seconds", 1.0), ("own", "peak memory in GB", 1e9))):
-                wide = 1 / len(found)
+            for row, (what, title, by) in enumerate((("seconds", "seconds", 1.0), ("own", "own memory, GB", 1e9))):
+                wide, values = 1 / len(found), [run[what] / by for run in every]
                 axes = figures.frame(figure, (wide * (column + 0.19), 0.58 - 0.42 * row, wide * 0.74, 0.34))
                 axes.spines[["left"]].set_visible(True)
                 for work, points in works.items():
                     drawn = {size: run[what] / by for size, run in points.items() if what in run}
                     look = looks[work]
-                    (lines[work],) = axes.plot(
-                        list(drawn), list(drawn.values()), color=look.color, linestyle=look.dash, marker=look.marker,
+                    lines[work] = axes.plot(
+                        list(drawn), list(drawn.values()), look.marker, color=look.color, linestyle=look.dash,
                         markersize=4, linewidth=1.2,
-                    )  # fmt: skip
-                axes.set(xscale="log", yscale="log")
+                    )[0]  # fmt: skip
+                axes.set(xscale="log", yscale="linear" if row else "log")
+                axes.set_ylim(0 if row else 0.7 * min(values), 1.1 * max(values) if row else 1.5 * max(values))
                 axes.minorticks_off()
-                axes.set_title(unit, loc="left", pad=4, **figures.letters(8.5))
+                axes.set_title(title, loc="left", pad=4, **figures.letters(8.5))
                 if row:
                     axes.set_xlabel(axis, **figures.letters(8.5))
         legend = figure.legend(lines.values(), lines.keys(), loc="lower center", ncols=len(lines), frameon=False)

@@ -46,7 +46,7 @@ def growth_table(*_: object) -> list[str]:
             NAMES.get(work, f"an epoch of `{work}`"),
             ", ".join(f"{size:,}" for size in done),
             ", ".join(f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in seconds),
-            f"{exponent(list(done), seconds):.2f}",
+            f"{exponent(list(done), seconds):.2f}" if len(done) > 1 else "",
             ", ".join(f"{value / 1e6:.0f}" for value in own),
             f"{max(0, own[-1] - own[-2]) / (list(done)[-1] - list(done)[-2]):,.0f}" if len(done) > 1 else "",
         ]
@@ -55,7 +55,5 @@ def growth_table(*_: object) -> list[str]:
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
-    """Slope of the last two points on logarithmic axes, 1 where it is linear; ``nan`` where there are fewer."""
-    if len(sizes) < 2:
-        return math.nan
+    """Slope of the last two points on logarithmic axes, 1 where it is linear."""
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])

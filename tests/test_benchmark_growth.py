@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def test_the_small_run_writes_points_and_a_figure_and_goes_on_where_it_was(growt
     growth.main(given)
     runs = json.loads(file.read_text())
     assert len(runs) == 4 and all(run["seconds"] > 0 and run["own"] > 5e7 for run in runs.values())
-    assert "peak memory" in picture.read_text() or picture.stat().st_size > 5000
+    assert picture.read_text().count("<svg") == 1
     assert len(capsys.readouterr().out.splitlines()) == 4
     growth.main(given)
     assert not capsys.readouterr().out, "all points are known"
@@ -80,7 +79,6 @@ def test_the_table_has_the_slope_of_the_last_two_points(monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(BESIDE / "results")
     measured = importlib.import_module("measured")
     assert measured.exponent([10, 100, 1000], [5.0, 1.0, 10.0]) == pytest.approx(1)
-    assert math.isnan(measured.exponent([10], [1.0]))
     runs = {json.dumps(["rows", "lff", n, SIZES]): {"seconds": n / 100, "own": 10**6 + 50 * n} for n in (100, 1000)}
     runs[json.dumps(["rows", "lff", 10_000, SIZES])] = {"why": "MemoryError"}
     (tmp_path / "growth.json").write_text(json.dumps(runs))

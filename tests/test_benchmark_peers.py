@@ -158,7 +158,7 @@ STANDIN = """
             assert file.parent.name == target and (target == bias) == (side == "align")
             assert Image.open(file).mode == "RGB"
     assert list((train / "valid").glob("*.png")) and list((given.data / "cmnist" / "test").glob("*/*.png"))
-    hold = "import numpy, time; x = numpy.ones(20_000_000); time.sleep(1)"
+    hold = "import numpy, time; x = numpy.ones(20_000_000); time.sleep(0.4)"
     subprocess.run([sys.executable, "-c", hold])  # 160 MB in a process of its own
     print("epoch", given.epochs, "best_acc: 12.5, test accuracy = 61.5")
 """

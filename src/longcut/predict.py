@@ -38,10 +38,14 @@ def predict(
     was_training = module.training
     module.eval()
     try:
-        outputs = [model(data.gather(rows, device)).float().cpu() for rows in torch.arange(len(data)).split(size)]
+        found = torch.empty(0)
+        for rows in torch.arange(len(data)).split(size):
+            outputs = model(data.gather(rows, device)).float().cpu()
+            if not len(found):  # made once and filled, for parts that are joined in the end are there twice
+                found = outputs.new_empty(len(data), *outputs.shape[1:])
+            found[rows] = outputs
     finally:
         module.train(was_training)
-    found = torch.cat(outputs)
     bad = ~found.isfinite().flatten(1).all(1) if found.ndim > 1 else ~found.isfinite()
     if bad.any():
         raise UserError(

@@ -85,10 +85,10 @@ class Outputs:
         probability, predicted = self.probability, self.probability.argmax(1, keepdim=True)
         # one minus a probability near 1 would lose the order of the surest samples, hence the sum of the others
         others = (1 - probability).scatter(1, predicted, probability.scatter(1, predicted, 0).sum(1, keepdim=True))
-        classes = range(probability.shape[1]) if probability.shape[1] > 2 else (1,)
         margin = ROUNDING * max(1.0, float(self.outputs.abs().max()))
-        odds = (some.T[classes[0] :].contiguous().log() for some in (probability, others))
-        return [_curve(own - other, self.data.label == c, margin) for c, own, other in zip(classes, *odds, strict=True)]
+        classes = range(probability.shape[1]) if probability.shape[1] > 2 else (1,)
+        odds = (probability[:, c].log() - others[:, c].log() for c in classes)  # of all at once would be as much again
+        return [_curve(own, self.data.label == c, margin) for c, own in zip(classes, odds, strict=True)]
 
     @property
     def are_numbers(self) -> bool:

@@ -232,7 +232,8 @@ def explain(
     logits = torch.zeros(len(train), train.info.n_classes)
     for model, held in zip(models, reversed(halves), strict=True):
         logits[place[held.index]] = predict(model.method, held, device)
-    logits = logits[place[train.index]]
+    if not torch.equal(place[train.index], torch.arange(len(train))):  # some stand there several times
+        logits = logits[place[train.index]]
     hit, clear = _balanced(logits.argmax(1), train.label), clarity(margins(logits, train.label))
     separates = models[0].evidence[0] and hit >= MOST and clear >= models[0].how.need
     curves = {spec: one.curve for spec, one in learned.items()}
