@@ -404,7 +404,8 @@ def check_audit(kind: str, words: list[str]) -> None:
     assert (record["folder"], record["report"]) == ("audit", "audit/report.html")
     stored = unsealed(Path("audit/audit.json"))
     assert stored == {key: value for key, value in record.items() if key not in ("folder", "report", "baseline")}
-    assert record["n"] == (72 if kind in ("parted", "table", "images", "shards") else N)  # of official parts, the training part
+    official = kind in ("parted", "table", "images", "shards")
+    assert record["n"] == (72 if official else N)  # of official parts, the training part
     findings = {finding["name"]: finding for finding in record["findings"]}
     assert {"learned", "cues", "order", "noise"} <= findings.keys()
     assert ("columns" in findings) == ("known" in findings) == ("--attribute" in words)
