@@ -23,7 +23,7 @@ from PIL import Image
 from longcut.data import Dataset, Splits
 from longcut.datasets import resolve
 from longcut.errors import UserError
-from longcut.sources import TEST, TRAIN, VALID, shards
+from longcut.sources import TEST, TRAIN, VALID, shard_cache, shards
 from longcut.sources.addresses import reaching
 from longcut.sources.shards import read_shards
 from longcut.sources.tars import samples
@@ -101,8 +101,8 @@ def test_who_a_sample_is_depends_neither_on_order_nor_on_readers(
 ):
     whole = read_shards(tars)
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / f"other-{workers}"))
-    monkeypatch.setattr(shards, "WORKERS", workers)
-    monkeypatch.setattr(shards, "CHUNK", 500)  # so that a shard is several chunks
+    monkeypatch.setattr(shard_cache, "WORKERS", workers)
+    monkeypatch.setattr(shard_cache, "CHUNK", 500)  # so that a shard is several chunks
     again = read_shards(f"{tars}/{pattern}")
     assert again.source.rows["path"].tolist() == whole.source.rows["path"].tolist()
     assert (again.x == whole.x).all()
@@ -149,7 +149,7 @@ def test_finished_shards_stay_when_it_is_killed(tars: str, monkeypatch: pytest.M
             yield one
 
     monkeypatch.setattr(shards, "samples", dying)
-    monkeypatch.setattr(shards, "CHUNK", 500)
+    monkeypatch.setattr(shard_cache, "CHUNK", 500)
     with pytest.raises(KeyboardInterrupt):
         read_shards(tars, size=8)
     (folder,) = (tmp_path / "killed").glob("shards/*.unfinished")
