@@ -493,14 +493,14 @@ def test_a_stream_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             "place": datasets.Value("string"),
         }
     )
-    for number, part in enumerate(("train", "test")):
-        rows = datasets.Dataset.from_dict(pictures(number).to_pydict(), features=features)
-        rows.to_parquet(tmp_path / "birds" / f"{part}.parquet")
+    train, test = (datasets.Dataset.from_dict(pictures(i).to_pydict(), features=features) for i in range(2))
+    train.to_parquet(tmp_path / "birds" / "train.parquet")
+    test.to_parquet(tmp_path / "birds" / "test.parquet")
     found = read_shards(f"hf:{tmp_path / 'birds'}", attribute="place")
     shades = dict(zip(found.source.rows["path"], found.x[:, 0, 0, 0].tolist(), strict=True))
     assert shades["train/00000/0"] == 0 and shades["test/00000/11"] == 31
     assert found.source.official and set(found.class_names) == {"water", "land"}
-    rows.select(range(6, 12)).to_parquet(tmp_path / "birds" / "test.parquet")  # now read anew
+    test.select(range(6, 12)).to_parquet(tmp_path / "birds" / "test.parquet")  # now read anew
     assert read_shards(f"hf:{tmp_path / 'birds'}").x[:, 0, 0, 0].tolist()[:6] == [26, 27, 28, 29, 30, 31]
 
 
