@@ -585,7 +585,7 @@ LOADABLE = [
     pytest.param("thinned:data=colored-digits,per_class=9,imbalance=3"),
 ]
 NAMED = {str(one.values[0] if hasattr(one, "values") else one).partition(":")[0] for one in LOADABLE}
-LOADABLE += [name for name in DATASETS.own if name not in {*NAMED, *ELSEWHERE, "folder", "table", "arrays"}]
+LOADABLE += [name for name in DATASETS.own if name not in {*NAMED, *ELSEWHERE, "folder", "table", "arrays", "shards"}]
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_what_can_be_said_about_own_data_is_declared_once():
 
 
 def test_own_data_has_to_say_which():
-    for name in ("folder", "table", "arrays", "hub"):
+    for name in ("folder", "table", "arrays", "hub", "shards"):
         with pytest.raises(UserError, match=f"data set '{name}' was not told which; write {name}:path=…"):
             load(name)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
 import shutil
 import struct
+import tarfile
 import time
 import zipfile
 import zlib
@@ -126,8 +128,25 @@ def arrays(root: Path) -> dict[str, Any]:
     return {"path": root / "cells.npz", "attribute": "hospital"}
 
 
+def shards(root: Path) -> dict[str, Any]:
+    """Two tar files of as many images, with what is known of each."""
+    frame = columns()
+    about = frame.rename(columns={"label": "species"}).to_dict("records")
+    for number, rows in enumerate(np.array_split(np.arange(N), 2)):
+        (root / "tars").mkdir(exist_ok=True)
+        with tarfile.open(root / "tars" / f"part-{number:03}.tar", "w") as tar:
+            for row in rows:
+                image = io.BytesIO()
+                Image.fromarray(pixels(frame)[row]).save(image, "PNG")
+                for suffix, content in (("png", image.getvalue()), ("json", json.dumps(about[row]).encode())):
+                    member = tarfile.TarInfo(f"{row:04}.{suffix}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    return {"path": root / "tars", "label": "species", "attribute": "attribute", "split": "part"}
+
+
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    one.__name__: one for one in (folder, parted, table, images, text, arrays)
+    one.__name__: one for one in (folder, parted, table, images, text, arrays, shards)
 }
 every_kind = pytest.mark.parametrize("kind", EXAMPLES)
 
@@ -384,7 +403,8 @@ def check_audit(kind: str, words: list[str]) -> None:
     assert (record["folder"], record["report"]) == ("audit", "audit/report.html")
     stored = unsealed(Path("audit/audit.json"))
     assert stored == {key: value for key, value in record.items() if key not in ("folder", "report", "baseline")}
-    assert record["n"] == (72 if kind in ("parted", "table", "images") else N)  # of official parts, the training part
+    official = kind in ("parted", "table", "images", "shards")
+    assert record["n"] == (72 if official else N)  # of official parts, the training part
     findings = {finding["name"]: finding for finding in record["findings"]}
     assert {"learned", "cues", "order", "noise"} <= findings.keys()
     assert ("columns" in findings) == ("known" in findings) == ("--attribute" in words)
@@ -396,7 +416,7 @@ def check_audit(kind: str, words: list[str]) -> None:
 
 @pytest.mark.usefixtures("quick_audit")
 @pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in ("parted", "images"))) for k in EXAMPLES]
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in ("parted", "images", "shards"))) for k in EXAMPLES]
 )
 def test_an_audit(kind: str):
     check_audit(kind, typed(kind))

@@ -178,7 +178,7 @@ def test_what_has_no_raw_form(table: Run, tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", [{"raw": True}, {"int8": True}])
-def test_other_formats_are_as_they_are(table: Run, how: dict[str, bool]):
+def test_other_formats_are_as_they_are(table: Run, how: dict[str, Any]):
     with pytest.raises(UserError, match=f"{next(iter(how))} is for onnx, and torchscript was asked for"):
         export(table, "torchscript", **how)
 

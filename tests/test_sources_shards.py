@@ -23,7 +23,7 @@ from PIL import Image
 from longcut.data import Dataset, Splits
 from longcut.datasets import resolve
 from longcut.errors import UserError
-from longcut.sources import TEST, TRAIN, VALID, shards
+from longcut.sources import TEST, TRAIN, VALID, shard_cache, shards
 from longcut.sources.addresses import reaching
 from longcut.sources.shards import read_shards
 from longcut.sources.tars import samples
@@ -101,8 +101,8 @@ def test_who_a_sample_is_depends_neither_on_order_nor_on_readers(
 ):
     whole = read_shards(tars)
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / f"other-{workers}"))
-    monkeypatch.setattr(shards, "WORKERS", workers)
-    monkeypatch.setattr(shards, "CHUNK", 500)  # so that a shard is several chunks
+    monkeypatch.setattr(shard_cache, "WORKERS", workers)
+    monkeypatch.setattr(shard_cache, "CHUNK", 500)  # so that a shard is several chunks
     again = read_shards(f"{tars}/{pattern}")
     assert again.source.rows["path"].tolist() == whole.source.rows["path"].tolist()
     assert (again.x == whole.x).all()
@@ -149,7 +149,7 @@ def test_finished_shards_stay_when_it_is_killed(tars: str, monkeypatch: pytest.M
             yield one
 
     monkeypatch.setattr(shards, "samples", dying)
-    monkeypatch.setattr(shards, "CHUNK", 500)
+    monkeypatch.setattr(shard_cache, "CHUNK", 500)
     with pytest.raises(KeyboardInterrupt):
         read_shards(tars, size=8)
     (folder,) = (tmp_path / "killed").glob("shards/*.unfinished")
@@ -493,14 +493,14 @@ def test_a_stream_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             "place": datasets.Value("string"),
         }
     )
-    for number, part in enumerate(("train", "test")):
-        rows = datasets.Dataset.from_dict(pictures(number).to_pydict(), features=features)
-        rows.to_parquet(tmp_path / "birds" / f"{part}.parquet")
+    train, test = (datasets.Dataset.from_dict(pictures(i).to_pydict(), features=features) for i in range(2))
+    train.to_parquet(tmp_path / "birds" / "train.parquet")
+    test.to_parquet(tmp_path / "birds" / "test.parquet")
     found = read_shards(f"hf:{tmp_path / 'birds'}", attribute="place")
     shades = dict(zip(found.source.rows["path"], found.x[:, 0, 0, 0].tolist(), strict=True))
     assert shades["train/00000/0"] == 0 and shades["test/00000/11"] == 31
     assert found.source.official and set(found.class_names) == {"water", "land"}
-    rows.select(range(6, 12)).to_parquet(tmp_path / "birds" / "test.parquet")  # now read anew
+    test.select(range(6, 12)).to_parquet(tmp_path / "birds" / "test.parquet")  # now read anew
     assert read_shards(f"hf:{tmp_path / 'birds'}").x[:, 0, 0, 0].tolist()[:6] == [26, 27, 28, 29, 30, 31]
 
 

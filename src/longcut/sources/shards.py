@@ -1,38 +1,28 @@
 """Data in many files, here or at an address: tar files, Parquet and Arrow files, and Hugging Face streams.
 
-Images are decoded once, shard by shard, into one memory-mapped file of the cache (see :mod:`longcut.sources.cache`);
-what is known of the samples of a shard is written beside it when its pixels are on the disk, and whoever fills the
-cache next goes on behind the last shard of which there is such a note. Samples stand in the order of the shards' names,
-and within one in its own order, so a sample's index does not depend on how shards are listed or by how many threads
-they are decoded. Tables and texts are passed through, for they are in memory anyway.
+Images are decoded once, into a cache (:mod:`longcut.sources.shard_cache`). Samples stand in the order of the shards'
+names, and within one in its own order, so a sample's index does not depend on how shards are listed or by how many
+threads they are decoded. Tables and texts are passed through, for they are in memory anyway.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import math
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from longcut.errors import UserError, unknown
-from longcut.files import replacing
 from longcut.sources import Columns, columnar
 from longcut.sources.addresses import TARS, Place, is_address, places, reaching
-from longcut.sources.cache import cached, key_of, write_header
-from longcut.sources.images import FACTS, WORKERS, Images, mixed
+from longcut.sources.images import FACTS, Images
 from longcut.sources.parts import part_of
-from longcut.sources.picture import Picture, read
 from longcut.sources.rows import Chosen
+from longcut.sources.shard_cache import LeftOut, Shard, decoded, noted, refusal
 from longcut.sources.table import ANY, read_rows
 from longcut.sources.tars import Sample, samples
 
@@ -55,20 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_shards"]
 
-VERSION = 1  # of what is kept: a change makes all caches anew
-CHUNK = 32_000_000  # bytes of files, and of pixels, that are in memory at a time
 LABELS = ("cls", "label")  # what is taken for the label where none is named
 PATH = "path"
-
-LeftOut = Counter[tuple[str, str]]
-
-
-class Shard(NamedTuple):
-    """A shard: its name, what tells its content from any other, and its samples; it counts what it leaves out."""
-
-    name: str
-    stamp: str
-    samples: Callable[[LeftOut], Iterator[Sample]]
 
 
 def read_shards(
@@ -145,13 +123,13 @@ def read_shards(
         said = next((name for name, value in vars(chosen).items() if value is not None), None)
         if said is not None:
             raise UserError(f"{path}: {said} is about the columns of a table, and these are images; leave it out.")
-        x, notes = _decoded(opened, wanted, size, known.get("squeeze"), progress, path)
+        x, notes = decoded(shards, opened.image, wanted, size, known.get("squeeze"), progress, path)
     else:
-        x, notes = None, [_noted(shard, wanted) for shard in shards]
+        x, notes = None, [noted(shard, wanted) for shard in shards]
     frame = _frame(notes)
     troubles = tuple((name, why) for note in notes for name, why in note["troubles"])
     if not len(frame) or (troubles and unreadable == "refuse"):
-        raise _refusal(troubles, len(frame), path)
+        raise refusal(troubles, len(frame), path)
     if split is None and encoding is None and (parts := _parts(shards, path)):
         split = "split" if "split" not in frame.columns else "split of the shards"
         frame[split] = np.repeat(parts, [len(note["names"]) for note in notes])
@@ -182,17 +160,6 @@ def _label(given: str | None, frame: pd.DataFrame, where: str, encoding: Mapping
         fields = ", ".join(map(str, frame.columns)) or "nothing"
         raise UserError(f"{where}: which field is the label was not said; give --label, one of {fields}.")
     return found or given or LABELS[0]
-
-
-def _refusal(troubles: Sequence[tuple[str, str]], n: int, where: str) -> UserError:
-    named = ", ".join(f"{name} ({why})" for name, why in troubles[:5])
-    more = f" and {len(troubles) - 5:,} more" if len(troubles) > 5 else ""
-    todo = "mend them, or leave them out with --unreadable skip"
-    if not n:
-        todo = "say which member or column is the image (--image), the text (--text) and the label (--label)"
-    return UserError(
-        f"{where}: {len(troubles):,} of {len(troubles) + n:,} samples cannot be used: {named}{more}; {todo}."
-    )
 
 
 def _parts(shards: Sequence[Shard], where: str) -> list[str] | None:
@@ -260,43 +227,6 @@ def _rows(place: Place, column: str, where: str, left_out: LeftOut) -> Iterator[
         yield from columnar.rows(place, column, where)
 
 
-def _note() -> dict[str, Any]:
-    """What is known of a shard: its samples, and what is none."""
-    return {"names": [], "fields": {}, "facts": [], "troubles": [], "left_out": []}
-
-
-def _add(note: dict[str, Any], name: str, fields: Mapping[str, Any]) -> None:
-    for field, value in fields.items():
-        column = note["fields"].setdefault(field, [])
-        column.extend([None] * (len(note["names"]) - len(column)))
-        column.append(value)
-    note["names"].append(name)
-
-
-def _closed(note: dict[str, Any], shard: Shard, left_out: LeftOut) -> dict[str, Any]:
-    for column in note["fields"].values():
-        column.extend([None] * (len(note["names"]) - len(column)))
-    for (name, why), count in left_out.items():
-        note["left_out"].append([f"{shard.name}/{name}" + (f" ({count:,} times)" if count > 1 else ""), why])
-    return note
-
-
-def _trouble(sample: Sample, wanted: Sequence[str]) -> str:
-    lacks = wanted and all(sample.fields.get(name) is None for name in wanted)
-    return sample.trouble or (f"no label ({' or '.join(wanted)})" if lacks else "")
-
-
-def _noted(shard: Shard, wanted: Sequence[str]) -> dict[str, Any]:
-    """All samples of a shard that has no images."""
-    note, left_out = _note(), LeftOut()
-    for sample in shard.samples(left_out):
-        if trouble := _trouble(sample, wanted):
-            note["troubles"].append([f"{shard.name}/{sample.name}", trouble])
-        else:
-            _add(note, f"{shard.name}/{sample.name}", sample.fields)
-    return _closed(note, shard, left_out)
-
-
 def _frame(notes: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The fields of all samples."""
     import pandas as pd
@@ -309,112 +239,3 @@ def _frame(notes: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     names = dict.fromkeys(field for note in notes for field in note["fields"])
     index = pd.RangeIndex(sum(len(note["names"]) for note in notes))
     return pd.DataFrame({name: column(name) for name in names}, index=index)
-
-
-# --- the cache --------------------------------------------------------------------------------------------------------
-
-
-def _decoded(
-    opened: Opened,
-    wanted: Sequence[str],
-    size: int | None,
-    squeeze: int | None,
-    progress: Progress | None,
-    where: str,
-) -> tuple[Any, list[dict[str, Any]]]:
-    """Pixels of all samples, memory-mapped, and what is known of each shard."""
-    shards = opened.shards
-    how = [VERSION, opened.image, wanted, size, squeeze, [(shard.name, shard.stamp) for shard in shards]]
-
-    def fill(folder: Path) -> None:
-        (folder / "x.npy").touch()
-        with (folder / "x.npy").open("r+b") as file:
-            _fill(folder, file, shards, wanted, size, squeeze, progress, where)
-
-    folder = cached(key_of(json.dumps(how)), fill, "shards", resumes=True)
-    return np.load(folder / "x.npy", mmap_mode="r"), _notes(folder, len(shards))
-
-
-def _notes(folder: Path, n: int) -> list[dict[str, Any]]:
-    """The notes of the first shards, up to one of which there is none."""
-    paths = itertools.takewhile(Path.exists, (folder / f"{number:06}.json" for number in range(n)))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
-def _fill(
-    folder: Path,
-    file: BinaryIO,
-    shards: Sequence[Shard],
-    wanted: Sequence[str],
-    size: int | None,
-    squeeze: int | None,
-    progress: Progress | None,
-    where: str,
-) -> None:
-    """Decodes the shards of which there is no note yet, and puts their pixels behind those that are there."""
-    done = _notes(folder, len(shards))
-    held = next((note for note in done if note["names"]), None)
-    shape: tuple[int, int] | None = (size, size) if size else None
-    if held and not shape:
-        width, height = map(int, held["facts"][0][:2])
-        shape = width, height
-    n = sum(len(note["names"]) for note in done)
-    if shape:
-        write_header(file, (n, 3, *shape[::-1]))
-        file.truncate(file.tell() + n * 3 * math.prod(shape))
-        file.seek(0, os.SEEK_END)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for number, shard in enumerate(shards[len(done) :], len(done)):
-            note, left_out = _note(), LeftOut()
-            all_samples = shard.samples(left_out)
-            while chunk := _chunk(all_samples, shape):
-                one = partial(_picture, size=size, squeeze=squeeze, shape=shape, wanted=wanted)
-                for sample, picture in zip(chunk, pool.map(one, chunk), strict=True):
-                    name = f"{shard.name}/{sample.name}"
-                    if picture.trouble:
-                        note["troubles"].append([name, picture.trouble])
-                        continue
-                    held = held or {"names": [name], "facts": [picture.facts]}
-                    if picture.pixels is None:
-                        shutil.rmtree(folder)  # nothing of it would be of use
-                        raise mixed(where, (held["names"][0], held["facts"][0]), (name, picture.facts))
-                    if shape is None:
-                        shape = (picture.pixels.shape[2], picture.pixels.shape[1])
-                        write_header(file, (0, *picture.pixels.shape))
-                    _add(note, name, sample.fields)
-                    note["facts"].append(picture.facts)
-                    file.write(picture.pixels.data)
-            n += len(note["names"])
-            file.flush()
-            os.fsync(file.fileno())
-            with replacing(folder / f"{number:06}.json") as temporary:
-                temporary.write_text(json.dumps(_closed(note, shard, left_out)), encoding="utf-8")
-            if progress:
-                progress(number + 1, len(shards))
-    if not n or not shape:
-        troubles = [(name, why) for note in _notes(folder, len(shards)) for name, why in note["troubles"]]
-        shutil.rmtree(folder)
-        raise _refusal(troubles, 0, where)
-    file.seek(0)
-    write_header(file, (n, 3, *shape[::-1]))  # as long as the first one
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _chunk(rest: Iterator[Sample], shape: tuple[int, int] | None) -> list[Sample]:
-    """The next samples, as many as may be in memory at a time; the first one alone, which gives the shape."""
-    most = min(512, max(1, CHUNK // (3 * math.prod(shape)))) if shape else 1
-    found: list[Sample] = []
-    stored = 0
-    while len(found) < most and stored < CHUNK and (sample := next(rest, None)) is not None:
-        found.append(sample)
-        stored += len(sample.image)
-    return found
-
-
-def _picture(
-    sample: Sample, *, size: int | None, squeeze: int | None, shape: tuple[int, int] | None, wanted: Sequence[str]
-) -> Picture:
-    if trouble := _trouble(sample, wanted):
-        return Picture(None, (), trouble)
-    return read(sample.image, size, squeeze, shape)
