@@ -274,13 +274,7 @@ class Dataset:
         return self.gather(rows) if self.info.kind == "image" and len(self.info.shape) == 3 else None
 
     def viewed(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """Inputs of the samples with these indices, each as it is or as one of its views, as likely ``(k, …)``.
-
-        They are on the device of ``index``.
-
-        Args:
-            index: ``(k,)`` of stored samples.
-            generator: draws which.
+        """Inputs of the samples at ``index``, each as it is or as one of its views, as likely ``(k, …)``.
 
         >>> data = dataclasses.replace(Dataset.of(torch.zeros(2, 1), [0, 1]), views=torch.ones(2, 3, 1))
         >>> data.viewed(torch.tensor([0, 1, 1, 1]), torch.Generator().manual_seed(0)).flatten()
