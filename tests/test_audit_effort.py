@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from test_audit_learned import judged
 from longcut.audit import CHECKS, Finding, View, audit, crossfit, effort
 from longcut.audit import whole as module
 from longcut.audit.judged import Judged
+from longcut.audit.whole import _usual
 from longcut.data import Dataset
 
 
@@ -109,3 +111,19 @@ def test_what_a_quick_audit_kept_is_not_taken_by_a_full_one(told: list[tuple[str
     for quick, files in ((False, 1), (True, 2), (True, 2), (False, 2)):
         audit(data, quick=quick, folder=tmp_path)
         assert len(list(tmp_path.rglob("some-*.safetensors"))) == files
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "epochs"), [(1000, 62, 46), (12_000, 64, 4), (20_000, 100, 4), (40_000, 200, 4)]
+)
+def test_of_much_data_there_are_no_more_updates(n: int, batch: int, epochs: int):
+    model = crossfit.build("erm", table(8).data.info, net="linear")
+    training = crossfit._training(model, n, n - n // 4)
+    assert (training.batch, training.epochs) == (batch, epochs)
+    assert 560 <= epochs * math.ceil((n - n // 4) / batch) <= 640
+
+
+def test_larger_pictures_are_seen_smaller():
+    sides = {side: _usual(dataclasses.replace(table(8).data.info, shape=(3, side, side))) for side in (28, 40, 72)}
+    assert [spec.partition("side=")[2] for spec in sides.values()] == ["40", "40", "32"]
+    assert _usual(table(8).data.info) == "auto"

@@ -29,7 +29,7 @@ from longcut.audit.association import balanced_accuracies, folds_of
 from longcut.audit.base import View
 from longcut.audit.judged import Judged
 from longcut.audit.kept import Keep, nowhere
-from longcut.audit.storage import compact
+from longcut.audit.storage import compact, laid_out
 from longcut.bias import ContrastiveBias
 from longcut.context import Epoch, Observer, calling
 from longcut.data import Batch, Dataset, Info, Splits, balance, generator
@@ -49,6 +49,7 @@ __all__ = ["FOLDS", "judge", "see", "suspicion", "workload"]
 
 FOLDS = 4
 EASY_UPDATES, UPDATES = 200, 600
+FEWEST_EPOCHS = 4  # so many points has a learning curve at least
 EARLY = 0.98  # of the way from guessing to its best: where the biased model is stopped
 WIDTH, TEMPERATURE = 32, 0.1  # of the biased embedding
 POINTS = 16  # of the learning curves
@@ -169,7 +170,7 @@ def workload(view: View, net: str, folds: int = FOLDS) -> float:
     """
     n = len(view.label)
     with _seeded(view.seed):
-        model = build("erm", view.data.info, net=net, seed=view.seed)
+        model = laid_out(build("erm", view.data.info, net=net, seed=view.seed))
         training = _training(model, n, n - n // folds)
         some = shrunk(view.data, model).take(torch.arange(min(n, TRIED * training.batch)))
         run = helper(training, view.seed, 9000, "cpu", ())
@@ -298,7 +299,7 @@ def _crossfit(
     data: Dataset | None = None
     for part in range(parts):
         held_out = torch.from_numpy(fold == part)
-        model = build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part)
+        model = laid_out(build(method, view.data.info, net=net, options=options, seed=view.seed * 1009 + part))
         if data is None:  # a biased model of the family, which is made later, may look closer
             data = view.data if "auxiliary" in options else shrunk(view.data, model)
         held, train = data.take(held_out), data.take(~held_out)
@@ -352,10 +353,13 @@ def _trained(
 
 
 def _training(model: Method, n: int, n_train: int) -> Training:
-    """A fixed number of updates whatever the size of the data, in batches so small that an early stop can be found."""
+    """A fixed number of updates whatever the size of the data, in batches so small that an early stop can be found.
+
+    Of much data batches are larger, so that a few epochs are no more updates.
+    """
     easy, kind = isinstance(model, EasyCue), model.info.kind
-    size = max(32, min(256 if easy else 64, n // 16))
-    epochs = max(4, round((EASY_UPDATES if easy else UPDATES) / math.ceil(n_train / size)))
+    size = max(32, min(256 if easy else 64, n // 16), 0 if easy else math.ceil(FEWEST_EPOCHS * n_train / UPDATES))
+    epochs = max(FEWEST_EPOCHS, round((EASY_UPDATES if easy else UPDATES) / math.ceil(n_train / size)))
     quick = kind == "tokens" or (easy and kind == "table")  # there, slower learners know no cue before they stop
     rate = 1e-2 if quick else 1e-3 if easy else 2e-3
     return Training(epochs=epochs, batch=size, pool=4, lr=rate, every=epochs, **model.training_defaults)

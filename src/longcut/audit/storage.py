@@ -1,13 +1,16 @@
-"""How samples lie in memory while an audit trains: no larger than need be."""
+"""How samples and models lie in memory while an audit trains: no larger and no slower than need be."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from longcut.audit.base import View
 from longcut.data import Dataset
+from longcut.methods import Method
 
-__all__ = ["compact"]
+__all__ = ["compact", "laid_out"]
 
 COPIED = 1 << 28  # bytes of inputs, at most, that are copied from a larger storage
 
@@ -25,3 +28,10 @@ def compact(view: View) -> View:
     data = alone(view.data)
     assert data is not None
     return dataclasses.replace(view, data=data, original=alone(view.original))
+
+
+def laid_out(model: Method) -> Method:
+    """The model with the channels of its convolutions side by side, by which a CPU is a quarter faster."""
+    if len(model.info.shape) == 3:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

@@ -26,11 +26,13 @@ from longcut.audit.judged import Judged
 from longcut.audit.kept import in_folder, nowhere
 from longcut.audit.noise import kinds, telling
 from longcut.audit.numbers import in_parts
-from longcut.data import Dataset, Splits
+from longcut.data import Dataset, Info, Splits
 from longcut.errors import UserError
 from longcut.record import fingerprint
 
 __all__ = ["Audit", "audit", "counts"]
+
+SMALL = 40  # pixels of images that are seen as they are
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ def audit(
     Args:
         data: what to audit. Of a data set with parts of its own the training part is audited, for that is what a model
             would learn from; parts that were only drawn are put together again.
-        net: spec of the ordinary network; default: ``conv:width=16,side=40`` for images, else ``auto``.
+        net: spec of the ordinary network; default: for images ``conv:width=16,side=40``, or of those with more pixels
+            ``side=32``; else ``auto``.
         level: how often the whole audit may raise an alarm where there is nothing, in (0, 1). The checks that look for
             a shortcut divide it among themselves by their shares in :data:`~longcut.audit.checks.CHECKS`.
         seed: of everything that is drawn.
@@ -229,7 +232,7 @@ def audit(
     view = _view(whole, level, seed, min(limit, scope.samples) if quick else limit)
     samples, asked = view.data, named(view, columns)
     with view.threads():
-        net = net or ("conv:width=16,side=40" if len(samples.info.shape) == 3 else "auto")
+        net = net or _usual(samples.info)
         keep = nowhere
         if folder is not None:
             stored = view.original or samples
@@ -255,6 +258,13 @@ def audit(
         findings = (*found.values(), *(given(view, name, values) for name, values in asked.items()))
         reduced = _reduced(len(samples), len(whole), quick)
         return Audit(view, judged, findings, level, time.perf_counter() - began, reduced=reduced)
+
+
+def _usual(info: Info) -> str:
+    """The ordinary net; larger pictures are seen at 32 pixels."""
+    if len(info.shape) != 3:
+        return "auto"
+    return f"conv:width=16,side={SMALL if min(info.shape[1:]) <= SMALL else 32}"
 
 
 def _reduced(n: int, of: int, quick: bool) -> str:
