@@ -596,7 +596,7 @@ def test_images_beside_class_folders_are_predicted_and_counted():
     assert "photos: 1 image lies in no class folder, and so without a label." in done.stderr
     assert done.stdout.startswith(f"{N + 1} predictions, ") and f"of the {N} with a known label right" in done.stdout
     found = pd.read_csv("predictions.csv")
-    assert found["label"].isna().sum() == 1 and found["prediction"].notna().all()
+    assert found["label"].isna().to_numpy().sum() == 1 and found["prediction"].notna().to_numpy().all()
 
 
 def test_a_spec_with_an_encoding_of_its_own_is_refused():
