@@ -137,6 +137,9 @@ def test_commands_exist_with_these_options_methods_and_data(
     works += ("papers.known_in", "datasets.load", "annotate.annotate", "audit.folder.read", "runs.find")
     for work in works:
         monkeypatch.setattr(f"longcut.{work}", understood)
+    asked = ("find", "of_one_method", "require_run", "require_either", "require_report")
+    for check in (*(f"folders.{name}" for name in asked), "cli.early.audits"):
+        monkeypatch.setattr(f"longcut.{check}", lambda *_: None)
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, Understood) or result.exit_code == 0, result.output
 
