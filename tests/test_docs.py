@@ -138,7 +138,7 @@ def test_commands_exist_with_these_options_methods_and_data(
     for work in works:
         monkeypatch.setattr(f"longcut.{work}", understood)
     asked = ("find", "of_one_method", "require_run", "require_either", "require_report")
-    for check in (*(f"folders.{name}" for name in asked), "cli.early.audits"):
+    for check in (*(f"folders.{name}" for name in asked), "cli.early.audits", "cli.judge.require_there"):
         monkeypatch.setattr(f"longcut.{check}", lambda *_: None)
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, Understood) or result.exit_code == 0, result.output
