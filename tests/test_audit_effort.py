@@ -34,7 +34,7 @@ def test_what_is_said_of_time_and_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(effort, "workload", lambda view, net, folds: 10.0 * folds)
     said = effort.effort(table(1000), "auto", 2)
     assert said.seconds == pytest.approx(5.5 + 5 * 20)
-    assert said.memory == pytest.approx(600e6 + 1000 * 3 * 4 + 8e6)
+    assert said.memory == pytest.approx(700e6 + 1000 * 3 * 4 + 24 * 1000 * 2)
     images = Dataset.of(torch.zeros(100, 3, 4, 4), np.arange(100) % 2)
     some = effort.effort(View(images.take(torch.arange(25)), None), "conv")
     assert some.seconds == pytest.approx(5.5 + 3 * 40)
