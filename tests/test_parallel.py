@@ -454,8 +454,8 @@ def test_a_key_press_stops_all_and_the_run_can_go_on(tmp_path: Path):
     command = [sys.executable, "-m", "longcut", "train", "colored-digits", "--method", "erm", "--net", "mlp:hidden=8"]
     command += ["--processes", "2", "--device", "cpu", "--epochs", "3000", "--out", str(tmp_path / "run")]
     begun = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    history = tmp_path / "run" / "history.jsonl"
-    while not (history.exists() and history.stat().st_size):
+    state = tmp_path / "run" / "resume.pt"
+    while not state.exists():
         assert begun.poll() is None, begun.communicate()[1]
         time.sleep(0.05)
     children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
@@ -464,4 +464,4 @@ def test_a_key_press_stops_all_and_the_run_can_go_on(tmp_path: Path):
     assert begun.returncode == 130 and said.strip().endswith("the same command goes on from where this one was.")
     assert "Traceback" not in said
     assert len(children) == 1 and not Path(f"/proc/{children[0]}").exists()
-    assert (tmp_path / "run" / "resume.pt").exists()
+    assert state.exists()
