@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from helpers import entry_of
 
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets import DATASETS
@@ -38,8 +38,8 @@ def bare(*, seed: int = 0) -> Splits:
 @pytest.fixture
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"epochs": 2, "batch": 16, "net": "mlp:hidden=4"}
-    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=blobs, training=small, options={}))
-    monkeypatch.setitem(DATASETS.own, "bare", SimpleNamespace(function=bare, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", entry_of(function=blobs, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "bare", entry_of(function=bare, training=small, options={}))
 
 
 def without_time(value: Any) -> Any:

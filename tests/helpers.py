@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,11 @@ from longcut.data import Dataset, generator
 def context(data: Dataset, seed: int = 0, epoch: int = 0, epochs: int = 1, augment: Augment = unchanged) -> Context:
     """What the loop would tell a method, with a generator of its own."""
     return Context(generator(seed), data, augment, epoch, epochs)
+
+
+def entry_of(**fields: Any) -> Any:
+    """A row of the table of data sets, of a function of a test's own."""
+    return SimpleNamespace(target=None, **fields)
 
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import entry_of
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -280,7 +281,7 @@ def blobs(*, attribute: bool = True, seed: int = 0) -> Splits:
 @pytest.fixture
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     small, bare = {"epochs": 1, "batch": 16, "net": "mlp:hidden=4"}, {"function": lambda: blobs(attribute=False)}
-    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=lambda: blobs(), training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", entry_of(function=lambda: blobs(), training=small, options={}))
     monkeypatch.setitem(DATASETS.own, "bare", SimpleNamespace(**bare, training=small, options={}))
 
 

@@ -38,7 +38,7 @@ def test_what_is_said_of_time_and_memory(monkeypatch: pytest.MonkeyPatch):
     images = Dataset.of(torch.zeros(100, 3, 4, 4), np.arange(100) % 2)
     some = effort.effort(View(images.take(torch.arange(25)), None), "conv")
     assert some.seconds == pytest.approx(5.5 + 3 * 40)
-    assert some.memory == pytest.approx(600e6 + 125 * 3 * 16 * 4 + 25 * 8e3 + 300e6)  # 25 of the 100 are copied
+    assert some.memory == pytest.approx(700e6 + 125 * 3 * 16 * 4 + 24 * 25 * 2 + 300e6)  # 25 of the 100 are copied
 
 
 @pytest.fixture

@@ -551,7 +551,7 @@ def test_some_samples_of_many_are_judged_as_if_they_were_all(monkeypatch):
     assert few.info.n_stored == len(few.x) == len(some) == 100
     assert torch.equal(few.x[few.index], some.x[some.index])
     found = judge(View(some, None), "mlp:hidden=4")
-    monkeypatch.setattr(crossfit, "COPIED", 0)
+    monkeypatch.setattr("longcut.audit.storage.COPIED", 0)
     assert compact(View(some, None)).data is some
     there = judge(View(some, None), "mlp:hidden=4")
     for name in ("easy", "profile", "ordinary", "debiased", "hits"):

@@ -6,12 +6,11 @@ import dataclasses
 import json
 from html import unescape
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from blobs import blobs, small_data, without_time  # noqa: F401
-from helpers import unsealed
+from helpers import entry_of, unsealed
 
 from longcut import backbone, nets, runs
 from longcut.analyses import varied
@@ -47,7 +46,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         "large": lambda *, seed=0: images(12, 3),
         "targets": lambda *, seed=0: images(8, targets=True),
     }.items():
-        monkeypatch.setitem(DATASETS.own, name, SimpleNamespace(function=made, training=net, options={}))
+        monkeypatch.setitem(DATASETS.own, name, entry_of(function=made, training=net, options={}))
 
 
 def stages(folder: Path) -> dict[str, torch.Tensor]:
@@ -116,7 +115,7 @@ def test_a_regression_can_be_the_start_and_its_scale_stays_there(tmp_path: Path,
         return Splits(*(Dataset.of(part.x, 5 + 3 * part.x[:, 0], name="numbers") for part in _parts(blobs(seed=seed))))
 
     small = DATASETS.own["blobs"].training
-    monkeypatch.setitem(DATASETS.own, "numbers", SimpleNamespace(function=targets, training=small, options={}))
+    monkeypatch.setitem(DATASETS.own, "numbers", entry_of(function=targets, training=small, options={}))
     execute(plan("numbers"), tmp_path / "numbers")
     assert "scale" in runs.read(tmp_path / "numbers").weights()
     execute(plan("blobs", settings=FROZEN | {"init": tmp_path / "numbers"}), tmp_path / "here")

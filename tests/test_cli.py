@@ -8,11 +8,10 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
-from helpers import unsealed
+from helpers import entry_of, unsealed
 from pydantic import Field
 from typer.testing import CliRunner, Result
 
@@ -542,7 +541,7 @@ def test_a_warning_of_a_data_set_is_a_sentence_and_nothing_is_left_behind(monkey
         warnings.warn("some images are missing", stacklevel=1)
         return load(ratio=ratio, seed=seed)
 
-    monkeypatch.setitem(DATASETS.own, "doubtful", SimpleNamespace(function=doubtful, training={}, options={}))
+    monkeypatch.setitem(DATASETS.own, "doubtful", entry_of(function=doubtful, training={}, options={}))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         ran = CliRunner().invoke(app, ["train", "doubtful", "--method", "erm", *FAST])

@@ -7,11 +7,11 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import entry_of
 from PIL import Image
 from scipy.stats import chi2
 
@@ -90,7 +90,7 @@ def test_what_a_data_set_does_not_take_it_is_not_given(monkeypatch):
 
     given = {"seed": 7, "progress": print}
     for function, taken in ((neither, ()), (one, ("seed",)), (other, ("progress",)), (both, ("seed", "progress"))):
-        monkeypatch.setitem(DATASETS.own, "made", SimpleNamespace(function=function))
+        monkeypatch.setitem(DATASETS.own, "made", entry_of(function=function))
         assert load("made", **given) == {name: given[name] for name in taken}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import unsealed
+from helpers import entry_of, unsealed
 from PIL import Image
 from torch import Tensor
 
@@ -76,7 +76,9 @@ def small_data() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for function in (few, wide, words, line):
             patch.setitem(
-                DATASETS.own, function.__name__, SimpleNamespace(function=function, training={"batch": 16}, options={})
+                DATASETS.own,
+                function.__name__,
+                entry_of(function=function, training={"batch": 16}, options={}),
             )
         yield
 
@@ -297,7 +299,9 @@ def test_data_unlike_the_run_is_refused(
 ):
     data = Dataset.of(x, label, kind="table" if x.is_floating_point() else "tokens", name="other")
     monkeypatch.setitem(
-        DATASETS.own, "other", SimpleNamespace(function=lambda: Splits(data, None, data), training={}, options={})
+        DATASETS.own,
+        "other",
+        entry_of(function=lambda: Splits(data, None, data), training={}, options={}),
     )
     with pytest.raises(UserError, match=rf"the run in .*run knows {what}; give similar data"):
         predict(run_of("tokens"), "other")
@@ -325,7 +329,9 @@ def trained_on(data: Dataset, folder: Path, **settings: Any) -> Run:
     name = folder.name
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(
-            DATASETS.own, name, SimpleNamespace(function=lambda: Splits.of(data), training={"batch": 16}, options={})
+            DATASETS.own,
+            name,
+            entry_of(function=lambda: Splits.of(data), training={"batch": 16}, options={}),
         )
         execute(plan(name, "erm", settings={"epochs": 2, **settings}), folder)
     return runs.read(folder)

@@ -52,6 +52,7 @@ def nets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Encoder]:
     known = {"eye": EYE, "ear": EAR, "other": dataclasses.replace(EYE, name="other", version="7")}
     monkeypatch.setattr(encoders, "build", lambda spec: known[spec], raising=False)
     monkeypatch.setattr(encoders, "canonical", lambda spec: spec, raising=False)
+    monkeypatch.setattr("longcut.cli.early.encoder", lambda spec: None)  # which reads the names in the source
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
     return known
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from blobs import blobs, break_loss, small_data, without_time  # noqa: F401
+from helpers import entry_of
 
 from longcut import runs
 from longcut.data import Dataset, Splits
@@ -135,7 +135,7 @@ def test_other_data_with_other_classes_is_refused(tmp_path: Path, monkeypatch: p
         data = Dataset.of(torch.zeros(6, 4), torch.arange(6) % 3)
         return Splits(data, None, data)
 
-    monkeypatch.setitem(DATASETS.own, "three", SimpleNamespace(function=three, training={}, options={}))
+    monkeypatch.setitem(DATASETS.own, "three", entry_of(function=three, training={}, options={}))
     execute(plan("blobs"), tmp_path / "run")
     with pytest.raises(UserError, match="knows classes 2, but three has 3; give similar data"):
         rescore(runs.read(tmp_path / "run"), "three")

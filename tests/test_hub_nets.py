@@ -7,11 +7,11 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from helpers import entry_of
 from torch import Tensor
 
 from longcut import runs
@@ -305,7 +305,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
 
     where = folder(tmp_path_factory.mktemp("base"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS.own, "words", SimpleNamespace(function=words, training={"batch": 6}, options={}))
+        patch.setitem(DATASETS.own, "words", entry_of(function=words, training={"batch": 6}, options={}))
         out = tmp_path_factory.mktemp("run") / "run"
         execute(plan("words", "erm", settings={"net": f"hf:name={where},separator=3", "epochs": 1}), out)
         (where / "model.safetensors").unlink()

@@ -4,10 +4,10 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from blobs import blobs, small_data  # noqa: F401
+from helpers import entry_of
 
 from longcut.datasets import DATASETS
 from longcut.errors import UserError
@@ -31,7 +31,7 @@ def test_each_source_overrides_those_before_it(monkeypatch: pytest.MonkeyPatch):
         return {key: f"mlp:hidden={number}" if key == "net" else value + 10 * number for key, value in kept}
 
     recipe = {key: value for key, value in source(2).items() if key != "net"}
-    monkeypatch.setitem(DATASETS.own, "blobs", SimpleNamespace(function=blobs, training=source(0), options={}))
+    monkeypatch.setitem(DATASETS.own, "blobs", entry_of(function=blobs, training=source(0), options={}))
     monkeypatch.setattr(erm, "training_defaults", source(1))
     monkeypatch.setattr(erm, "recipes", {"paper": Recipe("why", {}, recipe, "mlp:hidden=2")})
     settings = {key: str(value) for key, value in source(3).items()}

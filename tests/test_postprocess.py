@@ -6,13 +6,13 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from blobs import bare, blobs, small_data  # noqa: F401, a fixture
+from helpers import entry_of
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -355,7 +355,7 @@ def test_without_fairlearn_it_says_what_to_install(monkeypatch):
 def made(name: str, splits: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, epochs: int = 2) -> runs.Run:
     """A run on these splits."""
     small = {"epochs": epochs, "batch": 16, "net": "mlp:hidden=4"}
-    entry = SimpleNamespace(function=lambda *, seed=0: splits, training=small, options={})
+    entry = entry_of(function=lambda *, seed=0: splits, training=small, options={})
     monkeypatch.setitem(DATASETS.own, name, entry)
     execute(plan(name, "erm"), folder / name)
     return runs.read(folder / name)
@@ -433,7 +433,9 @@ def test_a_group_of_the_test_set_that_validation_lacks_is_refused(monkeypatch, t
 def test_data_that_changed_is_refused(monkeypatch, tmp_path):
     run = made("shapes", blobs(), monkeypatch, tmp_path)
     monkeypatch.setitem(
-        DATASETS.own, "shapes", SimpleNamespace(function=lambda *, seed=0: blobs(seed=9), training={}, options={})
+        DATASETS.own,
+        "shapes",
+        entry_of(function=lambda *, seed=0: blobs(seed=9), training={}, options={}),
     )
     with pytest.raises(UserError, match=r"the data has changed since the run in .* was made"):
         longcut.postprocess(run)

@@ -10,7 +10,7 @@ import torch
 from markupsafe import Markup, escape
 from test_analyses_report import cell_of, grown
 from test_report import BETTER, BIASED, Page, check_self_contained, make_run, pictures, plan_of, with_negatives
-from test_report_audit import make_audit
+from test_report_audit import make_audit, record_of
 
 from longcut import registry, runs
 from longcut.audit import folder
@@ -65,8 +65,9 @@ def of_a_planted_cue(place: Path) -> None:
 
 SEVERAL = (classification, regression, without_attribute, of_two_ratios, of_a_planted_cue)
 RUNS = {make.__name__: make for make in SEVERAL}
+SINCE = {"verdicts": ["clear", "alarm"], "sentence": "The verdict was clear.", "unfair": "", "changes": []}
 AUDITS = {
-    "image": {},
+    "image": {"slices": [{"slice": "lakes", "samples": record_of()["gallery"]["suspects"]}], "baseline": SINCE},
     "tokens": {},
     "table": {},
     "bare": {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import onnx
 import pandas as pd
 import pytest
 import torch
+from helpers import entry_of
 from PIL import Image
 
 from longcut import runs, serving
@@ -38,7 +38,7 @@ def known() -> Iterator[None]:
 
 
 def trained(data: Splits, folder: Path, net: str, epochs: int = 3) -> Run:
-    DATASETS.own[folder.name] = SimpleNamespace(function=lambda: data, training={"batch": 16}, options={})  # type: ignore[assignment]
+    DATASETS.own[folder.name] = entry_of(function=lambda: data, training={"batch": 16}, options={})  # type: ignore[assignment]
     execute(plan(folder.name, "erm", settings={"epochs": epochs, "net": net, "lr": 0.01}), folder)
     return runs.read(folder)
 

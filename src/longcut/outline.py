@@ -64,7 +64,7 @@ def options(module: str, name: str) -> dict[str, str] | None:
     """The options of a function, or of a class's constructor, with what they are; as :func:`longcut.spec.options_of`.
 
     >>> options("datasets.colored_digits", "colored_digits")["ratio"]
-    'share of the training samples that contradict the colour'
+    'share of training images that contradict the shortcut; 0.9 is none'
     """
     where, node = _found(module, name)
     if isinstance(node, ast.ClassDef):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from longcut.errors import UserError
-from longcut.sources.images import stamp
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -155,6 +154,8 @@ def _expanded(path: str, given: str) -> list[str]:
 def _stamp(system: AbstractFileSystem, file: str) -> str:
     """What tells this content from any other: for a file here as for an image, elsewhere what the store says of it."""
     if "file" in system.protocol:
+        from longcut.sources.images import stamp  # and numpy with it
+
         return stamp(file, os.stat(file))
     about = system.info(file)
     return repr([(key, str(about[key])) for key in CONTENT if about.get(key) is not None])
