@@ -1,6 +1,6 @@
 """Peers in the same run as longcut: packages of an index, and programs of other papers.
 
-    python benchmarks/peers.py --env /tmp/peers --json results/peers.json
+    python benchmarks/peers.py --env peers-env --json results/peers.json
     python benchmarks/peers.py --peer selecmix=SelecMix --command selecmix="{python} train.py --data {data} ..."
 
 The first installs the packages into an environment of the benchmark's own, which is made when it is missing and sees
