@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.library import Library
 from torch.nn import functional as F
 
 from longcut import contrast, mixing, nets
@@ -26,6 +27,7 @@ from longcut.methods import build
 from longcut.predict import predict
 
 CLASSES = 10
+DECLARED: list[Library] = []  # operators are there while what declared them is
 Work = Callable[[], Any]
 
 
@@ -117,10 +119,9 @@ def torchvision_declared() -> None:
         return
     described = Path(found.origin).with_name("_meta_registrations.py")
     names = re.findall(r'register_(?:fake|meta)\("(?:torchvision::)?(\w+)"', described.read_text("utf-8"))
-    library = torch.library.Library("torchvision", "DEF")
+    DECLARED.append(Library("torchvision", "DEF"))
     for name in dict.fromkeys(names):
-        library.define(f"{name}() -> Tensor")
-    torch.library._keep = library  # type: ignore[attr-defined]
+        DECLARED[-1].define(f"{name}() -> Tensor")
 
 
 def torchvision(small: bool) -> Iterator[Piece]:

@@ -19,6 +19,8 @@ from test_own_data import columns, write_images
 from torch.nn import functional as F
 
 from longcut import encoders
+from longcut.audit import View
+from longcut.audit.storage import compact
 from longcut.data import Dataset, Splits
 from longcut.datasets import load, metrics_of, parse, resolve, spec_of, title_of
 from longcut.datasets.embedded import embed
@@ -26,6 +28,7 @@ from longcut.encoders import Encoder, features
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.methods import build
+from longcut.methods.last_layer.heads import features_of
 from longcut.sources import images
 
 CROP, RESIZE, WIDTH = 16, 20, 5
@@ -387,6 +390,19 @@ def test_a_net_that_learns_sees_samples_and_their_views_and_is_judged_by_samples
     share = torch.stack([(learned == value).all(1).float().mean() for value in range(3)])
     assert len(learned) == 30 * n and share == pytest.approx([1 / 3] * 3, abs=0.04)
     assert all((x == 0).all() for x in seen if len(x) != 16), "what is evaluated"
+
+
+def test_a_storage_of_its_own_keeps_the_views_of_its_samples():
+    """An audit copies the samples that it looks at, and the head of a net is given features that have no views."""
+    data = Dataset.of(torch.arange(12.0)[:, None], torch.arange(12) % 2)
+    data = dataclasses.replace(data, views=100 + torch.arange(24.0).view(12, 2, 1))
+    some = data.take(torch.tensor([9, 2, 2, 7]))
+    alone = compact(View(some, None, 0.05)).data
+    assert len(alone.x) == 3 and alone.views is not None
+    assert torch.equal(alone.x[alone.index], data.x[some.index])
+    assert torch.equal(alone.views[alone.index], data.views[some.index])
+    features = features_of(build("erm", data.info, net="mlp:hidden=4").net, some)
+    assert features.views is None and features.x.shape == (4, 4)
 
 
 def test_texts_have_no_views(tmp_path):

@@ -23,7 +23,10 @@ def compact(view: View) -> View:
             return data
         rows, index = data.index.unique(return_inverse=True)
         info = dataclasses.replace(data.info, n_stored=len(rows))
-        return dataclasses.replace(data, x=data.x[rows], index=index, info=info, source=None, pictures=None)
+        views = None if data.views is None else data.views[rows]
+        return dataclasses.replace(
+            data, x=data.x[rows], views=views, index=index, info=info, source=None, pictures=None
+        )
 
     data = alone(view.data)
     assert data is not None

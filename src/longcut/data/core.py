@@ -46,7 +46,7 @@ class Dataset:
             features of images in place of the images.
         guessed: ``(n,)`` bool or None: whose attribute was not known and is a guess (data set ``spread``).
         views: ``(n_stored, V, …)`` or None: other views of the stored samples, such as features of mirrored images. A
-            net that learns is shown a sample or one of its views, by lot.
+            net that learns is shown a sample or one of its views, by lot (where a method draws others, the samples).
     """
 
     x: Tensor

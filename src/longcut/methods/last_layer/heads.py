@@ -24,7 +24,8 @@ def features_of(net: Net, data: Dataset) -> Dataset:
     """The same samples with what the last layer is given in place of their inputs, on the CPU."""
     x = predict(net.features, data, next(net.parameters()).device)
     info = dataclasses.replace(data.info, kind="table", shape=tuple(x.shape[1:]), n_stored=len(x))
-    return dataclasses.replace(data, x=x, index=torch.arange(len(x)), info=info, source=None)
+    own = {"index": torch.arange(len(x)), "source": None, "pictures": None, "views": None}  # of the old storage
+    return dataclasses.replace(data, x=x, info=info, **own)
 
 
 class Scaler:
