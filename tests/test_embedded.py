@@ -376,6 +376,7 @@ def test_views_are_of_training_images_alone_and_belong_to_them(tmp_path, of):
         images_of = load(data).train
         expected = features.views_of_pixels(EYE, images_of.x[images_of.index], 2, "digits")
     assert torch.equal(views[train.index], torch.tensor(expected))
+    assert splits.whole.views is None, "test images have none"
 
 
 def test_a_net_that_learns_sees_samples_and_their_views_and_is_judged_by_samples():

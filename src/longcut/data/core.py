@@ -369,14 +369,14 @@ class Splits:
 
     @property
     def whole(self) -> Dataset:
-        """All samples of the three parts, which share their storage, in the order of the storage."""
+        """All samples of the three parts, which share their storage, in its order; without views, which few have."""
         parts = [part for part in (self.train, self.valid, self.test) if part is not None]
         order = torch.cat([part.index for part in parts]).argsort()
         columns: dict[str, Any] = {}
         for name in COLUMNS:
             known = [column for part in parts if (column := getattr(part, name)) is not None]
             columns[name] = torch.cat(known)[order] if len(known) == len(parts) else None
-        return dataclasses.replace(self.train, **columns)
+        return dataclasses.replace(self.train, **columns, views=None)
 
 
 def usual_attribute(data: Dataset) -> tuple[int, ...]:
