@@ -3,10 +3,11 @@
     python benchmarks/audit.py results/audit.json --draws 200 --jobs 2
 
 Without a shortcut, half of the draws with imbalanced classes, the rarest a fifth as large as the commonest: colored
-digits whose colour is uniform whatever the digit (``ratio=0.9``), tables of normal columns, and texts of words that
-come more or less often with each class. With one: digits with colours of growing strength, tables with a column and
-texts with a word that go with the label, and the other cues of the zoo in digits. And, for the check of known columns
-alone, with the named attribute permuted. What the file already holds is not done again.
+digits whose colour is uniform whatever the digit (``ratio=0.9``), tables of normal columns, texts of words that come
+more or less often with each class and, where ``waterbirds_embeddings`` is found, features of birds as often before
+water as before land. With one: digits with colours of growing strength, tables with a column and texts with a word that
+go with the label, birds before their usual background, and the other cues of the zoo in digits. And, for the check of
+known columns alone, with the named attribute permuted. What the file already holds is not done again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +32,21 @@ from longcut.audit import CHECKS, View, audit
 from longcut.audit.judged import Judged
 from longcut.cues import CUES
 from longcut.data import Dataset, generator
+from longcut.datasets import data_folder
 from longcut.files import replacing, to_json
 
 NETS = {"digits": "mlp:hidden=100-100-16", "zoo": "conv:width=16,side=40"}
 RATIOS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 NOTHING = 0.9  # of ten classes, a colour that says nothing; also our word for it elsewhere
 ROWS = 1000
+BIRDS = data_folder("waterbirds_embeddings") / "efficientnet_lite0_224.npz"
 FIRST = 3000
 
 
 def cases(draws: int) -> Iterator[dict[str, Any]]:
     """What is audited; seeds below 3000 were used while the audit was developed, and are not used here."""
     few = math.ceil(draws / 16)
-    kinds = ("table", "text", "digits")
+    kinds = ("table", "text", "digits", *(["features"] if BIRDS.exists() else []))
     for seed in range(FIRST, FIRST + draws):  # all kinds in turn, so that what was stopped has some of each
         for kind in kinds:
             yield {"kind": kind, "ratio": NOTHING, "imbalanced": seed % 2 == 1, "seed": seed}
@@ -64,7 +68,8 @@ def samples(case: dict[str, Any]) -> Dataset:
     if case["kind"] == "digits":
         data = longcut.load(f"colored-digits:ratio={case['ratio']}", case["seed"]).train
     else:
-        data = (table if case["kind"] == "table" else text)(case["ratio"], np.random.default_rng(case["seed"]))
+        made = {"table": table, "text": text, "features": features}[case["kind"]]
+        data = made(case["ratio"], np.random.default_rng(case["seed"]))
     if not case["imbalanced"]:
         return data
     kept = torch.linspace(1, 0.2, data.info.n_classes)[data.label]
@@ -111,6 +116,26 @@ def text(ratio: float, draw: np.random.Generator) -> Dataset:
         lines.append(" ".join(words))
     frame = pd.DataFrame({"text": lines, "label": [f"class {y}" for y in label]})
     return Dataset.from_table(frame, label="label", text="text")
+
+
+@cache
+def birds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features of all of Waterbirds, whether each is a waterbird, and whether it is before water."""
+    file = np.load(BIRDS)
+    return file["x"].astype(np.float32), file["label"].astype(int), file["attribute"].astype(int)
+
+
+def features(ratio: float, draw: np.random.Generator) -> Dataset:
+    """Seven landbirds for three waterbirds; of each, the share ``ratio`` before the other background, or half."""
+    x, label, place = birds()
+    contradicting = 0.5 if ratio == NOTHING else ratio
+    rows: list[int] = []
+    for y, share in enumerate((0.7, 0.3)):
+        odd = round(share * ROWS * contradicting)
+        for here, n in ((y, round(share * ROWS) - odd), (1 - y, odd)):
+            rows += list(draw.choice(np.flatnonzero((label == y) & (place == here)), n, replace=False))
+    kept = draw.permutation(rows)
+    return Dataset.of(torch.from_numpy(x[kept]), torch.from_numpy(label[kept]), torch.from_numpy(place[kept]))
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(
     told(1, 3, "images")
     assert capsys.readouterr().err.splitlines() == [
         "longcut: 2/12 models, about 50 s left",
-        "longcut: 4.5/12 models, about 33 s left",
+        "longcut: 4/12 models, about 33 s left",
         "longcut: 12/12 models",
         "longcut: 1/3 images, about 12 s left",
     ]

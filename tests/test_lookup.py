@@ -328,6 +328,8 @@ def test_each_of_the_four():
     later = advise(record("alarm", learned="alarm"), answered=50, counter=9, budget=50)
     assert (later.kind, later.gain) == ("look-up", (2, -1, 5))
     assert advise(record("clear"), answered=50, counter=9).kind == "look-up"
+    done = advise(record("alarm"), answered=50, counter=9, enough=True)
+    assert done.kind == "nothing" and "would hardly bring a point" in done.sentence
     assert advise(None, budget=50).gain == advise(None, budget=50, wide=1280).gain == (4, 2, 6)
     assert advise(None, budget=50, wide=12).gain == (1, -1, 3)
     assert advise(None, budget=50, kind="tokens", wide=12).gain == (4, 2, 6)

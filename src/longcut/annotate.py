@@ -169,7 +169,8 @@ def annotate(
     cells = np.unique(np.stack([label[told], known[told]]), axis=1)
     compare = shlex.join(["longcut", "compare", spec])
     about = {"kind": train.info.kind, "wide": math.prod(train.info.shape), "compare": compare}
-    known_so_far = {"answered": int(told.sum()), "counter": counter, "cells": cells, "unusual": share}
+    enough = brought is not None and brought.enough
+    known_so_far = {"answered": int(told.sum()), "counter": counter, "cells": cells, "unusual": share, "enough": enough}
     advice = advise(record, budget=budget, **known_so_far, **about)
     return LookUp(spec, train, chosen, lot, score, tuple(names), said, usual, counter, how, share, brought, advice)
 

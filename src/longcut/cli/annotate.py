@@ -57,8 +57,6 @@ def annotate(
                 f"The later half of them brought {value:+.1f} points ({low:+.1f} to {high:+.1f}) on answered samples "
                 "that were held out, all cells counting the same."
             )
-            if chosen.gain.enough:
-                show.say("As many again would hardly bring a point: nothing more is to be gained, stop here.")
     show.say(chosen.advice.sentence)
     if len(chosen.rows):
         show.say(f"\nTo look up: {folder / TABLE} ({len(chosen.rows)} samples)\nThe page to do it: {folder / PAGE}")

@@ -313,7 +313,7 @@ def bar(unit: str) -> Iterator[Callable[..., None]]:
         def told(done: float, total: int, of: str = unit) -> None:
             if bar.tasks[0].finished and done < total:  # something else begins, with a speed of its own
                 bar.reset(task)
-            bar.update(task, completed=done, total=total, description=f"{done:.4g}/{total} {of}")
+            bar.update(task, completed=done, total=total, description=f"{int(done)}/{total} {of}")
 
         yield told
 
@@ -334,7 +334,7 @@ def lines(unit: str, clock: Callable[[], float] = time.monotonic) -> Callable[..
         if now - said >= EVERY:
             said = now
             left = f", about {duration((now - begun) * (total - done) / done)} left" if 0 < done < total else ""
-            warn(f"{done:.4g}/{total} {of}{left}")
+            warn(f"{int(done)}/{total} {of}{left}")
 
     return told
 

@@ -116,6 +116,7 @@ def advise(
     counter: int = 0,
     cells: NDArray[np.int64] | None = None,
     unusual: float = float("nan"),
+    enough: bool = False,
     budget: int = 100,
     kind: str = "table",
     wide: int = WIDE,
@@ -129,6 +130,7 @@ def advise(
         counter: how many of them are of counter-examples.
         cells: pairs of class and value that are known ``(2, k)``.
         unusual: share of samples that have not the usual value of their class, where answers by lot tell.
+        enough: whether the later half of the answers brought hardly anything.
         budget: how many look-ups are thought of.
         kind: of the data: ``"image"``, ``"table"`` or ``"tokens"``.
         wide: number of its columns.
@@ -140,6 +142,10 @@ def advise(
             f"Change the data: in {answered:,} samples each value of the attribute goes with one class only, so no "
             "model can tell the two apart. Collect samples of a class with another class's value (at most "
             f"{3 / answered:.1%} of such as were looked at can be, with 95 % confidence).",
+        )
+    if enough:
+        return Advice(
+            "nothing", "Stop here: as many answers again would hardly bring a point, so train on those that there are."
         )
     verdicts = {finding["name"]: finding["verdict"] for finding in (record or {}).get("findings", ())}
     if record is not None and record.get("verdict") == "clear" and not counter:
