@@ -180,8 +180,10 @@ def test_the_picture_has_the_numbers_of_the_finding(excess: float):
     said = f"{100 * picture['remains']:.0f} points (95 % interval {100 * low:.0f} to {100 * high:.0f})".replace(
         "-", "−"
     )
-    assert said in finding.sentence and said in picture["caption"]
-    assert f"loses {finding.statistic:.0%}, and the same selection costs {finding.baseline:.0%}" in picture["caption"]
+    assert said in picture["caption"] and (said in finding.sentence) == (picture["remains"] >= 0)
+    assert f"{'more' if picture['remains'] >= 0 else 'less'} than the other" in finding.sentence
+    lost, without = 100 * finding.statistic, 100 * finding.baseline
+    assert f"loses {lost:.0f} points, and the same selection costs {without:.0f} without" in picture["caption"]
     agree, contradict = picture["ordinary"]
     headline = module.loss(found)
     assert f"on {agree:.0%} of the samples that agree" in headline and f"on {contradict:.0%} of the" in headline

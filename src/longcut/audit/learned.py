@@ -19,7 +19,7 @@ model, where the cue contradicts, says the label more often than what the cue sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,18 @@ class Remains:
             f"{100 * share + 0:.0f}".replace("-", "\N{MINUS SIGN}") for share in (self.value, *self.interval)
         )
         return f"{value} points (95 % interval {ends[0]} to {ends[1]})"
+
+    @property
+    def compared(self) -> str:
+        """What the ordinary model loses, beside the other.
+
+        >>> Remains(-0.1, (-0.11, -0.08), False, True).compared
+        '10 points (95 % interval 8 to 11) less than the other'
+        """
+        if self.value >= 0:
+            return f"{self} more than the other"
+        low, high = self.interval
+        return f"{replace(self, value=-self.value, interval=(-high, -low))} less than the other"
 
     @property
     def gained(self) -> bool:
@@ -149,8 +161,8 @@ def _picture(judged: Judged, remains: Remains, encoder: bool) -> dict[str, Any]:
     curves = [sides(hit, judged) for hit in judged.hits]
     caption = (
         "The samples that contradict were chosen by what a small model gets wrong, so any model is worse on them: "
-        f"the ordinary one loses {agree - against:.0%}, and the same selection costs {fair - without:.0%} without "
-        "relying on the easy cue. "
+        f"the ordinary one loses {100 * (agree - against):.0f} points, and the same selection costs "
+        f"{100 * (fair - without):.0f} without relying on the easy cue. "
     )
     if not remains.clear:
         caption += (
@@ -192,7 +204,7 @@ def _sentence(judged: Judged, verdict: str, few: bool, remains: Remains) -> str:
     found += (
         f"; of the {judged.contradicts.sum():,} it contradicts, an ordinary model gets {ordinary:.0%} right, and one "
         f"that is kept from relying on the easy cue {debiased:.0%} (each sample weighs as much as it is clear). "
-        f"From the samples that agree to these, the ordinary one loses {remains} more than the other"
+        f"From the samples that agree to these, the ordinary one loses {remains.compared}"
     )
     meaning = {
         "alarm": ": the ordinary model takes a shortcut.",
