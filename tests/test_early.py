@@ -16,8 +16,9 @@ from longcut.identify import margins
 from longcut.methods import Method, build
 from longcut.methods.base import FitHelper
 from longcut.methods.biased import early
-from longcut.methods.biased.early import Explained, Suspicion, clarity, explain, per_round
+from longcut.methods.biased.early import Explained, Member, Suspicion, clarity, explain, needed, per_round
 from longcut.methods.erm import ERM
+from longcut.methods.mixing import bank
 
 
 class Handed(ERM):
@@ -217,3 +218,23 @@ def test_where_too_much_contradicts_selecmix_says_so():
         method = build("selecmix", data.info, options={"confirm": confirm})
         fit(method, Splits(data, None, data), Training(epochs=2))
         assert said in method.remarks()[0]
+
+
+def test_a_net_that_is_in_doubt_of_the_few_that_it_gets_wrong_knows_no_shortcut():
+    """Of a share r that is wrong, a sixth of the clarity 1 / (2 r) is asked, and three in any case."""
+    few, many = (torch.cat([torch.ones(right), -torch.ones(5)]) for right in (245, 20))
+    assert clarity(few) == 24.5 and needed(few, Member()) == pytest.approx(25 / 6)
+    assert needed(few, Member(need=5.0)) == 5.0 and needed(many, Member()) == 3.0
+
+
+def test_partners_are_what_the_main_net_confirms_where_it_is_neither_few_nor_much(monkeypatch: pytest.MonkeyPatch):
+    """Of 1,000 odd ones at least 5 for each of the 2 classes, and fewer than 150."""
+    data = Dataset.of(torch.zeros(1200, 1), torch.arange(1200) % 2)
+    found = Suspicion(data.info)
+    found.odd[:1000] = True
+    found.evidence.copy_(torch.tensor([0.0, 0.0, 0.2, 3.0]))  # a fifth is explained
+    assert found.too_many
+    for n, told in ((9, False), (10, True), (149, True), (150, False)):
+        monkeypatch.setattr(bank, "confirmed", lambda *_, n=n: torch.arange(n))
+        rows, share = bank.contradicting(found, data, build("erm", data.info))
+        assert rows.tolist() == list(range(n * told)) and share == 2 * n * told / 1200

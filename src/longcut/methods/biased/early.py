@@ -25,7 +25,7 @@ from longcut.methods.base import FitHelper, Method
 from longcut.nets.shrunk import shrunk
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "Suspicion", "clarity", "explain", "family", "learn"]
+__all__ = ["Early", "Explained", "Member", "Suspicion", "clarity", "explain", "family", "learn", "needed"]
 
 
 class Member(NamedTuple):
@@ -50,6 +50,7 @@ AGAIN = 4  # of few samples a round has so many passes, in smaller batches
 ASKED = 4096  # held-out samples at most, about which every member is asked after every round
 MOST = 7 / 8  # a shortcut explains that many labels at least
 DOUBT = 2.0  # about the clarity of a net that is wrong where it is in doubt
+SURE = 1 / 6  # of how sure it is of what it gets right, a net that knows a shortcut is where it is wrong, at least
 FEW = 5  # of fewer that are wrong, nothing can be said
 LOOP = {
     "pool": 1,
@@ -207,6 +208,24 @@ def clarity(margin: Tensor) -> float:
     return float((below + above).double().mean() / (2 * len(wrong)))
 
 
+def needed(margin: Tensor, how: Member) -> float:
+    """How clearly a net must contradict what it does not explain, to be taken for one that knows a shortcut.
+
+    Where it is wrong as surely as it is right, the clarity is ``1 / (2 r)`` for a share r that is wrong. A net that has
+    learned the label comes nowhere near that, however few it gets wrong: on cues of the zoo, those whose clarity was
+    below ``SURE`` of it contradicted others than the cue does.
+
+    Args:
+        margin: of each sample ``(n,)``.
+        how: what is asked of a net of this kind.
+
+    >>> [round(needed(torch.tensor([1.0] * (100 - n) + [-1.0] * n), Member()), 2) for n in (1, 2, 10)]
+    [8.33, 4.17, 3.0]
+    """
+    wrong = float((margin <= 0).double().mean())
+    return max(how.need, SURE / (2 * max(wrong, 1 / len(margin))))
+
+
 def explain(
     train: Dataset, fit: FitHelper, *, seed: int = 0, device: torch.device | str = "cpu", members: Sequence[str] = ()
 ) -> Explained:
@@ -235,7 +254,7 @@ def explain(
     if not torch.equal(place[train.index], torch.arange(len(train))):  # some stand there several times
         logits = logits[place[train.index]]
     hit, clear = _balanced(logits.argmax(1), train.label), clarity(margins(logits, train.label))
-    separates = models[0].evidence[0] and hit >= MOST and clear >= models[0].how.need
+    separates = models[0].evidence[0] and hit >= MOST and clear >= needed(margins(logits, train.label), models[0].how)
     curves = {spec: one.curve for spec, one in learned.items()}
     return Explained(member, logits, separates, models[0].method, models[0].round, curves)
 
@@ -345,7 +364,7 @@ class _Learned(Observer):
         hit, margin = _balanced(logits.argmax(1), label), margins(logits, label)
         clear = clarity(margin)
         self.curve.append((hit, clear))
-        separates = hit >= MOST and clear >= self.how.need
+        separates = hit >= MOST and clear >= needed(margin, self.how)
         self.pure |= separates and 2 * clear * float((margin <= 0).double().mean()) >= 1  # as surely wrong as right
         # most of the labels, and clearly wrong; failing that, as many labels as possible
         evidence = (True, clear / self.how.need) if separates else (False, hit)

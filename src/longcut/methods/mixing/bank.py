@@ -10,7 +10,7 @@ from torch import Tensor
 from longcut.bias import Likeness, class_similarity, least_typical, unexplained
 from longcut.data import Dataset
 from longcut.methods.base import Method
-from longcut.methods.biased.early import Suspicion
+from longcut.methods.biased.early import FEW, Suspicion
 from longcut.mixing.pairs import Take
 from longcut.predict import predict
 
@@ -83,7 +83,8 @@ def contradicting(early: Suspicion, data: Dataset, net: Method | None) -> tuple[
     """As :func:`atypical`, by a biased model that was chosen by evidence.
 
     A main net that confirms many of those that look like another class has learned wrong labels by heart, or what was
-    merely hard for the biased model; then there are no partners.
+    merely hard for the biased model; then there are no partners. Nor are there where it confirms fewer than five for
+    each class: nearly all samples would be mixed with these, and some of them are wrong.
 
     Args:
         early: what it found.
@@ -92,7 +93,8 @@ def contradicting(early: Suspicion, data: Dataset, net: Method | None) -> tuple[
     odd, clear = early.odd.cpu()[data.index], early.chosen.cpu()[data.index]
     if net is not None and early.too_many:
         sure = confirmed(net, data, odd)
-        sure = sure[: len(sure) * (len(sure) < BY_HEART * int(odd.sum()))]
+        told = FEW * data.info.n_classes <= len(sure) < BY_HEART * int(odd.sum())
+        sure = sure[: len(sure) * told]
         return sure, 2 * len(sure) / len(data)  # most of them are wrong labels still: twice as many stay as they are
     return clear.nonzero().flatten(), float(odd.float().mean())
 
