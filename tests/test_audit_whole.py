@@ -72,21 +72,23 @@ def test_hard_samples_alone_leave_nothing_in_the_picture(tmp_path: Path):
 
 
 def test_headline():
-    learned = (
-        "an ordinary model is right on 90% of the samples that agree with what is learned first, and on 25% of the 20"
-    )
+    learned = "an ordinary model loses 65 points where what it learns first is contradicted (0 if kept from it)"
     alarm = audited(learned="alarm", columns="notice", words="alarm", cues="alarm").headline
     cues = "the word 'not' and the cue 'border pixels' alone give the label away"
-    fair = "(one that is kept from relying on it: 100% and 100%)"
-    assert alarm == f"There is a shortcut: {learned} that contradict it {fair}, and {cues}."
+    assert alarm == f"There is a shortcut: {learned}, and {cues}."
     assert audited(learned="clear", columns="notice", cues="clear").headline == (
         "No clear shortcut, but worth a look: the column '{size}' gives the label partly away."
     )
     found = audited(learned="clear", cues="notice")
     strong = [dataclasses.replace(found["cues"], more={"most": True})]
     assert dataclasses.replace(found, findings=(*found.findings[:-1], *strong)).headline == (
-        "No clear shortcut, but worth a look: the cue 'border pixels' alone says most of what a model uses. Is that "
-        "intended?"
+        "No clear shortcut, but the cue 'border pixels' alone says most of what a model uses. Is that intended?"
+    )
+    found = audited(learned="notice", cues="notice")
+    both = dataclasses.replace(found, findings=(*found.findings[:-1], *strong)).headline
+    assert both.endswith(
+        "is contradicted (0 if kept from it), and the cue 'border pixels' alone says most of what it "
+        "uses. Is that intended?"
     )
     assert "the cue 'border pixels' alone gives the label away" in audited(learned="clear", cues="alarm").headline
     assert audited(learned="clear", columns="clear", known="alarm").headline == "No shortcut was found."

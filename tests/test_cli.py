@@ -87,67 +87,6 @@ def test_help_answers_in_half_a_second():
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "audit missing.csv --label y",
-        "train nonsense -m erm",
-        "compare nonsense",
-        "embed missing/photos",
-        "audit colored-digits --wrong 3",
-        "train",
-        "methods selecmx",
-        "train colored-digits -m selecmx",
-        "train colored-digits -m selecmix@papr",
-        "train colored-digits -m lff --recipe papr",
-        "train colored-digits -m selecmix:alpa=1",
-        "train colored-digits -m erm --set lrr=1",
-        "train colored-digits -m erm:net=mlpp",
-        "train colored-digits --net mlp:hiden=3",
-        "train colored-digits --select best:wrost_group",
-        "train colored-digits --select bst",
-        "compare colored-digits --methods erm,selecmx",
-        "compare colored-digits --helper erm:recrd=online",
-        "stress colored-digits --methods selecmx",
-        "audit colored-digits --net mlpp",
-        "audit colored-digits:rato=1",
-        "audit colored-digits --label y",
-        "audit colored-digits --features minilmm",
-        "audit colored-digits --baseline nowhere",
-        "audit colored-digits --model nowhere",
-        "audit people.csv",
-        "audit people.csv --label rihc",
-        "audit people.csv --label rich --attribute sx",
-        "audit people.csv --label rich --columns age,hieght",
-        "embed people.csv --label rich --text abuot",
-        "embed colored-digits --with minilmm",
-        "evaluate nowhere",
-        "predict nowhere people.csv",
-        "predict run nowhere.csv",
-        "difference nowhere other",
-        "difference run run --metric wrost_group",
-        "postprocess nowhere",
-        "weights nowhere",
-        "export nowhere --to onnx",
-        "report nowhere",
-        "runs nowhere",
-        "annotate nowhere",
-    ],
-)
-def test_a_mistake_is_said_before_anything_slow_is_imported(words: str):
-    Path("people.csv").write_text("age,sex,rich\n30,f,yes\n40,m,no\n")
-    Path("run").mkdir()
-    Path("run/run.json").write_text("{}")
-    code = "import json, sys; from longcut.__main__ import main; sys.argv = ['longcut', *sys.argv[1:]]\n"
-    code += "try: main()\nexcept SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
-    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, check=True)
-    status, modules = json.loads(done.stdout)
-    assert status == 2
-    assert done.stderr
-    slow = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "joblib"}
-    assert not {name.split(".")[0] for name in modules} & slow
-
-
 def test_progress_without_a_terminal_is_a_line_every_ten_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -9,10 +9,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from longcut.audit import audit
 from longcut.cli import app
 from longcut.data import Splits
 from longcut.datasets import DATASETS, load
+from longcut.datasets.regression import standardized
 from longcut.errors import UserError
+from longcut.record import Inputs, source_print
 
 SPECS = [
     *("adult", "adult:sensitive=race", "adult:inputs=with"),
@@ -323,3 +326,43 @@ def test_how_many_columns_each_kind_has():
 def test_entries_say_what_they_are_there_to_measure():
     asked = {name for name, entry in DATASETS.own.items() if entry.metrics}
     assert asked == {"adult", "compas", "german"}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_columns_are_called_as_they_were_and_hold_what_was_read(root, spec):
+    """What the net sees, made of the named columns: numbers standardised, one of two names as 1, others one-hot."""
+    splits = loaded(spec)
+    source, whole, at = splits.train.source, splits.whole, 0
+    assert source is not None and source.label is not None and source.attribute is not None
+    for name in source.features:
+        column = source.rows[name]
+        if column.dtype.kind in "if":
+            made = standardized(column.to_numpy(float)[:, None], splits.train.index.numpy())
+        elif name in ("sex", "race"):
+            made = column.isin(["Male", "male", "White", "Caucasian"]).to_numpy(float)[:, None]
+        else:
+            made = np.stack([column == value for value in sorted(column.unique())], 1)
+        np.testing.assert_array_equal(whole.x[:, at : (at := at + made.shape[1])], made.astype(np.float32))
+    assert at == whole.x.shape[1]
+    assert source.rows[source.label].tolist() == [whole.info.class_names[i] for i in whole.label]
+    assert whole.attribute is not None
+    assert source.rows[source.attribute].tolist() == [whole.info.attribute_names[i] for i in whole.attribute]
+    assert source.part.tolist() == [
+        part for row in range(len(whole)) for part in range(3) if row in parts_of(splits)[part]
+    ]
+
+
+def parts_of(splits: Splits) -> list[set[int]]:
+    return [{*part.index.tolist()} for part in (splits.train, splits.valid, splits.test) if part is not None]
+
+
+def test_an_audit_speaks_of_the_columns_and_a_run_keeps_what_it_kept(root):
+    """Who has a gain of 200 and more earns less: that column is the cue, and not one of five numbers without a name."""
+    write_adult(root, 300)
+    splits = loaded("adult")
+    found = audit(splits, net="mlp:hidden=4", quick=True)
+    assert {row["cue"] for row in found["cues"].table} == {"age", "workclass", "capital-gain", "native-country", "race"}
+    assert "'capital-gain' alone" in found["cues"].sentence
+    assert found.view.called == "'income'" and found["columns"].table[0]["column"] == "sex"
+    assert len(found.view.data) == len(splits.train), "what a model would learn from"
+    assert Inputs.of(splits.train).encoding is None and source_print(splits) == ""

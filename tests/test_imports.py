@@ -20,7 +20,7 @@ PACKAGE = Path(longcut.__file__).parent
 # A room (module or folder) imports rooms of lower rows, or of its own row without going round in a circle.
 ROWS = [
     {"errors", "processes", "clusters"},
-    {"spec", "registry", "files", "folders", "outline", "numbers", "scales", "notebook", "parallel"},
+    {"spec", "registry", "files", "folders", "outline", "numbers", "scales", "notebook", "parallel", "recipes"},
     {"data", "sources", "training", "optimizers"},
     {
         "mixing",

@@ -395,7 +395,7 @@ def test_why_another_process_ended(how: str, sentence: str):
 def test_a_mapped_data_set_is_mapped_by_each(tmp_path: Path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 255, (500, 3, 20, 20), dtype=np.uint8))
     data = Dataset.of(np.load(tmp_path / "x.npy", mmap_mode="r")[100:], torch.arange(400) % 2)
-    content = launch._packed(partial(print, data))
+    content = launch.packed(partial(print, data))
     assert len(content) < data.x.numel() // 10
     (there,) = pickle.loads(content).args
     assert torch.equal(there.x, data.x) and there.x.data_ptr() != data.x.data_ptr()
@@ -418,7 +418,7 @@ def test_who_watches_may_ask_the_net():
 
 def test_what_cannot_be_copied():
     with pytest.raises(UserError, match=r"cannot be copied to other processes \(cannot pickle .*; leave that out"):
-        launch._packed(partial(print, threading.Lock()))
+        launch.packed(partial(print, threading.Lock()))
 
 
 SETTINGS = {"epochs": 4, "batch": 16, "net": "mlp:hidden=4", "helper_epochs": 2, "helper_lr": 1e-4}

@@ -263,6 +263,34 @@ def test_missing_and_broken_images_are_refused(root):
             load("rcf-mnist")
 
 
+@pytest.mark.parametrize(
+    ("name", "third", "target", "attribute"),
+    [
+        ("airfoil", "chord", "pressure", None),
+        ("no2", "wind speed", "log NO2", None),
+        ("crime", "racepctblack", "ViolentCrimesPerPop", "state"),
+        ("skillcraft", "TotalHours", "ActionLatency", "league"),
+    ],
+)
+def test_columns_have_names(root, name, third, target, attribute):
+    values = table(name)
+    write(root, name, values)
+    data = load(name).whole
+    source = data.source
+    assert source is not None
+    assert (source.features[2], source.label, source.attribute) == (third, target, attribute)
+    assert len({*source.features}) == len(source.features) == data.x.shape[1]
+    inputs = source.rows[list(source.features)].to_numpy()
+    for column, seen in zip(inputs.T, data.x.T.numpy(), strict=True):
+        assert np.corrcoef(column, seen)[0, 1] == pytest.approx(1, abs=1e-4)
+    at = {"airfoil": 2, "no2": 3, "crime": 7, "skillcraft": 4}[name]
+    np.testing.assert_allclose(source.rows[third], values[:, at])
+    np.testing.assert_allclose(source.rows[target], data.label[:, 0], rtol=1e-6)
+    if attribute is not None:
+        assert data.attribute is not None
+        assert source.rows[attribute].tolist() == [data.info.attribute_names[i] for i in data.attribute]
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_real_files(real_data, name):

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-__all__ = ["STOPPED", "asked_to_stop", "end_with", "interrupted", "one_thread", "stop_on_signals", "wait_asleep"]
+__all__ = [
+    "STOPPED",
+    "asked_to_stop",
+    "begun_together",
+    "end_with",
+    "interrupted",
+    "one_thread",
+    "stop_on_signals",
+    "wait_asleep",
+]
 
 WATCH_SECONDS = 0.5  # between looks at the parent
 STOPPED = "stopped; the same command goes on from where this one was."
@@ -35,6 +44,16 @@ def stop_on_signals() -> Callable[[], bool]:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
     return lambda: came
+
+
+def begun_together() -> tuple[int, int]:
+    """The number of this process, from 0, among those that torchrun or the like has begun, and how many they are.
+
+    >>> begun_together()
+    (0, 1)
+    """
+    said = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")]
+    return (int(said[0]), int(said[1])) if all(said) else (0, 1)
 
 
 def wait_asleep() -> None:

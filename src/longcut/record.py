@@ -311,7 +311,7 @@ class Inputs:
     @classmethod
     def of(cls, data: Dataset) -> Self:
         """Those of a network that is trained on ``data``."""
-        encoding = None if data.source is None else dict(data.source.encoding)
+        encoding = None if data.source is None else dict(data.source.encoding) or None
         return cls(data.info, str(data.x.dtype).removeprefix("torch."), encoding)
 
     @classmethod
@@ -362,7 +362,7 @@ def fingerprint(splits: Splits) -> str:
 
 
 def source_print(splits: Splits) -> str:
-    """SHA-256 of what was read from somebody's files, the same for every seed; empty for data that came from none.
+    """SHA-256 of what was read from somebody's files, the same for every seed; empty for data that is registered.
 
     With it, runs of several seeds, whose fingerprints differ by the parts that were drawn, are known to be of one data.
     """
@@ -371,7 +371,7 @@ def source_print(splits: Splits) -> str:
     hashed: Any = util.hash_pandas_object
 
     data = splits.train
-    if data.source is None:
+    if data.source is None or not data.source.encoding:
         return ""
     rows, found = data.source.rows, hashlib.sha256()
     for name in rows.columns:

@@ -16,7 +16,20 @@ from urllib.parse import quote, unquote
 
 from longcut.errors import UserError, unknown
 
-__all__ = ["OneOf", "Option", "options_of", "pairs", "parse_method", "read", "split", "validate", "write", "written"]
+__all__ = [
+    "OneOf",
+    "Option",
+    "chain",
+    "check",
+    "options_of",
+    "pairs",
+    "parse_method",
+    "read",
+    "split",
+    "validate",
+    "write",
+    "written",
+]
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------
@@ -109,6 +122,15 @@ def split(text: str) -> list[str]:
     return list(dict.fromkeys(specs))
 
 
+def chain(text: str) -> list[str]:
+    """The specs that are joined by ``+``, which in front of a digit belongs to a number.
+
+    >>> chain("crop-flip+cutout:side=8")
+    ['crop-flip', 'cutout:side=8']
+    """
+    return re.split(r"\+(?![\d.])", text)
+
+
 # --- the options ------------------------------------------------------------------------------------------------------
 
 
@@ -197,9 +219,18 @@ def validate(owner: str, function: Callable[..., Any], given: Mapping[str, Any])
     Raises:
         UserError: on an unknown name, or a value that is not allowed.
     """
+    return check(owner, options_of(function), given)
+
+
+def check(owner: str, declared: Iterable[Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, of options that were declared somewhere else than in a function.
+
+    Raises:
+        UserError: as :func:`validate`.
+    """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    options = {option.name: option for option in options_of(function)}
+    options = {option.name: option for option in declared}
     valid = {}
     for name, value in given.items():
         if name not in options:

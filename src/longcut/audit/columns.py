@@ -259,7 +259,8 @@ def _tenths(numbers: NDArray[np.float64], written: Callable[[float], str]) -> Va
     _, ids = np.unique(np.searchsorted(ends, numbers), return_inverse=True)
     ids[missing] = ids[~missing].max() + 1
     inside = (numbers[ids == i] for i in range(int(ids.max()) + 1 - missing.any()))
-    names = tuple(f"{written(part.min())} to {written(part.max())}" for part in inside)
+    ends_of = ((written(part.min()), written(part.max())) for part in inside)
+    names = tuple(low if low == high else f"{low} to {high}" for low, high in ends_of)
     return ids, (*names, MISSING) if missing.any() else names
 
 

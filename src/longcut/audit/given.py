@@ -22,14 +22,14 @@ from longcut.audit.columns import Values, candidates
 from longcut.audit.cues import draw
 from longcut.errors import UserError, unknown
 from longcut.files import escaped
+from longcut.sources.header import ALL
 from longcut.sources.words import words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ALL", "Readable", "auc", "given", "margins", "named"]
+__all__ = ["Readable", "auc", "given", "margins", "named"]
 
-ALL = "all"
 PURPOSE = 17
 FOLDS = 3
 DRAWS = 400

@@ -127,13 +127,10 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
 
 
 def loss(judged: Judged) -> str:
-    """What either model loses, as a clause of a headline."""
-    (agree, against), (fair, without) = _rates(judged)
-    return (
-        f"an ordinary model is right on {agree:.0%} of the samples that agree with what is learned first, and on "
-        f"{against:.0%} of the {judged.contradicts.sum():,} that contradict it (one that is kept from relying on it: "
-        f"{fair:.0%} and {without:.0%})"
-    )
+    """What the ordinary model loses, as a clause of a headline, and where it is less, what the debiased one does."""
+    ordinary, debiased = (100 * (agree - against) for agree, against in _rates(judged))
+    kept = f" ({debiased:.0f} if kept from it)" if debiased < ordinary else ""
+    return f"an ordinary model loses {ordinary:.0f} points where what it learns first is contradicted{kept}"
 
 
 def _rates(judged: Judged) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -106,8 +106,9 @@ class Audit:
             most = [cue for cue, finding in cues.items() if verdict == "notice" and finding.more.get("most")]
             what = "the label" if self.view.original is None else self.view.called
             if most:
-                clauses.append(f"{' and '.join(most)} {'says' if len(most) == 1 else 'say'} most of what a model uses")
-                return f"{opening}: {', and '.join(clauses)}. Is that intended?"
+                uses = "it uses" if clauses else "a model uses"
+                clauses.append(f"{' and '.join(most)} {'says' if len(most) == 1 else 'say'} most of what {uses}")
+                return f"No clear shortcut, but {', and '.join(clauses)}. Is that intended?"
             if cues:
                 says = "away" if verdict == "alarm" else "partly away"
                 clauses.append(f"{' and '.join(cues)} {'gives' if len(cues) == 1 else 'give'} {what} {says}")
@@ -298,7 +299,8 @@ def _cue(finding: Finding, cue: str) -> str:
 def _audited(data: Splits | Dataset) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    own = data.train.source is None or data.train.source.official
+    source = data.train.source
+    own = source is None or source.official or not source.encoding
     return data.train if own else data.whole
 
 

@@ -14,7 +14,6 @@ torch.Size([2, 3, 8, 8])
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,7 +32,7 @@ from longcut.augment.rows import feature_noise, feature_swap, token_dropout
 from longcut.data import Info
 from longcut.errors import UserError
 from longcut.registry import Registry, required
-from longcut.spec import read, validate
+from longcut.spec import chain, read, validate
 from longcut.spec import written as one_written
 
 __all__ = [
@@ -163,6 +162,6 @@ def require_kind(spec: str, info: Info, option: str = "augment") -> None:
 
 
 def _parts(spec: str) -> list[tuple[str, dict[str, Any]]]:
-    """Name and checked options of each; a ``+`` in front of a digit belongs to a number."""
-    given = [read(one, "augmentation") for one in re.split(r"\+(?![\d.])", spec)]
+    """Name and checked options of each."""
+    given = [read(one, "augmentation") for one in chain(spec)]
     return [(name, validate(f"augmentation '{name}'", AUGMENTS.find(name), options)) for name, options in given]

@@ -35,6 +35,7 @@ def annotate(
 ) -> None:
     """Write the samples whose attribute is worth looking up, and a page to do it."""
     early.audits(found, folders.require_either)
+    early.one_of("rule", rule, "lookup.rules", "RULES")
 
     import shlex
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from longcut.cli import show
 from longcut.errors import UserError
-from longcut.processes import STOPPED
+from longcut.processes import STOPPED, begun_together
 
 __all__ = [
     "METHOD",
@@ -135,8 +135,15 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
     """Train classifiers that do not take the shortcut."""
+    _, there = begun_together()
+    if there > 1 and ctx.invoked_subcommand != "train":
+        raise UserError(
+            f"{there} processes were begun together, and only longcut train shares its work among such; begin "
+            f"longcut {ctx.invoked_subcommand} once, without torchrun."
+        )

@@ -157,7 +157,9 @@ def audit(
     ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="also write the findings as JUnit XML")] = None,
     net: Annotated[str | None, typer.Option(help="ordinary network (default: a small one that suits the data)")] = None,
-    level: Annotated[float, typer.Option(help="how often the whole audit may raise a false alarm")] = 0.05,
+    level: Annotated[
+        float, typer.Option(min=0, max=1, help="how often the whole audit may raise a false alarm")
+    ] = 0.05,
     limit: Annotated[int, typer.Option(min=100, help="larger data is audited by a sample of this many")] = 20_000,
     seed: Annotated[int, typer.Option(min=0, help="of everything that is drawn")] = 0,
     out: Annotated[

@@ -12,7 +12,7 @@ from longcut import folders
 from longcut.cli import early, show
 from longcut.cli.app import Device, Json, Load, RunFolder, app, located
 from longcut.cli.own import NewDataCommand
-from longcut.cli.settings import device_of
+from longcut.cli.settings import device_of, require_kind
 from longcut.datasets import require_there
 from longcut.errors import UserError
 from longcut.numbers import number
@@ -81,6 +81,7 @@ def evaluate(
     if data := data or other:
         run, data = _in_order(run, data)
     early.run(run)
+    require_kind(device)
 
     from longcut.evaluate import METRICS
     from longcut.execute import rescore, with_added
@@ -191,6 +192,9 @@ def postprocess(
     as it is.
     """
     early.run(run)
+    early.one_of("constraint", constraint, "postprocess.rules", "CONSTRAINTS")
+    early.one_of("rule", rule, "postprocess.rules", "RULES")
+    require_kind(device)
 
     from longcut.postprocess import BY_GROUP, GAPS, postprocess
 
@@ -223,6 +227,7 @@ def predict(
 ) -> None:
     """Write what the network of a run says about new samples, labelled or not."""
     run, new = _in_order(run, data)
+    require_kind(device)
 
     from longcut.deploy import predict, write_predictions
     from longcut.runs import read
@@ -296,6 +301,7 @@ def export(
 ) -> None:
     """Write the network of a run in a format that other programs read."""
     early.run(run)
+    early.one_of("format", to, "deploy", "FORMATS")
 
     from longcut.card import write_card
     from longcut.deploy import export

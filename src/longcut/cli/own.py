@@ -100,7 +100,7 @@ class OwnDataCommand(TyperCommand):
             from longcut.cli import early
             from longcut.datasets import look_up
 
-            look_up(ctx.params["data"], **ctx.obj)
+            look_up(ctx.params["data"], ctx.params.get("column") or (), **ctx.obj)
             early.given(ctx.params)
         return super().invoke(ctx)
 

@@ -13,7 +13,7 @@ from longcut.cli.app import Backend, Device, Epochs, Jobs, Json, Load, Scheduler
 from longcut.cli.claims import print_claims
 from longcut.cli.own import load
 from longcut.cli.queued import work_on
-from longcut.cli.settings import device_of, settings_of, workers
+from longcut.cli.settings import device_of, require_cluster, require_kind, settings_of, workers
 from longcut.errors import UserError, unknown
 
 
@@ -47,15 +47,23 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Train what a paper's table or figure reports, and show our numbers beside the paper's."""
-    from longcut.papers import EVERY, cells, draw, lacking, notes, require_data, run, table
-
     if list_:
         return print_list(recipe, as_json)
     if recipe is None:
         raise UserError("no table or figure is named; give one, such as selecmix/table1, or --list to see all.")
     if claims:
         return print_claims(recipe, out, known or (), as_json)
-    settings, place = settings_of(set_, None, epochs), device_of(device)
+    from longcut.recipes import EVERY, declared
+
+    require_kind(device)
+    require_cluster(backend, scheduler)
+    settings = settings_of(set_, None, epochs)
+    if recipe != EVERY:
+        declared(recipe)
+
+    from longcut.papers import cells, draw, lacking, notes, require_data, run, table
+
+    place = device_of(device)
     if recipe == EVERY or hours is not None or plan:
         if jobs != 1 or backend != "processes":
             raise UserError(
@@ -90,7 +98,8 @@ def reproduce(
 
 def print_list(which: str | None, as_json: bool) -> None:
     """Tables and figures of the four documents, of one of the papers, or all, and how far each is here."""
-    from longcut.papers import DOCUMENTS, EVERY, STATES, listed
+    from longcut.papers import DOCUMENTS, STATES, listed
+    from longcut.recipes import EVERY
 
     every = listed()
     papers = dict.fromkeys(one.name.partition("/")[0] for one in every)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
 from longcut.errors import UserError
@@ -10,7 +12,21 @@ from longcut.errors import UserError
 if TYPE_CHECKING:
     from longcut.clusters import Cluster
 
-__all__ = ["cores", "device_of", "settings_of", "watched", "with_recipe", "workers"]
+__all__ = [
+    "cores",
+    "device_of",
+    "require_cluster",
+    "require_kind",
+    "settings_of",
+    "watched",
+    "with_recipe",
+    "workers",
+]
+
+DEVICES = (
+    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy"),
+    *("vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
+)  # the kinds that torch knows
 
 
 def settings_of(given: Iterable[str] | None, net: str | None, epochs: int | None) -> dict[str, Any]:
@@ -45,8 +61,20 @@ def device_of(name: str) -> str:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise UserError(f"device '{name}' is not there; use cpu, or auto to take a GPU where there is one.") from None
+        raise _no_device(name) from None
     return name
+
+
+def require_kind(device: str) -> None:
+    """Refuse what is no kind of device, or one with a number; whether it is there, torch says."""
+    kind = re.fullmatch(r"([a-z]+)(:\d+)?", device)
+    known = device == "auto" or (kind is not None and kind[1] in DEVICES)
+    if not known and not entry_points(group="torch.backends"):  # which bring kinds of their own
+        raise _no_device(device)
+
+
+def _no_device(name: str) -> UserError:
+    return UserError(f"device '{name}' is not there; use cpu, or auto to take a GPU where there is one.")
 
 
 def watched(track: str | None) -> Callable[..., Any] | None:
@@ -74,8 +102,11 @@ def workers(jobs: int, backend: Literal["processes", "dask", "ray"], scheduler: 
     """Who trains runs: so many processes, or a cluster."""
     from longcut.clusters import Cluster
 
-    if backend == "processes":
-        if scheduler:
-            raise UserError(f"--scheduler {scheduler} belongs to a cluster; say which: --backend dask, or ray.")
-        return cores(jobs)
-    return Cluster(backend, scheduler, cores(jobs))
+    require_cluster(backend, scheduler)
+    return cores(jobs) if backend == "processes" else Cluster(backend, scheduler, cores(jobs))
+
+
+def require_cluster(backend: str, scheduler: str) -> None:
+    """Refuse the address of a cluster where none is asked for."""
+    if backend == "processes" and scheduler:
+        raise UserError(f"--scheduler {scheduler} belongs to a cluster; say which: --backend dask, or ray.")

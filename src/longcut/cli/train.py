@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,8 @@ from longcut.cli.own import (
     with_answers,
 )
 from longcut.cli.settings import device_of, settings_of, watched, with_recipe, workers
+from longcut.errors import UserError
+from longcut.processes import begun_together
 
 
 @app.command(cls=OwnDataCommand)
@@ -60,7 +63,22 @@ def train(
     load_: Load = None,
     as_json: Json = False,
 ) -> None:
-    """Train one method, or go on with a run that was stopped."""
+    """Train one method, or go on with a run that was stopped.
+
+    Begun by torchrun on several machines, it trains one run on all of them.
+    """
+    rank, there = begun_together()
+    if there > 1 and processes not in (1, there):
+        raise UserError(f"--processes {processes} is asked for, and {there} were begun together; leave it out.")
+    if there > 1:
+        from longcut.parallel.machines import follow, leading
+
+        if rank:
+            return follow()
+        processes, among = there, leading
+    else:
+        among = nullcontext
+
     from longcut.execute import execute
     from longcut.places import RUNS, place
     from longcut.plans import folder_name, plan
@@ -71,7 +89,7 @@ def train(
     decode(chosen.data, chosen.data_seed)
     folder = out or place(RUNS, chosen.data) / folder_name(chosen)
     watch = watched(track)
-    with show.bar("epochs") as progress:
+    with among(), show.bar("epochs") as progress:
         record = execute(
             chosen,
             folder,

@@ -39,7 +39,7 @@ class Dataset:
         label: ``(n,)`` class ids, or ``(n, width)`` float targets.
         attribute: ``(n,)``, -1 where it is not known; None where it is known of nobody.
         info: names, sizes and kinds.
-        source: where the stored samples come from, for data that was read from somebody's files.
+        source: where the stored samples come from, for data that was read from files with columns of names.
         memberships: ``(n, A)`` bool or None: to which of A groups that may overlap each sample belongs, to any number
             of them. They are for evaluation; no method sees them.
         pictures: uint8 ``(n_stored, C, H, W)`` or None: small pictures of the stored samples to show, where ``x`` holds

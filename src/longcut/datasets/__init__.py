@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from longcut import outline
 from longcut.errors import UserError, unknown
 from longcut.registry import Registry
-from longcut.spec import options_of, read, validate, write, written
+from longcut.spec import check, options_of, read, validate, write, written
 
 if TYPE_CHECKING:
     from longcut.data import Splits
+    from longcut.spec import Option
 
 __all__ = [
     "DATASETS",
@@ -231,11 +232,12 @@ def resolve(data: str, features: str | None = None, **columns: Any) -> str:
     return write(name, {**given, **{key: value for key, value in columns.items() if value is not None}})
 
 
-def look_up(data: str, **columns: Any) -> None:
-    """Refuse what names alone tell to be wrong, of data, options and columns: nothing slow is imported for it.
+def look_up(data: str, asked: Sequence[str] = (), **columns: Any) -> None:
+    """Refuse what is wrong with data, options and columns as they were typed: nothing slow is imported for it.
 
     Args:
         data, **columns: of :func:`resolve`.
+        asked: columns that an audit is asked about.
 
     Raises:
         UserError: as :func:`load`.
@@ -243,16 +245,18 @@ def look_up(data: str, **columns: Any) -> None:
     with warnings.catch_warnings():  # who loads it warns
         warnings.simplefilter("ignore")
         name, given = _read(resolve(data, **columns))
-    known = _declared(name)
-    for key in given:
-        if key not in known:
-            raise unknown(f"option of {name}", key, known)
+    check(name, _declared(name).values(), given)
     if name == "table" and "path" in given:
-        require_label(given["path"], given.get("label"))
-        if given["path"].lower().endswith((*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))):
-            from longcut.sources.header import require_columns
+        from longcut.sources.header import require_columns
 
-            require_columns(Path(given["path"]), given)
+        require_label(given["path"], given.get("label"))
+        require_columns(Path(given["path"]), given, asked)
+    if name == "arrays" and "path" in given:
+        from longcut.sources.contents import require_arrays
+
+        require_arrays(Path(given["path"]), given)
+    if "data" in given and name in DATASETS.own:  # it wraps another
+        look_up(given["data"])
 
 
 def require_there(data: str) -> None:
@@ -294,7 +298,7 @@ def cut(data: str) -> tuple[str, str]:
 def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
     known = _declared(name)
     if key not in known:
-        about = f" ({known['path']})" if "path" in known else ""
+        about = f" ({known['path'].help})" if "path" in known else ""
         takes = ", ".join(f"--{flag}" for flag in flags if flag in known).replace("_", "-") or "no such flag"
         key = key.replace("_", "-")
         raise UserError(
@@ -302,12 +306,12 @@ def _check_flag(key: str, flags: Iterable[str], data: str, name: str) -> None:
         )
 
 
-def _declared(name: str) -> Mapping[str, str]:
-    """The options of a data set, and what they are; of ours, without importing it."""
+def _declared(name: str) -> Mapping[str, Option]:
+    """The options of a data set by name; of ours, without importing it."""
     target = DATASETS[name].target
     ours = isinstance(target, str) and target.startswith("longcut.")
     known = outline.options(*target.removeprefix("longcut.").split(":")) if isinstance(target, str) and ours else None
-    return {one.name: one.help for one in options_of(DATASETS[name].function)} if known is None else known
+    return {one.name: one for one in options_of(DATASETS[name].function)} if known is None else known
 
 
 def _kind(path: Path, typed: str) -> str:

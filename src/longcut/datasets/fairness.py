@@ -9,7 +9,7 @@ agrees with a shortcut or contradicts one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from longcut.data import Dataset, Splits, generator
 from longcut.datasets.regression import UCI, Folder, parts_of, standardized
 from longcut.datasets.subpopulation import Counts, find, ids, name_of, read_csv
 from longcut.errors import UserError
+from longcut.sources import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,26 +45,44 @@ PROPUBLICA = "github.com/propublica/compas-analysis"
 
 
 @dataclass(frozen=True)
+class Coded:
+    """A column of two values.
+
+    Attributes:
+        ids: 0 or 1 ``(n,)``.
+        names: of 0 and 1.
+    """
+
+    ids: NDArray[np.int64]
+    names: tuple[str, str]
+
+    @property
+    def values(self) -> NDArray[np.object_]:
+        """The name of each ``(n,)``."""
+        return np.array(self.names, dtype=object)[self.ids]
+
+
+@dataclass(frozen=True)
 class People:
     """A table after its filters.
 
     Attributes:
         rows: one for each person.
         numbers: columns that are standardised.
-        binary: further columns, of 0 and 1 ``(n,)``.
+        binary: further columns, of 0 and 1.
         categories: columns that become one column for each of their values.
-        sensitive: what is an attribute, in place of one of the binary columns or beside one of the numbers: its ids and
-            the names of 0 and 1.
+        label, attribute: what is told of each person.
+        label_column, attribute_column: what they are called; the attribute, as what is binary or a number is not.
     """
 
     rows: pd.DataFrame
     numbers: Sequence[str]
-    binary: Mapping[str, NDArray[np.int64]]
+    binary: Mapping[str, Coded]
     categories: Sequence[str]
-    label: NDArray[np.int64]
-    class_names: tuple[str, str]
-    attribute: NDArray[np.int64]
-    attribute_names: tuple[str, str]
+    label: Coded
+    label_column: str
+    attribute: Coded
+    attribute_column: str
 
 
 def adult(
@@ -109,16 +128,16 @@ def adult(
     rows["income"] = rows["income"].str.rstrip(".")
     is_male = ids(rows, "sex", {"Female": 0, "Male": 1}, place)
     is_white = (rows["race"] == "White").to_numpy(np.int64)
-    who = {"sex": (is_male, ("Female", "Male")), "race": (is_white, ("other", "White"))}[sensitive]
-    binary = {"race": is_white, "sex": is_male}
+    binary = {"race": Coded(is_white, ("other", "White")), "sex": Coded(is_male, ("Female", "Male"))}
     people = People(
         rows,
         ["age", "education-num", "capital-gain", "capital-loss", "hours-per-week"],
         {key: value for key, value in binary.items() if inputs == "with" or key != sensitive},
         ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"],
-        ids(rows, "income", {"<=50K": 0, ">50K": 1}, place),
-        ("<=50K", ">50K"),
-        *who,
+        Coded(ids(rows, "income", {"<=50K": 0, ">50K": 1}, place), ("<=50K", ">50K")),
+        "income",
+        binary[sensitive],
+        sensitive,
     )
     return _splits(name, people, place, parts, seed)
 
@@ -176,16 +195,16 @@ def compas(
     is_male = ids(table, "sex", {"Female": 0, "Male": 1}, place / file)
     is_white = (table["race"] == "Caucasian").to_numpy(np.int64)
     other = "other" if rows == "all" else "African-American"
-    who = {"sex": (is_male, ("Female", "Male")), "race": (is_white, (other, "Caucasian"))}[sensitive]
-    binary = {"sex": is_male, "race": is_white}
+    binary = {"sex": Coded(is_male, ("Female", "Male")), "race": Coded(is_white, (other, "Caucasian"))}
     people = People(
         table,
         numbers,
         {key: value for key, value in binary.items() if inputs == "with" or key != sensitive},
         categories,
-        ids(table, "two_year_recid", {0: 0, 1: 1}, place / file),
-        ("not charged again", "charged again"),
-        *who,
+        Coded(ids(table, "two_year_recid", {0: 0, 1: 1}, place / file), ("not charged again", "charged again")),
+        "two_year_recid",
+        binary[sensitive],
+        sensitive,
     )
     return _splits(name, people, place, parts, seed)
 
@@ -232,16 +251,16 @@ def german(
     numbers = ["months", "amount", "rate", "residence", "age", "credits", "dependants"]
     is_male = ids(rows, "personal", {"A91": 1, "A92": 0, "A93": 1, "A94": 1, "A95": 0}, place / file)
     older = (rows["age"] > 25).to_numpy(np.int64)
-    who = {"sex": (is_male, ("female", "male")), "age": (older, ("up to 25", "above 25"))}[sensitive]
+    sex = Coded(is_male, ("female", "male"))
     hidden = sensitive if inputs == "without" else ""
     people = People(
         rows,
         [column for column in numbers if column != hidden],
-        {} if hidden == "sex" else {"sex": is_male},
+        {} if hidden == "sex" else {"sex": sex},
         [column for column in columns if column not in (*numbers, "personal", "credit")],
-        ids(rows, "credit", {1: 1, 2: 0}, place / file),
-        ("bad", "good"),
-        *who,
+        Coded(ids(rows, "credit", {1: 1, 2: 0}, place / file), ("bad", "good")),
+        "credit",
+        *((sex, "sex") if sensitive == "sex" else (Coded(older, ("up to 25", "above 25")), "age group")),
     )
     return _splits(name, people, place, parts, seed)
 
@@ -302,16 +321,35 @@ def _splits(name: str, people: People, place: Path, parts: str, seed: int) -> Sp
     part = np.full(n, 2)
     part[order[:train]], part[order[train : train + valid]] = 0, 1
     kinds = [pd.get_dummies(rows[column], dtype=np.float64).to_numpy() for column in people.categories]
-    binary = [column[:, None] for column in people.binary.values()]
+    binary = [column.ids[:, None] for column in people.binary.values()]
     x = np.hstack([standardized(numbers, np.flatnonzero(part == 0)), *binary, *kinds])
     data = Dataset.of(
         x.astype(np.float32),
-        people.label,
-        people.attribute,
+        people.label.ids,
+        people.attribute.ids,
         name=name,
         n_classes=2,
         n_attributes=2,
-        class_names=people.class_names,
-        attribute_names=people.attribute_names,
+        class_names=people.label.names,
+        attribute_names=people.attribute.names,
     )
-    return parts_of(data, part)
+    return parts_of(replace(data, source=_source(name, people, part)), part)
+
+
+def _source(name: str, people: People, part: NDArray[np.int64]) -> Source:
+    """The inputs by the names of their columns, as they were before they became numbers."""
+    import pandas as pd
+
+    inputs: dict[str, Any] = {column: people.rows[column] for column in people.numbers}
+    inputs |= {column: coded.values for column, coded in people.binary.items()}
+    inputs |= {column: people.rows[column] for column in people.categories}
+    told = {people.attribute_column: people.attribute.values, people.label_column: people.label.values}
+    return Source(
+        name=name,
+        rows=pd.DataFrame(inputs | told),
+        part=part,
+        official=False,
+        label=people.label_column,
+        attribute=people.attribute_column,
+        features=tuple(inputs),
+    )

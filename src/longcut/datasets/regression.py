@@ -6,8 +6,10 @@ included. ``clean`` scales by the training part alone. The parts are the same in
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets.subpopulation import find, name_of, read_csv
 from longcut.errors import UserError
+from longcut.sources import Source
 
 __all__ = ["airfoil", "crime", "exchange_rate", "no2", "parts_of", "skillcraft", "standardized"]
 
@@ -28,6 +31,49 @@ Protocol = Annotated[
 Folder = Annotated[str | None, Field(description="where its file lies; by default below LONGCUT_DATA")]
 UCI = "the UCI Machine Learning Repository"
 Rows = NDArray[np.float64]
+
+AIRFOIL = ("frequency", "angle", "chord", "velocity", "thickness")
+ROAD = ("log cars", "temperature", "wind speed", "temperature difference", "wind direction", "hour", "day")
+PLAYERS = (
+    "Age HoursPerWeek TotalHours APM SelectByHotkeys AssignToHotkeys UniqueHotkeys MinimapAttacks "
+    "MinimapRightClicks NumberOfPACs GapBetweenPACs ActionsInPAC TotalMapExplored WorkersMade UniqueUnitsMade "
+    "ComplexUnitsMade ComplexAbilitiesUsed"
+)
+PLACES = (
+    "population householdsize racepctblack racePctWhite racePctAsian racePctHisp agePct12t21 agePct12t29 agePct16t24 "
+    "agePct65up numbUrban pctUrban medIncome pctWWage pctWFarmSelf pctWInvInc pctWSocSec pctWPubAsst pctWRetire "
+    "medFamInc perCapInc whitePerCap blackPerCap indianPerCap AsianPerCap OtherPerCap HispPerCap NumUnderPov "
+    "PctPopUnderPov PctLess9thGrade PctNotHSGrad PctBSorMore PctUnemployed PctEmploy PctEmplManu PctEmplProfServ "
+    "PctOccupManu PctOccupMgmtProf MalePctDivorce MalePctNevMarr FemalePctDiv TotalPctDiv PersPerFam PctFam2Par "
+    "PctKids2Par PctYoungKids2Par PctTeen2Par PctWorkMomYoungKids PctWorkMom NumIlleg PctIlleg NumImmig "
+    "PctImmigRecent PctImmigRec5 PctImmigRec8 PctImmigRec10 PctRecentImmig PctRecImmig5 PctRecImmig8 PctRecImmig10 "
+    "PctSpeakEnglOnly PctNotSpeakEnglWell PctLargHouseFam PctLargHouseOccup PersPerOccupHous PersPerOwnOccHous "
+    "PersPerRentOccHous PctPersOwnOccup PctPersDenseHous PctHousLess3BR MedNumBR HousVacant PctHousOccup "
+    "PctHousOwnOcc PctVacantBoarded PctVacMore6Mos MedYrHousBuilt PctHousNoPhone PctWOFullPlumb OwnOccLowQuart "
+    "OwnOccMedVal OwnOccHiQuart RentLowQ RentMedian RentHighQ MedRent MedRentPctHousInc MedOwnCostPctInc "
+    "MedOwnCostPctIncNoMtg NumInShelters NumStreet PctForeignBorn PctBornSameState PctSameHouse85 PctSameCity85 "
+    "PctSameState85 LemasSwornFT LemasSwFTPerPop LemasSwFTFieldOps LemasSwFTFieldPerPop LemasTotalReq "
+    "LemasTotReqPerPop PolicReqPerOffic PolicPerPop RacialMatchCommPol PctPolicWhite PctPolicBlack PctPolicHisp "
+    "PctPolicAsian PctPolicMinor OfficAssgnDrugUnits NumKindsDrugsSeiz PolicAveOTWorked LandArea PopDens "
+    "PctUsePubTrans PolicCars PolicOperBudg LemasPctPolicOnPatr LemasGangUnitDeploy LemasPctOfficDrugUn "
+    "PolicBudgPerPop"
+)
+
+
+class Measured(NamedTuple):
+    """A table of numbers.
+
+    Attributes:
+        x: ``(n, d)``, nan where one is missing.
+        columns: what these are called.
+        y: the target ``(n,)``.
+        target: what it is called.
+    """
+
+    x: Rows
+    columns: Sequence[str]
+    y: Rows
+    target: str
 
 
 def airfoil(*, protocol: Protocol = "clean", folder: Folder = None, seed: int = 0) -> Splits:
@@ -45,7 +91,7 @@ def airfoil(*, protocol: Protocol = "clean", folder: Folder = None, seed: int = 
     """
     name = name_of("airfoil", protocol=protocol)
     table = _read(name, folder, "airfoil", ["airfoil_self_noise.dat"], f"{UCI} (data set 291)", (1503, 6), sep=r"\s+")
-    return _at_random(name, protocol, table[:, :-1], table[:, -1], (1003, 300), seed)
+    return _at_random(name, protocol, Measured(table[:, :-1], AIRFOIL, table[:, -1], "pressure"), (1003, 300), seed)
 
 
 def no2(*, protocol: Protocol = "clean", folder: Folder = None, seed: int = 0) -> Splits:
@@ -64,7 +110,7 @@ def no2(*, protocol: Protocol = "clean", folder: Folder = None, seed: int = 0) -
     """
     name = name_of("no2", protocol=protocol)
     table = _read(name, folder, "no2", ["NO2.csv", "NO2.dat"], "StatLib (NO2.dat)", (500, 8), sep=r"[,\s]+")
-    return _at_random(name, protocol, table[:, 1:], table[:, 0], (200, 200), seed)
+    return _at_random(name, protocol, Measured(table[:, 1:], ROAD, table[:, 0], "log NO2"), (200, 200), seed)
 
 
 def exchange_rate(*, protocol: Protocol = "clean", folder: Folder = None) -> Splits:
@@ -118,7 +164,8 @@ def crime(*, protocol: Protocol = "clean", folder: Folder = None) -> Splits:
     )
     states, domain = np.unique(table[:, 0].astype(int), return_inverse=True)
     part = np.digitize(domain, [31, 37])
-    return _of_domains(name, protocol, table[:, 5:-1], table[:, -1], part, domain, [f"state {s}" for s in states])
+    found = Measured(table[:, 5:-1], PLACES.split(), table[:, -1], "ViolentCrimesPerPop")
+    return _of_domains(name, protocol, found, part, domain, [f"state {s}" for s in states], "state")
 
 
 def skillcraft(*, protocol: Protocol = "clean", folder: Folder = None) -> Splits:
@@ -139,8 +186,8 @@ def skillcraft(*, protocol: Protocol = "clean", folder: Folder = None) -> Splits
     table = _read(name, folder, "skillcraft", file, f"{UCI} (data set 272)", (3395, 20), skiprows=1)
     league, latency = table[:, 1].astype(int) - 1, 13
     part = np.digitize(league, [4, 5])
-    x = np.delete(table, [0, 1, latency], axis=1)
-    return _of_domains(name, protocol, x, table[:, latency], part, league, [f"league {i}" for i in range(1, 9)])
+    found = Measured(np.delete(table, [0, 1, latency], axis=1), PLAYERS.split(), table[:, latency], "ActionLatency")
+    return _of_domains(name, protocol, found, part, league, [f"league {i}" for i in range(1, 9)], "league")
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
@@ -195,21 +242,48 @@ def _scaled(x: Rows, train: NDArray[np.int64], protocol: str) -> NDArray[np.floa
     return ((x - x.min(0)) / np.where(extent > 0, extent, 1)).astype(np.float32)
 
 
-def _at_random(name: str, protocol: str, x: Rows, y: Rows, sizes: tuple[int, int], seed: int) -> Splits:
+def _at_random(name: str, protocol: str, found: Measured, sizes: tuple[int, int], seed: int) -> Splits:
     """Parts by a permutation: so many to train, so many to validate, the rest to test."""
     train, valid = sizes
-    order = torch.randperm(len(x), generator=generator(seed)).numpy()
-    part = np.full(len(x), 2)
+    order = torch.randperm(len(found.x), generator=generator(seed)).numpy()
+    part = np.full(len(found.x), 2)
     part[order[:train]], part[order[train : train + valid]] = 0, 1
-    return parts_of(Dataset.of(_scaled(x, np.flatnonzero(part == 0), protocol), y, name=name), part)
+    data = Dataset.of(_scaled(found.x, np.flatnonzero(part == 0), protocol), found.y, name=name)
+    return parts_of(dataclasses.replace(data, source=_source(name, found, part)), part)
 
 
 def _of_domains(
-    name: str, protocol: str, x: Rows, y: Rows, part: NDArray[np.int64], domain: NDArray[np.int64], names: list[str]
+    name: str,
+    protocol: str,
+    found: Measured,
+    part: NDArray[np.int64],
+    domain: NDArray[np.int64],
+    names: list[str],
+    called: str,
 ) -> Splits:
-    """Parts that are given, with a domain for each sample as its attribute."""
-    scaled, known = _scaled(x, np.flatnonzero(part == 0), protocol), tuple(names)
-    return parts_of(Dataset.of(scaled, y, domain, name=name, n_attributes=len(known), attribute_names=known), part)
+    """Parts that are given, with a domain for each sample as its attribute, which is called so."""
+    scaled, known = _scaled(found.x, np.flatnonzero(part == 0), protocol), tuple(names)
+    data = Dataset.of(scaled, found.y, domain, name=name, n_attributes=len(known), attribute_names=known)
+    source = _source(name, found, part, {called: np.array(names, dtype=object)[domain]})
+    return parts_of(dataclasses.replace(data, source=source), part)
+
+
+def _source(
+    name: str, found: Measured, part: NDArray[np.int64], domain: Mapping[str, NDArray[np.object_]] | None = None
+) -> Source:
+    """The inputs by the names of their columns, before they were scaled."""
+    import pandas as pd
+
+    rows = pd.DataFrame(found.x, columns=list(found.columns)).assign(**(domain or {}), **{found.target: found.y})
+    return Source(
+        name=name,
+        rows=rows,
+        part=part,
+        official=False,
+        label=found.target,
+        attribute=next(iter(domain or ()), None),
+        features=tuple(found.columns),
+    )
 
 
 def parts_of(data: Dataset, part: NDArray[np.int64]) -> Splits:

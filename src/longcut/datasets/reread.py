@@ -78,7 +78,7 @@ def reread(
         if encoded and splits.info.kind != "table":
             splits = embed(splits, encoder_of(encoded, who), progress)
         samples, train = splits.test, splits.train
-        if samples.source is not None and to_json(samples.source.encoding) != to_json(inputs.encoding):
+        if samples.source is not None and to_json(Inputs.of(samples).encoding) != to_json(inputs.encoding):
             raise UserError(
                 f"{data} would be turned into numbers in a way of its own, unlike what the run in {run.folder} was "
                 "trained on; give the path of its files alone."

@@ -150,7 +150,7 @@ def spread(
     found = guess_attribute(base.train, seed=seed)
     train = found.data
     about = {"name": spec_of("spread", {"data": data}), "notes": (*base.info.notes, found.note)}
-    if train.source is not None and train.info.task == "classification":
+    if train.source is not None and train.source.encoding and train.info.task == "classification":
         about["aligned"] = usual_attribute(train)
     told = (None if part is None else _told(part, about) for part in (train, base.valid, base.test))
     return Splits(*told)  # type: ignore[arg-type]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from longcut.errors import unknown
 from longcut.plans import plan
+from longcut.recipes import declared
 from longcut.record import Plan
 from longcut.spec import parse_method, write
 
@@ -21,10 +19,7 @@ __all__ = [
     "PROTOCOLS",
     "Cell",
     "cells",
-    "contents",
-    "declared",
     "kept",
-    "recipes",
 ]
 
 Pair = tuple[float, float | None]
@@ -119,40 +114,6 @@ class _Row(NamedTuple):
         if self.method is None or isinstance(self.method, str):
             return self.method
         return self.method.get(f"{data} {column}") or self.method.get(data)
-
-
-@cache
-def _files() -> dict[str, dict[str, Any]]:
-    folder = files("longcut") / "recipes"
-    return {f.name[:-5]: tomllib.loads(f.read_text("utf-8")) for f in folder.iterdir() if f.name.endswith(".toml")}
-
-
-def contents() -> Mapping[str, Mapping[str, Any]]:
-    """What is declared of each paper, by its name."""
-    return _files()
-
-
-def declared(recipe: str) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The paper's file, what it says of this table alone, and the table's name."""
-    if recipe not in recipes():
-        raise unknown("recipe", recipe, recipes())
-    paper, name = recipe.split("/")
-    content = _files()[paper]
-    about = content.get("recipe", {}).get(name, {})
-    return declared(about["same"]) if "same" in about else (content, about, name)
-
-
-def recipes() -> dict[str, str]:
-    """Every recipe, such as ``"selecmix/table1"``, with its source.
-
-    >>> "selecmix/table1" in recipes()
-    True
-    """
-    return {
-        f"{paper}/{name}": content["source"]
-        for paper, content in sorted(_files().items())
-        for name in sorted({name for row in content["row"] for name in row["tables"]} | {*content.get("recipe", ())})
-    }
 
 
 def _rows(content: Mapping[str, Any], about: Mapping[str, Any], name: str) -> Iterator[_Row]:

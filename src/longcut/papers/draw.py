@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from longcut.datasets import parse
 from longcut.errors import UserError
 from longcut.files import written
-from longcut.papers.cells import declared
+from longcut.recipes import declared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

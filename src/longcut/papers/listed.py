@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from longcut.papers.cells import contents, recipes
+from longcut.recipes import contents, recipes
 
 __all__ = ["DOCUMENTS", "STATES", "Shown", "listed"]
 

@@ -17,14 +17,14 @@ from typing import Any
 
 from longcut import datasets, runs
 from longcut.errors import UserError
-from longcut.papers.cells import Cell, cells, contents, recipes
+from longcut.papers.cells import Cell, cells
 from longcut.papers.known import Known
 from longcut.papers.run import folder_of, require_weights
+from longcut.recipes import EVERY, contents, recipes
 from longcut.record import Plan, Record
 
-__all__ = ["EVERY", "Queue", "Task", "queue"]
+__all__ = ["Queue", "Task", "queue"]
 
-EVERY = "all"  # in place of a recipe
 GPU = "needs a GPU with the published settings"
 
 

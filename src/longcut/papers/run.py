@@ -13,10 +13,11 @@ from longcut import datasets, runs
 from longcut.compare import compare
 from longcut.errors import UserError, unknown
 from longcut.numbers import spread
-from longcut.papers.cells import PRETRAINED, Cell, cells, declared, kept
+from longcut.papers.cells import PRETRAINED, Cell, cells, kept
 from longcut.papers.known import bias_of
 from longcut.places import slug
 from longcut.plans import folder_name
+from longcut.recipes import declared
 from longcut.record import Plan, Record
 from longcut.spec import validate
 from longcut.training import Training

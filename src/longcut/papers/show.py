@@ -7,7 +7,8 @@ from typing import Any
 
 from longcut.evaluate import METRICS
 from longcut.numbers import with_spread
-from longcut.papers.cells import ANNOTATIONS, ORIGINS, PROTOCOLS, declared
+from longcut.papers.cells import ANNOTATIONS, ORIGINS, PROTOCOLS
+from longcut.recipes import declared
 
 __all__ = ["READS", "lacking", "markdown", "notes", "table"]
 

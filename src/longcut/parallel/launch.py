@@ -21,11 +21,11 @@ from torch import Tensor, distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from longcut.errors import UserError
-from longcut.parallel.team import Lost, Team, joined
+from longcut.parallel.team import LEAD, Lost, Team, joined
 from longcut.processes import end_with
 from longcut.registry import load_file, loaded_files
 
-__all__ = ["follow", "together"]
+__all__ = ["connected", "follow", "kind_of", "packed", "together"]
 
 SILENCE = timedelta(hours=2)  # after which a process that is there, but says nothing, is given up
 LOOK_SECONDS = 0.02
@@ -35,6 +35,8 @@ BEGUN = "begun"
 @contextmanager
 def together(processes: int, device: torch.device | str, call: Callable[[], object]) -> Iterator[None]:
     """For the time of a ``with``, this process and others that it begins work as one, on this machine.
+
+    Where it was itself begun with others (:mod:`longcut.parallel.machines`), these are the others.
 
     The others make ``call``, which must do what the block does, step by step. On CUDA each process has the device of
     its number; elsewhere they share the cores, and each computes with its part of the threads.
@@ -47,10 +49,14 @@ def together(processes: int, device: torch.device | str, call: Callable[[], obje
     Raises:
         UserError: when the processes cannot be begun, or one of them ends before this one is done.
     """
-    kind = _kind(processes, torch.device(device))
+    if (lead := LEAD.get()) is not None:
+        with lead(processes, device, call):
+            yield
+        return
+    kind = kind_of(processes, torch.device(device))
     threads = torch.get_num_threads()
     each = max(1, threads // processes) if kind == "cpu" else threads
-    content = _packed(call)
+    content = packed(call)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     others = [_Other(rank, store) for rank in range(1, processes)]
     try:
@@ -60,7 +66,7 @@ def together(processes: int, device: torch.device | str, call: Callable[[], obje
         for other in others:
             other.wait()
         torch.set_num_threads(each)
-        with _connected(Team(0, processes), kind, store):
+        with connected(Team(0, processes), kind, store):
             yield
     except Lost as error:
         said = next((said for other in others if (said := other.trouble())), "a process of this run does not answer")
@@ -150,7 +156,7 @@ def follow() -> None:
             load_file(file)
         call = pickle.load(sys.stdin.buffer)
         store.set(_key(team.rank), BEGUN)
-        with _connected(team, kind, store):
+        with connected(team, kind, store):
             call()
     except Lost:  # the first knows why
         os._exit(0)
@@ -159,7 +165,7 @@ def follow() -> None:
         os._exit(1)
 
 
-def _kind(processes: int, device: torch.device) -> str:
+def kind_of(processes: int, device: torch.device) -> str:
     """The kind of device, if so many processes can compute there."""
     if distributed.is_initialized():
         raise UserError("this program is itself one of several that work together; train with one process in it.")
@@ -174,11 +180,11 @@ def _kind(processes: int, device: torch.device) -> str:
 
 
 @contextmanager
-def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
-    """For the time of a ``with``, the processes can send each other tensors; on this machine, and no further."""
+def connected(team: Team, kind: str, store: Any, here: bool = True) -> Iterator[None]:
+    """For the time of a ``with``, the processes can send each other tensors: if ``here``, on this machine alone."""
     name = "GLOO_SOCKET_IFNAME"
     loopback = [found for _, found in socket.if_nameindex() if found in ("lo", "lo0")]
-    unsaid = name not in os.environ and bool(loopback)
+    unsaid = here and name not in os.environ and bool(loopback)
     if unsaid:
         os.environ[name] = loopback[0]
     try:
@@ -205,7 +211,7 @@ def _connected(team: Team, kind: str, store: Any) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _packed(call: Callable[[], object]) -> bytes:
+def packed(call: Callable[[], object]) -> bytes:
     """A call with all it refers to; of a tensor that is mapped from a file, how it is made.
 
     Raises:

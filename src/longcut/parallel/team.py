@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,7 +15,7 @@ from torch import Tensor, distributed, nn
 
 from longcut.errors import UserError
 
-__all__ = ["TEAM", "Lost", "Team", "from_first", "joined", "require_lockstep"]
+__all__ = ["LEAD", "TEAM", "Lost", "Team", "from_first", "joined", "require_lockstep"]
 
 
 class Lost(Exception):
@@ -82,6 +82,9 @@ def _answered() -> Iterator[None]:
 
 
 TEAM: ContextVar[Team | None] = ContextVar("TEAM", default=None)  # None where this process works for itself
+
+Lead = Callable[[int, torch.device | str, Callable[[], object]], AbstractContextManager[None]]
+LEAD: ContextVar[Lead | None] = ContextVar("LEAD", default=None)  # how others are led that somebody else has begun
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class Source:
         text: columns of ``rows`` that make the text, for text.
         features: columns of ``rows`` that make the input, for tables.
         facts: for images, of each file: ``width, height, bytes``, ``quality`` (JPEG, estimated; NaN for others).
-        encoding: how rows become numbers, as plain containers that JSON can hold.
+        encoding: how rows become numbers, as plain containers that JSON can hold; empty where nobody else can repeat
+            it, as of a registered data set that has a way of its own.
         skipped: files that were left out, because they cannot be read or are no samples, and why.
         notes: what was taken for something else than it says.
         dropped: columns that were left out by asking.

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.lib import format as npy
 
-from longcut.errors import UserError, unknown
+from longcut.errors import UserError
 from longcut.numbers import WHOLE
 from longcut.sources import Columns, Source
+from longcut.sources.contents import label_in, require
 from longcut.sources.kinds import settle
 from longcut.sources.marks import marks
 from longcut.sources.vectors import floats, layer_of
@@ -34,7 +35,6 @@ __all__ = ["read_arrays"]
 INPUTS = ("x", "X", "images", "features")
 TOKENS = ("tokens", "token_ids", "input_ids")  # names of inputs whose whole numbers are no features
 MOST_TOKENS = 1 << 22  # a vocabulary of more has no embedding that fits into memory
-LABELS = ("label", "y", "labels", "target")
 
 GIB = 1 << 30
 LARGEST = 16 * GIB  # of what an archive may unpack to
@@ -97,12 +97,9 @@ def read_arrays(
 
     where = str(path)
     arrays, encoder = _open(Path(path), where)
-    if label == LABELS[0]:
-        label = next((name for name in LABELS if name in arrays), label)
+    label = label_in(arrays, label)
     used = [name for name in (label, attribute, split) if name is not None and (name in arrays or encoding is None)]
-    for name in used:
-        if name not in arrays:
-            raise unknown(f"array in {where}:", name, arrays)
+    require(arrays, used, where)
     layer = layer if encoding is None else encoding.get("layer")
     name, x = _input(arrays, used, layer, bool(encoding and encoding["token_ids"]), where)
     for column in used:

@@ -1,4 +1,4 @@
-"""The names of the columns of a text file with separators, read without what reads the rest; and what names are."""
+"""The names of the columns of a table, read without what reads the rest; and what names are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from longcut.errors import UserError, unknown
+from longcut.sources.contents import columns_in
 
 __all__ = [
+    "ALL",
     "NAMELESS",
     "TEXTS",
     "Form",
@@ -30,6 +32,7 @@ __all__ = [
     "tidy",
 ]
 
+ALL = "all"  # in place of the names of all columns
 NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv")
 SNIFFED = 20  # lines
@@ -113,12 +116,16 @@ def named(names: Sequence[str], given: str | None, what: str, where: str) -> lis
 
 
 def names_in(path: Path, form: Form) -> list[str]:
-    """The names in the first line of a file of text with separators, as :func:`longcut.sources.frames.open_table` does.
+    """The names of the columns of a Parquet file or of text with separators, as :mod:`longcut.sources.frames` has them.
 
     Raises:
         Exception: any, where the file is not like that; who reads it whole says what is wrong.
     """
     kind, charset = kind_of(path), form.charset or "utf-8"
+    if kind == ".parquet" and form == Form() and "=" not in str(path):  # folders called so are columns
+        return columns_in(path)
+    if kind not in TEXTS:
+        raise ValueError("another kind of file")
     separator, _ = separator_of(path, kind, form, charset)
     if form.names is not None:
         return split_names(form.names)
@@ -143,12 +150,13 @@ def _without_mark(lines: Iterator[str]) -> Iterator[str]:
     yield from lines
 
 
-def require_columns(path: Path, options: Mapping[str, Any]) -> None:
-    """Refuse a column of a text file that is not there, from the first line alone; where in doubt, do nothing.
+def require_columns(path: Path, options: Mapping[str, Any], asked: Sequence[str] = ()) -> None:
+    """Refuse a column of a table that is not there, from the names alone; where in doubt, do nothing.
 
     Args:
         path: of the file.
         options: of the data set ``table``, as they are written.
+        asked: columns that an audit is asked about.
 
     Raises:
         UserError: as :func:`longcut.sources.table.read_table`.
@@ -168,6 +176,12 @@ def require_columns(path: Path, options: Mapping[str, Any]) -> None:
     for what, name in (*roles, *((what, said.get(what)) for what in ("label", "attribute", "split"))):
         if name is not None and name not in names and not (dropped or tidy(name) in names):
             raise UserError(f"{path}: {what}: {unknown('column', name, names)}")
+    known = [
+        name for name in names if name not in {said.get("label"), said.get("split"), *dropped, *dict(roles).values()}
+    ]
+    for name in asked if ALL not in asked else ():
+        if name not in names:
+            raise unknown("column", name, known)
 
 
 # --- separators ---
