@@ -33,6 +33,7 @@ from longcut.datasets import load, parse, resolve, spec_of
 from longcut.errors import UserError
 from longcut.places import short, slug
 
+PHOTOS = "(folder with class/*.jpg or split/class/*.jpg)"
 N = 120  # samples of an example; every other one is of the second class
 
 
@@ -325,7 +326,7 @@ def test_parts_of_other_shares_are_drawn_unless_something_says_them(kind: str, t
 def test_seeds_are_splits_of_those_shares():
     typed("arrays")
     words = ["cells.npz", "--attribute", "hospital", "--parts", "80/10/10", "--seeds", "3", "--methods", "erm"]
-    printed_json("compare", *words, *FAST, "--net", "linear", "-o", "splits")
+    printed_json("compare", *words, *FAST, "--net", "linear", "--out", "splits")
     tested = [runs.read(folder).predictions()["index"] for folder in runs.find(["splits"])]
     assert [len(index) for index in tested] == [12, 12, 12]
     assert len({tuple(sorted(index.tolist())) for index in tested}) == 3
@@ -963,12 +964,13 @@ def test_an_archive_that_would_fill_the_memory():
 @pytest.mark.parametrize(
     ("data", "flag", "message"),
     [
-        ("photos", "--label", "folder' (folder with class/*.jpg or split/class/*.jpg) takes --size, --unreadable"),
-        ("photos", "--image", "folder' (folder with class/*.jpg or split/class/*.jpg) takes --size, --unreadable"),
+        ("photos", "--label", f"folder' {PHOTOS} takes --parts, --size, --unreadable"),
+        ("photos", "--image", f"folder' {PHOTOS} takes --parts, --size, --unreadable"),
         (
             "cells.npz",
             "--text",
-            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, --split, --layer",
+            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, "
+            "--split, --parts, --layer",
         ),
         ("colored-mnist", "--label", "colored-mnist' takes no such flag"),
         ("colored-digits:ratio=0.1", "--attribute", "colored-digits' takes no such flag"),

@@ -207,9 +207,9 @@ SHOWN: dict[str, dict[str, set[str]]] = {
 }
 """What the four documents show, by data set.
 
-No rows have what reports no result: WCL's Figure 2, which draws the method, and JM1's Table 7, which holds the settings of
-its recipes. JM1 has no Tables 8, 9 and 11; what its text calls Table 10 is captioned Figure 11 (``identification``). Of
-WCL's appendix no more is known than what it is about.
+No rows have what reports no result: WCL's Figure 2, which draws the method, and JM1's Table 7, which holds the settings
+of its recipes. JM1 has no Tables 8, 9 and 11; what its text calls Table 10 is captioned Figure 11 (``identification``).
+Of WCL's appendix no more is known than what it is about.
 """
 
 
