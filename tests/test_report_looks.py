@@ -78,10 +78,11 @@ def test_a_run_of_ours_says_the_same_as_the_analysis(tmp_path: Path):
     settings = {"epochs": 3, "net": "mlp:hidden=32", "record": "online"}
     execute(plan("colored-digits:ratio=0.1", "erm", settings=settings), tmp_path / "erm")
     text = Page(write([tmp_path / "erm"], tmp_path / "page.html")).text
-    table = uncertainty([runs.read(tmp_path / "erm")])
-    table["wrong"] = table["uncertainty"] * table["samples"]
-    sums = table.groupby("conflicting")[["wrong", "samples"]].sum()
-    agree, contradict = (f"{100 * sums['wrong'][side] / sums['samples'][side]:.1f}" for side in (False, True))
+    groups = uncertainty([runs.read(tmp_path / "erm")]).to_dict("records")
+    sides = [[group for group in groups if group["conflicting"] is side] for side in (False, True)]
+    agree, contradict = (
+        f"{100 * np.average([g['uncertainty'] for g in own], weights=[g['samples'] for g in own]):.1f}" for own in sides
+    )
     part = text.partition("Whom the nets were unsure of")[2]
     assert f"ERM {agree} {contradict} " in part
     assert float(contradict) > float(agree)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -91,7 +92,7 @@ def _wrong(run: Run) -> list[float]:
     table = uncertainty([run])
     sides = [table[table["conflicting"] == side] for side in (False, True)]
     return [
-        float((own[column] * own["samples"]).sum() / own["samples"].sum()) if len(own) else math.nan
+        float(np.average(own[column], weights=own["samples"])) if len(own) else math.nan
         for column in ("uncertainty", "wrong_always")
         for own in sides
     ]
