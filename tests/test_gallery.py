@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longcut.analyses import negatives
+from longcut.analyses import activation_maps, negatives
 from longcut.data import Dataset
 from longcut.gallery import gallery
 from longcut.methods.erm import ERM
@@ -75,11 +75,12 @@ def test_the_gallery_embeds_more_of_the_conflicting(n: int, rows: int, conflicti
 
 def test_the_gallery_without_attribute_or_pairs_or_images():
     bare = shown(images(attribute=False, channels=1), ERM)
-    assert bare.keys() == {"sample_x", "sample_label", "sample_conflicting"}
+    seen = {"embedding_label", "embedding_conflicting", "features"}
+    assert bare.keys() == {"sample_x", "sample_label", "sample_conflicting"} | seen
     assert bare["sample_x"].shape == (20, 3, 2, 2), "grey images are shown in three equal channels"
     assert not bare["sample_conflicting"].any()
     table = Dataset.of(torch.randn(30, 5), torch.arange(30) % 3)
-    assert shown(table, ERM) == {}
+    assert shown(table, ERM).keys() == seen, "a table has no pictures, and this method no bias model"
     found = shown(table).keys()
     assert {"embedding", "embedding_label", "embedding_conflicting", "features"} < found
     assert {name for name in found if "negative" in name} == {
@@ -131,3 +132,33 @@ def test_no_negatives_of_an_embedding_that_is_not_finite():
 def test_a_regression_has_negatives_too():
     found = shown(Dataset.of(torch.rand(30, 3, 2, 2), torch.rand(30)))
     assert found["negative_row"].shape == (4, 2, 5)
+
+
+def test_the_gallery_shows_what_every_net_makes_of_the_samples():
+    data = images(n=5000)
+    method = ERM(lambda: build("mlp:hidden=4", data.info), data.info)
+    found = gallery(method, data)
+    assert found["features"].shape == (600, 4)
+    assert int(found["embedding_conflicting"].sum()) == 200
+    assert data.attribute is not None
+    x = data.batch(torch.arange(len(data))).x
+    expected = {
+        (y, a, *row): None
+        for row, y, a in zip(method.net.features(x).tolist(), data.label.tolist(), data.attribute.tolist(), strict=True)
+    }
+    columns = (found[name].tolist() for name in ("embedding_label", "embedding_attribute", "features"))
+    assert all((y, a, *row) in expected for y, a, row in zip(*columns, strict=True)), "each with its own columns"
+
+
+def test_the_gallery_shows_where_a_net_looks():
+    data = Dataset.of(torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8), torch.arange(40) % 4, kind="image")
+    method = ERM(lambda: build("conv:width=2", data.info), data.info)
+    found = gallery(method.eval(), data)
+    places = {tuple(x.flatten().tolist()): i for i, x in enumerate(data.x)}
+    rows = torch.tensor([places[tuple(x.flatten().tolist())] for x in found["sample_x"]])
+    batch = data.batch(rows)
+    expected = activation_maps(method.net, data.info, batch.x, batch.label)
+    torch.testing.assert_close(found["sample_map"], expected)
+    assert "sample_map" not in shown(data), "a net without places"
+    numbers = Dataset.of(data.x, torch.rand(40), kind="image")
+    assert "sample_map" not in gallery(ERM(lambda: build("conv:width=2", numbers.info), numbers.info), numbers)

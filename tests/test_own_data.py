@@ -33,6 +33,7 @@ from longcut.datasets import load, parse, resolve, spec_of
 from longcut.errors import UserError
 from longcut.places import short, slug
 
+PHOTOS = "(folder with class/*.jpg or split/class/*.jpg)"
 N = 120  # samples of an example; every other one is of the second class
 
 
@@ -301,6 +302,49 @@ def test_an_example_is_read(kind: str, tmp_path: Path):
         assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [72, 24, 24]  # type: ignore[arg-type]
         other = load(spec(kind, tmp_path), seed=4)
         assert not torch.equal(other.train.index, splits.train.index)
+
+
+@every_kind
+def test_parts_of_other_shares_are_drawn_unless_something_says_them(kind: str, tmp_path: Path):
+    options = EXAMPLES[kind](tmp_path)
+    path, says = str(options.pop("path")), options.pop("split", None)
+    if says is not None:
+        with pytest.raises(UserError, match=f"parts=70/15/15 are drawn, but the split '{says}' says the parts already"):
+            load(resolve(path, **options, split=says, parts="70/15/15"))
+    written = resolve(path, **options, parts="70/15/15")
+    if kind == "parted":
+        with pytest.raises(UserError, match="parts=70/15/15 are drawn, but its folders say the parts already; leave"):
+            load(written)
+        return
+    splits = [load(written, seed) for seed in range(2)]
+    for one in splits:
+        assert [len(part) for part in (one.train, one.valid, one.test) if part is not None] == [84, 18, 18]
+        assert one.train.label.bincount().tolist() == [42, 42], "within each class"
+    assert not torch.equal(splits[0].test.index, splits[1].test.index), "two seeds are two splits"
+
+
+def test_seeds_are_splits_of_those_shares():
+    typed("arrays")
+    words = ["cells.npz", "--attribute", "hospital", "--parts", "80/10/10", "--seeds", "3", "--methods", "erm"]
+    printed_json("compare", *words, *FAST, "--net", "linear", "--out", "splits")
+    tested = [runs.read(folder).predictions()["index"] for folder in runs.find(["splits"])]
+    assert [len(index) for index in tested] == [12, 12, 12]
+    assert len({tuple(sorted(index.tolist())) for index in tested}) == 3
+    assert {runs.read(folder).record.plan.data for folder in runs.find(["splits"])} == {
+        "arrays:path=cells.npz,attribute=hospital,parts=80/10/10"
+    }
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ("70/30", "arrays: parts=70/30 is not allowed; give text such as 70/15/15."),
+        ("70/15/20", "cells.npz: parts=70/15/20 sum to 105; give shares that sum to 100, such as 70/15/15."),
+    ],
+)
+def test_parts_that_cannot_be_drawn(parts: str, message: str):
+    typed("arrays")
+    assert refused("train", "cells.npz", "--parts", parts, "-m", "erm", *FAST) == message
 
 
 def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -920,12 +964,13 @@ def test_an_archive_that_would_fill_the_memory():
 @pytest.mark.parametrize(
     ("data", "flag", "message"),
     [
-        ("photos", "--label", "folder' (folder with class/*.jpg or split/class/*.jpg) takes --size, --unreadable"),
-        ("photos", "--image", "folder' (folder with class/*.jpg or split/class/*.jpg) takes --size, --unreadable"),
+        ("photos", "--label", f"folder' {PHOTOS} takes --parts, --size, --unreadable"),
+        ("photos", "--image", f"folder' {PHOTOS} takes --parts, --size, --unreadable"),
         (
             "cells.npz",
             "--text",
-            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, --split, --layer",
+            "arrays' (.npz or .safetensors file) takes --label, --attribute, --attribute-bins, "
+            "--split, --parts, --layer",
         ),
         ("colored-mnist", "--label", "colored-mnist' takes no such flag"),
         ("colored-digits:ratio=0.1", "--attribute", "colored-digits' takes no such flag"),

@@ -62,6 +62,7 @@ def make_run(
     *,
     gallery: Mapping[str, Tensor] | None = None,
     predictions: Mapping[str, Tensor] | None = None,
+    identification: Mapping[str, Tensor] | None = None,
     groups: Sequence[Group] = (),
     aligned: Sequence[int] = (0, 1),
     task: str = "classification",
@@ -101,6 +102,7 @@ def make_run(
                 inputs=Inputs(dataclasses.replace(data.info, n_classes=width, class_names=()), "float32"),
                 weights={},
                 predictions=predictions,
+                identification=identification,
                 gallery=gallery or {},
                 about={"class_names": classes, "attribute_names": attributes, "aligned": aligned}
                 | {"membership_names": memberships},

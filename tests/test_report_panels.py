@@ -14,6 +14,7 @@ from test_report_audit import make_audit, record_of
 
 from longcut import registry, runs
 from longcut.audit import folder
+from longcut.data import generator
 from longcut.plans import plan
 from longcut.report import Panel, figures, write
 from longcut.report.base import Page as Shared
@@ -30,11 +31,15 @@ def classification(place: Path) -> None:
     label = torch.arange(40) % 2
     said = {"outputs": torch.eye(2)[label], "label": label, "attribute": torch.arange(40) // 2 % 2}
     found = {"conflicting": 100, "aligned": 300, "precision": 0.25, "recall": 0.5}
+    kept = {"index": torch.arange(4), "label": torch.tensor([0, 1, 1, 0]), "attribute": torch.tensor([0, 1, 0, 1])}
+    kept |= dict.fromkeys(("correct", "loss", "margin"), torch.eye(4)[:2])
+    shown = with_negatives(pictures()) | {"sample_map": torch.rand(40, 2, 2, generator=generator(3))}
     for method, options in (("erm", {}), ("lff", {"q": 0.5}), ("lff", {"q": 0.7})):
         for seed in range(2):
             folder = place / f"{method}{options.get('q', '')}-{seed}"
             plan = plan_of(method, seed, options=options)
-            make_run(folder, plan, BETTER, gallery=with_negatives(pictures()), predictions=said, groups=groups)
+            about = {"predictions": said, "identification": kept, "groups": groups}
+            make_run(folder, plan, BETTER, gallery=shown, **about)
             grown(folder, [0.2, 0.5], bias={"probe": 0.8, "head": 0.6}, identification=found)
 
 

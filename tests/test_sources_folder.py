@@ -15,7 +15,7 @@ from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, VALID
 from longcut.sources import images as decoding
 from longcut.sources.folder import read_folder
-from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges
+from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges, shares
 
 
 @pytest.fixture(autouse=True)
@@ -706,6 +706,43 @@ def test_parts_are_drawn_within_each_class(count: int, parts: list[int]):
     assert np.bincount(part[:count]).tolist() == parts
     assert np.bincount(part[count:]).tolist() == [30, 10, 10]
     assert np.bincount(draw_parts(None, count, 3, where="t.csv")).tolist() == parts
+
+
+@pytest.mark.parametrize(
+    ("parts", "count", "found"),
+    [
+        ("70/15/15", 100, [70, 15, 15]),
+        ("80/5/15", 20, [16, 1, 3]),
+        ("50/25/25", 3, [1, 1, 1]),
+        ("98/1/1", 10, [8, 1, 1]),  # a part of its own for each, though a tenth of a sample were its share
+        ("1/1/98", 10, [1, 1, 8]),
+        ("1/98/1", 10, [1, 8, 1]),
+    ],
+)
+def test_parts_of_other_shares(parts: str, count: int, found: list[int]):
+    label = np.array([0] * count + [1] * 100)
+    part = draw_parts(label, len(label), 3, where="t.csv", names=("a", "b"), parts=parts)
+    assert np.bincount(part[:count]).tolist() == found
+    assert np.bincount(part[count:]).tolist() == [int(share) for share in parts.split("/")]
+    other = draw_parts(label, len(label), 4, where="t.csv", names=("a", "b"), parts=parts)
+    assert (other[count:] != part[count:]).any(), "another seed is another split"
+
+
+def test_the_usual_parts_are_60_20_20():
+    label = np.arange(90) % 2
+    told = draw_parts(label, 90, 5, where="t.csv", names=("a", "b"), parts="60/20/20")
+    assert np.array_equal(draw_parts(label, 90, 5, where="t.csv", names=("a", "b")), told)
+
+
+@pytest.mark.parametrize("parts", ["70/30", "70/0/30", "70/15/1.5", "70/-5/35", "a/b/c", ""])
+def test_parts_that_are_no_shares(parts: str):
+    with pytest.raises(UserError, match=f"t.csv: parts={parts} are not three shares above 0; give three, such as"):
+        shares(parts, where="t.csv")
+
+
+def test_shares_that_do_not_sum_to_100():
+    with pytest.raises(UserError, match=r"t.csv: parts=70/15/14 sum to 99; give shares that sum to 100, such as"):
+        shares("70/15/14", where="t.csv")
 
 
 def test_parts_are_drawn_evenly():

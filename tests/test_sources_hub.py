@@ -177,6 +177,7 @@ def test_a_data_set_of_one_split_is_cut(tmp_path: Path):
     columns = read_hub(str(tmp_path / "one"))
     assert not columns.source.official
     assert np.bincount(columns.source.part).tolist() == [6, 2, 2]
+    assert np.bincount(read_hub(str(tmp_path / "one"), parts="20/40/40").source.part).tolist() == [2, 4, 4]
 
 
 def test_a_split_column_may_be_asked_for_or_be_in_the_way(tmp_path: Path):

@@ -113,6 +113,8 @@ def test_names_of_shards_are_parts(tmp_path: Path):
     names = ("val-0.tar", "train/0.tar", "train/1.tar", "test-0.tar")
     found = read_shards(write(tmp_path / "t", {name: packed(shard(i)) for i, name in enumerate(names)}))
     assert found.source.official
+    with pytest.raises(UserError, match="parts=50/25/25 are drawn, but the split 'split' says the parts already"):
+        read_shards(str(tmp_path / "t"), parts="50/25/25")
     parts = dict(zip(found.source.rows["path"].str.rpartition("/")[0], found.source.part.tolist(), strict=True))
     assert parts == {"val-0.tar": VALID, "train/0.tar": TRAIN, "train/1.tar": TRAIN, "test-0.tar": TEST}
 
@@ -121,6 +123,8 @@ def test_shards_for_training_alone_are_cut(tmp_path: Path):
     found = read_shards(write(tmp_path / "t", {f"train-{i}.tar": packed(shard(i)) for i in range(2)}))
     assert not found.source.official
     assert np.bincount(found.source.part).tolist() == [16, 4, 4]
+    found = read_shards(str(tmp_path / "t"), parts="50/25/25")
+    assert np.bincount(found.source.part).tolist() == [12, 6, 6]
 
 
 def test_a_shard_beside_parts(tmp_path: Path):

@@ -125,12 +125,16 @@ def gallery(found: Mapping[str, Tensor]) -> None:
             _ids(tensor)
         elif name in ("embedding", "features"):
             _require(tensor.ndim == 2 and tensor.is_floating_point())
+        elif name == "sample_map":
+            _require(tensor.ndim == 3 and tensor.is_floating_point() and (tensor.numel() > 0 or not len(tensor)))
     if "sample_x" in found:
         _require({"sample_label", "sample_conflicting"} <= found.keys())
     if "pair_share" in found:
         _require({"pair_anchor_x", "pair_partner_x", "pair_mixed_x", "pair_anchor_label"} <= found.keys())
         _require(found["pair_share"].is_floating_point())
-    if "embedding" in found:
+    if "sample_map" in found:
+        _require("sample_x" in found)
+    if "embedding" in found or "features" in found:
         _require({"embedding_label", "embedding_conflicting"} <= found.keys())
     if "negative_anchor" in found:
         _negatives(found)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from longcut.analyses import negatives
+from longcut.analyses import activation_maps, negatives
 from longcut.data import Dataset, generator, in_turns
+from longcut.nets.maps import last_map
 
 if TYPE_CHECKING:
     from longcut.methods.base import Method
@@ -23,14 +24,16 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
 
     Returns:
         For images, uint8 ``(k, 3, H, W)``: ``sample_x`` with ``sample_label``, ``sample_attribute`` and
-        ``sample_conflicting``, a few of every class. If the method mixes: ``pair_anchor_x, pair_partner_x,
-        pair_mixed_x, pair_share`` and labels and attributes of both. If it has a bias model: ``embedding (m, d)`` of
-        up to 600 training samples, a third of them conflicting if there are so many, with ``embedding_label``,
-        ``embedding_attribute`` and ``embedding_conflicting``; ``features (m, e)``, the same samples in the net that
-        is used; and what :func:`longcut.analyses.negatives` finds among them for a few anchors: ``negative_anchor,
-        negative_row`` (rows of the embedding), ``negative_weight, negative_debiased, negative_biased``, and for images
-        ``negative_x``, of each anchor itself, its hardest and its easiest negatives. Attributes are -1 where they are
-        not known, and left out where they are known of nobody.
+        ``sample_conflicting``, a few of every class; and ``sample_map (k, h, w)``, which places of them speak for their
+        class in a net that keeps features in place (:func:`longcut.analyses.activation_maps`). If the method mixes:
+        ``pair_anchor_x, pair_partner_x, pair_mixed_x, pair_share`` and labels and attributes of both.
+
+        ``features (m, e)`` of up to 600 training samples in the net that is used, a third of them conflicting if there
+        are so many, with ``embedding_label``, ``embedding_attribute`` and ``embedding_conflicting``. If the method has
+        a bias model: ``embedding (m, d)``, the same samples in that; and what :func:`longcut.analyses.negatives` finds
+        among them for a few anchors: ``negative_anchor, negative_row`` (rows of the embedding), ``negative_weight,
+        negative_debiased, negative_biased``, and for images ``negative_x``, of each anchor itself, its hardest and its
+        easiest negatives. Attributes are -1 where they are not known, and left out where they are known of nobody.
     """
     draw = generator(len(train), 41)
     train = train.unguessed()
@@ -43,6 +46,7 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
         rows = torch.cat([_of_every_class(train, order[side[order]], 20) for side in (agreeing, conflicting)])
         tensors["sample_x"] = _pixels(train, rows)
         tensors |= _columns("sample", train, rows) | {"sample_conflicting": conflicting[rows]}
+        tensors |= _maps(method, train, rows, device)
         pairs = method.pairs(train, 24) if train.pictures is None else None  # features are mixed, and no pictures
         if pairs is not None:
             anchor, partner, share = pairs["anchor"], pairs["partner"], pairs["share"]
@@ -58,14 +62,23 @@ def gallery(method: Method, train: Dataset, device: torch.device | str = "cpu") 
     with torch.no_grad():
         for chunk in rows.split(100):
             x = train.gather(chunk, device)
+            debiased.append(method.net.features(x).float().cpu())
             if (seen := method.embedding(x)) is not None:
                 biased.append(seen.float().cpu())
-                debiased.append(method.net.features(x).float().cpu())
+    tensors |= _columns("embedding", train, rows)
+    tensors |= {"embedding_conflicting": conflicting[rows], "features": torch.cat(debiased)}
     if biased:
-        tensors |= {"embedding": torch.cat(biased), "embedding_conflicting": conflicting[rows]}
-        tensors |= _columns("embedding", train, rows) | {"features": torch.cat(debiased)}
+        tensors["embedding"] = torch.cat(biased)
         tensors |= _negatives(train, rows, tensors)
     return tensors
+
+
+def _maps(method: Method, train: Dataset, rows: Tensor, device: torch.device | str) -> dict[str, Tensor]:
+    """Where the net looks for the class of each image; nothing where it keeps no features in place, or has no class."""
+    if train.info.task == "regression" or last_map(method.net, train.info) is None:
+        return {}
+    maps = activation_maps(method.net, train.info, train.gather(rows, device), train.label[rows].to(device))
+    return {"sample_map": maps.float().cpu()}
 
 
 def _negatives(train: Dataset, rows: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

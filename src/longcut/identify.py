@@ -206,8 +206,14 @@ def quality(chosen: Tensor, conflicting: Tensor) -> dict[str, float]:
 
 
 def columns(found: Identification, train: Dataset) -> dict[str, Tensor]:
-    """What is kept of an identification in a run folder: tensors by name, with the samples they are about."""
+    """What is kept of an identification in a run folder: tensors by name, with the samples they are about.
+
+    The attribute is -1 where it is not known, and left out where it is known of nobody.
+    """
     kept = {"index": train.index, "label": train.label}
+    train = train.unguessed()
+    if train.attribute is not None and train.known.any():
+        kept["attribute"] = train.attribute
     for name in ("chosen", "shortcut", "weights"):
         if (column := getattr(found, name)) is not None:
             kept[name] = column
@@ -230,6 +236,7 @@ def form(found: dict[str, Tensor]) -> None:
         index.ndim == 1
         and index.dtype == torch.int64
         and len(label) == len(index)
+        and found.get("attribute", index).shape == index.shape
         and len(known) < 2
         and all(tensor.ndim == 1 for tensor in sides)
         and all(tensor.ndim == 2 and tensor.is_floating_point() for tensor in traces)

@@ -139,7 +139,7 @@ SCALES: Mapping[str, Scale] = {
         },
         optional=frozenset({"train_weighted", "equalized_odds_sum"}),
         bars=("conflicting", "worst_group", "average", "aligned"),
-        curves=("average", "aligned", "conflicting"),
+        curves=("average", "aligned", "conflicting", "worst_group"),
         judged=("worst_group", "average"),
         hidden=frozenset(_OF_NUMBERS),
         asked=frozenset(_OF_GROUPS),

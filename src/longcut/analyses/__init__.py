@@ -13,7 +13,8 @@ Figures and tables are the SelecMix paper's where no other is named.
 :func:`negatives`          the hardest and easiest negatives of an anchor (Figures 3 and 4 of Jang & Wang 2023), and
                            :func:`kinds`, what they have in common with it
 :func:`activation_maps`    which places of an image speak for a class (Grad-CAM)
-:func:`uncertainty`        how often a net was wrong about each group while it learned (UMIX)
+:func:`uncertainty`        how often a net was wrong about each group while it learned (UMIX), and
+                           :func:`wrong_by_group`, the same from a record
 =========================  ==========================================================================================
 """
 
@@ -24,7 +25,7 @@ from longcut.analyses.negatives import kinds, negatives
 from longcut.analyses.probe import bias_accuracy
 from longcut.analyses.probes import Probed, knn_probe, linear_probe
 from longcut.analyses.similarity import pair_cosines, similarity_traces
-from longcut.analyses.uncertainty import uncertainty
+from longcut.analyses.uncertainty import uncertainty, wrong_by_group
 
 __all__ = [
     "Probed",
@@ -41,4 +42,5 @@ __all__ = [
     "tsne",
     "uncertainty",
     "varied",
+    "wrong_by_group",
 ]

@@ -22,6 +22,8 @@ from longcut.datasets.regression import UCI, Folder, parts_of, standardized
 from longcut.datasets.subpopulation import Counts, find, ids, name_of, read_csv
 from longcut.errors import UserError
 from longcut.sources import Source
+from longcut.sources.options import Parts
+from longcut.sources.parts import shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,15 +33,6 @@ __all__ = ["adult", "compas", "german"]
 
 Inputs = Annotated[
     Literal["without", "with"], Field(description="whether the net sees the sensitive attribute among its inputs")
-]
-Parts = Annotated[
-    str,
-    Field(
-        pattern=r"^[1-9][0-9]?/[1-9][0-9]?/[1-9][0-9]?$",
-        examples=["70/15/15"],
-        description="per cent of the rows that train, validate and test; the seed draws which, so that five seeds are "
-        "five splits",
-    ),
 ]
 PROPUBLICA = "github.com/propublica/compas-analysis"
 
@@ -296,11 +289,9 @@ def _sizes(name: str, parts: str, n: int) -> tuple[int, int]:
     Raises:
         UserError: when the shares do not sum to 100, or a part would be empty.
     """
-    shares = [int(share) for share in parts.split("/")]
-    if sum(shares) != 100:
-        raise UserError(f"{name}: parts={parts} sum to {sum(shares)}; give shares that sum to 100, such as 70/15/15.")
-    train = shares[0] * n // 100
-    valid = (n - train) * shares[1] // (shares[1] + shares[2])
+    training, validation, test = shares(parts, where=name)
+    train = training * n // 100
+    valid = (n - train) * validation // (validation + test)
     if not train or not valid or train + valid == n:
         raise UserError(f"{name}: of {n} rows, parts={parts} leaves a part empty; give it a larger share.")
     return train, valid

@@ -25,6 +25,7 @@ from longcut.sources.options import (
     Names,
     Numeric,
     OptionalLabel,
+    OptionalParts,
     Separator,
     Size,
     Skip,
@@ -44,6 +45,7 @@ def folder(
     path: Annotated[str | None, Field(description="folder with class/*.jpg or split/class/*.jpg")] = None,
     size: Size = None,
     unreadable: Unreadable = "refuse",
+    parts: OptionalParts = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
@@ -53,7 +55,7 @@ def folder(
         path: of the folder.
         size: images become squares of this side; without it, all must have one size.
         unreadable: refuse, or skip them.
-        seed: of the parts, where there are no split folders.
+        parts, seed: of the parts that are drawn, where there are no split folders; parts are 60/20/20 without.
         progress: told how many images of how many are decoded.
 
     Raises:
@@ -64,7 +66,8 @@ def folder(
         splits = folder(path="photos", size=64)
     """
     place = _required("folder", path)
-    return Splits.of(Dataset.from_folder(place, size=size, unreadable=unreadable, seed=seed, progress=progress))
+    how = {"size": size, "unreadable": unreadable, "parts": parts}
+    return Splits.of(Dataset.from_folder(place, **how, seed=seed, progress=progress))
 
 
 def table(
@@ -74,6 +77,7 @@ def table(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     image: Image = None,
     text: Text = None,
     size: Size = None,
@@ -109,7 +113,7 @@ def table(
         categorical, numeric: columns of names, and of numbers.
         keep: texts that are values, such as ``NA``.
         separator, encoding, names, skip: the form of a text file.
-        seed: of the parts, where there is no split column.
+        parts, seed: of the parts that are drawn, where there is no split column; parts are 60/20/20 without.
         progress: told how many images of how many are decoded.
 
     Raises:
@@ -128,6 +132,7 @@ def table(
             attribute=attribute,
             attribute_bins=attribute_bins,
             split=split,
+            parts=parts,
             image=image,
             text=text,
             size=size,
@@ -157,6 +162,7 @@ def arrays(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     layer: Layer = None,
     seed: int = 0,
 ) -> Splits:
@@ -167,7 +173,7 @@ def arrays(
         label, attribute, split: names of arrays.
         attribute_bins: how many ranges a numeric attribute is cut into.
         layer: which vectors, where there are several of each sample.
-        seed: of the parts, where there is no split array.
+        parts, seed: of the parts that are drawn, where there is no split array; parts are 60/20/20 without.
 
     Raises:
         UserError: as :func:`longcut.sources.arrays.read_arrays` says.
@@ -177,8 +183,8 @@ def arrays(
         splits = arrays(path="embeddings.npz", attribute="hospital")
     """
     place = _required("arrays", path)
-    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "layer": layer, "seed": seed}
-    return Splits.of(Dataset.from_arrays(place, label=label, **how))
+    how = {"attribute": attribute, "attribute_bins": attribute_bins, "split": split, "parts": parts, "layer": layer}
+    return Splits.of(Dataset.from_arrays(place, label=label, **how, seed=seed))
 
 
 def hub(
@@ -189,6 +195,7 @@ def hub(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     image: Image = None,
     text: Text = None,
     size: Size = None,
@@ -204,7 +211,7 @@ def hub(
         label, attribute, split, image, text: columns.
         attribute_bins: how many ranges a numeric attribute is cut into.
         size, unreadable: of images, as for a folder.
-        seed: of the parts, where it has no splits.
+        parts, seed: of the parts that are drawn, where it has no splits; parts are 60/20/20 without.
         progress: told how many images of how many are decoded.
 
     Raises:
@@ -223,6 +230,7 @@ def hub(
             attribute=attribute,
             attribute_bins=attribute_bins,
             split=split,
+            parts=parts,
             image=image,
             text=text,
             size=size,
@@ -242,6 +250,7 @@ def shards(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     image: Image = None,
     text: Text = None,
     size: Size = None,
@@ -267,7 +276,7 @@ def shards(
         size, unreadable: of images, as for a folder.
         task, columns, drop, categorical, numeric, keep: as for a table.
         config: which variant of a Hugging Face data set.
-        seed: of the parts, where neither names of shards nor ``split`` say them.
+        parts, seed: of the parts that are drawn, where neither names of shards nor ``split`` say them.
         progress: told how many shards of how many are decoded.
 
     Raises:
@@ -285,6 +294,7 @@ def shards(
             attribute=attribute,
             attribute_bins=attribute_bins,
             split=split,
+            parts=parts,
             image=image,
             text=text,
             size=size,

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from longcut.analyses import curve, partner_share, varied
+from longcut.analyses import curve, partner_share, uncertainty, varied
 from longcut.datasets import DATASETS
+from longcut.door import Missing
 from longcut.methods import METHODS
 from longcut.numbers import number
 from longcut.report import embed, figures, tables
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from longcut.report.study import Contender, Study
     from longcut.runs import Run
 
-__all__ = ["data_sweeps", "knowledge", "method_sweeps", "minority", "partners"]
+__all__ = ["data_sweeps", "knowledge", "method_sweeps", "minority", "partners", "unsure"]
 
 
 # --- biased models ----------------------------------------------------------------------------------------------------
@@ -65,6 +67,35 @@ def minority(study: Study, page: Page) -> Markup | None:
             cells = [tables.cell(columns[key], percent=key in shares) for key in columns]
             rows.append({"name": contender.name, "cells": cells})
     return fragment("analyses", "minority", rows, study.shortcut) if rows else None
+
+
+def unsure(study: Study, page: Page) -> Markup | None:
+    """How often nets were wrong about samples while they learned, those that agree and those that contradict."""
+    rows = []
+    for contender in study.contenders:
+        found = [_wrong(run) for run in contender.runs]
+        if all(found):
+            cells = [tables.cell(list(seeds), percent=True) for seeds in zip(*found, strict=True)]
+            rows.append({"name": contender.name, "cells": cells})
+    return fragment("analyses", "unsure", rows, study.shortcut) if rows else None
+
+
+def _wrong(run: Run) -> list[float]:
+    """Mean shares of wrong epochs, and of samples that were wrong in all; nothing where the run does not say."""
+    inputs = run.inputs()
+    try:
+        kept = run.identification().keys()
+    except Missing:  # somebody removed it
+        return []
+    if not {"correct", "attribute"} <= kept or inputs is None or not inputs.info.aligned:
+        return []
+    table = uncertainty([run])
+    sides = [table[table["conflicting"] == side] for side in (False, True)]
+    return [
+        float(np.average(own[column], weights=own["samples"])) if len(own) else math.nan
+        for column in ("uncertainty", "wrong_always")
+        for own in sides
+    ]
 
 
 # --- partners ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from longcut.registry import Registry, required
-from longcut.report import analyses, audit, errors, explore, negatives, pictures, samples, settings, stress, tables
+from longcut.report import (
+    analyses,
+    audit,
+    errors,
+    explore,
+    looks,
+    negatives,
+    pictures,
+    samples,
+    settings,
+    stress,
+    tables,
+)
 from longcut.report.base import Panel
 
 __all__ = ["PANELS"]
@@ -37,9 +49,11 @@ PANELS: Registry[Panel] = Registry(
         "training": Panel("study", "Training", pictures.training, 300),
         "sweeps": Panel("study", "", analyses.method_sweeps, 350),
         "samples": Panel("study", "What was trained on", pictures.samples, 400),
+        "looks": Panel("study", "", looks.looks, 425),
         "mixtures": Panel("study", "", pictures.mixtures, 450),
         "partners": Panel("study", "Whom the methods chose as partners", analyses.partners, 500),
         "minority": Panel("study", "Whom the methods took for the minority", analyses.minority, 550),
+        "unsure": Panel("study", "Whom the nets were unsure of", analyses.unsure, 575),
         "knowledge": Panel("study", "", analyses.knowledge, 600),
         "maps": Panel("study", "", pictures.maps, 650),
         "negatives": Panel("study", "Hard and easy negatives", negatives.negatives, 700),

@@ -166,13 +166,13 @@ def with_names(column: Tensor, names: Sequence[str]) -> tuple[Tensor, list[str]]
 
 
 def maps(study: Study, page: Page) -> Markup | None:
-    """Each bias model's embedding, and the net's, coloured by label and by attribute; None where there is none."""
+    """Each net's features, and its bias model's, coloured by label and by attribute; None where nobody kept them."""
     found = list(_maps(study, max(1, PICTURED // page.studies), page.ids))
     return fragment("study", "maps", found) if found else None
 
 
 def _maps(study: Study, methods: int, ids: Iterator[str]) -> Iterator[dict[str, Any]]:
-    for contender, tensors, about in contenders_with(study, "embedding")[:methods]:
+    for contender, tensors, about in contenders_with(study, "embedding_label")[:methods]:
         label, ringed = tensors["embedding_label"], tensors["embedding_conflicting"].numpy()
         for who, tensor in (("bias model", "embedding"), ("net", "features")):
             place = figures.flatten(tensors[tensor].numpy()) if tensor in tensors else None

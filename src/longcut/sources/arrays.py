@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from longcut.sources.options import Attribute, AttributeBins, Label, Layer, Split
+    from longcut.sources.options import Attribute, AttributeBins, Label, Layer, OptionalParts, Split
 
 __all__ = ["read_arrays"]
 
@@ -50,6 +50,7 @@ def read_arrays(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     layer: Layer = None,
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
@@ -78,6 +79,7 @@ def read_arrays(
             Where it is -1 or NaN, it is not known.
         attribute_bins: how many ranges, of about as many samples each; then one with fewer numbers is cut, too.
         split: name of the array that says train, valid or test ``(n,)``; without, parts are drawn.
+        parts: per cent that train, validate and test, of those that are drawn; None: ``60/20/20``.
         layer: which of several vectors, of floats ``(n, layers, d)``; -1 is the last.
         seed: of the parts that are drawn.
         encoding: of an earlier reading; then classes go by their earlier ids, and label and attribute may be absent.
@@ -116,7 +118,8 @@ def read_arrays(
     if attribute in used:
         rows[attribute] = _without_unknown(cast("pd.Series", rows[attribute]), where)
     given = {"label": label, "attribute": attribute, "split": split}
-    how = {"attribute_bins": attribute_bins, "task": "auto" if several is None else "regression", "seed": seed}
+    task = "auto" if several is None else "regression"
+    how = {"attribute_bins": attribute_bins, "parts": parts, "task": task, "seed": seed}
     found = marks(rows, **given, **how, encoding=encoding, where=where)
     if encoding is None:
         form = {"kind": "arrays", "shape": list(x.shape[1:]), "dtype": str(x.dtype)}

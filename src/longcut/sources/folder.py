@@ -13,13 +13,13 @@ from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, Columns, Source
 from longcut.sources.images import decode
 from longcut.sources.layout import lay_out
-from longcut.sources.parts import check_labels, draw_parts, number, part_of, parts_of
+from longcut.sources.parts import check_labels, draw_parts, number, part_of, parts_of, refuse_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from longcut.sources import Progress
-    from longcut.sources.options import Size, Unreadable
+    from longcut.sources.options import OptionalParts, Size, Unreadable
 
 __all__ = ["read_folder"]
 
@@ -29,6 +29,7 @@ def read_folder(
     *,
     size: Size = None,
     unreadable: Unreadable = "refuse",
+    parts: OptionalParts = None,
     seed: int = 0,
     encoding: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -46,7 +47,8 @@ def read_folder(
         size: in pixels, of the centre square after the short side was brought to this size; None takes images as they
             are, all of one size.
         unreadable: ``"refuse"`` images that cannot be read, or ``"skip"`` them.
-        seed: of the draw of parts: 60 % train, 20 % validation, 20 % test.
+        parts: per cent that train, validate and test, where no folders say it; None: ``60/20/20``.
+        seed: of the draw of parts.
         encoding: of an earlier reading: then sizes and classes are as before, all samples are test samples, and images
             may lie in the folder itself, without a class: their label is -1.
         progress: called now and then with how many files are done, and of how many.
@@ -71,6 +73,7 @@ def read_folder(
             count, lie = len(found.loose), "images lie" if len(found.loose) > 1 else "image lies"
             warnings.warn(f"{where}: {count:,} {lie} in no class folder, and so without a label.", stacklevel=2)
     if parted and not encoding:
+        refuse_parts(parts, "its folders say", where=where)
         _check_parts(sorted({split for _, _, split in found.rows}), where)
 
     label = None
@@ -106,7 +109,7 @@ def read_folder(
         part = (
             parts_of(rows["split"], where=where)
             if parted
-            else draw_parts(label, len(rows), seed, where=where, names=names)
+            else draw_parts(label, len(rows), seed, where=where, names=names, parts=parts)
         )
         check_labels(cast(Any, label), names, part, what="the class folders", where=where)
     source = Source(

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from longcut.sources import Progress
-    from longcut.sources.options import Attribute, AttributeBins, Config, Image, Label, Size, Split, Text, Unreadable
+    from longcut.sources.options import (
+        Attribute,
+        AttributeBins,
+        Config,
+        Image,
+        Label,
+        OptionalParts,
+        Size,
+        Split,
+        Text,
+        Unreadable,
+    )
 
 __all__ = ["read_hub"]
 
@@ -29,6 +40,7 @@ def read_hub(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     image: Image = None,
     text: Text = None,
     config: Config = None,
@@ -49,7 +61,7 @@ def read_hub(
     Args:
         name: such as ``"nyu-mll/glue"``, or a folder, one that ``save_to_disk`` wrote or one of files that
             ``datasets.load_dataset`` understands.
-        label, attribute, attribute_bins, text, size, unreadable, seed, encoding, progress: of
+        label, attribute, attribute_bins, parts, text, size, unreadable, seed, encoding, progress: of
             :func:`longcut.sources.table.read_table`.
         squeeze: of :func:`longcut.sources.images.decode`.
         split: column that says train, valid or test, in place of the splits of the data set.
@@ -66,8 +78,8 @@ def read_hub(
     """
     import pandas as pd
 
-    parts = _load(name, config)
-    features: dict[str, Any] = dict(next(iter(parts.values())).features)
+    loaded = _load(name, config)
+    features: dict[str, Any] = dict(next(iter(loaded.values())).features)
     files = [column for column, feature in features.items() if type(feature).__name__ in MEDIA]
     images = [column for column in files if type(features[column]).__name__ == "Image"]
     if encoding is not None:
@@ -80,14 +92,14 @@ def read_hub(
         )
 
     names = {column: feature.names for column, feature in features.items() if type(feature).__name__ == "ClassLabel"}
-    frames = {part: _frame(rows.remove_columns(files), names) for part, rows in parts.items()}
+    frames = {part: _frame(rows.remove_columns(files), names) for part, rows in loaded.items()}
     if encoding is None and label in features:
         labelled = {part: frame for part, frame in frames.items() if frame[label].notna().to_numpy().any()}
         frames = labelled or frames
     rows = pd.concat(frames.values(), ignore_index=True)
     root = Path()
     if image is not None:
-        root, rows[image] = _export([parts[part].select_columns(image) for part in frames], image)
+        root, rows[image] = _export([loaded[part].select_columns(image) for part in frames], image)
     if split is None and encoding is None and len(frames) > 1:
         split = "split" if "split" not in rows.columns else "split of the data set"
         rows[split] = [part.partition("_")[0] for part, frame in frames.items() for _ in range(len(frame))]
@@ -99,6 +111,7 @@ def read_hub(
         attribute=attribute,
         attribute_bins=attribute_bins,
         split=split,
+        parts=parts,
         image=image,
         text=text,
         size=size,

@@ -9,13 +9,13 @@ import numpy as np
 
 from longcut.errors import UserError, unknown
 from longcut.sources import TEST
-from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges
+from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges, refuse_parts
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from longcut.sources.options import Attribute, AttributeBins, Label, Split, Task
+    from longcut.sources.options import Attribute, AttributeBins, Label, OptionalParts, Split, Task
 
 __all__ = ["Marks", "marks"]
 
@@ -46,6 +46,7 @@ def marks(
     attribute: Attribute,
     attribute_bins: AttributeBins = None,
     split: Split,
+    parts: OptionalParts = None,
     task: Task = "auto",
     seed: int,
     encoding: Mapping[str, Any] | None,
@@ -55,7 +56,7 @@ def marks(
 
     Args:
         rows: index 0…n−1.
-        label, attribute, attribute_bins, split, task, seed, encoding: of :func:`read_table`.
+        label, attribute, attribute_bins, split, parts, task, seed, encoding: of :func:`read_table`.
         where: what the data is called, for messages.
 
     Raises:
@@ -89,9 +90,10 @@ def marks(
     if encoding is not None:
         part = np.full(len(rows), TEST, np.int64)
     elif split is not None:
+        refuse_parts(parts, f"the split '{split}' says", where=where)
         part = parts_of(column(rows, split, "split", where), where=where)
     else:
-        part = draw_parts(classes, len(rows), seed, where=where, names=class_names)
+        part = draw_parts(classes, len(rows), seed, where=where, names=class_names, parts=parts)
     if encoding is None and classes is not None:
         check_labels(classes, class_names, part, ids, what=what, attribute_what=attribute_what, where=where)
     return Marks(

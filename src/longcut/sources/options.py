@@ -25,6 +25,8 @@ __all__ = [
     "Names",
     "Numeric",
     "OptionalLabel",
+    "OptionalParts",
+    "Parts",
     "Separator",
     "Size",
     "Skip",
@@ -69,6 +71,14 @@ Split = Annotated[
     Field(description="column or array that says train, valid or test; without one, parts are drawn"),
     COLUMN,
 ]
+PARTS = Field(
+    pattern=r"^[1-9][0-9]?/[1-9][0-9]?/[1-9][0-9]?$",
+    examples=["70/15/15"],
+    description="per cent of the samples that train, validate and test; the seed draws which, so that five seeds are "
+    "five splits",
+)
+Parts = Annotated[str, PARTS]
+OptionalParts = Annotated[str | None, PARTS]
 Image = Annotated[
     str | None, Field(description="column with images, or with their paths relative to the table"), COLUMN
 ]
@@ -117,7 +127,7 @@ def own_options() -> tuple[Option, ...]:
     """All of these options, for a command line that offers each as a flag.
 
     >>> [option.name for option in own_options()]  # doctest: +NORMALIZE_WHITESPACE
-    ['label', 'attribute', 'attribute_bins', 'split', 'image', 'text', 'size', 'unreadable', 'task', 'config',
+    ['label', 'attribute', 'attribute_bins', 'split', 'parts', 'image', 'text', 'size', 'unreadable', 'task', 'config',
     'vectors', 'layer', 'columns', 'drop', 'categorical', 'numeric', 'keep', 'separator', 'encoding', 'names', 'skip']
     """
 
@@ -127,6 +137,7 @@ def own_options() -> tuple[Option, ...]:
         attribute: Attribute = None,
         attribute_bins: AttributeBins = None,
         split: Split = None,
+        parts: OptionalParts = None,
         image: Image = None,
         text: Text = None,
         size: Size = None,

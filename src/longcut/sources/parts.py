@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["MISSING", "PARTS", "check_labels", "column", "draw_parts", "number", "part_of", "parts_of", "ranges"]
+__all__ = [
+    "MISSING",
+    "PARTS",
+    "check_labels",
+    "column",
+    "draw_parts",
+    "number",
+    "part_of",
+    "parts_of",
+    "ranges",
+    "refuse_parts",
+    "shares",
+]
 
 MISSING = "(missing)"
 
@@ -41,6 +53,7 @@ WORDS = {  # of a name that says more, such as seg_train, Testing2019 or validat
 }
 _BEHIND = re.compile(r"(?<=.)(?:sets?|data|images|imgs|pics|photos|split|folder)$")
 
+DRAWN = "60/20/20"  # where nobody says other parts
 MOST_VALUES = 12  # a numeric attribute with more distinct values is cut into ranges
 
 
@@ -241,12 +254,49 @@ def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
     return part
 
 
-def draw_parts(
-    label: NDArray[np.int64] | None, n: int, seed: int, *, where: str, names: Sequence[str] = ()
-) -> NDArray[np.int64]:
-    """Parts drawn at random within each class: 60 % train, 20 % validation, 20 % test ``(n,)``.
+def shares(parts: str, *, where: str) -> tuple[int, int, int]:
+    """Per cent of the samples that train, validate and test.
 
-    Each class has samples in every part.
+    Args:
+        parts: three whole numbers, such as ``70/15/15``.
+        where: the data, for the message.
+
+    Raises:
+        UserError: when they are not three whole numbers above 0 that sum to 100.
+
+    >>> shares("70/15/15", where="birds.csv")
+    (70, 15, 15)
+    """
+    found = [int(share) if share.isdecimal() else 0 for share in parts.split("/")]
+    if len(found) != 3 or min(found) < 1:
+        raise UserError(f"{where}: parts={parts} are not three shares above 0; give three, such as 70/15/15.")
+    if sum(found) != 100:
+        raise UserError(f"{where}: parts={parts} sum to {sum(found)}; give shares that sum to 100, such as 70/15/15.")
+    return found[0], found[1], found[2]
+
+
+def refuse_parts(parts: str | None, says: str, *, where: str) -> None:
+    """Refuse to draw parts where something says them already.
+
+    Raises:
+        UserError: when ``parts`` is given.
+    """
+    if parts is not None:
+        raise UserError(f"{where}: parts={parts} are drawn, but {says} the parts already; leave out one of them.")
+
+
+def draw_parts(
+    label: NDArray[np.int64] | None,
+    n: int,
+    seed: int,
+    *,
+    where: str,
+    names: Sequence[str] = (),
+    parts: str | None = None,
+) -> NDArray[np.int64]:
+    """Parts drawn at random within each class ``(n,)``.
+
+    Each class has samples in every part; of few, a part may have more than its share.
 
     Args:
         label: class ids ``(n,)``, or None (regression) to draw from all samples alike.
@@ -254,14 +304,16 @@ def draw_parts(
         seed: of the draw.
         where: the file or folder.
         names: of the classes.
+        parts: of :func:`shares`; None: 60 % train, 20 % validation, 20 % test.
 
     Raises:
-        UserError: when a class has fewer than three samples.
+        UserError: when a class has fewer than three samples, or as :func:`shares`.
 
     >>> import numpy as np
-    >>> np.bincount(draw_parts(None, 10, seed=0, where="birds.csv")).tolist()
-    [6, 2, 2]
+    >>> np.bincount(draw_parts(None, 20, seed=0, where="birds.csv", parts="70/15/15")).tolist()
+    [14, 3, 3]
     """
+    _, valid, test = shares(parts or DRAWN, where=where)
     rng = np.random.default_rng(seed)
     part = np.full(n, TRAIN, np.int64)
     groups = [np.arange(n)] if label is None else [np.flatnonzero(label == i) for i in range(len(names))]
@@ -273,10 +325,11 @@ def draw_parts(
                 f"{where}: {whose} has {len(rows)} {samples}, too few for training, validation and test; "
                 "give at least 3, or a split."
             )
-        held = max(1, round(0.2 * len(rows)))
+        tested = min(max(1, round(test * len(rows) / 100)), len(rows) - 2)
+        held = tested + min(max(1, round(valid * len(rows) / 100)), len(rows) - tested - 1)
         drawn = rng.permutation(rows)
-        part[drawn[:held]] = TEST
-        part[drawn[held : 2 * held]] = VALID
+        part[drawn[:tested]] = TEST
+        part[drawn[tested:held]] = VALID
     return part
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Config,
         Image,
         OptionalLabel,
+        OptionalParts,
         Size,
         Split,
         Task,
@@ -56,6 +57,7 @@ def read_shards(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     image: Image = None,
     text: Text = None,
     config: Config = None,
@@ -73,7 +75,7 @@ def read_shards(
         path: of :func:`longcut.sources.addresses.places`; or ``hf:`` and the name of a Hugging Face data set, or its
             folder, which is streamed.
         label: field or column with the label; None takes ``cls`` or ``label``.
-        attribute, attribute_bins, text, size, task, seed, encoding: of :func:`longcut.sources.table.read_table`.
+        attribute, attribute_bins, parts, text, size, task, seed, encoding: of :func:`longcut.sources.table.read_table`.
         split: field that says train, valid or test. Without one, the names of the shards say it, where they say more
             than one part (``train-000.tar``, ``val-000.tar``), else parts are drawn.
         image: extension of the members of a tar file, or column, with the images. Without images and without
@@ -107,6 +109,7 @@ def read_shards(
         "where": path,
         "attribute": attribute,
         "attribute_bins": attribute_bins,
+        "parts": parts,
         "text": text,
         "size": size,
         "unreadable": unreadable,
@@ -130,9 +133,9 @@ def read_shards(
     troubles = tuple((name, why) for note in notes for name, why in note["troubles"])
     if not len(frame) or (troubles and unreadable == "refuse"):
         raise refusal(troubles, len(frame), path)
-    if split is None and encoding is None and (parts := _parts(shards, path)):
+    if split is None and encoding is None and (named := _parts(shards, path)):
         split = "split" if "split" not in frame.columns else "split of the shards"
-        frame[split] = np.repeat(parts, [len(note["names"]) for note in notes])
+        frame[split] = np.repeat(named, [len(note["names"]) for note in notes])
     marked = {"label": _label(label, frame, path, encoding), "split": split}
     skipped = (*((name, why) for note in notes for name, why in note["left_out"]), *troubles)
     if x is None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Layer,
         Names,
         Numeric,
+        OptionalParts,
         Separator,
         Size,
         Skip,
@@ -59,6 +60,7 @@ def read_table(
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
     split: Split = None,
+    parts: OptionalParts = None,
     image: Image = None,
     text: Text = None,
     size: Size = None,
@@ -101,7 +103,8 @@ def read_table(
         attribute: column with the suspected shortcut; one with more than 12 numbers becomes ranges. Where its cell is
             empty, the attribute is not known, -1.
         attribute_bins: how many ranges, of about as many rows each; then one with fewer numbers is cut, too.
-        split: column that says train, valid or test; without, parts are drawn, 60 : 20 : 20 within each class.
+        split: column that says train, valid or test; without, parts are drawn within each class.
+        parts: per cent that train, validate and test, of those that are drawn; None: ``60/20/20``.
         image: column with the paths of images, relative to the folder of the table (of a DataFrame: to here).
         text: column with text, or several joined by ``+``, such as ``premise+hypothesis``.
         size: of the images, in pixels.
@@ -149,6 +152,7 @@ def read_table(
         attribute=attribute,
         attribute_bins=attribute_bins,
         split=split,
+        parts=parts,
         image=image,
         text=text,
         size=size,
@@ -175,6 +179,7 @@ def read_rows(
     attribute: Attribute,
     attribute_bins: AttributeBins = None,
     split: Split,
+    parts: OptionalParts = None,
     image: Image,
     text: Text,
     size: Size,
@@ -195,8 +200,8 @@ def read_rows(
         rows: of the table, with any index; or a file that was opened.
         where: what the data is called.
         root: the folder that paths of images are relative to.
-        label, attribute, attribute_bins, split, image, text, size, unreadable, task, vectors, layer, seed, encoding,
-            progress: of :func:`read_table`.
+        label, attribute, attribute_bins, split, parts, image, text, size, unreadable, task, vectors, layer, seed,
+            encoding, progress: of :func:`read_table`.
         squeeze: of :func:`longcut.sources.images.decode`.
         chosen: what was said about the columns.
         images: of all rows, where they are decoded already.
@@ -247,7 +252,8 @@ def read_rows(
         raise UserError(f"{where}: column '{doubled[0]}' is given two roles; name each column once.")
 
     given = {"label": label, "attribute": attribute, "split": split}
-    how = {"attribute_bins": attribute_bins, "task": task, "seed": seed, "encoding": encoding, "where": where}
+    how = {"attribute_bins": attribute_bins, "parts": parts, "task": task, "seed": seed}
+    how |= {"encoding": encoding, "where": where}
     found = marks(frame, **given, **how)
     facts, skipped, vocabulary, encoder = None, (), 0, ""
     if image is not None:
