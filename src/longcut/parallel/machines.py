@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import PrefixStore, rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 import longcut
 from longcut.errors import UserError
@@ -138,7 +138,7 @@ def _meeting() -> tuple[Any, int]:
         UserError: when the others do not come, or the address is not right.
     """
     try:
-        store, _, size = next(iter(distributed.rendezvous("env://", timeout=launch.SILENCE)))
+        store, _, size = next(iter(rendezvous("env://", timeout=launch.SILENCE)))
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise UserError(
