@@ -337,13 +337,13 @@ def test_what_cannot_be_shared_says_so(name: str, sentence: str, of_two: dict[st
 def test_a_device_for_each(monkeypatch: pytest.MonkeyPatch):
     for device in ("meta", "cuda:1"):
         with pytest.raises(UserError, match=f"or with device=cuda on a GPU each, not on {device}; change"):
-            launch._kind(2, torch.device(device))
+            launch.kind_of(2, torch.device(device))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="2 processes need a GPU each, and here are 1; take fewer, or device=cpu"):
-        launch._kind(2, torch.device("cuda"))
+        launch.kind_of(2, torch.device("cuda"))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     with pytest.raises(UserError, match="this program is itself one of several that work together; train with one"):
-        launch._kind(2, torch.device("cpu"))
+        launch.kind_of(2, torch.device("cpu"))
 
 
 def test_rows_are_shared_evenly():
