@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +60,24 @@ def shapes(small: bool) -> list[tuple[int, ...]]:
 
 
 def mixed_batches(
-    what: str, make: Callable[[str, int], Mixes], small: bool, scope: str = "batch", blends: str = "mixup cutmix"
+    what: str, make: Callable[[str, int], Mixes], small: bool, scope: str = "batch", *, in_place: bool = False
 ) -> Iterator[Piece]:
-    """Mixup and CutMix by a peer that ``make`` builds for a number of classes, beside ours with a share per ``scope``.
+    """Mixup and CutMix by a peer that ``make`` builds for a number of classes, beside ours.
 
-    Peers may write over their input: what is timed over and over stays of the same kind.
+    Ours has a share and a box per ``scope``, and writes over its input where the peer does: what is timed over and over
+    stays of the same kind.
     """
     for shape in shapes(small):
         x, label = torch.rand(shape, generator=generator(0)), torch.arange(shape[0]) % CLASSES
         size = "×".join(map(str, shape))
-        for name in blends.split():
-            theirs, blend = make(name, CLASSES), {"mixup": mixing.linear, "cutmix": mixing.cut}[name]
+        for name in ("mixup", "cutmix"):
+            theirs = make(name, CLASSES)
+            blend = {"mixup": mixing.linear, "cutmix": partial(mixing.cut, scope=scope)}[name]  # type: ignore[arg-type]
             rules = mixing.anyone(), mixing.beta(1.0, scope=scope), blend, mixing.proportional  # type: ignore[arg-type]
-            own, draw, copy = mixing.Mix(*rules), generator(1), x.clone()
+            own, draw, copy, mine = mixing.Mix(*rules), generator(1), x.clone(), x.clone()
 
-            def ours(own: Any = own, x: Tensor = x, label: Tensor = label, draw: Any = draw) -> Any:
-                mixed = own(Batch(x, label), generator=draw)
+            def ours(own: Any = own, x: Tensor = mine, label: Tensor = label, draw: Any = draw) -> Any:
+                mixed = own(Batch(x, label), generator=draw, in_place=in_place)
                 return mixed.x, mixed.target.soft(CLASSES)
 
             check = {"mixup": formula, "cutmix": pixels}[name]
@@ -140,7 +143,7 @@ def timm(small: bool) -> Iterator[Piece]:
             alphas = {"mixup_alpha": float(name == "mixup"), "cutmix_alpha": float(name == "cutmix")}
             return Mixup(**alphas, mode=mode, label_smoothing=0.0, num_classes=classes)
 
-        yield from mixed_batches(mode, make, small, scope)
+        yield from mixed_batches(mode, make, small, scope, in_place=True)
 
 
 def kornia(small: bool) -> Iterator[Piece]:

@@ -514,6 +514,36 @@ def test_linear_by_hand():
     assert realised is share
 
 
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+@pytest.mark.parametrize("blend", ["linear", "cut"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_mixtures_written_over_the_batch_are_the_same(scope: Any, blend: str, missing: bool):
+    made = {"linear": mixing.linear, "cut": partial(mixing.cut, scope=scope)}[blend]
+    pair = mixing.sometimes(anyone(), 0.5) if missing else anyone()
+    mix = Mix(pair, beta(1.0, scope=scope), made, mixing.proportional)
+    batch = Batch(torch.rand(16, 3, 6, 7, generator=generator(1)), torch.arange(16))
+    kept = batch.x.clone()
+    expected = mix(batch, generator=generator(2))
+    assert torch.equal(batch.x, kept), "nothing is written over unless it is said that it may be"
+    mixed = mix(batch, generator=generator(2), in_place=True)
+    assert mixed.x is batch.x
+    assert torch.equal(mixed.x, expected.x)
+    assert torch.equal(mixed.target.soft(16), expected.target.soft(16))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("over", [None, "own", "partner"])
+def test_one_box_for_all_is_pasted_as_many_are(share: float, over: str | None):
+    own, partner = torch.rand(2, 5, 3, 8, 9, generator=generator(3))
+    corners = mixing.regions.box(torch.full((5,), share), 8, 9, generator(4), "batch")
+    expected, kept = mixing.regions.paste(own, partner, corners), corners.share(8, 9)
+    out = {None: None, "own": own, "partner": partner}[over]
+    mixed, realised = mixing.cut(own, partner, torch.full((5,), share), generator(4), scope="batch", out=out)
+    assert torch.equal(mixed, expected)
+    assert torch.equal(realised, kept)
+    assert out is None or mixed is out
+
+
 def test_linear_is_differentiable_in_both():
     """So it can mix at a hidden level."""
     a, b = images(3).requires_grad_(), images(3, seed=1).requires_grad_()

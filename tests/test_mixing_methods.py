@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -24,6 +24,7 @@ MIXERS: dict[str, tuple[str, dict[str, Any]]] = {
     "mixup, same label": ("mixup", {"partner": "same-label"}),
     "lisa": ("lisa", {}),
     "jm1": ("jm1", {"level": "input", **HELPED}),
+    "jm1, batch": ("jm1", {"level": "input", "partners": "batch", **HELPED}),
     "jm1, anyone": ("jm1", {"level": "input", "identify": "none", "conditional": False}),
     "group-jm1": ("group-jm1", {"level": "input"}),
     "umix": ("umix", {"sigma": 1.0, **HELPED}),
@@ -108,9 +109,9 @@ def test_pairs_of_the_report_are_of_the_kind_that_the_method_mixes(kind: str):
     a, b = pairs["anchor"], pairs["partner"]
     assert data.attribute is not None
     label, attribute = data.label[a] == data.label[b], data.attribute[a] == data.attribute[b]
-    if kind in ("jm1", "group-jm1", "mixup, same label") or kind.startswith("class-mixup"):
+    if kind in ("jm1", "jm1, batch", "group-jm1", "mixup, same label") or kind.startswith("class-mixup"):
         assert label.all()
-    if kind == "jm1":
+    if kind in ("jm1", "jm1, batch"):
         chosen = method.chosen[data.index]
         assert torch.equal(chosen[a], ~chosen[b]), "from both sides of the error set"
     if kind in ("lisa", "selecmix, attribute"):
@@ -139,6 +140,44 @@ def test_in_the_control_nothing_is_blended_and_the_label_is_of_what_is_shown(kin
         assert torch.equal(soft, torch.nn.functional.one_hot(expected[known], 2).float())
         counts.update(which[known].tolist())
     assert set(counts) == {0.0, 1.0}, "now the one, now the other"
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_batch_of_jm1_can_be_mixed_with_itself_error_by_other(conditional: bool):
+    data = images()
+    method = build(
+        "jm1",
+        data.info,
+        net="conv:width=2",
+        options={
+            "partners": "batch",
+            "conditional": conditional,
+            "identify": "oracle",
+            "level": "output",
+            "law": "upper-half",
+        },
+    )
+    method.prepare(data, lambda *_, **__: pytest.fail("no helper is asked for"))
+    method.on_epoch(context(data, 5, epoch=1, epochs=2))
+    epoch = method.epoch_data(data)
+    errors = method.chosen[epoch.index]
+    assert len(epoch) == len(data), "an epoch is as long as that of erm"
+    assert int(errors.sum()) == len(data) // 2
+    if conditional:
+        assert torch.equal(epoch.label[errors].bincount(), epoch.label[~errors].bincount())
+    batch = method.on_pool(epoch.batch(torch.arange(len(epoch))))
+    passed: list[int] = []
+    method.net.stages[0].register_forward_hook(lambda _, given, __: passed.append(len(given[0])))
+    mixed, partners, level = method.mixture(batch)
+    assert passed == [len(batch)], "every sample passes the net once"
+    assert partners.found.all()
+    assert torch.equal(method.chosen[cast(Tensor, partners.index)], ~errors)
+    assert conditional <= torch.equal(partners.label, batch.label)
+    assert ((partners.share >= 0.5) == errors).all(), "the share is the error's, whoever is the anchor"
+    features = method.net.between(batch.x, 0, level)
+    place = torch.stack([(batch.index == i).nonzero()[0, 0] for i in partners.index])
+    share = partners.share[:, None]
+    assert torch.allclose(mixed.x, share * features + (1 - share) * features[place], atol=1e-5)
 
 
 # --- where is mixed ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -52,9 +52,9 @@ class Loop:
                 observer.on_start(self.method, self.training.epochs)
         self.optimizers = self.method.optimizers(self.training)
         self.base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        decay = self.training.average
-        averaging = _moving_average(decay)
-        self.average = AveragedModel(self.method.net, multi_avg_fn=averaging, use_buffers=True) if decay else None
+        self.average = AveragedModel(self.method.net, use_buffers=True) if self.training.average else None
+        if self.average is not None:
+            self.follow = _moving_average(self.average, self.method.net, self.training.average)
 
     @property
     def net(self) -> nn.Module:
@@ -83,7 +83,7 @@ class Loop:
                         group["lr"] = rate * factor
             loss, logs = method.step(batch, self.optimizers, self._backward)
             if self.average is not None:
-                self.average.update_parameters(method.net)
+                self.follow()
             losses[done] = loss  # looked at in the end: an .item() here would make the device wait for every step
             total += loss
             for name, value in logs.items():
@@ -166,20 +166,31 @@ def _factor(training: Training, done: float) -> float:
     return training.gamma ** sum(done >= float(at) for at in training.milestones.split("-"))
 
 
-def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _moving_average(average: AveragedModel, net: nn.Module, decay: float) -> Callable[[], None]:
     """Exponential, and short at first: after ``n`` updates the decay is at most ``(1 + n) / (10 + n)``.
 
     Without that, the first weights would still weigh a third after as many updates as a small data set needs.
-    """
 
-    def update(averages: Sequence[Tensor], now: Sequence[Tensor], n: Tensor | int) -> None:
-        """All tensors of one type at once, in place."""
-        weight = torch.as_tensor((1 + n) / (10 + n)).clamp(max=decay).to(averages[0])
-        for average, one in zip(averages, now, strict=True):
-            if average.is_floating_point():
-                torch.lerp(one, average, weight, out=average)
-            else:  # counters of batch normalisation
-                average.copy_(one)
+    Returns:
+        An update: what ``average.update_parameters(net)`` would do, which looks all tensors up anew each time and takes
+        a tenth of a small net's step.
+    """
+    weights = [[weight.detach() for weight in of.parameters()] for of in (average.module, net)]
+    counts = any(True for _ in net.buffers())
+
+    @torch.no_grad()
+    def update() -> None:
+        n = average.n_averaged
+        weight = float(((1 + n) / (10 + n)).clamp(max=decay)) if n else 0.0
+        pairs = zip(*weights, strict=True)
+        if counts:  # which, unlike weights, a layer may replace
+            pairs = chain(pairs, zip(average.module.buffers(), net.buffers(), strict=True))
+        for mean, one in pairs:
+            if weight and mean.is_floating_point():
+                torch.lerp(one, mean, weight, out=mean)
+            else:  # the first time, and counters of batch normalisation
+                mean.copy_(one)
+        n += 1
 
     return update
 

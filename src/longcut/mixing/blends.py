@@ -33,7 +33,7 @@ __all__ = [
 def linear(
     own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None, *, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``share * own + (1 - share) * partner``, written to ``out`` where that is given, which may be the partner."""
+    """``share * own + (1 - share) * partner``, written to ``out`` if given, which may be one of the two."""
     return torch.lerp(partner, own, _column(share, own), out=out), share
 
 
@@ -58,11 +58,14 @@ def cut(
         generator: source of randomness.
         scope: one place for each sample, or for the batch as in released code.
         correct: whether the share returned is the one of the pixels, or the one given.
-        out: to be written to, which may be the partner.
+        out: to be written to, which may be one of the two.
     """
     height, width = regions.image_sides("cut", own)
     corners = regions.box(share, height, width, generator, scope)
-    return regions.paste(own, partner, corners, out), corners.share(height, width) if correct else share
+    left = corners.share(height, width) if correct else share
+    if scope == "batch" and not own.is_cuda and len(own) and (share == share[0]).all():  # a GPU would have to be asked
+        return regions.paste_one(own, partner, corners, out), left
+    return regions.paste(own, partner, corners, out), left
 
 
 def resize(own: Tensor, partner: Tensor, share: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -92,7 +95,7 @@ def _column(share: Tensor, like: Tensor) -> Tensor:
 
 
 IN_PLACE = (linear, cut)
-"""Those that take ``out``, with options or without: what is mixed may be written over the partners."""
+"""Those that take ``out``, with options or without: what is mixed may be written over one of the two inputs."""
 
 BLENDS: Registry[Blend] = Registry(
     "blend",

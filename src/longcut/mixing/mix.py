@@ -46,17 +46,22 @@ class Mix:
         batch: Batch | Mapping[str, Any] | Sequence[Any],
         pool: Pool | Mapping[str, Any] | Sequence[Any] | None = None,
         generator: torch.Generator | None = None,
+        *,
+        in_place: bool = False,
     ) -> Mixed:
         """Mix every sample of ``batch`` with a partner from ``pool`` (None: from the batch itself).
 
         Either may also be a tuple ``(x, label)`` or a dict with such columns, see :meth:`longcut.Batch.of`.
 
         A sample without a partner is returned as it is, with its own label. The pool may be another batch or a
-        whole data set.
+        whole data set. With ``in_place`` the mixtures may be written over the batch's inputs, which then nobody else
+        may hold: a linear blend or a cut needs no memory for them.
         """
         batch = Batch.of(batch)
         others = Batch.of(pool) if isinstance(pool, Mapping | Sequence) else pool
         partners = self.draw(batch, others, generator)
+        if in_place:
+            return self._blended(batch, partners, generator, None, batch.x)
         own_copy = others is None and partners.x is not batch.x  # what a foreign pool gives may be its own storage
         return self.blend_with(batch, partners, generator, fresh=own_copy)
 
@@ -113,6 +118,16 @@ class Mix:
             net: from what is mixed to outputs ``(n, C)``, for a blend that looks at it (see :class:`Seeing`).
             fresh: whether nobody else holds the partners' inputs, so that what is mixed may be written over them.
         """
+        return self._blended(batch, partners, generator, net, partners.x if fresh else None)
+
+    def _blended(
+        self,
+        batch: Batch,
+        partners: Partners,
+        generator: torch.Generator | None,
+        net: Callable[[Tensor], Tensor] | None,
+        out: Tensor | None,
+    ) -> Mixed:
         if not batch.x.is_floating_point():
             raise UserError(
                 f"mixing needs float inputs, but x is {batch.x.dtype}; for images divide by 255 first, "
@@ -121,8 +136,8 @@ class Mix:
         own = batch.x, partners.x, partners.share, generator
         if isinstance(self.blend, Seeing):
             x, realised = self.blend.blend(*own, Seen(batch.label, partners.label, net))
-        elif fresh and getattr(self.blend, "func", self.blend) in IN_PLACE and not _learned(batch.x, partners.x):
-            x, realised = cast(Any, self.blend)(*own, out=partners.x)  # half the time: no other memory is touched
+        elif out is not None and getattr(self.blend, "func", self.blend) in IN_PLACE and not _learned(*own[:2]):
+            x, realised = cast(Any, self.blend)(*own, out=out)  # half the time: no other memory is touched
         else:
             x, realised = self.blend(*own)
         return Mixed(x, self.label(batch.label, partners.label, realised), partners.found)

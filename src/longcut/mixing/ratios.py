@@ -32,6 +32,7 @@ def beta(alpha: float, other: float | None = None, *, scope: Literal["sample", "
     """
     if not (alpha >= 0 and (other is None or other > 0)):
         raise UserError(f"alpha is {alpha}; a Beta distribution needs alpha > 0 (0 switches mixing off).")
+    both = torch.tensor([[alpha], [alpha if other is None else other]], dtype=torch.float32)
 
     def rule(n: int, generator: torch.Generator | None) -> Tensor:
         device = generator.device if generator else None
@@ -40,8 +41,7 @@ def beta(alpha: float, other: float | None = None, *, scope: Literal["sample", "
             return torch.ones(n, device=device)
         # A Beta variate is G / (G + G') of two gammas, and torch's gamma sampler is the one that takes a generator. In
         # logarithms, with G(α) = G(α + 1) · U^(1/α), no gamma of a small α rounds to the smallest float (and two to ½).
-        both = torch.tensor([[alpha], [alpha if other is None else other]], dtype=torch.float32, device=device)
-        shape = both.expand(2, size)
+        shape = both.to(device).expand(2, size)
         gamma = torch._standard_gamma(shape + 1, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
         u = torch.rand(2, size, generator=generator, device=device)
         log = gamma.log() + torch.log1p(-u) / shape

@@ -136,7 +136,7 @@ class Target(Rows):
             return a + b
         soft = parts[0][1].new_zeros(len(self.share), n_classes)  # half the time of two one-hot rows
         for label, part in parts:
-            soft = soft.scatter_add(1, label[:, None], part[:, None])
+            soft.scatter_add_(1, label[:, None], part[:, None])
         return soft
 
 

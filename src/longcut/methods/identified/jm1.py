@@ -29,6 +29,7 @@ class JM1(MixingMethod, ErrorSet):
         {"level": "output", "sampler": "full"},
         {"level": "early", "scope": "batch", "oversample": 3},
         {"conditional": False, "blend": "keep-both", "record": "evaluated"},
+        {"partners": "batch", "level": "output"},
     )
     recipes = {
         "waterbirds": Recipe(
@@ -90,6 +91,13 @@ class JM1(MixingMethod, ErrorSet):
                 "and with sampler=minority until the epoch is as long as erm's",
             ),
         ] = None,
+        partners: Annotated[
+            Literal["data", "batch"],
+            Field(
+                description="an error's partner comes from the whole training set, and passes the net beside it; or "
+                "batches are half errors, half others of their classes, mixed with one another"
+            ),
+        ] = "data",
         blend: shared.Blend = "linear",
     ) -> None:
         helper = shared.helper_settings(helper_epochs, helper_lr, helper_weight_decay, helper_optimizer)
@@ -98,6 +106,7 @@ class JM1(MixingMethod, ErrorSet):
         self.toward, self.oversample = toward, oversample
         self.sampler = "full" if identify == "none" else sampler
         self.scope: Literal["sample", "batch"] = scope
+        self.drawn = "activations" if partners == "batch" else "pool"
         self.shown = mixing.BLENDS[blend]
         if level != "random":
             self.level()
@@ -119,17 +128,28 @@ class JM1(MixingMethod, ErrorSet):
         return mixing.Mix(pair, ratios[law], self.shown, label)
 
     def epoch_data(self, train: Dataset) -> Dataset:
-        """All samples, or the errors and the classes that have none, which would else be forgotten."""
+        """All samples, or the errors and the classes that have none, which would else be forgotten.
+
+        Where partners are found in the batch, there are half as many errors, and a partner for each.
+        """
         chosen = self.chosen.cpu()[train.index]
         if self.sampler == "full":
             return upweight(train, chosen, self.oversample) if self.oversample else train
         errors, alone = chosen.nonzero()[:, 0], (~torch.isin(train.label, train.label[chosen])).nonzero()[:, 0]
         size = self.oversample * len(errors) if self.oversample else max(len(train) - len(alone), len(errors))
-        return train.take(torch.cat([errors[torch.arange(size) % len(errors)], alone]))
+        rows = errors[torch.arange(size) % len(errors)]
+        if self.drawn != "pool":
+            rows = rows[: size - size // 2]
+            own = Batch(torch.empty(len(rows), 0), train.label[rows], index=train.index[rows])
+            pairs = self.mix.pair(own.to(self.generator.device), train, self.generator)
+            others = torch.where(pairs.found.cpu(), pairs.partner.cpu(), rows)
+            rows = torch.cat([rows, others[: size // 2]])
+        return train.take(torch.cat([rows, alone]))
 
     def draw(self, pool: Batch, level: int) -> mixing.Partners:
-        """Partners come from the whole training set; the law speaks of the error's share, whoever is the anchor."""
-        drawn = self.mix.draw(pool, self.context.data, self.generator)
+        """The law speaks of the error's share, whoever is the anchor."""
+        drawn = self.mix.draw(pool, self.context.data if self.drawn == "pool" else None, self.generator)
         swap = drawn.found & ~self.chosen[require_index(pool)] & (self.identify != "none")
         share = torch.where(swap, 1 - drawn.share, drawn.share)
-        return dataclasses.replace(drawn, x=self.context.augment(drawn.x, self.generator), share=share)
+        x = self.context.augment(drawn.x, self.generator) if self.drawn == "pool" else drawn.x
+        return dataclasses.replace(drawn, x=x, share=share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,12 +25,12 @@ class MixingMethod(Method):
     the pool itself, where partners come from (``draw``). Its ``blend`` option, which it keeps as ``shown``, takes any
     blend by name; ``keep-both`` is its control.
 
-    Class attributes:
+    Attributes:
         drawn: where partners are sought: in the ``"pool"`` of several minibatches, in the minibatch (``"batch"``), or
             there among what the net has made of it up to the level that is mixed (``"activations"``).
     """
 
-    drawn: ClassVar[Literal["pool", "batch", "activations"]] = "pool"
+    drawn: Literal["pool", "batch", "activations"] = "pool"
     mixed_at: str | None = None  # "input", "early", "output" or "random"; None: as early as the net allows
     shown: Blend = staticmethod(linear)  # the constructor's option
     mix: Mix  # of the moment
