@@ -172,8 +172,7 @@ def _moving_average(average: AveragedModel, net: nn.Module, decay: float) -> Cal
     Without that, the first weights would still weigh a third after as many updates as a small data set needs.
 
     Returns:
-        An update: what ``average.update_parameters(net)`` would do, which looks all tensors up anew each time and takes
-        a tenth of a small net's step.
+        An update: what ``average.update_parameters(net)`` would do, which looks all tensors up anew each time.
     """
     weights = [[weight.detach() for weight in of.parameters()] for of in (average.module, net)]
     counts = any(True for _ in net.buffers())
