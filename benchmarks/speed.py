@@ -117,7 +117,7 @@ def two_phases(data: Splits, pairs: int) -> Iterator[Row]:
             yield f"{what}, second phase / erm, {name}", ratio(second, erm, pairs, trained)
 
 
-def partner_search(data: Splits, pairs: int, **options: Any) -> dict[str, float]:
+def partner_search(data: Splits, times: int, **options: Any) -> dict[str, float]:
     """The part of an epoch's time that ``selecmix`` spends on drawing partners, once its biased model is frozen."""
 
     def part() -> float:
@@ -143,7 +143,7 @@ def partner_search(data: Splits, pairs: int, **options: Any) -> dict[str, float]
         fit(method, data, training, observers=[calling(on_epoch=mark)])
         return (marks[6] - marks[4]) / (ends[6] - ends[4])
 
-    shares = [part() for _ in range(pairs)]
+    shares = [part() for _ in range(times)]
     return {"median": statistics.median(shares), "min": min(shares), "max": max(shares)}
 
 

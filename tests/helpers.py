@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,3 +42,9 @@ def unsealed(path: Path) -> dict[str, Any]:
     stored = json.loads(path.read_text("utf-8"))
     del stored["checksums"]
     return stored
+
+
+def declare(patch: pytest.MonkeyPatch, papers: dict[str, Any]) -> None:
+    """Let the papers be these."""
+    for name in ("recipes", "papers.queue", "papers.listed"):
+        patch.setattr(sys.modules[f"longcut.{name}"], "contents", lambda: papers)

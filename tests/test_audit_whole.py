@@ -161,7 +161,15 @@ def test_an_outlier_that_no_sample_of_the_points_holds_is_no_group():
 
 def parts(official: bool) -> Splits:
     frame = pd.DataFrame({"x": range(10), "y": [0, 1] * 5})
-    source = Source("toy", frame, np.array([0, 0, 1, 2, 0, 0, 2, 0, 1, 0]), official, "y", features=("x",))
+    source = Source(
+        "toy",
+        frame,
+        np.array([0, 0, 1, 2, 0, 0, 2, 0, 1, 0]),
+        official,
+        "y",
+        features=("x",),
+        encoding={"kind": "table"},
+    )
     data = Dataset.of(torch.arange(10.0)[:, None], [0, 1] * 5)
     return Splits.of(dataclasses.replace(data, source=source))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import declare
 from test_cli import printed, printed_json, refused
 
 from longcut import datasets
@@ -18,7 +19,7 @@ from longcut.papers import HOLDS, NOT, OPEN, Known, cells, claimants, claims, co
 from longcut.papers.claims import adjust, sampled, weigh
 from longcut.papers.known import bias_of, known_in, merged
 
-CELLS, CLAIMS = (sys.modules[f"longcut.papers.{name}"] for name in ("cells", "claims"))
+CLAIMS = sys.modules["longcut.papers.claims"]
 RESULTS = Path(__file__).parents[1] / "results"
 DIGITS = "colored-digits"
 
@@ -97,7 +98,7 @@ def known(label: str, data: str, values: list[float], epochs: int = 10, metric: 
 
 def judge(monkeypatch: pytest.MonkeyPatch, runs: list[Known], *given: dict[str, Any], over: Any = None) -> list[Any]:
     made = [{"says": "it is", "stands": "Table 1", "better": "good", "than": "plain", **one} for one in given]
-    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": PAPER})
+    declare(monkeypatch, {"paper": PAPER})
     monkeypatch.setattr(CLAIMS, "_files", lambda: {"paper": {"source": "nobody", "claim": made}})
     CLAIMS._cells.cache_clear()
     found = judged("paper", runs, over)

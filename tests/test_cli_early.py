@@ -19,7 +19,13 @@ from longcut.cli import app, early, settings
 from longcut.cli.settings import DEVICES, require_kind
 from longcut.errors import UserError
 
-SLOW = ("torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "joblib", "pyarrow")
+READERS = ("numpy", "pyarrow")  # which a mistake in a binary file may need
+SLOW = ("torch", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "joblib", *READERS)
+
+
+def binary(line: str) -> bool:
+    return ".parquet" in line or ".safetensors" in line
+
 
 NAMES = [
     "audit missing.csv --label y",
@@ -160,7 +166,7 @@ def answers(place: Path) -> dict[str, tuple[int, str, list[str]]]:
             "print(json.dumps(found))",
         ]
     )
-    given = json.dumps([[*NAMES, *VALUES], SLOW])
+    given = json.dumps([sorted([*NAMES, *VALUES], key=binary), SLOW])  # what was imported stays
     done = subprocess.run(
         [sys.executable, "-c", code], input=given, cwd=place, capture_output=True, text=True, check=True
     )
@@ -172,7 +178,7 @@ def test_a_mistake_is_said_before_anything_slow_is_imported(line: str, answers: 
     status, said, slow = answers[line]
     assert status == 2
     assert said
-    assert not slow
+    assert not {*slow} - {*(READERS if binary(line) else ())}
 
 
 def asleep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ from longcut.mixing import (
     of_partner,
     own,
     proportional,
+    regions,
     require_contradiction,
     same_attribute,
     same_label,
@@ -535,8 +536,8 @@ def test_mixtures_written_over_the_batch_are_the_same(scope: Any, blend: str, mi
 @pytest.mark.parametrize("over", [None, "own", "partner"])
 def test_one_box_for_all_is_pasted_as_many_are(share: float, over: str | None):
     own, partner = torch.rand(2, 5, 3, 8, 9, generator=generator(3))
-    corners = mixing.regions.box(torch.full((5,), share), 8, 9, generator(4), "batch")
-    expected, kept = mixing.regions.paste(own, partner, corners), corners.share(8, 9)
+    corners = regions.box(torch.full((5,), share), 8, 9, generator(4), "batch")
+    expected, kept = regions.paste(own, partner, corners), corners.share(8, 9)
     out = {None: None, "own": own, "partner": partner}[over]
     mixed, realised = mixing.cut(own, partner, torch.full((5,), share), generator(4), scope="batch", out=out)
     assert torch.equal(mixed, expected)

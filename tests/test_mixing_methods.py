@@ -16,6 +16,7 @@ from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.losses import cross_entropy
 from longcut.methods import METHODS, build
+from longcut.methods.identified.jm1 import JM1
 from longcut.methods.mixing.base import MixingMethod
 
 HELPED = {"helper_epochs": 1, "helper_lr": 1e-6}  # a helper that learns next to nothing errs often
@@ -157,6 +158,7 @@ def test_a_batch_of_jm1_can_be_mixed_with_itself_error_by_other(conditional: boo
             "law": "upper-half",
         },
     )
+    assert isinstance(method, JM1)
     method.prepare(data, lambda *_, **__: pytest.fail("no helper is asked for"))
     method.on_epoch(context(data, 5, epoch=1, epochs=2))
     epoch = method.epoch_data(data)

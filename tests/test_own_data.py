@@ -957,7 +957,7 @@ def test_an_archive_that_would_fill_the_memory():
     told, claimed = (struct.pack("<I", 128 + length) for length in (48, 4 * header["shape"][0]))  # 128: of the header
     assert content.count(told) == 2
     Path("cells.npz").write_bytes(content.replace(told, claimed))
-    for command in (("train", "cells.npz", *FAST), ("audit", "cells.npz")):
+    for command in (("train", "cells.npz", "--label", "x", *FAST), ("audit", "cells.npz", "--label", "x")):
         assert "unpacks to 1,073,741,956, which is more than is safe; save it with" in refused(*command)
 
 

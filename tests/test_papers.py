@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import declare
 from PIL import Image
 
 from longcut import datasets
@@ -44,6 +45,7 @@ from longcut.papers import (
     table,
 )
 from longcut.plans import plan
+from longcut.recipes import contents
 from longcut.record import Best, Judged, Plan, Record
 
 TABLES = [f"selecmix/table{number}" for number in range(1, 6)]
@@ -57,7 +59,7 @@ SUBPOPULATION = [
     *(f"worst-group/{name}" for name in ("colored-mnist", "multinli-dev", "waterbirds")),
     *(f"worst-group/{name}" for name in ("figure3", "figure9", "uncertainty")),
 ]
-CELLS, RUN = (sys.modules[f"longcut.papers.{name}"] for name in ("cells", "run"))
+RUN = sys.modules["longcut.papers.run"]
 RESULTS = Path(__file__).parents[1] / "results" / "runs.json"
 
 
@@ -656,7 +658,7 @@ PAPER: dict[str, Any] = {
 
 @pytest.fixture
 def paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": PAPER})
+    declare(monkeypatch, {"paper": PAPER})
 
 
 @pytest.mark.usefixtures("paper")
@@ -896,7 +898,7 @@ GROUPS: dict[str, Any] = {
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": GROUPS})
+    declare(monkeypatch, {"paper": GROUPS})
 
 
 @pytest.mark.usefixtures("groups")
@@ -1017,11 +1019,11 @@ def test_table_4_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """As declared, but for the images, the net, and fewer epochs of the second stage."""
     (tmp_path / "birds").mkdir()
     monkeypatch.setenv("LONGCUT_CACHE", str(tmp_path / "cache"))
-    content = copy.deepcopy(CELLS._files()["jm1"])
+    content = copy.deepcopy(contents()["jm1"])
     birds = waterbirds(tmp_path / "birds")
     for column in content["data"]["waterbirds (raw)"].values():
         column["spec"] = f"waterbirds:size=16,counts=any,folder={birds}"
-    monkeypatch.setattr(CELLS, "_files", lambda: {"jm1": content})
+    declare(monkeypatch, {"jm1": content})
     small = {"net": "conv:width=2", "epochs": 2}
     results = run("jm1/table4", ["JM1-avg T=20", "JTT T=20"], seeds=1, out=tmp_path / "runs", settings=small)
     ours = {r["column"]: r["last"] for r in results if r["row"] == "JM1-avg T=20"}

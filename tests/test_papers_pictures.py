@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import declare
 from test_cli import printed, printed_json, refused
 
 from longcut import runs
 from longcut.errors import UserError
 from longcut.papers import DOCUMENTS, draw, lacking, listed, picture, recipes, run
 
-CELLS = sys.modules["longcut.papers.cells"]
 DIGITS = "colored-digits"
 DRAWN = {
     "map": "embedding",
@@ -57,7 +56,7 @@ PAPER: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": PAPER})
+    declare(monkeypatch, {"paper": PAPER})
     monkeypatch.setattr("longcut.papers.pictures.tsne", lambda embedding: embedding[:, :2])  # which takes seconds
 
 
@@ -66,7 +65,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of all figures, with one seed."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CELLS, "_files", lambda: {"paper": PAPER})
+        declare(patch, {"paper": PAPER})
         patch.setattr("longcut.methods.identified.evidence.examine", lambda *told: None)
         for name in DRAWN:
             run(f"paper/{name}", seeds=1, out=folder)

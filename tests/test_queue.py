@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import declare
 from test_cli import printed, printed_json, refused
 
 from longcut import papers, runs
@@ -23,7 +24,7 @@ from longcut.plans import plan
 from longcut.processes import asked_to_stop
 from longcut.record import Plan
 
-CELLS, WORK = (sys.modules[f"longcut.papers.{name}"] for name in ("cells", "work"))
+WORK = sys.modules["longcut.papers.work"]
 DIGITS = "colored-digits"
 PAPER: dict[str, Any] = {
     "source": "nobody",
@@ -50,7 +51,7 @@ PAPER: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def paper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(CELLS, "_files", lambda: {"paper": PAPER})
+    declare(monkeypatch, {"paper": PAPER})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 

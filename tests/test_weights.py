@@ -116,5 +116,10 @@ def test_the_command_refuses_in_one_line(tmp_path: Path):
 
 def test_what_a_run_keeps_of_others_is_what_it_was():
     train = load("colored-digits").train
-    assert set(columns(Identification(torch.zeros(1797, dtype=torch.bool)), train)) == {"index", "label", "chosen"}
+    assert set(columns(Identification(torch.zeros(1797, dtype=torch.bool)), train)) == {
+        "index",
+        "label",
+        "attribute",
+        "chosen",
+    }
     assert identify.NAME == "identification.safetensors"
