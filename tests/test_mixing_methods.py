@@ -177,7 +177,7 @@ def test_a_batch_of_jm1_can_be_mixed_with_itself_error_by_other(conditional: boo
     assert conditional <= torch.equal(partners.label, batch.label)
     assert ((partners.share >= 0.5) == errors).all(), "the share is the error's, whoever is the anchor"
     features = method.net.between(batch.x, 0, level)
-    place = torch.stack([(batch.index == i).nonzero()[0, 0] for i in partners.index])
+    place = torch.stack([(batch.index == i).nonzero()[0, 0] for i in cast(Tensor, partners.index)])
     share = partners.share[:, None]
     assert torch.allclose(mixed.x, share * features + (1 - share) * features[place], atol=1e-5)
 
