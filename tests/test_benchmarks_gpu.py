@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from helpers import declare
 from safetensors.torch import load_file, save_file
 
 from longcut import papers, runs
@@ -57,7 +57,7 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def sliced(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys.modules["longcut.papers.cells"], "_files", lambda: {"paper": PAPER})
+    declare(monkeypatch, {"paper": PAPER})
     return script("run", monkeypatch)
 
 
