@@ -127,10 +127,10 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
 
 
 def loss(judged: Judged) -> str:
-    """What the ordinary model loses, as a clause of a headline, and where it is less, what the debiased one does."""
+    """What the ordinary model loses, as a clause of a headline, and the debiased one on the same selection."""
     ordinary, debiased = (100 * (agree - against) for agree, against in _rates(judged))
-    kept = f" ({debiased:.0f} if kept from it)" if debiased < ordinary else ""
-    return f"an ordinary model loses {ordinary:.0f} points where what it learns first is contradicted{kept}"
+    lost = f"an ordinary model loses {ordinary:.0f} points where what it learns first is contradicted"
+    return f"{lost} ({debiased:.0f} if kept from it)"
 
 
 def _rates(judged: Judged) -> tuple[tuple[float, float], tuple[float, float]]:
