@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.library import Library
+from torch import Tensor, library, nn
 from torch.nn import functional as F
 
 from longcut import contrast, mixing, nets
@@ -28,7 +27,7 @@ from longcut.methods import build
 from longcut.predict import predict
 
 CLASSES = 10
-DECLARED: list[Library] = []  # operators are there while what declared them is
+DECLARED: list[library.Library] = []  # operators are there while what declared them is
 Work = Callable[[], Any]
 
 
@@ -122,7 +121,7 @@ def torchvision_declared() -> None:
         return
     described = Path(found.origin).with_name("_meta_registrations.py")
     names = re.findall(r'register_(?:fake|meta)\("(?:torchvision::)?(\w+)"', described.read_text("utf-8"))
-    DECLARED.append(Library("torchvision", "DEF"))
+    DECLARED.append(library.Library("torchvision", "DEF"))
     for name in dict.fromkeys(names):
         DECLARED[-1].define(f"{name}() -> Tensor")
 

@@ -25,6 +25,7 @@ from longcut.cli import explore
 from longcut.data import Dataset, Splits
 from longcut.datasets import DATASETS, Entry, load
 from longcut.errors import UserError
+from longcut.lookup.rounds import Gain
 
 N = 300
 
@@ -154,6 +155,15 @@ def test_everything_answered_is_said(run):
     assert len(asked()) == 200
     said = printed("annotate", folder, "-o", "asked", "--answers", answer(places))
     assert "Every training sample is answered; there is nothing left to ask." in said
+
+
+@pytest.mark.parametrize(("brought", "stop"), [(0.009, True), (0.011, False)])
+def test_who_is_to_stop_is_not_told_to_go_on(brought: float, stop: bool, run, monkeypatch: pytest.MonkeyPatch):
+    folder, places = run
+    printed("annotate", folder, "--budget", "40", "-o", "asked", "--values", "land,water")
+    monkeypatch.setattr(annotating, "gain", lambda *_: Gain(brought, -0.02, 0.04))
+    said = printed("annotate", folder, "-o", "asked", "--answers", answer(places))
+    assert ("Stop here: " in said) == stop and ("Look up 100 more" in said) == (not stop)
 
 
 def test_cannot_tell_is_an_answer_that_is_not_asked_again(run):
