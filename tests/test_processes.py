@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def test_a_worker_ends_with_its_parent_even_if_that_is_killed():
 
 
 def test_an_interruption_while_the_program_starts_is_one_line():
-    began = "import longcut.__main__ as p; p.wait_asleep = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
+    began = "import longcut.__main__ as p; p.wait_shortly = lambda: (_ for _ in ()).throw(KeyboardInterrupt)"
     done = subprocess.run([sys.executable, "-c", f"{began}; p.main()"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "longcut: stopped; the same command goes on from where this one was.\n"
@@ -123,12 +124,42 @@ def test_what_another_process_trains_is_waited_for(tmp_path: Path, monkeypatch: 
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 ENDED = "import os, sys; from longcut.__main__ import main; sys.argv = ['longcut', '--version']\ntry: main()\n"
-ENDED += "except SystemExit: print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+ENDED += (
+    "except SystemExit: print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
+)
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(given: dict[str, str], policy: str):
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "PASSIVE 10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "PASSIVE 7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+    ],
+)
+def test_threads_soon_sleep_where_they_wait_unless_the_environment_says_otherwise(given: dict[str, str], found: str):
     """It is said before torch is loaded, for later it is not heard."""
-    around = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
-    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, env=around, check=True)
-    assert done.stdout.splitlines()[-1] == f"False {policy}"
+    around = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, env=around | given, check=True)
+    assert done.stdout.splitlines()[-1] == f"False {found}"
+
+
+KEPT = """
+import numpy as np, resource
+from longcut.processes import keep_freed_memory
+keep_freed_memory() if {asked} else None
+for _ in range(20):
+    rows = [np.ones(2**18) for _ in range(20)]  # 2 MB each: less than what numpy asks large pages for
+    rows.clear()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_was_freed_is_used_again_without_asking_for_it():
+    faults = [
+        int(subprocess.run([sys.executable, "-c", KEPT.format(asked=asked)], capture_output=True, check=True).stdout)
+        for asked in (False, True)
+    ]
+    assert faults[0] > 20 * 40 * 2**8 * 0.5, "pages of 4 kB, asked for anew each time"
+    assert faults[1] < 2 * 40 * 2**8 + 10_000, "once, and what the import takes"

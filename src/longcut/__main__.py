@@ -1,6 +1,6 @@
 """``python -m longcut``, and the ``longcut`` command."""
 
-from longcut.processes import interrupted, stop_on_signals, wait_asleep
+from longcut.processes import interrupted, keep_freed_memory, stop_on_signals, wait_shortly
 
 __all__ = ["main"]
 
@@ -9,7 +9,8 @@ def main() -> None:
     """The command: ready for an interruption before anything slow is imported."""
     stopped = stop_on_signals()
     try:
-        wait_asleep()
+        wait_shortly()
+        keep_freed_memory()
         from longcut.cli import main as command
 
         command()

@@ -25,7 +25,7 @@ from longcut.files import replacing, to_json, written
 from longcut.folders import of_one_method
 from longcut.places import slug
 from longcut.plans import folder_name
-from longcut.processes import end_with, one_thread
+from longcut.processes import end_with, keep_freed_memory, one_thread
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
 from longcut.tables import Records, summary
@@ -180,6 +180,7 @@ def _attempt_alone(
 ) -> tuple[Path, Record | UserError]:
     """In a process of its own, which shares the cores with its siblings and knows no loaded files yet."""
     end_with(parent)
+    keep_freed_memory()
     warnings.simplefilter("ignore", UserWarning)  # what is to be known of the data was said before
     try:
         _load_again(files)

@@ -22,7 +22,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from longcut.errors import UserError
 from longcut.parallel.team import LEAD, Lost, Team, joined
-from longcut.processes import end_with
+from longcut.processes import end_with, keep_freed_memory
 from longcut.registry import load_file, loaded_files
 
 __all__ = ["connected", "follow", "kind_of", "packed", "together"]
@@ -146,6 +146,7 @@ def follow() -> None:
     """What another process does."""
     team, kind, port, threads, parent, files = pickle.load(sys.stdin.buffer)  # which the first wrote
     end_with(parent)
+    keep_freed_memory()
     warnings.simplefilter("ignore")
     store = TCPStore("127.0.0.1", port)
     try:
