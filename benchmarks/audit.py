@@ -18,7 +18,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +117,6 @@ def text(ratio: float, draw: np.random.Generator) -> Dataset:
     return Dataset.from_table(frame, label="label", text="text")
 
 
-@cache
 def birds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of all of Waterbirds, whether each is a waterbird, and whether it is before water."""
     file = np.load(BIRDS)
