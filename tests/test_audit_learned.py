@@ -227,6 +227,16 @@ def test_what_is_lost_where_the_cue_agrees_is_said():
     assert "takes a shortcut" in finding.sentence
 
 
+@pytest.mark.parametrize(("right", "said"), [(0.17, True), (0.31, False), (0.6, False)])
+def test_a_model_that_is_right_less_often_than_by_guessing_is_said(right: float, said: bool):
+    """By guessing a third of 900, with a deviation of 2.7 % for each class of 300."""
+    label = np.arange(900) % 3
+    hit = np.random.default_rng(0).random(900) < right
+    models = judged(label, label, np.full(900, 0.8), hit, hit, 3)
+    found = learned(view(label), models).sentence
+    assert ("fewer than by guessing (33%)" in found) == said
+
+
 @pytest.mark.parametrize(("right", "verdict"), [(0.4, "notice"), (0.5, "notice"), (0.6, "alarm")])
 def test_a_model_that_is_more_often_taken_in_than_right_is_no_baseline(right, verdict):
     label, n = np.arange(1000) % 2, np.arange(1000)

@@ -30,6 +30,7 @@ HOSTILE = [
     "</title></style></svg><b onmouseover=harmed>",
     "\u202egnp.\u05d0\u05d1\u05d2\nnew line {{ 7 * 7 }} ' onload='x",
     "a-very-long-name-without-a-break/" * 8,
+    "and_one_that_no_hyphen_parts" * 8,
 ]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -80,6 +81,7 @@ def _hostile(root: Path) -> None:
         record = record_of(kind) | {"data": HOSTILE[3], "classes": names, "pairs": [{"suspect": suspects[0]}]}
         record |= {"gallery": {"suspects": suspects, "typical": suspects}, "headline": HOSTILE[0]}
         record |= {"findings": [finding_of(question=text, table=[{text: text}]) for text in HOSTILE]}
+        record["slices"] = [{"slice": name, "samples": suspects} for name in HOSTILE]
         make_audit(root / kind, **record)
     plan = plan_of("mine", label=HOSTILE[4], data=HOSTILE[2], options={HOSTILE[0]: HOSTILE[1]})
     make_run(

@@ -18,6 +18,7 @@ model, where the cue contradicts, says the label more often than what the cue sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -120,7 +121,7 @@ def learned(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Fin
         interval=(float(low), float(high)),
         p_value=p,
         verdict=verdict,
-        sentence=_sentence(judged, verdict, few, remains),
+        sentence=_sentence(judged, verdict, few, remains) + _below_guessing(judged),
         table=table,
         more={} if nothing else {"picture": _picture(judged, remains, bool(view.data.info.encoder))},
     )
@@ -222,6 +223,23 @@ def _sentence(judged: Judged, verdict: str, few: bool, remains: Remains) -> str:
     if judged.numbers is not None and verdict == "clear":
         return f"{found}: no clear gain; what lies near an end of its part is hard for any model."
     return found + meaning[verdict]
+
+
+def _below_guessing(judged: Judged) -> str:
+    """That models say less than nothing, where the ordinary one is right less often than chance explains.
+
+    Of samples that resemble one another and have different labels, such as three hypotheses on one premise, those that
+    a model learned from tell it the wrong label of the others.
+    """
+    chance = 1 / judged.easy.shape[1]
+    chances = math.sqrt(chance * (1 - chance) / np.bincount(judged.label).min())
+    if judged.ceiling > chance - 4 * chances:
+        return ""
+    return (
+        f" Beware: of samples that it did not learn from, an ordinary model gives {judged.ceiling:.0%} of the labels, "
+        f"fewer than by guessing ({chance:.0%}). Samples that resemble one another have different labels here, such as "
+        "texts with one part in common, so that what these models say tells little."
+    )
 
 
 def _cells(view: View, judged: Judged) -> Iterator[dict[str, Any]]:
