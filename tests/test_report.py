@@ -69,6 +69,7 @@ def make_run(
     classes: Sequence[str] = ("cat", "dog"),
     attributes: Sequence[str] = ("red", "blue"),
     memberships: Sequence[str] = (),
+    called: str = "",
     fingerprint: str = "",
     finished: bool = True,
 ) -> Path:
@@ -105,7 +106,7 @@ def make_run(
                 identification=identification,
                 gallery=gallery or {},
                 about={"class_names": classes, "attribute_names": attributes, "aligned": aligned}
-                | {"membership_names": memberships},
+                | {"membership_names": memberships, "attribute": called},
             )
     return folder
 
@@ -471,6 +472,13 @@ def test_one_seed_has_an_interval_instead_of_a_spread(tmp_path: Path):
     assert "With one seed nothing is known about the spread over training runs" in text
     assert "±" not in text
     assert "dots are seeds" not in text
+
+
+def test_the_words_are_those_of_the_column(tmp_path: Path):
+    make_run(tmp_path / "a", plan_of(), BIASED, attributes=("Female", "Male"), called="sex")
+    assert "ERM follows the sex: 96 % right where it agrees" in report(tmp_path).text
+    make_run(tmp_path / "a", plan_of(), BIASED, attributes=("land", "water"), called="attribute")
+    assert "takes the shortcut: 96 % right" in report(tmp_path).text
 
 
 def test_without_pictures(tmp_path: Path):

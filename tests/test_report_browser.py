@@ -85,7 +85,13 @@ def _hostile(root: Path) -> None:
         make_audit(root / kind, **record)
     plan = plan_of("mine", label=HOSTILE[4], data=HOSTILE[2], options={HOSTILE[0]: HOSTILE[1]})
     make_run(
-        root / "run", plan, BIASED, gallery=with_negatives(pictures()), classes=HOSTILE[:2], attributes=HOSTILE[2:4]
+        root / "run",
+        plan,
+        BIASED,
+        gallery=with_negatives(pictures()),
+        classes=HOSTILE[:2],
+        attributes=HOSTILE[2:4],
+        called=HOSTILE[5],
     )
 
 

@@ -70,7 +70,8 @@ def inputs(stored: Mapping[str, Any]) -> Inputs:
 def about(stored: Mapping[str, Any]) -> dict[str, Any]:
     """What stands beside the gallery."""
     names = ("class_names", "attribute_names", "membership_names")
-    for key, kind in {"dataset": str, "kind": str, **dict.fromkeys(names, list[str]), "aligned": list[int]}.items():
+    texts = dict.fromkeys(("dataset", "kind", "attribute"), str)
+    for key, kind in {**texts, **dict.fromkeys(names, list[str]), "aligned": list[int]}.items():
         if key in stored:
             _check(kind, stored[key])
     return dict(stored)

@@ -316,9 +316,11 @@ def _runs(count: int) -> str:
 
 
 def _cue(run: Run) -> str:
-    """What the attribute is, where its values tell."""
-    names = run.gallery()[1].get("attribute_names", ())
-    return "colour" if names and all(named_color(name) for name in names) else ""
+    """What the attribute is, by its values, or by the column that it is in where that has a name of its own."""
+    about = run.gallery()[1]
+    if (names := about.get("attribute_names", ())) and all(named_color(name) for name in names):
+        return "colour"
+    return "" if (column := about.get("attribute", "")) == "attribute" else column
 
 
 def _judged_by(contender: Contender) -> str:
