@@ -24,7 +24,7 @@ SLOW = ("torch", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "joblib",
 
 
 def binary(line: str) -> bool:
-    return ".parquet" in line or ".safetensors" in line
+    return any(kind in line for kind in (".parquet", ".safetensors", ".xlsx"))
 
 
 NAMES = [
@@ -64,6 +64,10 @@ NAMES = [
     "audit people.parquet --label rihc",
     "audit people.parquet --label rich --attribute sx",
     "audit people.parquet --label rich --column hieght",
+    "audit people.jsonl --label rihc",
+    "audit people.jsonl --label rich --attribute sx",
+    "audit people.xlsx --label rihc",
+    "audit people.xlsx --label rich --column hieght",
     "audit people.npz --label rihc",
     "audit people.npz --attribute sx",
     "audit people.safetensors --split prat",
@@ -140,6 +144,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pd.DataFrame({"age": range(30, 90), "sex": ["f", "m"] * 30, "rich": ["yes", "no", "no"] * 20})
     table.to_csv(place / "people.csv", index=False)
     table.set_index("age", drop=False).to_parquet(place / "people.parquet")
+    table.to_json(place / "people.jsonl", orient="records", lines=True)
+    table.to_excel(place / "people.xlsx", index=False)
     np.savez(place / "people.npz", x=np.zeros((2, 2)), y=[0, 1])
     save_file({"x": np.zeros((2, 2)), "label": np.array([0, 1])}, place / "people.safetensors")
     (place / "run").mkdir()
@@ -229,6 +235,8 @@ def test_it_is_said_as_the_library_says_it(
         "train colored-digits -m selecmix:blend=background-box,pairs=learned",
         "audit people.parquet --label rich --column age --column sex",
         "audit people.csv --label rich --column all",
+        "audit people.jsonl --label rich --attribute sex",
+        "audit people.xlsx --label rich --column age",
         "compare people.npz --methods erm,lff@paper",
         "stress colored-digits --cues stripe:strength=hard+patch,none",
         "train colored-digits --device cuda:1 --track tensorboard",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from longcut.errors import unknown
 
-__all__ = ["LABELS", "arrays_in", "columns_in", "label_in", "require", "require_arrays"]
+__all__ = ["LABELS", "arrays_in", "cells_in", "columns_in", "label_in", "names_of_lines", "require", "require_arrays"]
 
+LARGE = 2**24  # bytes of lines that are read in a moment
 LABELS = ("label", "y", "labels", "target")
 
 
@@ -67,7 +70,7 @@ def require_arrays(path: Path, options: Mapping[str, Any]) -> None:
     require(names, [str(name) for name in said if name is not None], str(path))
 
 
-# --- Parquet ----------------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def columns_in(path: Path) -> list[str]:
@@ -79,3 +82,29 @@ def columns_in(path: Path) -> list[str]:
     from pyarrow import parquet
 
     return [name for name in parquet.read_schema(path).names if not re.fullmatch(r"__index_level_\d+__", name)]
+
+
+def cells_in(path: Path) -> list[str]:
+    """The first line of the first sheet of an Excel file.
+
+    Raises:
+        Exception: any, where it is not such a file; who reads it whole says what is wrong.
+    """
+    import openpyxl
+
+    with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
+        rows = book.worksheets[0].iter_rows(values_only=True)
+        return [str(cell or "") for cell in next(row for row in rows if any(cell is not None for cell in row))]
+
+
+def names_of_lines(file: IO[bytes]) -> list[str]:
+    """The names in lines of JSON, each an object.
+
+    Raises:
+        Exception: any, where they are not, or are more than can be read in a moment; who reads all says what is wrong.
+    """
+    text = file.read(LARGE + 1)
+    if len(text) > LARGE:
+        raise ValueError("too many to be read twice")
+    lines = text.decode("utf-8-sig").splitlines()
+    return list({name: None for line in lines if line.strip() for name in json.loads(line)})

@@ -7,20 +7,20 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from longcut.errors import UserError
-from longcut.sources.header import NAMELESS, TEXTS, Form, content, kind_of, separator_of, split_names
+from longcut.sources.header import NAMELESS, OTHERS, TEXTS, Form, content, kind_of, separator_of, split_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Table", "check_names", "open_table"]
 
-OTHERS = (".parquet", ".jsonl", ".ndjson", ".xlsx")
 CELLS = 4_000_000  # that are text at a time
 
 
@@ -105,8 +105,8 @@ def _xlsx(path: Path) -> pd.DataFrame:
     import openpyxl
     import pandas as pd
 
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    rows = [row for row in book.worksheets[0].iter_rows(values_only=True) if any(cell is not None for cell in row)]
+    with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
+        rows = [row for row in book.worksheets[0].iter_rows(values_only=True) if any(cell is not None for cell in row)]
     if not rows:
         raise UserError(f"{path} is empty; give a line of column names, and rows.")
     names = [f"{NAMELESS}{i}" if name is None else str(name) for i, name in enumerate(rows[0])]
@@ -119,7 +119,8 @@ def _json(path: Path) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     with content(path) as file:
-        for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig"), 1):
+        text = io.TextIOWrapper(file, "utf-8-sig")  # which has a name, so that it outlives the loop, and closes nothing
+        for number, line in enumerate(text, 1):
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):

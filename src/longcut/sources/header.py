@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from longcut.errors import UserError, unknown
-from longcut.sources.contents import columns_in
+from longcut.sources.contents import cells_in, columns_in, names_of_lines
 
 __all__ = [
     "ALL",
     "NAMELESS",
+    "OTHERS",
     "TEXTS",
     "Form",
     "content",
@@ -35,6 +36,7 @@ __all__ = [
 ALL = "all"  # in place of the names of all columns
 NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv")
+OTHERS = (".parquet", ".jsonl", ".ndjson", ".xlsx")
 SNIFFED = 20  # lines
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
 
@@ -116,7 +118,7 @@ def named(names: Sequence[str], given: str | None, what: str, where: str) -> lis
 
 
 def names_in(path: Path, form: Form) -> list[str]:
-    """The names of the columns of a Parquet file or of text with separators, as :mod:`longcut.sources.frames` has them.
+    """The names of the columns of a table in a file, as :mod:`longcut.sources.frames` has them.
 
     Raises:
         Exception: any, where the file is not like that; who reads it whole says what is wrong.
@@ -124,6 +126,10 @@ def names_in(path: Path, form: Form) -> list[str]:
     kind, charset = kind_of(path), form.charset or "utf-8"
     if kind == ".parquet" and form == Form() and "=" not in str(path):  # folders called so are columns
         return columns_in(path)
+    if kind in OTHERS and form == Form():
+        with content(path) as file:
+            found = cells_in(path) if kind == ".xlsx" else names_of_lines(file)
+        return _plain([*map(tidy, found)])
     if kind not in TEXTS:
         raise ValueError("another kind of file")
     separator, _ = separator_of(path, kind, form, charset)
@@ -139,9 +145,13 @@ def names_in(path: Path, form: Form) -> list[str]:
             blanks = quoted and separator != "\t"
             how: dict[str, Any] = {"skipinitialspace": blanks} if quoted else {"quoting": csv.QUOTE_NONE}
             cells = next(csv.reader(_without_mark(lines), delimiter=separator, strict=True, **how))
-    if any(not tidy(cell) for cell in cells) or len({*cells}) < len(cells):
+    return _plain([*map(tidy, cells if quoted else (cell.strip('"') for cell in cells))])
+
+
+def _plain(names: list[str]) -> list[str]:
+    if not all(names) or len({*names}) < len(names):
         raise ValueError("names that are empty or doubled are called otherwise")
-    return [*map(tidy, cells if quoted else (cell.strip('"') for cell in cells))]
+    return names
 
 
 def _without_mark(lines: Iterator[str]) -> Iterator[str]:
