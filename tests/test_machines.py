@@ -57,7 +57,7 @@ def trained(splits: Splits, **how: Any) -> Fitted:
 
 
 def alike(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert list(one) == list(other)
+    assert {*one} == {*other}
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-5)
 
