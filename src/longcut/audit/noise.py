@@ -100,7 +100,7 @@ def noise(view: View, judged: Judged, shortcuts: Mapping[str, Finding]) -> Findi
     elif least >= 0.5:
         verdict, what = "clear", f"Mostly conflict: {how}, so at least {least:.0%} have the right label."
     elif test.pvalue > view.level:
-        verdict = "alarm"
+        verdict = "notice"  # no alarm, for nothing is shown: 55 of 800 audits without a shortcut end here
         what = f"They look like label noise, or are beyond what can be learned here: {how}. Check the labels by hand."
     else:
         verdict = "notice"
