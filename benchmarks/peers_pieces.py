@@ -27,7 +27,6 @@ from longcut.methods import build
 from longcut.predict import predict
 
 CLASSES = 10
-DECLARED: list[library.Library] = []  # operators are there while what declared them is
 Work = Callable[[], Any]
 
 
@@ -121,9 +120,8 @@ def torchvision_declared() -> None:
         return
     described = Path(found.origin).with_name("_meta_registrations.py")
     names = re.findall(r'register_(?:fake|meta)\("(?:torchvision::)?(\w+)"', described.read_text("utf-8"))
-    DECLARED.append(library.Library("torchvision", "DEF"))
     for name in dict.fromkeys(names):
-        DECLARED[-1].define(f"{name}() -> Tensor")
+        library.define(f"torchvision::{name}", "() -> Tensor")
 
 
 def torchvision(small: bool) -> Iterator[Piece]:
