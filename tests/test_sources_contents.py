@@ -83,3 +83,9 @@ def test_arrays(tmp_path: Path):
         require_arrays(tmp_path / name, {"label": "label", "attribute": "place"})
         with pytest.raises(UserError, match=rf"unknown array in .*{name}: 'palce': did you mean 'place'\?"):
             require_arrays(tmp_path / name, {"label": "y", "attribute": "palce"})
+
+
+@pytest.mark.parametrize("lines", ['["a", "y"]\n', '"a"\n', "no json\n", "{}\n" + " " * 2**22])
+def test_lines_that_are_no_rows_or_are_many_are_left_to_who_reads_them(tmp_path: Path, lines: str):
+    (tmp_path / "rows.jsonl").write_text(lines)
+    require_columns(tmp_path / "rows.jsonl", {"label": "z"})

@@ -178,7 +178,7 @@ def _finish(run: runs.Writer, fitted: Fitted, splits: Splits, device: torch.devi
             "dataset": info.name,
             "kind": info.kind,
             "class_names": info.class_names,
-            "attribute": (source.attribute if (source := splits.train.source) else None) or "",
+            "attribute": (splits.train.source and splits.train.source.attribute) or "",
             "attribute_names": info.attribute_names,
             "membership_names": info.membership_names if test.memberships is not None else (),
             "aligned": info.aligned,

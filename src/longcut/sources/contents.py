@@ -14,7 +14,7 @@ from longcut.errors import unknown
 
 __all__ = ["LABELS", "arrays_in", "cells_in", "columns_in", "label_in", "names_of_lines", "require", "require_arrays"]
 
-LARGE = 2**24  # bytes of lines that are read in a moment
+LARGE = 2**22  # bytes that are read in a moment
 LABELS = ("label", "y", "labels", "target")
 
 
@@ -92,6 +92,8 @@ def cells_in(path: Path) -> list[str]:
     """
     import openpyxl
 
+    if path.stat().st_size > LARGE:
+        raise ValueError("too many to be read twice")
     with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
         rows = book.worksheets[0].iter_rows(values_only=True)
         return [str(cell or "") for cell in next(row for row in rows if any(cell is not None for cell in row))]
@@ -106,5 +108,5 @@ def names_of_lines(file: IO[bytes]) -> list[str]:
     text = file.read(LARGE + 1)
     if len(text) > LARGE:
         raise ValueError("too many to be read twice")
-    lines = text.decode("utf-8-sig").splitlines()
-    return list({name: None for line in lines if line.strip() for name in json.loads(line)})
+    rows = (json.loads(line) for line in text.decode("utf-8-sig").splitlines() if line.strip())
+    return list(dict.fromkeys(name for row in rows for name in dict.keys(row)))  # which a list is refused by
