@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import declare
-from test_cli import printed, printed_json, refused
+from test_cli import in_an_empty_folder, printed, printed_json, refused
 
 from longcut import datasets
 from longcut.errors import UserError
@@ -18,6 +18,8 @@ from longcut.evaluate import Difference
 from longcut.papers import HOLDS, NOT, OPEN, Known, cells, claimants, claims, comparisons, judged, recipes, summary
 from longcut.papers.claims import adjust, sampled, weigh
 from longcut.papers.known import bias_of, known_in, merged
+
+__all__ = ["in_an_empty_folder"]  # around every test here, too
 
 CLAIMS = sys.modules["longcut.papers.claims"]
 RESULTS = Path(__file__).parents[1] / "results"

@@ -55,6 +55,7 @@ def printed_json(*arguments: str | Path) -> Any:
 
 def refused(*arguments: str | Path) -> str:
     """The one line on stderr of a call that ends with status 2 and writes nothing."""
+    assert Path.cwd() != Path(__file__).parents[1], "other tests may write here: begin in_an_empty_folder"
     before = sorted(Path.cwd().rglob("*"))
     result = call(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import declare
-from test_cli import printed, printed_json, refused
+from test_cli import in_an_empty_folder, printed, printed_json, refused
 
 from longcut import runs
 from longcut.errors import UserError
 from longcut.papers import DOCUMENTS, draw, lacking, listed, picture, recipes, run
+
+__all__ = ["in_an_empty_folder"]  # around every test here, too
 
 DIGITS = "colored-digits"
 DRAWN = {
@@ -223,8 +225,9 @@ def test_no_table_or_figure_of_the_documents_is_missing(document: str, monkeypat
     assert found == SHOWN[document]
 
 
-def test_the_list_is_of_the_four_documents_and_of_four_states(monkeypatch: pytest.MonkeyPatch):
+def test_the_list_is_of_the_four_documents_and_of_four_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     own = [one for one in listed() if one.name.partition("/")[0] in DOCUMENTS]
     assert {one.state for one in own} == {"run", "run shorter", "data not reachable", "needs a GPU"}
     shown = printed_json("reproduce", "--list")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import declare
-from test_cli import printed, printed_json, refused
+from test_cli import in_an_empty_folder, printed, printed_json, refused
 
 from longcut import papers, runs
 from longcut.errors import UserError
@@ -23,6 +23,8 @@ from longcut.papers import Known, Queue, Task, known_in, queue, work
 from longcut.plans import plan
 from longcut.processes import asked_to_stop
 from longcut.record import Plan
+
+__all__ = ["in_an_empty_folder"]  # around every test here, too
 
 WORK = sys.modules["longcut.papers.work"]
 DIGITS = "colored-digits"

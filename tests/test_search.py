@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import printed, printed_json, refused
+from test_cli import in_an_empty_folder, printed, printed_json, refused
 
 from longcut.compare import compare, folders
 from longcut.errors import UserError
@@ -16,6 +16,8 @@ from longcut.plans import plan
 from longcut.record import Plan
 from longcut.runs import read
 from longcut.search import alternatives, choices, with_record
+
+__all__ = ["in_an_empty_folder"]  # around every test here, too
 
 DATA = "colored-digits:ratio=0.1"
 QUICK = {"epochs": 2, "net": "mlp:hidden=8"}
