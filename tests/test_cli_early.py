@@ -89,6 +89,8 @@ NAMES = [
     "annotate nowhere",
     "annotate run --rule suspicious",
     "reproduce selecmix/tabel1",
+    "reproduce selecmix/table1 --only 3%",
+    "reproduce all --hours 1 --only nobody",
 ]
 VALUES = [
     "train colored-digits --epochs 0",

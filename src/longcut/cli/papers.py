@@ -53,13 +53,13 @@ def reproduce(
         raise UserError("no table or figure is named; give one, such as selecmix/table1, or --list to see all.")
     if claims:
         return print_claims(recipe, out, known or (), as_json)
-    from longcut.recipes import EVERY, declared
+    from longcut.recipes import EVERY
+    from longcut.recipes.rows import usable
 
     require_kind(device)
     require_cluster(backend, scheduler)
     settings = settings_of(set_, None, epochs)
-    if recipe != EVERY:
-        declared(recipe)
+    usable(recipe, only or ())
 
     from longcut.papers import cells, draw, lacking, notes, require_data, run, table
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from longcut.errors import unknown
 from longcut.plans import plan
 from longcut.recipes import declared
+from longcut.recipes.rows import Column, Row, kept, kinds, rows_of
 from longcut.record import Plan
 from longcut.spec import parse_method, write
 
@@ -19,11 +19,9 @@ __all__ = [
     "PROTOCOLS",
     "Cell",
     "cells",
-    "kept",
 ]
 
 Pair = tuple[float, float | None]
-UNPUBLISHED = "unpublished"
 PRETRAINED = "weights=FILE"  # in the net of a recipe, where somebody's own path has to go
 PROTOCOLS = {
     "paper": "settings, augmentation, average and selection as in the paper that printed the row",
@@ -79,83 +77,6 @@ class Cell:
     changed: str = ""
 
 
-# --- what is declared -------------------------------------------------------------------------------------------------
-
-
-class _Column(NamedTuple):
-    """A column: a data set, none where we have no such, and which number of a run stands there."""
-
-    spec: str | None
-    reads: str
-    relative: bool
-
-    @classmethod
-    def of(cls, given: str | Mapping[str, Any]) -> _Column:
-        one: Mapping[str, Any] = {"spec": given} if isinstance(given, str) else given
-        return cls(one.get("spec"), one.get("reads", "average"), one.get("relative", False))
-
-
-class _Row(NamedTuple):
-    """A row of a table, with what is published by data set and column."""
-
-    name: str
-    label: str
-    method: str | Mapping[str, str] | None
-    published: Mapping[str, Mapping[str, Sequence[Any] | None]]
-    own_settings: bool
-    note: str
-    select: str | None
-    against: str
-    protocol: str
-    annotation: str
-
-    def method_of(self, data: str, column: str) -> str | None:
-        """The method of a cell; what is said for the column goes before what is said for the data set."""
-        if self.method is None or isinstance(self.method, str):
-            return self.method
-        return self.method.get(f"{data} {column}") or self.method.get(data)
-
-
-def _rows(content: Mapping[str, Any], about: Mapping[str, Any], name: str) -> Iterator[_Row]:
-    """The rows of a table; one with a released program's reading or a control stands for two or three."""
-    shown = {data: content["data"][data] for data in about.get("only", content["data"])}
-    for row in content["row"]:
-        if name not in row["tables"]:
-            continue
-        published = {data: _published(row[data], list(columns)) for data, columns in shown.items() if data in row}
-        one = _Row(
-            row["name"],
-            content.get("prefix", "") + row.get("label", row["name"]),
-            row.get("method"),
-            published,
-            row.get("own_settings", False),
-            row.get("note", ""),
-            row.get("select"),
-            row.get("against", ""),
-            row.get("protocol", content.get("protocol", "")),
-            row.get("annotation", ""),
-        )
-        yield one
-        if "released" in row:
-            yield _renamed(one, "released")._replace(method=row["released"])
-        if "control" in row and about.get("controls", True):
-            nothing = {data: dict.fromkeys(columns) for data, columns in published.items()}
-            note = "ours: the same pairs, one of the two shown whole"
-            yield _renamed(one, "control")._replace(method=row["control"], published=nothing, note=note)
-
-
-def _renamed(row: _Row, what: str) -> _Row:
-    return row._replace(name=f"{row.name} ({what})", label=f"{row.label} ({what})")
-
-
-def _published(given: Any, columns: Sequence[str]) -> dict[str, Sequence[Any] | None]:
-    """One value for each column in their order, or a value by column, or the word for nothing."""
-    if given == UNPUBLISHED:
-        return dict.fromkeys(columns)
-    by_column = given if isinstance(given, Mapping) else dict(zip(columns, given, strict=True))
-    return {column: None if value == UNPUBLISHED else value for column, value in by_column.items()}
-
-
 def _printed(value: Sequence[Any] | None, origin: str) -> tuple[Pair | None, str]:
     """A mean, perhaps a deviation, and perhaps where the number is from; without, it is from ``origin``."""
     if value is None:
@@ -180,21 +101,15 @@ def cells(
     Raises:
         UserError: for an unknown recipe or name.
     """
-    content, about, name = declared(recipe)
-    rows = list(_rows(content, about, name))
+    content, about, _ = declared(recipe)
+    rows = list(rows_of(recipe))
     if not rows:
         return []
-    chosen = kept(
-        recipe,
-        only,
-        [data for data in content["data"] if any(data in row.published for row in rows)],
-        [column for row in rows for columns in row.published.values() for column in columns],
-        [row.name for row in rows],
-    )
+    chosen = kept(recipe, only, *kinds(recipe))
     by_name = {row.name: row for row in rows}
     made: dict[tuple[str | None, ...], tuple[Plan, ...]] = {}  # several columns may read the same runs
 
-    def plans(row: _Row, data: str, column: str, spec: str | None) -> tuple[Plan, ...]:
+    def plans(row: Row, data: str, column: str, spec: str | None) -> tuple[Plan, ...]:
         key = row.label, data, spec, row.method_of(data, column)
         if key not in made:
             made[key] = _plans(content, row, data, spec, key[-1], seeds, settings or {})
@@ -205,7 +120,7 @@ def cells(
         for data, columns in row.published.items():
             for column, value in columns.items():
                 if data in chosen[0] and column in chosen[1] and row.name in chosen[2]:
-                    what = _Column.of(content["data"][data][column])
+                    what = Column.of(content["data"][data][column])
                     published, origin = _printed(value, content.get("origin", "paper"))
                     place = data, column, what.spec
                     changed = _changed(row.method_of(data, column), settings or {})
@@ -240,7 +155,7 @@ def _with(name: str, changed: str) -> str:
 
 def _plans(
     content: Mapping[str, Any],
-    row: _Row,
+    row: Row,
     data: str,
     spec: str | None,
     method: str | None,
@@ -265,16 +180,7 @@ def _seeds(content: Mapping[str, Any], data: str) -> int:
     return content["seeds"] if isinstance(content["seeds"], int) else content["seeds"][data]
 
 
-def kept(recipe: str, only: Sequence[str], *kinds: Sequence[str]) -> list[set[str]]:
-    """Of each kind of names, those that are named; all where none is."""
-    for name in only:
-        if not any(name in kind for kind in kinds):
-            every = dict.fromkeys(name for kind in kinds for name in kind)
-            raise unknown(f"data set, column or row of {recipe}", name, every)
-    return [{*kind} & {*only} or {*kind} for kind in kinds]
-
-
-def _settings(content: Mapping[str, Any], row: _Row, method: str, spec: str) -> dict[str, Any]:
+def _settings(content: Mapping[str, Any], row: Row, method: str, spec: str) -> dict[str, Any]:
     """What the file sets on this data for every method, and for this one; and which epoch counts."""
     found = {"select": content.get("select", "last")}
     if not row.own_settings:

@@ -10,7 +10,6 @@ import math
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from longcut.papers.cells import Cell, cells
 from longcut.papers.known import Known
 from longcut.papers.run import folder_of, require_weights
 from longcut.recipes import EVERY, contents, recipes
+from longcut.recipes.rows import usable
 from longcut.record import Plan, Record
 
 __all__ = ["Queue", "Task", "queue"]
@@ -170,22 +170,14 @@ def _cells(
         for name in names:
             yield from ((name, cell) for cell in cells(name, only, seeds, settings))
         return
-    unknown, found = {*only}, []
+    usable(EVERY, only)
+    found = []
     refused: UserError | None = None
     for name in recipes():
-        for one in [*unknown]:
-            with suppress(UserError):
-                cells(name, [one], 1)
-                unknown.discard(one)
         try:
             found += [(name, cell) for cell in cells(name, only, seeds, settings)]
         except UserError as error:
             refused = error
-    if unknown:
-        raise UserError(
-            f"no table or figure has a data set, column or row called {', '.join(sorted(unknown))}; "
-            "see longcut reproduce --list."
-        )
     if refused and not found:
         raise refused
     yield from found

@@ -13,11 +13,12 @@ from longcut import datasets, runs
 from longcut.compare import compare
 from longcut.errors import UserError, unknown
 from longcut.numbers import spread
-from longcut.papers.cells import PRETRAINED, Cell, cells, kept
+from longcut.papers.cells import PRETRAINED, Cell, cells
 from longcut.papers.known import bias_of
 from longcut.places import slug
 from longcut.plans import folder_name
 from longcut.recipes import declared
+from longcut.recipes.rows import CONTRASTS, kept, kinds
 from longcut.record import Plan, Record
 from longcut.spec import validate
 from longcut.training import Training
@@ -242,7 +243,7 @@ def _traces(
 
     content, about, _ = declared(recipe)
     at = about["at"]
-    sets, _, rows = kept(recipe, only, list(at), list(dict.fromkeys(at.values())), ["GSC", "SC"])
+    sets, _, rows = kept(recipe, only, *kinds(recipe))
     known = {key for data in sets for key in about["settings"][data]}
     for key in settings or {}:
         if key not in known:
@@ -253,7 +254,7 @@ def _traces(
             datasets.load(spec, 0)
         except UserError as error:
             raise UserError(_without(str(error), data, specs)) from error
-    wanted = [(data, row, seed) for data in specs for row in ("GSC", "SC") if row in rows for seed in range(seeds)]
+    wanted = [(data, row, seed) for data in specs for row in CONTRASTS if row in rows for seed in range(seeds)]
     frames: dict[tuple[str, str], list[Any]] = {(data, row): [] for data, row, _ in wanted}
     for number, (data, row, seed) in enumerate(wanted):
         chosen = {**about["settings"][data], **(settings or {})}
