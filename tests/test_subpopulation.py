@@ -670,7 +670,7 @@ def test_civilcomments_fine_and_coarse(place):
     assert known(coarse.train) == [(1, 0), (0, 1), (1, 0), (0, 0)]  # 1 where none of the eight is mentioned
     info, source = coarse.train.info, coarse.train.source
     assert (info.n_attributes, info.attribute_names) == (2, ("identity", "no identity")) and source is not None
-    assert source.rows["attribute"].iloc[:5].tolist() == ["identity", "no identity", "identity", "identity", "LGBTQ"]
+    assert source.rows["identity"].iloc[:5].tolist() == ["identity", "no identity", "identity", "identity", "LGBTQ"]
     assert coarse.train.group.tolist() == [2, 1, 2, 0]
     assert coarse.train.conflicting.tolist() == [False, False, False, True]
     assert fine.info.name != coarse.info.name and fine.info.aligned == ()

@@ -65,7 +65,7 @@ def camelyon17(
     name = name_of("camelyon17", counts=counts)
     place, file = find(name, folder, ["camelyon17_v1.0", "camelyon17"], ["metadata.csv"], ORIGIN)
     hospitals = tuple(f"hospital {number}" for number in range(HOSPITALS))
-    about = Published(name, place, ORIGIN, ("normal", "tumor"), hospitals)
+    about = Published(name, place, ORIGIN, ("normal", "tumor"), hospitals, attribute="hospital")
     rows = read_csv(place / file, ORIGIN, dtype={"patient": str})
     hospital = ids(rows, "center", {number: number for number in range(HOSPITALS)}, place / file)
     held = ids(rows, "split", {0: 0, 1: 1}, place / file) == 1

@@ -122,7 +122,9 @@ def celeba(
     else:
         known = Dataset.of(torch.zeros(len(part), 1), label, other, n_classes=2, n_attributes=2)
         aligned = usual_attribute(known.take(torch.from_numpy(part == TRAIN)))
-    about = Published(name, place, ORIGIN, (f"not {target}", target), names, aligned)
+    about = Published(
+        name, place, ORIGIN, (f"not {target}", target), names, aligned, "sex" if attribute == "male" else attribute
+    )
     if counts == "published" and (target, attribute) == ("blond", "male"):
         compare(about, group_sizes(about, part, label, other), by_group(about, COUNTS))
     files = pd.DataFrame({"path": rows.index.astype(str)})

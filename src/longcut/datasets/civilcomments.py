@@ -113,7 +113,7 @@ def civilcomments(
     told = (rows[raters[-1] if attribute == "any" else "black"].to_numpy() >= 0.5).astype(np.int64)
 
     names = ("not black", "black") if (variant, attribute) == ("wilds-16", "black") else ("no identity", "identity")
-    about = Published(name, place, ORIGIN, CLASSES, names, (0, 1))
+    about = Published(name, place, ORIGIN, CLASSES, names, (0, 1), "identity")
     if counts == "published":
         mentions = {
             f"{word} {CLASSES[y]}": has[(part == which) & (label == y)].sum(0).tolist()
@@ -146,8 +146,10 @@ def _two_attributes(splits: Splits) -> Splits:
     """With a training set that has an attribute of its own."""
     train, names = splits.train, ("identity", "no identity")
     info = dataclasses.replace(train.info, n_attributes=2, attribute_names=names, aligned=(1, 0))
-    assert train.source is not None and train.attribute is not None
-    train.source.rows.loc[train.index.numpy(), "attribute"] = [names[value] for value in train.attribute.tolist()]
+    assert train.source is not None and train.source.attribute is not None and train.attribute is not None
+    train.source.rows.loc[train.index.numpy(), train.source.attribute] = [
+        names[value] for value in train.attribute.tolist()
+    ]
     return dataclasses.replace(splits, train=dataclasses.replace(train, info=info))
 
 

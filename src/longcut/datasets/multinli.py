@@ -109,7 +109,7 @@ def multinli(
     name = name_of("multinli", length=length, tokenizer=tokenizer, counts=counts)
     tables = ["data/metadata_random.csv", "data/metadata.csv", "metadata_random.csv", "metadata.csv"]
     place, file = find(name, folder, ["multinli"], tables, SPLIT)
-    about = Published(name, place, f"{RAW_ORIGIN} and {SPLIT}", CLASSES, NEGATION, ALIGNED)
+    about = Published(name, place, f"{RAW_ORIGIN} and {SPLIT}", CLASSES, NEGATION, ALIGNED, "negation")
     rows = read_csv(place / file, SPLIT, index_col=0)
     label = ids(rows, "gold_label", {0: 0, 1: 1, 2: 2}, place / file)
     negation = ids(rows, "sentence2_has_negation", {0: 0, 1: 1}, place / file)
@@ -274,7 +274,7 @@ def multinli_dev(
     name = name_of("multinli-dev", text=text, length=length, tokenizer=tokenizer, counts=counts)
     place, file = find(name, folder, ["mnli"], ["mnli_dev_matched_negation.tsv"], DEV_ORIGIN)
     rows = read_csv(place / file, DEV_ORIGIN, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False, dtype=str)
-    about = Published(name, place, DEV_ORIGIN, CLASSES, NEGATION, ALIGNED)
+    about = Published(name, place, DEV_ORIGIN, CLASSES, NEGATION, ALIGNED, "negation")
     label = ids(rows, "gold_label", WORDS, place / file)
     negation = ids(rows, "sentence2_has_negation", {"0": 0, "1": 1}, place / file)
     pairs = pd.DataFrame({name: column(rows, name, "text", str(place / file)) for name in DEV_PAIR})

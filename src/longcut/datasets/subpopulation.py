@@ -67,6 +67,7 @@ class Published:
         origin: where they can be had.
         class_names, attribute_names: what labels and attributes are called.
         aligned: for each label, the attribute value that goes with it; empty where none does.
+        attribute: what the attribute is.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Published:
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
     aligned: tuple[int, ...] = ()
+    attribute: str = "attribute"
 
 
 def name_of(name: str, **options: Any) -> str:
@@ -332,21 +334,21 @@ def assemble(
         aligned=about.aligned,
         **known,
     )
-    named = {"label": np.array(classes, object)[label], "attribute": np.array(attributes, object)[attribute]}
+    named = {"label": np.array(classes, object)[label], about.attribute: np.array(attributes, object)[attribute]}
     where = Source(
         name=str(about.folder),
         rows=rows.assign(**named),
         part=part,
         official=True,
         label="label",
-        attribute="attribute",
+        attribute=about.attribute,
         encoding={
             **encoding,
             "classes": list(classes),
             "attributes": list(attributes),
             "task": "classification",
             "label": "label",
-            "attribute": "attribute",
+            "attribute": about.attribute,
             "split": None,
         },
         **source,

@@ -88,7 +88,7 @@ def waterbirds(
     name = name_of("waterbirds", size=size, crop=crop, counts=counts)
     usual = [OFFICIAL, "waterbirds_v1.0", "waterbirds", "waterbirds_72px"]
     place, file = find(name, folder, usual, [*LAYOUTS, *SAVED], ORIGIN)
-    about = Published(name, place, ORIGIN, ("landbird", "waterbird"), ("land", "water"), (0, 1))
+    about = Published(name, place, ORIGIN, ("landbird", "waterbird"), ("land", "water"), (0, 1), "background")
     squeeze = round(size * 8 / 7) if crop == "paper" else None
     if file in SAVED:
         return _saved(about, size, squeeze, counts, progress)
