@@ -203,6 +203,17 @@ def test_selecmix_says_what_was_found_and_trains_as_erm_where_nothing_is():
     assert not chosen_by(method).any()
 
 
+def test_of_labels_that_are_all_explained_nothing_is_said():
+    label = torch.arange(400) % 2
+    data = Dataset.of(torch.nn.functional.one_hot(label).float(), label)
+    method = build("selecmix", data.info)
+    fit(method, Splits(data, None, data), Training(epochs=1))
+    assert method.remarks()[0].startswith(
+        "of the biased models, linear comes nearest to what a shortcut would do: it explains 100.0% of the "
+        "labels of samples it has not seen, and contradicts fewer than 5, too few to tell a shortcut by;"
+    )
+
+
 def test_selecmix_says_how_many_partners_there_are(shortcut):
     data, _ = shortcut
     method = build("selecmix", data.info)
