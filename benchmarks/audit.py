@@ -51,13 +51,11 @@ def cases(draws: int) -> Iterator[dict[str, Any]]:
             yield {"kind": kind, "ratio": NOTHING, "imbalanced": seed % 2 == 1, "seed": seed}
     for seed, ratio, kind in itertools.product(range(FIRST, FIRST + few), RATIOS, kinds):
         yield {"kind": kind, "ratio": ratio, "imbalanced": False, "seed": seed}
-    for name, cue in CUES.items():
-        for strength in ("easy", "medium"):
-            for seed in range(FIRST, FIRST + 3):
-                if cue.kind == "image":
-                    yield {"kind": "zoo", "cue": name, "strength": strength, "ratio": 0.05, "seed": seed}
     for seed in range(FIRST, FIRST + draws):
         yield {"kind": "digits", "ratio": 0.05, "imbalanced": seed % 2 == 1, "permuted": True, "seed": seed}
+    cues = [name for name, cue in CUES.items() if cue.kind == "image"]
+    for seed, name, strength in itertools.product(range(FIRST, FIRST + 3), cues, ("easy", "medium")):
+        yield {"kind": "zoo", "cue": name, "strength": strength, "ratio": 0.05, "seed": seed}
 
 
 def samples(case: dict[str, Any]) -> Dataset:
