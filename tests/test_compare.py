@@ -109,6 +109,21 @@ def test_worker_processes_know_the_loaded_files(tmp_path: Path, mine: Path):
     assert [record.plan.files for record in records] == [mines()[0].files] * 2
 
 
+def test_a_worker_that_is_killed_is_one_sentence_and_costs_nothing_that_is_done(tmp_path: Path, mine: Path):
+    """As the system kills it where memory runs out."""
+    spared = tmp_path / "spared"
+    kill = f"import os, pathlib; pathlib.Path({str(spared)!r}).exists() or os.kill(os.getpid(), 9)"
+    mine.write_text(MINE.replace("        value, logs", f"        if self.q > 1: {kill}\n        value, logs"))
+    registry.load_file(mine)
+    plans = [*mines()[:1], *mines(q=2)[1:]]
+    compare(plans[:1], tmp_path / "out")
+    with pytest.raises(UserError, match=r"^a process that worked was ended from outside, .* what is done is kept"):
+        compare(plans, tmp_path / "out", jobs=2)
+    assert runs.read(tmp_path / "out" / "mine-s0").record.status == "done"
+    spared.touch()
+    assert len(compare(plans, tmp_path / "out", jobs=2)) == 2
+
+
 def test_a_file_that_was_changed_makes_other_runs(tmp_path: Path, mine: Path):
     compare(mines(epochs=1)[:1], tmp_path / "out")
     mine.write_text(MINE.replace("value * self.q", "value * self.q * 2"))

@@ -25,7 +25,7 @@ from longcut.files import replacing, to_json, written
 from longcut.folders import of_one_method
 from longcut.places import slug
 from longcut.plans import folder_name
-from longcut.processes import end_with, keep_freed_memory, one_thread
+from longcut.processes import end_with, keep_freed_memory, no_worker_lost, one_thread
 from longcut.record import Plan, Record
 from longcut.registry import load_file, loaded_files
 from longcut.tables import Records, summary
@@ -151,7 +151,8 @@ def _results(
     files, parent = loaded_files(), os.getpid()
     work = (delayed(_attempt_alone)(folder, one, device, files, parent, watch) for folder, one in tasks.items())
     try:
-        yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
+        with no_worker_lost():
+            yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
     except BaseException:  # workers would go on with what they have
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from longcut.errors import UserError
+
 __all__ = [
     "STOPPED",
     "asked_to_stop",
@@ -19,6 +21,7 @@ __all__ = [
     "end_with",
     "interrupted",
     "keep_freed_memory",
+    "no_worker_lost",
     "one_thread",
     "stop_on_signals",
     "wait_shortly",
@@ -47,6 +50,24 @@ def stop_on_signals() -> Callable[[], bool]:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
     return lambda: came
+
+
+@contextmanager
+def no_worker_lost() -> Iterator[None]:
+    """Say in one sentence that a process of joblib's was ended from outside.
+
+    Raises:
+        UserError: in place of joblib's error.
+    """
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        yield
+    except TerminatedWorkerError as error:
+        raise UserError(
+            "a process that worked was ended from outside, as the system does where memory runs out; give the same "
+            "command again: what is done is kept, and fewer processes at a time take less memory."
+        ) from error
 
 
 def begun_together() -> tuple[int, int]:

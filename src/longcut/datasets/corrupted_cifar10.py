@@ -26,6 +26,7 @@ from longcut.datasets.archives import DFA, Archive, Percent, splits_by_name
 from longcut.datasets.corruptions import corrupt
 from longcut.datasets.planted import TEN, Noise, Ratio, in_rotation, plant, splits
 from longcut.errors import UserError
+from longcut.processes import no_worker_lost
 from longcut.sources import Progress
 from longcut.sources.cache import cached, key_of, write_header
 
@@ -193,7 +194,7 @@ def _corrupted(
         work: Any = Parallel(n_jobs=-1 if len(chunks) > 1 else 1, return_as="generator")(
             delayed(corrupt)(images[chunk], word, severity, chunk) for chunk, word in zip(chunks, words, strict=True)
         )
-        with (folder / "x.npy").open("wb") as file:
+        with no_worker_lost(), (folder / "x.npy").open("wb") as file:
             write_header(file, (len(rows), *images.shape[1:]))
             for number, made in enumerate(work, 1):
                 file.write(made.data)
