@@ -117,7 +117,10 @@ def test_a_worker_that_is_killed_is_one_sentence_and_costs_nothing_that_is_done(
     registry.load_file(mine)
     plans = [*mines()[:1], *mines(q=2)[1:]]
     compare(plans[:1], tmp_path / "out")
-    with pytest.raises(UserError, match=r"^a process that worked was ended from outside, .* what is done is kept"):
+    with pytest.raises(
+        UserError,
+        match=r"^a process that worked was ended from outside, .* what is done is kept, and fewer jobs",
+    ):
         compare(plans, tmp_path / "out", jobs=2)
     assert runs.read(tmp_path / "out" / "mine-s0").record.status == "done"
     spared.touch()

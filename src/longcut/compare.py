@@ -151,7 +151,7 @@ def _results(
     files, parent = loaded_files(), os.getpid()
     work = (delayed(_attempt_alone)(folder, one, device, files, parent, watch) for folder, one in tasks.items())
     try:
-        with no_worker_lost():
+        with no_worker_lost("begin the same again: what is done is kept, and fewer jobs take less memory."):
             yield from Parallel(jobs, return_as="generator_unordered")(work)  # type: ignore[misc]
     except BaseException:  # workers would go on with what they have
         get_reusable_executor().shutdown(wait=True, kill_workers=True)

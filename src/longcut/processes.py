@@ -53,8 +53,11 @@ def stop_on_signals() -> Callable[[], bool]:
 
 
 @contextmanager
-def no_worker_lost() -> Iterator[None]:
+def no_worker_lost(advice: str) -> Iterator[None]:
     """Say in one sentence that a process of joblib's was ended from outside.
+
+    Args:
+        advice: what to do.
 
     Raises:
         UserError: in place of joblib's error.
@@ -65,8 +68,7 @@ def no_worker_lost() -> Iterator[None]:
         yield
     except TerminatedWorkerError as error:
         raise UserError(
-            "a process that worked was ended from outside, as the system does where memory runs out; give the same "
-            "command again: what is done is kept, and fewer processes at a time take less memory."
+            f"a process that worked was ended from outside, as the system does where memory runs out; {advice}"
         ) from error
 
 

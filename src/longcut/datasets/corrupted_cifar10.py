@@ -194,7 +194,7 @@ def _corrupted(
         work: Any = Parallel(n_jobs=-1 if len(chunks) > 1 else 1, return_as="generator")(
             delayed(corrupt)(images[chunk], word, severity, chunk) for chunk, word in zip(chunks, words, strict=True)
         )
-        with no_worker_lost(), (folder / "x.npy").open("wb") as file:
+        with no_worker_lost("free some, and begin the same again."), (folder / "x.npy").open("wb") as file:
             write_header(file, (len(rows), *images.shape[1:]))
             for number, made in enumerate(work, 1):
                 file.write(made.data)

@@ -8,7 +8,7 @@ from typing import Any
 
 from longcut.plans import plan
 from longcut.recipes import declared
-from longcut.recipes.rows import Column, Row, kept, kinds, rows_of
+from longcut.recipes.rows import Column, Row, kept, rows_of
 from longcut.record import Plan
 from longcut.spec import parse_method, write
 
@@ -105,7 +105,7 @@ def cells(
     rows = list(rows_of(recipe))
     if not rows:
         return []
-    chosen = kept(recipe, only, *kinds(recipe))
+    chosen = kept(recipe, only)
     by_name = {row.name: row for row in rows}
     made: dict[tuple[str | None, ...], tuple[Plan, ...]] = {}  # several columns may read the same runs
 

@@ -18,7 +18,7 @@ from longcut.papers.known import bias_of
 from longcut.places import slug
 from longcut.plans import folder_name
 from longcut.recipes import declared
-from longcut.recipes.rows import CONTRASTS, kept, kinds
+from longcut.recipes.rows import CONTRASTS, kept
 from longcut.record import Plan, Record
 from longcut.spec import validate
 from longcut.training import Training
@@ -243,7 +243,7 @@ def _traces(
 
     content, about, _ = declared(recipe)
     at = about["at"]
-    sets, _, rows = kept(recipe, only, *kinds(recipe))
+    sets, _, rows = kept(recipe, only)
     known = {key for data in sets for key in about["settings"][data]}
     for key in settings or {}:
         if key not in known:

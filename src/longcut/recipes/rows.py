@@ -113,22 +113,22 @@ def kinds(recipe: str) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def kept(recipe: str, only: Sequence[str], *kinds: Sequence[str]) -> list[set[str]]:
-    """Of each kind of names, those that are named; all where none is.
+def kept(recipe: str, only: Sequence[str]) -> list[set[str]]:
+    """The data sets, columns and rows that are named; of each kind all where none is.
 
     Args:
-        recipe: ``"paper/table"``, for the message.
+        recipe: ``"paper/table"``.
         only: what is named.
-        *kinds: the names there are, by kind.
 
     Raises:
         UserError: for a name that is of no kind.
     """
+    found = kinds(recipe)
+    every = dict.fromkeys(name for kind in found for name in kind)
     for name in only:
-        if not any(name in kind for kind in kinds):
-            every = dict.fromkeys(name for kind in kinds for name in kind)
+        if name not in every:
             raise unknown(f"data set, column or row of {recipe}", name, every)
-    return [{*kind} & {*only} or {*kind} for kind in kinds]
+    return [{*kind} & {*only} or {*kind} for kind in found]
 
 
 def usable(recipe: str, only: Sequence[str]) -> None:
@@ -138,11 +138,11 @@ def usable(recipe: str, only: Sequence[str]) -> None:
         UserError: for an unknown recipe or name.
     """
     if recipe != EVERY:
-        kept(recipe, only, *kinds(recipe))
+        kept(recipe, only)
         return
     every = {name for one in recipes() for kind in kinds(one) for name in kind}
-    if unknown := sorted({*only} - every):
+    if nowhere := sorted({*only} - every):
         raise UserError(
-            f"no table or figure has a data set, column or row called {', '.join(unknown)}; "
+            f"no table or figure has a data set, column or row called {', '.join(nowhere)}; "
             "see longcut reproduce --list."
         )

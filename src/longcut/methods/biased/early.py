@@ -331,11 +331,11 @@ class Suspicion(nn.Module):
             f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
             f"{explained:.1%} of the labels of samples it has not seen, and "
         )
-        if not clear:
-            return f"{found}contradicts fewer than {FEW}, too few to tell a shortcut by"
+        if explained == 1:
+            return f"{found}contradicts none, which leaves nothing to tell a shortcut by"
         return (
             f"{found}contradicts the others with a clarity of {clear:.1f} (1 to 2: it is in doubt; a shortcut that "
-            f"they all contradict, or wrong labels: {0.5 / max(1 - explained, 1e-9):.1f})"
+            f"they all contradict, or wrong labels: {0.5 / (1 - explained):.1f})"
         )
 
 
