@@ -33,6 +33,7 @@ FREE = {
     "resample": [{}],
     "reweight": [{}],
     "neurontune": [{}, {"tune_on": "held"}],
+    "jm1": [{}, {"level": "output"}, {"level": "output", "partners": "batch"}],
 }
 
 

@@ -63,6 +63,13 @@ def words_of(data: Dataset) -> list[list[str]]:
 BIRDS = [(split, y, place) for split in (0, 1, 2) for y, place in product((0, 1), (0, 1))] + [(0, 0, 0), (0, 1, 1)]
 
 
+def attribute_of(splits: Splits) -> str | None:
+    """What the attribute is called."""
+    source = splits.train.source
+    assert source is not None and source.attribute in source.rows and source.encoding["attribute"] == source.attribute
+    return source.attribute
+
+
 def write_birds(
     root: Path, table: str = "metadata.csv", images: str = ".", rename: dict[str, str] | None = None
 ) -> None:
@@ -112,7 +119,7 @@ def test_waterbirds_in_each_layout(place, folder):
     assert (info.class_names, info.attribute_names) == (("landbird", "waterbird"), ("land", "water"))
     source = splits.train.source
     assert source is not None and source.official
-    assert source.rows.loc[1].tolist() == ["001.Bird/b_1.jpg", "landbird", "water"]
+    assert source.rows.loc[1].to_dict() == {"path": "001.Bird/b_1.jpg", "label": "landbird", "background": "water"}
 
 
 def test_waterbirds_saved_from_the_hub(place):
@@ -307,6 +314,7 @@ def test_celeba_with_the_other_label(place):
     """In the files made here, whoever is blond is not attractive."""
     write_faces(place / "celeba", "txt")
     splits = load("celeba:size=32,counts=any,target=attractive")
+    assert attribute_of(splits) == "sex"
     assert splits.info.class_names == ("not attractive", "attractive")
     assert splits.train.label.tolist() == [1 - blond for split, blond, _ in FACES if split == 0]
     assert load("celeba:size=32,target=attractive").train.label.tolist() == splits.train.label.tolist()
@@ -316,6 +324,7 @@ def test_celeba_by_any_two_of_its_attributes(place):
     """In the files made here the young are all, blond is whoever is not attractive, and male is independent."""
     write_faces(place / "celeba", "wilds")
     splits = load("celeba:size=32,target=male,attribute=blond")
+    assert attribute_of(splits) == "blond"
     faces = [(blond, male) for split, blond, male in FACES if split == 0]
     assert splits.train.label.tolist() == [male for _, male in faces]
     assert splits.train.attribute is not None and splits.train.attribute.tolist() == [blond for blond, _ in faces]
@@ -548,6 +557,7 @@ def write_dev(root: Path, n: int = 40) -> pd.DataFrame:
 def test_multinli_dev_keeps_the_pairs_of_a_premise_together(place):
     frame = write_dev(place / "mnli")
     splits = load("multinli-dev:counts=any", seed=3)
+    assert attribute_of(splits) == "negation"
     premises = [set(frame["premise"].iloc[part.index.numpy()]) for part in parts(splits)]
     assert not premises[0] & premises[1] and not premises[0] & premises[2] and not premises[1] & premises[2]
     assert [len(part) for part in parts(splits)] == [60, 24, 36]  # 50, 20 and 30 % of 120
@@ -739,6 +749,7 @@ def write_patches(root: Path) -> list[tuple[int, int, int]]:
 def test_camelyon17(place, folder):
     rows = write_patches(place / folder)
     splits = load("camelyon17:counts=any")
+    assert attribute_of(splits) == "hospital"
     train, valid, test = parts(splits)
     for part in (train, valid, test):
         assert known(part) == told(part)
