@@ -12,6 +12,19 @@ def dataset(label) -> Dataset:
     return Dataset.of(torch.arange(len(label), dtype=torch.float32)[:, None], label)
 
 
+@pytest.mark.parametrize(("shape", "at_once"), [((28, 28), 1024), ((3, 72, 72), 67), ((3, 512, 512), 16)])
+def test_the_larger_the_samples_the_fewer_at_a_time(shape, at_once):
+    asked = []
+
+    def model(x):
+        asked.append(len(x))
+        return x.flatten(1)[:, :1]
+
+    data = Dataset.of(torch.zeros(2 * at_once, *shape, dtype=torch.uint8), [0, 1] * at_once)
+    predict(model, data)
+    assert asked == [at_once, at_once]
+
+
 class Double(nn.Module):
     def forward(self, x):
         assert not self.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,10 +13,13 @@ from longcut.errors import UserError
 
 __all__ = ["predict"]
 
+AT_ONCE = 1024  # samples
+ON_CPU, FEWEST = 2**20, 16  # inputs of all together, and samples of such large ones
+
 
 @torch.no_grad()
 def predict(
-    model: Callable[[Tensor], Tensor], data: Dataset, device: torch.device | str = "cpu", size: int = 1024
+    model: Callable[[Tensor], Tensor], data: Dataset, device: torch.device | str = "cpu", size: int | None = None
 ) -> Tensor:
     """Outputs of ``model`` for every sample, in the data's order, float32 ``(n, …)`` on the CPU.
 
@@ -24,7 +28,8 @@ def predict(
             evaluation mode for the time and back afterwards.
         data: the samples.
         device: where the model is.
-        size: samples at a time.
+        size: samples at a time; when None, 1024, and on the CPU fewer large ones, whose maps stay in its cache: of
+            72-pixel photographs 67, which takes a convolutional net less than half the time.
 
     Raises:
         UserError: when an output is not a finite number, so that no score can come of it.
@@ -36,6 +41,7 @@ def predict(
     owner = getattr(model, "__self__", model)
     module = owner if isinstance(owner, nn.Module) else nn.Identity()  # a function has no mode
     was_training = module.training
+    size = size or _at_once(data.info.shape, torch.device(device))
     module.eval()
     try:
         found = torch.empty(0)
@@ -53,3 +59,10 @@ def predict(
             "train it with a lower learning rate (lr), or check the inputs."
         )
     return found
+
+
+def _at_once(shape: tuple[int, ...], device: torch.device) -> int:
+    """Samples of inputs of this shape."""
+    if device.type != "cpu":
+        return AT_ONCE
+    return max(FEWEST, min(AT_ONCE, ON_CPU // max(1, math.prod(shape))))
