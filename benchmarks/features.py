@@ -1,4 +1,4 @@
-"""Every method that can, with a linear net on features of a pretrained one.
+"""Every method that can on a pretrained net: a linear one on its features, or with part of it trained.
 
 ``python benchmarks/features.py FILE.npz results/features.json --jobs 2`` reads arrays ``x``, ``label``, ``attribute``
 and ``split``, trains each method as it comes (ten epochs, batches of 64, a learning rate of 0.001 that falls to 0 by a
@@ -6,6 +6,10 @@ cosine) with five seeds, and goes on where it was stopped. A method that needs t
 are told none, but for ``dfr`` that of the validation set. The last epoch is judged, and, of methods whose net is ready
 after each epoch, the one that is best in the worst group of the validation set, which takes the attribute there.
 ``--table`` prints what the file holds.
+
+Photographs and a net that is tuned on them are the same by ``python benchmarks/features.py waterbirds:size=72
+results/tuned.json --net efficientnet-lite0:tune=last,side=96 --epochs 3``; ``--device`` says where, ``--only`` which
+methods.
 """
 
 from __future__ import annotations
@@ -25,7 +29,6 @@ from longcut.files import replacing
 from longcut.methods import METHODS, build
 from longcut.predict import predict
 
-HOW = Training(epochs=10, batch=64, lr=1e-3, schedule="cosine")
 DFR = {"penalties": "0.3-0.1", "subsamples": 5}
 TOLD = ("validation", {"dfr": [DFR]}), ("all", {"resample": [{"by": "group"}], "reweight": [{"by": "group"}]})
 FREE = {
@@ -37,26 +40,26 @@ FREE = {
 }
 
 
-def rows() -> list[tuple[str, str, dict[str, Any]]]:
-    """What is told of the attribute, the method and its options."""
+def rows(kind: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """What is told of the attribute, the method and its options, on data of a kind."""
     told = [(what, method, options) for what, some in TOLD for method, several in some.items() for options in several]
     fit_for = {name: method for name, method in METHODS.items() if "classification" in method.tasks}
-    fit_for = {name: method for name, method in fit_for.items() if "table" in method.kinds and name != "dfr"}
+    fit_for = {name: method for name, method in fit_for.items() if kind in method.kinds and name != "dfr"}
     for name, method in fit_for.items():
         told += [("all" if "attribute" in method.needs else "nothing", name, o) for o in FREE.get(name, [{}])]
     return sorted(told, key=lambda row: ("nothing", "validation", "all").index(row[0]))
 
 
-def run(file: str, method: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
+def run(asked: argparse.Namespace, method: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """Worst-group and train-weighted accuracy on the test set."""
     torch.set_num_threads(1)
-    splits = load(f"arrays:path={file},attribute=attribute,split=split")
+    splits, how = load(spec(asked.data)), Training(epochs=asked.epochs, batch=64, lr=1e-3, schedule="cosine")
     try:
-        made = build(method, splits.info, net="linear", options=options, seed=seed)
-        fitted = fit(made, splits, HOW, seed=seed)
+        made = build(method, splits.info, net=asked.net, options=options, seed=seed).to(asked.device)
+        fitted = fit(made, splits, how, seed=seed, device=asked.device)
     except UserError as error:
         return {"error": str(error)}
-    outputs = predict(fitted.method, splits.test)
+    outputs = predict(fitted.method, splits.test, asked.device)
     found = metrics(sample_values(outputs, splits.test), splits.test, splits.train)
     result = {"last": {name: found[name] for name in ("worst_group", "train_weighted")}}
     judged = [row for row in fitted.history if "valid" in row]
@@ -64,6 +67,11 @@ def run(file: str, method: str, options: dict[str, Any], seed: int) -> dict[str,
         best = max(judged, key=lambda row: row["valid"]["worst_group"])
         result["best"] = {name: best["test"][name] for name in ("worst_group", "train_weighted")}
     return result
+
+
+def spec(data: str) -> str:
+    """Of a data set: as it is, or of a file of arrays."""
+    return f"arrays:path={data},attribute=attribute,split=split" if data.endswith(".npz") else data
 
 
 def table(done: dict[str, dict[str, Any]]) -> str:
@@ -97,18 +105,23 @@ def _cell(found: list[dict[str, Any]], epoch: str, metric: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file")
+    parser.add_argument("data", help="file of arrays, or a data set")
     parser.add_argument("out", type=Path, help="JSON file of results, which grows")
+    parser.add_argument("--net", default="linear")
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default="", help="methods, joined by commas")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print what the file holds, and stop")
     asked = parser.parse_args()
     done: dict[str, dict[str, Any]] = json.loads(asked.out.read_text("utf-8")) if asked.out.exists() else {}
     if not asked.table:
-        work = [(*row, seed) for seed in range(asked.seeds) for row in rows()]
+        wanted = [row for row in rows(load(spec(asked.data)).info.kind) if row[1] in (asked.only or row[1]).split(",")]
+        work = [(*row, seed) for seed in range(asked.seeds) for row in wanted]
         work = [row for row in work if json.dumps(row) not in done]
         runs = Parallel(asked.jobs, return_as="generator")(
-            delayed(run)(asked.file, method, options, seed) for _, method, options, seed in work
+            delayed(run)(asked, method, options, seed) for _, method, options, seed in work
         )
         for row, found in zip(work, runs, strict=True):
             done[json.dumps(row)] = found
