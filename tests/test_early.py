@@ -15,8 +15,9 @@ from longcut.fit import Training, fit
 from longcut.identify import margins
 from longcut.methods import Method, build
 from longcut.methods.base import FitHelper
-from longcut.methods.biased import early
-from longcut.methods.biased.early import Explained, Member, Suspicion, clarity, explain, needed, per_round
+from longcut.methods.biased import early, suspicion
+from longcut.methods.biased.early import Explained, Member, clarity, explain, needed, per_round
+from longcut.methods.biased.suspicion import Suspicion
 from longcut.methods.erm import ERM
 from longcut.methods.mixing import bank
 
@@ -155,6 +156,49 @@ def test_without_a_shortcut_nothing_is_separated():
         assert not explain(data, helper(data), seed=seed).separates
 
 
+def test_what_another_net_learns_was_no_shortcut_but_too_hard_for_a_linear_one(monkeypatch: pytest.MonkeyPatch):
+    """Where the second number is positive the first one says the other label: a linear net is as sure, and wrong."""
+    draw = generator(2, 9)
+    label, turned = torch.arange(2000) % 2, torch.rand(2000, generator=draw) < 0.08
+    sign = 2.0 * torch.where(turned, 1 - label, label) - 1
+    second = torch.where(turned, 2.0, -2.0) + 0.3 * torch.randn(2000, generator=draw)
+    data = Dataset.of(torch.stack([sign * (1 + torch.rand(2000, generator=draw)), second], 1), label)
+    explained = explain(data, helper(data), seed=2)
+    assert explained.member == "linear" and explained.recovered > 0.9
+    assert not explained.separates
+    found = Suspicion(data.info)
+    monkeypatch.setattr(suspicion, "explain", lambda *_, **__: explained)
+    found.look(data, helper(data), generator(5))
+    assert "but another of them is right about 100% of these, which no shortcut leaves it to be" in found.remark()
+    assert not found.chosen.any() and not found.too_many
+    monkeypatch.setattr(early, "LEARNED", 1.0)
+    assert explain(data, helper(data), seed=2).separates, "by itself it looks like one that knows a shortcut"
+
+
+def test_how_many_of_those_whom_it_contradicts_another_is_right_about():
+    """Of members asked about the same six: who is wrong at their best, and who is right in the end."""
+    first, second = (early._Learned(Member(), bars(6, 0.0), "cpu") for _ in range(2))
+    first.odd, first.right = torch.tensor([1, 1, 1, 1, 0, 0]).bool(), torch.tensor([1, 0, 0, 0, 1, 1]).bool()
+    second.odd, second.right = torch.tensor([1, 0, 0, 0, 0, 1]).bool(), torch.tensor([0, 1, 1, 1, 1, 0]).bool()
+    assert first.recovered([first, second]) == 0.75
+    assert second.recovered([first, second]) == 1.0
+    assert first.recovered([first]) == 0.0, "its own later rounds say nothing"
+
+
+def test_the_next_best_that_seems_to_know_a_shortcut_is_taken_where_the_best_was_too_simple(shortcut, monkeypatch):
+    data, _ = shortcut
+    members = ["tiny:side=32,width=8", "glance"]
+    best = explain(data, helper(data), seed=1, members=members)
+    assert best.separates and best.member == "glance" and best.recovered < 0.5
+
+    def recovered(learned, _):
+        return 1.0 if learned.curve == best.curves["glance"] else 0.25
+
+    monkeypatch.setattr(early._Learned, "recovered", recovered)
+    other = explain(data, helper(data), seed=1, members=members)
+    assert (other.member, other.separates, other.recovered) == (members[0], True, 0.25)
+
+
 def test_samples_that_stand_there_twice_are_told_alike():
     data = bars(90, 0.05).take(torch.arange(180) % 90)
     explained = explain(data, helper(data), members=["linear"])
@@ -243,7 +287,7 @@ def test_partners_are_what_the_main_net_confirms_where_it_is_neither_few_nor_muc
     data = Dataset.of(torch.zeros(1200, 1), torch.arange(1200) % 2)
     found = Suspicion(data.info)
     found.odd[:1000] = True
-    found.evidence.copy_(torch.tensor([0.0, 0.0, 0.2, 3.0]))  # a fifth is explained
+    found.evidence.copy_(torch.tensor([0.0, 0.0, 0.2, 3.0, 0.0]))  # a fifth is explained
     assert found.too_many
     for n, told in ((9, False), (10, True), (149, True), (150, False)):
         monkeypatch.setattr(bank, "confirmed", lambda *_, n=n: torch.arange(n))

@@ -9,12 +9,12 @@ for what a net has seen it may know by heart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longcut import nets
 from longcut.context import Observer
@@ -25,7 +25,7 @@ from longcut.methods.base import FitHelper, Method
 from longcut.nets.shrunk import shrunk
 from longcut.predict import predict
 
-__all__ = ["Early", "Explained", "Member", "Suspicion", "clarity", "explain", "family", "learn", "needed"]
+__all__ = ["Early", "Explained", "Member", "clarity", "explain", "family", "learn", "needed"]
 
 
 class Member(NamedTuple):
@@ -52,6 +52,7 @@ MOST = 7 / 8  # a shortcut explains that many labels at least
 DOUBT = 2.0  # about the clarity of a net that is wrong where it is in doubt
 SURE = 1 / 6  # of how sure it is of what it gets right, a net that knows a shortcut is where it is wrong, at least
 FEW = 5  # of fewer that are wrong, nothing can be said
+LEARNED = 3 / 4  # of what a net that knows a shortcut contradicts, no other net ends up right about more
 LOOP = {
     "pool": 1,
     "lr": 1e-3,
@@ -151,6 +152,9 @@ class Explained:
         model: that of the two which learned from the first half.
         rounds: after which it was stopped.
         curves: of each member of the family, ``(balanced accuracy, clarity)`` on held-out samples after each round.
+        recovered: where it seemed to know a shortcut, the share of the held-out samples that it contradicts which
+            another member is right about in the end. A shortcut misleads them all; where one was right, the other was
+            too simple for the label.
     """
 
     member: str
@@ -159,6 +163,7 @@ class Explained:
     model: Early
     rounds: int = 0
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    recovered: float = 0.0
 
     @property
     def looks(self) -> Tensor:
@@ -244,7 +249,10 @@ def explain(
         learned[spec] = _Learned.of(spec, known.get(spec, Member(rounds=10)), halves[0], halves[1], fit, seed, device)
         if learned[spec].pure:
             break  # there is no clearer evidence
-    member = max(learned, key=lambda spec: learned[spec].evidence)
+    ranked = sorted(learned, key=lambda spec: learned[spec].evidence, reverse=True)
+    recovered = {spec: learned[spec].recovered(learned.values()) for spec in ranked}
+    unlearned = (spec for spec in ranked if learned[spec].evidence[0] and recovered[spec] <= LEARNED)
+    member = next(unlearned, ranked[0])
     models = [learned[member], _Learned.of(member, learned[member].how, halves[1], halves[0], fit, seed, device)]
     place = torch.zeros(train.info.n_stored, dtype=torch.long)
     place[train.index] = torch.arange(len(train))  # samples that stand there several times are told alike
@@ -256,87 +264,15 @@ def explain(
     hit, clear = _balanced(logits.argmax(1), train.label), clarity(margins(logits, train.label))
     separates = models[0].evidence[0] and hit >= MOST and clear >= needed(margins(logits, train.label), models[0].how)
     curves = {spec: one.curve for spec, one in learned.items()}
-    return Explained(member, logits, separates, models[0].method, models[0].round, curves)
-
-
-class Suspicion(nn.Module):
-    """What was explained, by stored sample, so that it survives an interruption.
-
-    Args:
-        info: of the data.
-        members: specs of nets; by default :func:`family`.
-    """
-
-    def __init__(self, info: Info, members: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.members = tuple(members or family(info))
-        self.register_buffer("looks", torch.zeros(info.n_stored, dtype=torch.long))
-        self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
-        self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
-        # which member, whether it separates, the share of the samples it explains, how clearly it contradicts others
-        self.register_buffer("evidence", torch.zeros(4))
-        self.info, self.models = info, list[Early]()  # a list, for what is trained is not the method's to train
-
-    looks: Tensor  # the class that each sample looks like
-    odd: Tensor  # who looks like another class than its own
-    chosen: Tensor  # those of them who do so clearly; nobody where no member separates
-    evidence: Tensor
-
-    def look(self, train: Dataset, fit: FitHelper, generator: torch.Generator) -> None:
-        """Explain the training samples (see :func:`explain`)."""
-        device = self.looks.device
-        found = explain(train, fit, seed=generator.initial_seed(), device=device, members=self.members)
-        odd = found.looks != train.label
-        self.looks[train.index], self.odd[train.index] = found.looks.to(device), odd.to(device)
-        if found.separates:
-            self.chosen[train.index] = found.contradicted(train.label).to(device)
-        self.models = [found.model]
-        explained, clear = 1 - float(odd.float().mean()), clarity(margins(found.logits, train.label))
-        self.evidence.copy_(torch.tensor([self.members.index(found.member), found.separates, explained, clear]))
-
-    @property
-    def separates(self) -> bool:
-        return bool(self.evidence[1])
-
-    @torch.no_grad()
-    def embed(self, x: Tensor) -> Tensor | None:
-        """How the biased model sees inputs: its features ``(n, width)``; None before it has learned."""
-        return self.models[0].to(x.device).eval().net.features(x) if self.models else None
-
-    def get_extra_state(self) -> Tensor:
-        """The biased model's weights, as bytes."""
-        from safetensors.torch import save
-
-        weights = {name: value.cpu() for model in self.models for name, value in model.state_dict().items()}
-        return torch.frombuffer(bytearray(save(weights)), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        from safetensors.torch import load
-
-        self.models = []
-        if weights := load(bytes(state.tolist())):
-            with torch.random.fork_rng(devices=[]):
-                self.models = [Early(self.members[int(self.evidence[0])], self.info)]
-            self.models[0].load_state_dict(weights)
-
-    @property
-    def too_many(self) -> bool:
-        """Whether more contradict than a shortcut leaves over, as with wrong labels, or labels that are hard."""
-        return not self.separates and float(self.evidence[2]) < MOST
-
-    def remark(self) -> str:
-        """What was found, as the beginning of a sentence."""
-        number, _, explained, clear = self.evidence.tolist()
-        found = (
-            f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
-            f"{explained:.1%} of the labels of samples it has not seen, and "
-        )
-        if explained == 1:
-            return f"{found}contradicts none, which leaves nothing to tell a shortcut by"
-        return (
-            f"{found}contradicts the others with a clarity of {clear:.1f} (1 to 2: it is in doubt; a shortcut that "
-            f"they all contradict, or wrong labels: {0.5 / (1 - explained):.1f})"
-        )
+    return Explained(
+        member,
+        logits,
+        separates and recovered[member] <= LEARNED,
+        models[0].method,
+        models[0].round,
+        curves,
+        recovered[member] if models[0].evidence[0] else 0.0,
+    )
 
 
 class _Learned(Observer):
@@ -349,6 +285,7 @@ class _Learned(Observer):
         self.curve: list[tuple[float, float]] = []
         self.evidence, self.pure, self.round = (False, -1.0), False, 0
         self.weights: dict[str, Tensor] = {}
+        self.right = self.odd = torch.zeros(0, dtype=torch.bool)  # about whom after the last round, and of the best not
 
     @classmethod
     def of(
@@ -366,18 +303,25 @@ class _Learned(Observer):
             self.asked = shrunk(self.asked, method)
         label, logits = self.asked.label, predict(method, self.asked, self.device)
         hit, margin = _balanced(logits.argmax(1), label), margins(logits, label)
-        clear = clarity(margin)
+        clear, self.right = clarity(margin), margin > 0
         self.curve.append((hit, clear))
         separates = hit >= MOST and clear >= needed(margin, self.how)
         self.pure |= separates and 2 * clear * float((margin <= 0).double().mean()) >= 1  # as surely wrong as right
         # most of the labels, and clearly wrong; failing that, as many labels as possible
         evidence = (True, clear / self.how.need) if separates else (False, hit)
         if evidence > self.evidence:
-            self.evidence, self.round = evidence, len(self.curve)
+            self.evidence, self.round, self.odd = evidence, len(self.curve), margin <= 0
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
+    def recovered(self, members: Iterable[_Learned]) -> float:
+        """The largest share of those whom it contradicts that another, asked about the same, ends up right about."""
+        if not self.odd.any():
+            return 0.0
+        return max((float(one.right[self.odd].double().mean()) for one in members if one is not self), default=0.0)
+
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("curve", "evidence", "pure", "round", "weights")}
+        names = "curve", "evidence", "pure", "round", "weights", "right", "odd"
+        return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -10,7 +10,8 @@ from torch import Tensor
 from longcut.bias import Likeness, class_similarity, least_typical, unexplained
 from longcut.data import Dataset
 from longcut.methods.base import Method
-from longcut.methods.biased.early import FEW, Suspicion
+from longcut.methods.biased.early import FEW
+from longcut.methods.biased.suspicion import Suspicion
 from longcut.mixing.pairs import Take
 from longcut.predict import predict
 

@@ -25,7 +25,7 @@ from longcut.errors import UserError
 from longcut.identify import Identification
 from longcut.losses import cross_entropy
 from longcut.methods.base import FitHelper, MakeNet, optimizer, require_attribute
-from longcut.methods.biased.early import Suspicion
+from longcut.methods.biased.suspicion import Suspicion
 from longcut.methods.mixing import bank, likeness
 from longcut.methods.mixing.base import MixingMethod
 from longcut.methods.mixing.bases import Base, build_base
