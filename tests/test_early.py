@@ -169,20 +169,22 @@ def test_what_another_net_learns_was_no_shortcut_but_too_hard_for_a_linear_one(m
     found = Suspicion(data.info)
     monkeypatch.setattr(suspicion, "explain", lambda *_, **__: explained)
     found.look(data, helper(data), generator(5))
-    assert "but another of them is right about 100% of these, which no shortcut leaves it to be" in found.remark()
+    assert "but one that can learn more is right about 100% of these: they were merely hard" in found.remark()
     assert not found.chosen.any() and not found.too_many
     monkeypatch.setattr(early, "LEARNED", 1.0)
     assert explain(data, helper(data), seed=2).separates, "by itself it looks like one that knows a shortcut"
 
 
-def test_how_many_of_those_whom_it_contradicts_another_is_right_about():
+def test_how_many_of_those_whom_it_contradicts_one_that_can_learn_more_is_right_about():
     """Of members asked about the same six: who is wrong at their best, and who is right in the end."""
-    first, second = (early._Learned(Member(), bars(6, 0.0), "cpu") for _ in range(2))
+    first, second = (early._Learned(Member(rounds=n), bars(6, 0.0), "cpu") for n in (4, 10))
     first.odd, first.right = torch.tensor([1, 1, 1, 1, 0, 0]).bool(), torch.tensor([1, 0, 0, 0, 1, 1]).bool()
     second.odd, second.right = torch.tensor([1, 0, 0, 0, 0, 1]).bool(), torch.tensor([0, 1, 1, 1, 1, 0]).bool()
+    first.curve, second.curve = [(0.9, 5.0), (0.9, 4.0)], [(0.2, 0.0), (0.9, 1.0)]
     assert first.recovered([first, second]) == 0.75
-    assert second.recovered([first, second]) == 1.0
-    assert first.recovered([first]) == 0.0, "its own later rounds say nothing"
+    assert second.recovered([first, second]) == 0.0, "who can learn less says nothing"
+    second.curve.append((0.8, 1.0))
+    assert first.recovered([first, second]) == 0.0, "who explains few labels says nothing"
 
 
 def test_the_next_best_that_seems_to_know_a_shortcut_is_taken_where_the_best_was_too_simple(shortcut, monkeypatch):

@@ -52,7 +52,7 @@ MOST = 7 / 8  # a shortcut explains that many labels at least
 DOUBT = 2.0  # about the clarity of a net that is wrong where it is in doubt
 SURE = 1 / 6  # of how sure it is of what it gets right, a net that knows a shortcut is where it is wrong, at least
 FEW = 5  # of fewer that are wrong, nothing can be said
-LEARNED = 3 / 4  # of what a net that knows a shortcut contradicts, no other net ends up right about more
+LEARNED = 3 / 4  # of what a net that knows a shortcut contradicts, one that can learn more is right about less
 LOOP = {
     "pool": 1,
     "lr": 1e-3,
@@ -152,9 +152,9 @@ class Explained:
         model: that of the two which learned from the first half.
         rounds: after which it was stopped.
         curves: of each member of the family, ``(balanced accuracy, clarity)`` on held-out samples after each round.
-        recovered: where it seemed to know a shortcut, the share of the held-out samples that it contradicts which
-            another member is right about in the end. A shortcut misleads them all; where one was right, the other was
-            too simple for the label.
+        recovered: where it seemed to know a shortcut, the share of the held-out samples that it contradicts which a
+            member that can learn more is right about in the end. A shortcut misleads that one as well; where it does
+            not, the label was merely too hard.
     """
 
     member: str
@@ -314,10 +314,14 @@ class _Learned(Observer):
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
     def recovered(self, members: Iterable[_Learned]) -> float:
-        """The largest share of those whom it contradicts that another, asked about the same, ends up right about."""
-        if not self.odd.any():
-            return 0.0
-        return max((float(one.right[self.odd].double().mean()) for one in members if one is not self), default=0.0)
+        """The largest share of those whom it contradicts that one that can learn more is right about in the end.
+
+        Asked are the same samples, and counted those alone that explain most labels then: one that is mostly wrong is
+        right about these by being wrong about the rest.
+        """
+        more = (one for one in members if one.how.need < self.how.need or one.how.rounds > self.how.rounds)
+        others = (one for one in more if one.curve[-1][0] >= MOST)
+        return max((float(one.right[self.odd].double().mean()) for one in others if self.odd.any()), default=0.0)
 
     def state(self) -> dict[str, Any]:
         names = "curve", "evidence", "pure", "round", "weights", "right", "odd"

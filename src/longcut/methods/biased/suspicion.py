@@ -30,7 +30,7 @@ class Suspicion(nn.Module):
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
         self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
         # which member, whether it separates, the share of the samples it explains, how clearly it contradicts others,
-        # and what share of those another member is right about
+        # and what share of those a member that can learn more is right about
         self.register_buffer("evidence", torch.zeros(5))
         self.info, self.models = info, list[Early]()  # a list, for what is trained is not the method's to train
 
@@ -97,6 +97,4 @@ class Suspicion(nn.Module):
         )
         if recovered <= LEARNED:
             return found
-        return (
-            f"{found}, but another of them is right about {recovered:.0%} of these, which no shortcut leaves it to be"
-        )
+        return f"{found}, but one that can learn more is right about {recovered:.0%} of these: they were merely hard"
