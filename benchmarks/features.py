@@ -7,9 +7,8 @@ are told none, but for ``dfr`` that of the validation set. The last epoch is jud
 after each epoch, the one that is best in the worst group of the validation set, which takes the attribute there.
 ``--table`` prints what the file holds.
 
-Photographs and a net that is tuned on them are the same by ``python benchmarks/features.py waterbirds:size=72
-results/tuned.json --net efficientnet-lite0:tune=last,side=96 --epochs 3``; ``--device`` says where, ``--only`` which
-methods.
+``python benchmarks/features.py waterbirds:size=72 results/tuned.json --net efficientnet-lite0:tune=last,side=96
+--epochs 3`` does the same with photographs and a net that is tuned on them. A file is of one net and number of epochs.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from longcut.files import replacing
 from longcut.methods import METHODS, build
 from longcut.predict import predict
 
+NET, EPOCHS = "linear", 10
 DFR = {"penalties": "0.3-0.1", "subsamples": 5}
 TOLD = ("validation", {"dfr": [DFR]}), ("all", {"resample": [{"by": "group"}], "reweight": [{"by": "group"}]})
 FREE = {
@@ -61,7 +61,8 @@ def run(asked: argparse.Namespace, method: str, options: dict[str, Any], seed: i
         return {"error": str(error)}
     outputs = predict(fitted.method, splits.test, asked.device)
     found = metrics(sample_values(outputs, splits.test), splits.test, splits.train)
-    result = {"last": {name: found[name] for name in ("worst_group", "train_weighted")}}
+    result: dict[str, Any] = {"net": asked.net, "epochs": asked.epochs}
+    result["last"] = {name: found[name] for name in ("worst_group", "train_weighted")}
     judged = [row for row in fitted.history if "valid" in row]
     if judged:
         best = max(judged, key=lambda row: row["valid"]["worst_group"])
@@ -107,8 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="file of arrays, or a data set")
     parser.add_argument("out", type=Path, help="JSON file of results, which grows")
-    parser.add_argument("--net", default="linear")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--net", default=NET)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default="", help="methods, joined by commas")
     parser.add_argument("--device", default="cpu")
@@ -117,8 +118,17 @@ def main() -> None:
     asked = parser.parse_args()
     done: dict[str, dict[str, Any]] = json.loads(asked.out.read_text("utf-8")) if asked.out.exists() else {}
     if not asked.table:
-        wanted = [row for row in rows(load(spec(asked.data)).info.kind) if row[1] in (asked.only or row[1]).split(",")]
-        work = [(*row, seed) for seed in range(asked.seeds) for row in wanted]
+        others = {(one.get("net", NET), one.get("epochs", EPOCHS)) for one in done.values() if "error" not in one}
+        if others - {(asked.net, asked.epochs)}:
+            parser.error(
+                f"{asked.out} holds runs of {others}, as (net, epochs); name another file, or ask for the same"
+            )
+        known = rows(load(spec(asked.data)).info.kind)
+        names = list(dict.fromkeys(method for _, method, _ in known))
+        wanted = asked.only.split(",") if asked.only else names
+        if strangers := set(wanted) - set(names):
+            parser.error(f"--only {','.join(sorted(strangers))}: no such method; there are {', '.join(names)}")
+        work = [(*row, seed) for seed in range(asked.seeds) for row in known if row[1] in wanted]
         work = [row for row in work if json.dumps(row) not in done]
         runs = Parallel(asked.jobs, return_as="generator")(
             delayed(run)(asked, method, options, seed) for _, method, options, seed in work

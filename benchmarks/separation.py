@@ -2,7 +2,8 @@
 
 Ten cues of the zoo, those by which the family's constants were chosen; 2 % of the samples contradict the cue.
 ``surety`` is the clarity in parts of what it is where a net is wrong as surely as it is right, ``right`` the share of
-the samples called contradicting that do contradict the cue, whether or not the net is taken to know a shortcut.
+the samples called contradicting that do contradict the cue, whether or not the net is taken to know a shortcut, and
+``recovered`` the share of whom it contradicts that a net which can learn more is right about.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def row(base: str, cue: str, strength: str, seed: int) -> str:
     surety = clarity(margins(found.logits, label)) * 2 * wrong
     right = float(splits.train.conflicting[called].float().mean()) if called.any() else 0.0
     taken = "taken" if found.separates else "not taken"
-    return f"{base}, {cue}, {strength}: surety {surety:.2f}, {int(called.sum())} called, {right:.0%} right, {taken}"
+    called_right = f"{int(called.sum())} called, {right:.0%} right, {found.recovered:.0%} recovered"
+    return f"{base}, {cue}, {strength}: {found.member.partition(':')[0]}, surety {surety:.2f}, {called_right}, {taken}"
 
 
 def main() -> None:

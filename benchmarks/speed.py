@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from longcut.fit import Fitted, Training, fit
 from longcut.methods import METHODS, build
 from longcut.methods.mixing.base import MixingMethod
 from longcut.mixing import Partners
+from longcut.predict import predict
 
 SAMPLES = 55_000  # training images of Colored MNIST
 FEW = 20 * 1024  # twenty pools of them
@@ -180,6 +182,13 @@ def auxiliary_step(spec: str, data: Splits, n: int) -> Callable[[], object]:
     return step
 
 
+def judging(n: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A small convolutional net on ``n`` images of 72 pixels: all at once, and as it comes."""
+    photos = Dataset.of(torch.zeros(n, 3, 72, 72, dtype=torch.uint8), torch.arange(n) % 2)
+    net = nets.build("conv", photos.info)
+    return partial(predict, net, photos, size=n), partial(predict, net, photos)
+
+
 def rows(samples: int, pairs: int) -> Iterator[Row]:
     """Each ratio with its name, as it is measured."""
     whole = colored_mnist(samples)
@@ -200,6 +209,7 @@ def rows(samples: int, pairs: int) -> Iterator[Row]:
     yield "lff / erm", ratio(run_of("lff", data), erm, pairs)
     steps = auxiliary_step("resnet18", data, 64), auxiliary_step("tiny", data, 64)
     yield "biased model: resnet18 / tiny, one update of 64", ratio(*steps, few)
+    yield "photographs judged 1,024 at a time / as it comes", ratio(*judging(min(1024, samples)), few)
     yield from two_phases(data, pairs)
 
 

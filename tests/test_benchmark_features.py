@@ -28,9 +28,7 @@ def test_a_row_for_each_method_that_can_and_what_it_is_told(features):
     assert [told for told, *_ in table] == sorted((t for t, *_ in table), key=["nothing", "validation", "all"].index)
 
 
-def test_photographs_and_a_file_of_features_are_trained_alike_and_nothing_twice(
-    features, monkeypatch, tmp_path, capsys
-):
+def test_nothing_is_trained_twice_or_mixed_with_another_net(features, monkeypatch, tmp_path, capsys):
     out = tmp_path / "found.json"
     asked = ["colored-digits", str(out), "--net", "linear", "--epochs", "1", "--only", "erm,group-dro", "--seeds"]
     of(features, monkeypatch, *asked, "1")
@@ -43,6 +41,14 @@ def test_photographs_and_a_file_of_features_are_trained_alike_and_nothing_twice(
     assert len(both) == 4 and sum("kept" in found for found in both.values()) == 2, "the first seed is not done again"
     assert "| nothing | erm |" in capsys.readouterr().out
 
+    for wrong, said in ((["--net", "mlp"], "holds runs of"), (["--only", "erm,nope"], "--only nope: no such method")):
+        with pytest.raises(SystemExit):
+            of(features, monkeypatch, *asked, "2", *wrong)
+        assert said in capsys.readouterr().err
+    assert json.loads(out.read_text("utf-8")) == both
+
+
+def test_a_file_of_features_is_read(features, monkeypatch, tmp_path):
     rng = np.random.default_rng(0)
     label = np.arange(120) % 2
     x = rng.normal(size=(120, 3)) + 6 * label[:, None] - 3

@@ -32,7 +32,7 @@ def test_every_row_is_measured_without_data(benchmark: Any, monkeypatch: pytest.
     benchmark.main(["--samples", "64", "--pairs", "1", "--json"])
     captured = capsys.readouterr()
     ratios = json.loads(captured.out)["ratios"]
-    assert len(ratios) == 9 + 2 * 12
+    assert len(ratios) == 10 + 2 * 12
     assert all(0 < row["min"] <= row["median"] <= row["max"] for row in ratios.values())
     searches = [row["max"] for name, row in ratios.items() if name.startswith("partner search over 64 samples")]
     assert len(searches) == 2

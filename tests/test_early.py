@@ -177,14 +177,19 @@ def test_what_another_net_learns_was_no_shortcut_but_too_hard_for_a_linear_one(m
 
 def test_how_many_of_those_whom_it_contradicts_one_that_can_learn_more_is_right_about():
     """Of members asked about the same six: who is wrong at their best, and who is right in the end."""
-    first, second = (early._Learned(Member(rounds=n), bars(6, 0.0), "cpu") for n in (4, 10))
-    first.odd, first.right = torch.tensor([1, 1, 1, 1, 0, 0]).bool(), torch.tensor([1, 0, 0, 0, 1, 1]).bool()
-    second.odd, second.right = torch.tensor([1, 0, 0, 0, 0, 1]).bool(), torch.tensor([0, 1, 1, 1, 1, 0]).bool()
-    first.curve, second.curve = [(0.9, 5.0), (0.9, 4.0)], [(0.2, 0.0), (0.9, 1.0)]
-    assert first.recovered([first, second]) == 0.75
-    assert second.recovered([first, second]) == 0.0, "who can learn less says nothing"
-    second.curve.append((0.8, 1.0))
-    assert first.recovered([first, second]) == 0.0, "who explains few labels says nothing"
+    short, long, linear = (early._Learned(how, bars(6, 0.0), "cpu") for how in (Member(), Member(3.0, 10), Member(5.0)))
+    short.odd, short.right = torch.tensor([1, 1, 1, 1, 0, 0]).bool(), torch.tensor([1, 0, 0, 0, 1, 1]).bool()
+    long.odd, long.right = torch.tensor([1, 0, 0, 0, 0, 1]).bool(), torch.tensor([0, 1, 1, 1, 1, 0]).bool()
+    linear.odd, linear.right = torch.tensor([1, 1, 0, 0, 0, 0]).bool(), torch.ones(6).bool()
+    short.evidence = long.evidence = linear.evidence = (True, 2.0)
+    short.curve, long.curve, linear.curve = [(0.9, 5.0), (0.9, 4.0)], [(0.2, 0.0), (0.9, 1.0)], [(0.9, 1.0)]
+    assert short.recovered([short, long]) == 0.75
+    assert linear.recovered([linear, short]) == 0.5, "it is too simple, though both learn for as long"
+    assert long.recovered([short, long]) == 0.0 and short.recovered([short, linear]) == 0.0, "who can learn less"
+    long.curve.append((0.8, 1.0))
+    assert short.recovered([short, long]) == 0.0, "who explains few labels"
+    linear.evidence = (False, 0.9)
+    assert linear.recovered([linear, short]) == 0.0, "it knows no shortcut in any case"
 
 
 def test_the_next_best_that_seems_to_know_a_shortcut_is_taken_where_the_best_was_too_simple(shortcut, monkeypatch):

@@ -17,6 +17,7 @@ from longcut.data import Batch, Dataset, Info, ranks, require_index
 from longcut.losses import gce, relative_difficulty
 from longcut.mixing import Pool
 from longcut.nets import Net
+from longcut.predict import at_once
 
 __all__ = [
     "ClassifierBias",
@@ -219,7 +220,8 @@ class Likeness(nn.Module):
         """Embed and keep every sample of a data set, in evaluation mode: one coherent view of all."""
         was_training = self.training
         self.eval()
-        for batch in data.batches(1024, self.bank.device):
+        device = self.bank.device
+        for batch in data.batches(at_once(data.info.shape, device), device):
             self.remember(require_index(batch), self.embed(batch.x))
         self.train(was_training)
 

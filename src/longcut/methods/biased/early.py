@@ -264,15 +264,8 @@ def explain(
     hit, clear = _balanced(logits.argmax(1), train.label), clarity(margins(logits, train.label))
     separates = models[0].evidence[0] and hit >= MOST and clear >= needed(margins(logits, train.label), models[0].how)
     curves = {spec: one.curve for spec, one in learned.items()}
-    return Explained(
-        member,
-        logits,
-        separates and recovered[member] <= LEARNED,
-        models[0].method,
-        models[0].round,
-        curves,
-        recovered[member] if models[0].evidence[0] else 0.0,
-    )
+    separates = separates and recovered[member] <= LEARNED
+    return Explained(member, logits, separates, models[0].method, models[0].round, curves, recovered[member])
 
 
 class _Learned(Observer):
@@ -314,14 +307,14 @@ class _Learned(Observer):
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
     def recovered(self, members: Iterable[_Learned]) -> float:
-        """The largest share of those whom it contradicts that one that can learn more is right about in the end.
+        """The largest share of whom it contradicts, where it seems to know a shortcut, that a better one is right about.
 
-        Asked are the same samples, and counted those alone that explain most labels then: one that is mostly wrong is
-        right about these by being wrong about the rest.
+        Better is who can learn more, and explains most labels in the end: one that is mostly wrong is right about these
+        by being wrong about the rest. All were asked about the same samples.
         """
         more = (one for one in members if one.how.need < self.how.need or one.how.rounds > self.how.rounds)
-        others = (one for one in more if one.curve[-1][0] >= MOST)
-        return max((float(one.right[self.odd].double().mean()) for one in others if self.odd.any()), default=0.0)
+        better = (one for one in more if self.evidence[0] and one.curve[-1][0] >= MOST)
+        return max((float(one.right[self.odd].double().mean()) for one in better), default=0.0)
 
     def state(self) -> dict[str, Any]:
         names = "curve", "evidence", "pure", "round", "weights", "right", "odd"
