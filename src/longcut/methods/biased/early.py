@@ -307,7 +307,7 @@ class _Learned(Observer):
             self.weights = {name: value.detach().clone() for name, value in method.state_dict().items()}
 
     def recovered(self, members: Iterable[_Learned]) -> float:
-        """The largest share of whom it contradicts, where it seems to know a shortcut, that a better one is right about.
+        """The largest share of whom it contradicts that a better member is right about; 0 if it knows no shortcut.
 
         Better is who can learn more, and explains most labels in the end: one that is mostly wrong is right about these
         by being wrong about the rest. All were asked about the same samples.
