@@ -14,7 +14,7 @@ from longcut.errors import UserError
 __all__ = ["at_once", "predict"]
 
 MOST, FEWEST = 1024, 16  # samples at a time
-ON_CPU = 2**20  # numbers in what goes in at a time
+ON_CPU = 2**19  # numbers in what goes in at a time
 
 
 @torch.no_grad()
@@ -63,10 +63,11 @@ def predict(
 def at_once(shape: tuple[int, ...], device: torch.device | str) -> int:
     """How many samples of inputs of this shape a net is best asked about at a time: 1024, on the CPU fewer large ones.
 
-    There the maps of a convolutional net then stay in the cache, which more than halves its time on photographs.
+    There the maps of a convolutional net then stay in the cache and in memory that the process has already
+    (``benchmarks/speed.py``: less than half the time on photographs).
 
-    >>> at_once((1, 28, 28), "cpu"), at_once((3, 72, 72), "cpu"), at_once((3, 72, 72), "cuda")
-    (1024, 67, 1024)
+    >>> at_once((1, 8, 8), "cpu"), at_once((3, 72, 72), "cpu"), at_once((3, 72, 72), "cuda")
+    (1024, 33, 1024)
     """
     if torch.device(device).type != "cpu":
         return MOST
