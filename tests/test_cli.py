@@ -94,16 +94,16 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(
     monkeypatch.setattr(show, "EVERY", 10.0)
     now = 100.0
     told = show.lines("models", lambda: now)
-    for seconds, done in ((4, 1), (10, 2), (19, 4), (20, 4.5), (31, 12)):
+    for seconds, done in ((1, 1), (11, 2), (20, 4), (21, 4.5), (31, 12)):
         now = 100.0 + seconds
-        told(done, 12)
+        told(done, 12)  # the first may have been done before: what counts is how it goes on
     now = 135.0
     told(0, 3, "images")  # something else: its speed is its own
     now = 141.0
     told(1, 3, "images")
     assert capsys.readouterr().err.splitlines() == [
-        "longcut: 2/12 models, about 50 s left",
-        "longcut: 4/12 models, about 33 s left",
+        "longcut: 2/12 models, about 2 min left",
+        "longcut: 4/12 models, about 43 s left",
         "longcut: 12/12 models",
         "longcut: 1/3 images, about 12 s left",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from longcut.methods.biased.early import Explained, Member, clarity, explain, ne
 from longcut.methods.biased.suspicion import Suspicion
 from longcut.methods.erm import ERM
 from longcut.methods.mixing import bank
+from longcut.methods.mixing.selecmix import SelecMix
 
 
 class Handed(ERM):
@@ -243,15 +245,31 @@ def test_selecmix_says_what_was_found_and_trains_as_erm_where_nothing_is():
     blind = load("planted:data=digits,cue=none")
     small = Splits(blind.train, None, blind.test)
     training = Training(epochs=2, batch=64, pool=4, average=0.9)
+    own = replace(training, weight_decay=SelecMix.training_defaults["weight_decay"])
     method = build("selecmix", small.info)
-    fit(method, small, training, seed=3)
+    fit(method, small, own, seed=3)
     (remark,) = method.remarks()
-    assert "nothing is mixed, and selecmix trains as erm does" in remark
+    assert "nothing is mixed, and selecmix trains as erm does, without the weight decay" in remark
     plain = build("erm", small.info)
     fit(plain, small, training, seed=3)
     for one, other in zip(method.net.parameters(), plain.net.parameters(), strict=True):
         assert torch.equal(one, other)
     assert not chosen_by(method).any()
+
+
+def decay_of(data: Dataset, **settings: float) -> float:
+    method = build("selecmix", data.info)
+    training = Training(epochs=1, **{**SelecMix.training_defaults, **settings})
+    fit(method, Splits(data, None, data), training)
+    return method.optimizers(training)[0].param_groups[0]["weight_decay"]
+
+
+def test_selecmix_decays_weights_where_it_mixes_or_labels_are_wrong_or_when_told(shortcut):
+    blind = load("planted:data=digits,cue=none").train
+    assert decay_of(blind) == 0.0
+    assert decay_of(blind, weight_decay=0.01) == 0.01
+    assert decay_of(shortcut[0]) == 0.002
+    assert decay_of(bars(600, 0.0, wrong=0.3)) == 0.002
 
 
 def test_of_labels_that_are_all_explained_nothing_is_said():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -322,18 +323,22 @@ EVERY = 10.0  # seconds between lines
 
 
 def lines(unit: str, clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
-    """What a bar tells, as a line on stderr every ten seconds, with the time left at the speed so far."""
-    begun, before, said = clock(), 0.0, clock()
+    """What a bar tells, as a line on stderr every ten seconds, with the time left at the speed so far.
+
+    What is told first may have been done before, so the speed is that from there on.
+    """
+    begun, first, before, said = clock(), 0.0, math.inf, clock()
 
     def told(done: float, total: int, of: str = unit) -> None:
-        nonlocal begun, before, said
+        nonlocal begun, first, before, said
         now = clock()
-        if done < before:  # something else begins, with a speed of its own
-            begun = now
+        if done < before:  # something begins, with a speed of its own
+            begun, first = now, done
         before = done
         if now - said >= EVERY:
             said = now
-            left = f", about {duration((now - begun) * (total - done) / done)} left" if 0 < done < total else ""
+            speed = (done - first) / (now - begun) if done > first else 0.0
+            left = f", about {duration((total - done) / speed)} left" if speed and done < total else ""
             warn(f"{int(done)}/{total} {of}{left}")
 
     return told

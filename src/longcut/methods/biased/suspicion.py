@@ -82,6 +82,11 @@ class Suspicion(nn.Module):
         """Whether more contradict than a shortcut leaves over, as with wrong labels, or labels that are hard."""
         return not self.separates and float(self.evidence[2]) < MOST
 
+    @property
+    def quiet(self) -> bool:
+        """Whether most labels are explained, and those that are not do not look like a shortcut's."""
+        return not self.separates and not self.too_many
+
     def remark(self) -> str:
         """What was found, as the beginning of a sentence."""
         number, _, explained, clear, recovered = self.evidence.tolist()

@@ -46,6 +46,8 @@ UnmixedForward = Annotated[
     bool, Field(description="show batch normalisation each batch as it is before the mixtures, as released")
 ]
 
+DECAY = 2e-3
+
 
 class SelecMix(MixingMethod):
     """``mean(CE(mixed, partner's label))`` plus the loss of the biased model, on disjoint parameters.
@@ -60,7 +62,7 @@ class SelecMix(MixingMethod):
     name = "selecmix"
     paper = "Hwang et al., SelecMix: Debiased learning by contradicting-pair sampling, NeurIPS 2022"
     needs_classes = "its partners have the same label, or another one, and numbers are hardly ever the same"
-    training_defaults = {"average": 0.999, "weight_decay": 2e-3}
+    training_defaults = {"average": 0.999, "weight_decay": DECAY}
     variants = (
         {"base": "lff", "lff_scale": "code"},
         {"base": "dfa", "pairs": "learned"},
@@ -282,7 +284,13 @@ class SelecMix(MixingMethod):
         return loss, logs
 
     def optimizers(self, training: Training) -> list[torch.optim.Optimizer]:
-        """The run's for the nets of the main kind, and one with its own rate for a biased model that learns alone."""
+        """The run's for the nets of the main kind, and one with its own rate for a biased model that learns alone.
+
+        Where nothing is mixed for want of a cue, the method's own weight decay is left out: it goes with mixing, and
+        makes a net rely the more on a cue that the biased models did not see.
+        """
+        if self.pairs_by == "early" and self.early.quiet and training.weight_decay == DECAY:
+            training = dataclasses.replace(training, weight_decay=Training().weight_decay)
         apart = "bias." if self.alone else ()  # LfF's biased net learns as the main one does
         main = [parameter for name, parameter in self.named_parameters() if not name.startswith(apart)]
         own = [] if not self.alone or self.pretrain else self._bias_optimizer(training)
@@ -303,8 +311,9 @@ class SelecMix(MixingMethod):
         if self.early.too_many:
             then = "so too many labels are left unexplained for a shortcut, as where labels are wrong or hard"
             then += ": only what the main net confirms is mixed" if self.confirm else ": nothing is mixed, as in erm"
-        elif not self.early.separates:
+        elif self.early.quiet:
             then = "so no cue is told from the label: nothing is mixed, and selecmix trains as erm does"
+            then += ", without the weight decay that goes with mixing"
         return (f"{self.early.remark()}; {then}.",)
 
     @torch.no_grad()
