@@ -1,4 +1,4 @@
-"""Tables of what was measured once: ``peers.json`` and ``growth.json``, for ``make.py``."""
+"""Tables of what was measured once: ``peers.json``, ``growth.json`` and the zoo, for ``make.py``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+METRICS = ("worst_group", "conflicting", "average")
 NAMES = {"opened": "opening the files", "audit": "an audit of all", "audit, default": "an audit of a sample"}
 NAMES |= {"lff": "two epochs of `lff`"}
 NAMES |= {"scores": "all metrics, intervals of 100 draws"}
@@ -57,3 +58,28 @@ def growth_table(*_: object) -> list[str]:
 def exponent(sizes: list[int], values: list[float]) -> float:
     """Slope of the last two points on logarithmic axes, 1 where it is linear."""
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
+
+
+def zoo_table(*_: object, data: str) -> list[str]:
+    """A line for each cue of a zoo, and in words how often `selecmix` gains and where it loses."""
+    zoo = json.loads((HERE / "zoo" / f"{data}.json").read_text("utf-8"))
+    found = {(cell["method"], cell["cue"]): cell for cell in zoo["cells"]}
+    lines = ["| cue | erm | selecmix | conflicting, or average without a cue: difference |", "|---|---|---|---|"]
+    gains, below = [], {"worst_group": [], "average": []}
+    for cue in zoo["cues"]:
+        erm, ours = found["erm", cue], found["selecmix", cue]
+        gain = ours["gain"]
+        shown = [" · ".join(f"{100 * one[key]:.1f}" for key in METRICS) for one in (erm, ours)]
+        told = f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+        lines.append(f"| {cue} | {shown[0]} | {shown[1]} | {told} |")
+        if gain["metric"] == "conflicting":
+            gains.append(gain["value"])
+        for key, cues in below.items():
+            if ours[key] < erm[key] - 0.01:
+                cues.append(f"{cue} ({100 * (ours[key] - erm[key]):.1f})")
+    much = sum(gain >= 0.05 for gain in gains)
+    where = (f"in {name.replace('_', ' ')}: {', '.join(cues) or 'nowhere'}" for name, cues in below.items())
+    seeds = {cell["runs"] for cell in zoo["cells"]}
+    seeds = " or ".join(str(runs) for runs in sorted({cell["runs"] for cell in zoo["cells"]}))
+    told = f"{seeds} seeds. At least 5 points above in conflicting accuracy: {much} of {len(gains)} cues."
+    return [*lines, "", f"{told} More than a point below {'; '.join(where)}."]

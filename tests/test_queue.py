@@ -311,6 +311,10 @@ def test_the_plan_is_printed_and_nothing_is_trained(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs.json"]
 
 
+def test_a_plan_of_rows_that_never_ran_names_no_time():
+    assert "0 of 8 runs are done; how long the others take is not known yet." in printed("reproduce", "all", "--plan")
+
+
 def test_the_command_works_on_the_queue_and_the_table_finds_the_runs(tmp_path: Path):
     command = ("reproduce", "all", "--only", "plain", "--only", "digits", "--seeds", "1", "--device", "cpu")
     text = printed(*command, "--hours", "0")

@@ -62,8 +62,11 @@ def work_on(
 def said(found: Queue) -> str:
     """How much is left, in a sentence."""
     unknown = sum(task.seconds is None for task in found.tasks)
+    have = f"{found.done} of {found.total} runs are done"
+    if unknown and unknown == len(found.tasks):
+        return f"{have}; how long the others take is not known yet"
     more = f", and {unknown} of which nothing is known yet" if unknown else ""
-    return f"{found.done} of {found.total} runs are done; the others take about {show.duration(found.seconds)}{more}"
+    return f"{have}; the others take about {show.duration(found.seconds)}{more}"
 
 
 def say_left_out(found: Queue) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from longcut.data import Dataset, Info
 from longcut.identify import margins
-from longcut.methods.base import FitHelper
-from longcut.methods.biased.early import LEARNED, MOST, Early, clarity, explain, family
+from longcut.methods.base import FitHelper, MakeNet
+from longcut.methods.biased.early import AS_OFTEN, LEARNED, MOST, Early, clarity, explain, family, resists
 
 __all__ = ["Suspicion"]
 
@@ -30,8 +30,8 @@ class Suspicion(nn.Module):
         self.register_buffer("chosen", torch.zeros(info.n_stored, dtype=torch.bool))
         self.register_buffer("odd", torch.zeros(info.n_stored, dtype=torch.bool))
         # which member, whether it separates, the share of the samples it explains, how clearly it contradicts others,
-        # and what share of those a member that can learn more is right about
-        self.register_buffer("evidence", torch.zeros(5))
+        # what share of those a member that can learn more is right about, and how often the net to be trained is
+        self.register_buffer("evidence", torch.zeros(6))
         self.info, self.models = info, list[Early]()  # a list, for what is trained is not the method's to train
 
     looks: Tensor  # the class that each sample looks like
@@ -39,18 +39,22 @@ class Suspicion(nn.Module):
     chosen: Tensor  # those of them who do so clearly; nobody where no member separates
     evidence: Tensor
 
-    def look(self, train: Dataset, fit: FitHelper, generator: torch.Generator) -> None:
-        """Explain the training samples (see :func:`explain`)."""
-        device = self.looks.device
-        found = explain(train, fit, seed=generator.initial_seed(), device=device, members=self.members)
+    def look(self, train: Dataset, fit: FitHelper, generator: torch.Generator, make_net: MakeNet) -> None:
+        """Explain the training samples (see :func:`explain`), and see whether the net takes the shortcut at all."""
+        device, seed = self.looks.device, generator.initial_seed()
+        found = explain(train, fit, seed=seed, device=device, members=self.members)
         odd = found.looks != train.label
         self.looks[train.index], self.odd[train.index] = found.looks.to(device), odd.to(device)
+        suspected, resisted = torch.zeros_like(self.chosen), 0.0
         if found.separates:
-            self.chosen[train.index] = found.contradicted(train.label).to(device)
+            suspected[train.index] = found.contradicted(train.label).to(device)
+            resisted = resists(make_net, train, suspected.cpu(), fit, seed=seed, device=device)
+        if separates := found.separates and resisted < AS_OFTEN:
+            self.chosen.copy_(suspected)
         self.models = [found.model]
         explained, clear = 1 - float(odd.float().mean()), clarity(margins(found.logits, train.label))
         number = self.members.index(found.member)
-        self.evidence.copy_(torch.tensor([number, found.separates, explained, clear, found.recovered]))
+        self.evidence.copy_(torch.tensor([number, separates, explained, clear, found.recovered, resisted]))
 
     @property
     def separates(self) -> bool:
@@ -89,7 +93,7 @@ class Suspicion(nn.Module):
 
     def remark(self) -> str:
         """What was found, as the beginning of a sentence."""
-        number, _, explained, clear, recovered = self.evidence.tolist()
+        number, _, explained, clear, recovered, resisted = self.evidence.tolist()
         found = (
             f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
             f"{explained:.1%} of the labels of samples it has not seen, and "
@@ -100,6 +104,10 @@ class Suspicion(nn.Module):
             f"contradicts the others with a clarity of {clear:.1f} (1 to 2: it is in doubt; a shortcut that "
             f"they all contradict, or wrong labels: {0.5 / (1 - explained):.1f})"
         )
+        if resisted >= AS_OFTEN:
+            return (
+                f"{found}, but the net to be trained is right about these as often as about others: it does not take it"
+            )
         if recovered <= LEARNED:
             return found
         return f"{found}, but one that can learn more is right about {recovered:.0%} of these: they were merely hard"

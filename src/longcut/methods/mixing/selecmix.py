@@ -188,7 +188,7 @@ class SelecMix(MixingMethod):
         if self.pairs_by == "attribute":
             mixing.require_contradiction(train.label, train.attribute, self.mode, self.name)
         elif self.pairs_by == "early":
-            self.early.look(train, fit, self.generator)
+            self.early.look(train, fit, self.generator, self.make_net)
         elif self.pretrain:
             fit(BiasAlone(self.bias, self.info, self._bias_optimizer), train, epochs=self.pretrain, average=0.0)
             self.updates += 1
