@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
+from longcut import nets
 from longcut.data import Dataset, Splits, generator
 from longcut.datasets import load
 from longcut.errors import UserError
 from longcut.fit import Training, fit
 from longcut.identify import margins
 from longcut.methods import Method, build
-from longcut.methods.base import FitHelper
+from longcut.methods.base import FitHelper, MakeNet
 from longcut.methods.biased import early, suspicion
 from longcut.methods.biased.early import Explained, Member, clarity, explain, needed, per_round
 from longcut.methods.biased.suspicion import Suspicion
@@ -170,7 +173,7 @@ def test_what_another_net_learns_was_no_shortcut_but_too_hard_for_a_linear_one(m
     assert not explained.separates
     found = Suspicion(data.info)
     monkeypatch.setattr(suspicion, "explain", lambda *_, **__: explained)
-    found.look(data, helper(data), generator(5))
+    found.look(data, helper(data), generator(5), partial(nets.build, "linear", data.info))
     assert "but one that can learn more is right about 100% of these: they were merely hard" in found.remark()
     assert not found.chosen.any() and not found.too_many
     monkeypatch.setattr(early, "LEARNED", 1.0)
@@ -224,7 +227,7 @@ def test_a_class_of_one_sample_is_refused():
 def test_what_was_found_survives_an_interruption(shortcut):
     data, _ = shortcut
     found = Suspicion(data.info)
-    found.look(data, helper(data), generator(5))
+    found.look(data, helper(data), generator(5), partial(nets.build, "linear", data.info))
     again = Suspicion(data.info)
     assert again.embed(torch.rand(2, 3, 12, 12)) is None, "before it has learned"
     again.load_state_dict(found.state_dict())
@@ -272,6 +275,30 @@ def test_selecmix_decays_weights_where_it_mixes_or_labels_are_wrong_or_when_told
     assert decay_of(bars(600, 0.0, wrong=0.3)) == 0.002
 
 
+def test_a_net_that_cannot_see_the_shortcut_is_as_often_right_where_it_is_contradicted(shortcut):
+    data, explained = shortcut
+    suspected = explained.contradicted(data.label)  # by stored sample, for none is left out
+    grey = data.x.clone()
+    grey[:, :, :3, :3] = 40  # instead of the corner
+    unseen = Dataset.of(grey, data.label)
+    make_net = partial(nets.build, "mlp:hidden=32", data.info)
+    assert early.resists(make_net, data, suspected, helper(data), seed=1) < 0.5
+    assert early.resists(make_net, unseen, suspected, helper(data), seed=1) > 0.95
+
+
+@pytest.mark.parametrize(("resisted", "mixed"), [(0.89, True), (0.9, False)])
+def test_nothing_is_mixed_where_the_net_does_not_take_the_shortcut(resisted: float, mixed: bool, shortcut, monkeypatch):
+    data, explained = shortcut
+    monkeypatch.setattr(suspicion, "explain", lambda *_, **__: explained)
+    monkeypatch.setattr(suspicion, "resists", lambda *_, **__: resisted)
+    method = build("selecmix", data.info, net="linear")
+    fit(method, Splits(data, None, data), Training(epochs=1))
+    (remark,) = method.remarks()
+    assert bool(chosen_by(method).any()) == mixed
+    said = "the net to be trained is as often right about these: it does not take the shortcut; so no cue is told"
+    assert (said in remark) != mixed
+
+
 def test_of_labels_that_are_all_explained_nothing_is_said():
     label = torch.arange(400) % 2
     data = Dataset.of(torch.nn.functional.one_hot(label).float(), label)
@@ -305,6 +332,44 @@ def test_a_net_that_is_in_doubt_of_the_few_that_it_gets_wrong_knows_no_shortcut(
     few, many = (torch.cat([torch.ones(right), -torch.ones(5)]) for right in (245, 20))
     assert clarity(few) == 24.5 and needed(few, Member()) == pytest.approx(25 / 6)
     assert needed(few, Member(need=5.0)) == 5.0 and needed(many, Member()) == 3.0
+    assert needed(few, early.IMAGES["glance"]) == pytest.approx(25 / 4), "it learns the label of most images"
+
+
+class Said(torch.nn.Module):
+    """Says what stands in the first column."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(x[:, 0].long(), 4).float()
+
+
+@pytest.mark.parametrize(("suspected", "halves"), [(10, 2), (100, 1)])
+def test_how_often_a_net_is_right_where_a_shortcut_is_contradicted_against_a_loop(suspected, halves, monkeypatch):
+    draw = generator(7)
+    label, said = torch.arange(400) % 4, torch.randint(0, 4, (400,), generator=draw)
+    said = torch.where(torch.rand(400, generator=draw) < 0.6, label, said)
+    data = Dataset.of(said[:, None].float(), label)
+    those = torch.zeros(400, dtype=torch.bool)
+    those[torch.randperm(400, generator=draw)[:suspected]] = True
+    asked = list[Tensor]()
+
+    def learn(_, half: Dataset, *__: object, **___: object) -> torch.nn.Module:
+        asked.append(half.index)
+        return Said()
+
+    monkeypatch.setattr(early, "learn", learn)
+    monkeypatch.setattr(early, "predict", lambda net, held, _: net(held.gather(torch.arange(len(held)))))
+    got = early.resists(cast(MakeNet, Said), data, those, helper(data), seed=3)
+    hits, shares = list[float](), list[float]()
+    for half in asked:
+        held = sorted(set(range(400)) - set(half.tolist()))
+        hits += [float(said[i] == label[i]) for i in held if those[i]]
+        others = [i for i in held if not those[i]]
+        right = [[float(said[i] == label[i]) for i in others if label[i] == c] for c in range(4)]
+        shares.append(sum(sum(of) / len(of) for of in right) / 4)
+    usual = sum(shares) / len(shares)
+    assert len(asked) == halves and (len(hits) == suspected or halves == 1)
+    assert got == pytest.approx((sum(hits) / len(hits) - 0.25) / (usual - 0.25))
+    assert early.resists(cast(MakeNet, Said), data, torch.zeros(400, dtype=torch.bool), helper(data)) == 0.0
 
 
 def test_partners_are_what_the_main_net_confirms_where_it_is_neither_few_nor_much(monkeypatch: pytest.MonkeyPatch):
@@ -312,7 +377,7 @@ def test_partners_are_what_the_main_net_confirms_where_it_is_neither_few_nor_muc
     data = Dataset.of(torch.zeros(1200, 1), torch.arange(1200) % 2)
     found = Suspicion(data.info)
     found.odd[:1000] = True
-    found.evidence.copy_(torch.tensor([0.0, 0.0, 0.2, 3.0, 0.0]))  # a fifth is explained
+    found.evidence.copy_(torch.tensor([0.0, 0.0, 0.2, 3.0, 0.0, 0.0]))  # a fifth is explained
     assert found.too_many
     for n, told in ((9, False), (10, True), (149, True), (150, False)):
         monkeypatch.setattr(bank, "confirmed", lambda *_, n=n: torch.arange(n))

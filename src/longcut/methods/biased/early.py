@@ -56,7 +56,7 @@ MOST = 7 / 8  # a shortcut explains that many labels at least
 DOUBT = 2.0  # about the clarity of a net that is wrong where it is in doubt
 FEW = 5  # of fewer that are wrong, nothing can be said
 LEARNED = 3 / 4  # of what a net that knows a shortcut contradicts, one that can learn more is right about less
-AS_OFTEN = 0.95  # as about the others is a net right about these, at least, that does not take the shortcut
+AS_OFTEN = 0.9  # as about the others is a net right about these, at least, that does not take the shortcut
 ROUNDS, ENOUGH = 5, 20  # a net takes some shortcuts later than it learns the label; who is asked about so many, once
 LOOP = {
     "pool": 1,

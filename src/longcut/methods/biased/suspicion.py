@@ -93,7 +93,7 @@ class Suspicion(nn.Module):
 
     def remark(self) -> str:
         """What was found, as the beginning of a sentence."""
-        number, _, explained, clear, recovered, resisted = self.evidence.tolist()
+        number, separates, explained, clear, recovered, resisted = self.evidence.tolist()
         found = (
             f"of the biased models, {self.members[int(number)]} comes nearest to what a shortcut would do: it explains "
             f"{explained:.1%} of the labels of samples it has not seen, and "
@@ -104,10 +104,8 @@ class Suspicion(nn.Module):
             f"contradicts the others with a clarity of {clear:.1f} (1 to 2: it is in doubt; a shortcut that "
             f"they all contradict, or wrong labels: {0.5 / (1 - explained):.1f})"
         )
-        if resisted >= AS_OFTEN:
-            return (
-                f"{found}, but the net to be trained is right about these as often as about others: it does not take it"
-            )
+        if resisted and not separates:
+            return f"{found}, but the net to be trained is as often right about these: it does not take the shortcut"
         if recovered <= LEARNED:
             return found
         return f"{found}, but one that can learn more is right about {recovered:.0%} of these: they were merely hard"
