@@ -223,7 +223,7 @@ def needed(margin: Tensor, how: Member) -> float:
 
     Where it is wrong as surely as it is right, the clarity is ``1 / (2 r)`` for a share r that is wrong. A net that has
     learned the label comes nowhere near that, however few it gets wrong: on cues of the zoo, those whose clarity was
-    below a sixth of it contradicted others than the cue does, and those of ``glance`` below a quarter.
+    below a sixth of it contradicted others than the cue does, and most of those of ``glance`` below a quarter.
 
     Args:
         margin: of each sample ``(n,)``.
