@@ -79,7 +79,6 @@ def zoo_table(*_: object, data: str) -> list[str]:
                 cues.append(f"{cue} ({100 * (ours[key] - erm[key]):.1f})")
     much = sum(gain >= 0.05 for gain in gains)
     where = (f"in {name.replace('_', ' ')}: {', '.join(cues) or 'nowhere'}" for name, cues in below.items())
-    seeds = {cell["runs"] for cell in zoo["cells"]}
     seeds = " or ".join(str(runs) for runs in sorted({cell["runs"] for cell in zoo["cells"]}))
     told = f"{seeds} seeds. At least 5 points above in conflicting accuracy: {much} of {len(gains)} cues."
     return [*lines, "", f"{told} More than a point below {'; '.join(where)}."]
