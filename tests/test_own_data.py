@@ -258,6 +258,7 @@ def test_a_saved_hub_data_set_is_known_by_its_files(file: str):
         ("notes.doc", "notes.doc is neither a folder of images, a table (.csv .tsv .parquet) nor arrays (.npz"),
         ("photos/land/000.png", "photos/land/000.png is neither a folder of images, a table"),
         ("colored-digts", "unknown data set 'colored-digts': did you mean 'colored-digits'?"),
+        ("digitz", "unknown data set 'digitz': did you mean 'digits'?"),  # and not .git
         ("", "unknown data set '': Known: adult, airfoil, answered, arrays, bar"),
         ("\udcff", r"the path '\udcff' is not UTF-8; rename it."),
     ],
@@ -266,6 +267,7 @@ def test_data_that_is_not_there(data: str, message: str):
     folder(Path())
     table(Path())
     Path("notes.doc").touch()
+    Path(".git").mkdir()
     assert refused("train", data, *FAST).startswith(message.removesuffix("."))
 
 

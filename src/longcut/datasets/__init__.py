@@ -334,10 +334,12 @@ def _kind(path: Path, typed: str) -> str:
             f"{typed} is neither a folder of images, a table (.csv .tsv .parquet) nor arrays ({' '.join(ARRAYS)}); "
             "convert it to one of these."
         )
+    is_path = bool(kind) or "/" in typed or os.sep in typed
     beside = os.listdir(path.parent) if path.parent.is_dir() else []
-    if near := get_close_matches(path.name, beside, n=1):
+    near = get_close_matches(path.name, beside if is_path else [*beside, *DATASETS], n=1)
+    if near and near[0] in beside:
         raise UserError(f"there is no file or folder {typed}; did you mean {path.with_name(near[0])}?")
-    if kind or "/" in typed or os.sep in typed:
+    if is_path:
         raise UserError(
             f"there is no file or folder {typed}; check the path (a data set of the hub is written hub:path=NAME)."
         )
