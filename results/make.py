@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measured import growth_table, peers_table, zoo_table
+from measured import growth_table, nets_table, peers_table, zoo_table
 
 from longcut import runs
 from longcut.evaluate import Difference
@@ -362,6 +362,7 @@ def main(folders: list[str]) -> None:
         "mixing cifar10": shapes_table,
         "peers": peers_table,
         "growth": growth_table,
+        "nets": nets_table,
         **{f"zoo {data}": partial(zoo_table, data=data) for data in ("digits", "mnist", "cifar10")},
         **{
             f"blends {data.partition(':')[0]}": partial(blends_table, data=data)

@@ -1,4 +1,4 @@
-"""Tables of what was measured once: ``peers.json``, ``growth.json`` and the zoo, for ``make.py``."""
+"""Tables of what was measured once: ``peers.json``, ``growth.json``, the zoo and the nets, for ``make.py``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from longcut.numbers import spread, with_spread
 
 HERE = Path(__file__).parent
 METRICS = ("worst_group", "conflicting", "average")
@@ -82,3 +84,23 @@ def zoo_table(*_: object, data: str) -> list[str]:
     seeds = " or ".join(str(runs) for runs in sorted({cell["runs"] for cell in zoo["cells"]}))
     told = f"{seeds} seeds. At least 5 points above in conflicting accuracy: {much} of {len(gains)} cues."
     return [*lines, "", f"{told} More than a point below {'; '.join(where)}."]
+
+
+def nets_table(*_: object) -> list[str]:
+    """A line for each method, a column for each net and share of conflicting samples."""
+    runs = json.loads((HERE / "nets.json").read_text("utf-8"))
+    nets = {net: sorted({run["ratio"] for run in runs if run["net"] == net}) for net in _of(runs, "net")}
+    heads = [f"`{net}`: {100 * ratio:g}%" for net, ratios in nets.items() for ratio in ratios]
+    lines = [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    found: dict[tuple[str, str, float], list[float]] = {}
+    for run in runs:
+        found.setdefault((run["row"], run["net"], run["ratio"]), []).append(run["average"] / 100)
+    for row in _of(runs, "row"):
+        cells = (found.get((row, net, ratio)) for net, ratios in nets.items() for ratio in ratios)
+        lines.append(f"| {row} | {' | '.join(with_spread(*spread(cell)) if cell else '' for cell in cells)} |")
+    return lines
+
+
+def _of(runs: list[dict[str, Any]], key: str) -> list[str]:
+    """What the runs have there, in the order of the file."""
+    return list(dict.fromkeys(run[key] for run in runs))

@@ -38,3 +38,19 @@ def test_the_zoo_tells_where_selecmix_gains_and_where_it_loses(tmp_path: Path, m
         "5 seeds. At least 5 points above in conflicting accuracy: 1 of 2 cues. "
         "More than a point below in worst group: jpeg, easy (-2.0); in average: none (-2.0)."
     )
+
+
+def test_the_table_of_nets_has_a_column_for_each_net_and_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "results")
+    measured = importlib.import_module("measured")
+    monkeypatch.setattr(measured, "HERE", tmp_path)
+    runs = [("erm", "wide", 0.05, 80.0), ("erm", "wide", 0.005, 40.0), ("erm", "wide", 0.05, 82.0)]
+    runs += [("ours", "narrow", 0.005, 70.0)]
+    keys = ("row", "net", "ratio", "average")
+    (tmp_path / "nets.json").write_text(json.dumps([dict(zip(keys, run, strict=True)) for run in runs]))
+    assert measured.nets_table() == [
+        "| method | `wide`: 0.5% | `wide`: 5% | `narrow`: 0.5% |",
+        "|---|---|---|---|",
+        "| erm | 40.0 | 81.0 ± 1.4 |  |",
+        "| ours |  |  | 70.0 |",
+    ]
