@@ -1,6 +1,7 @@
 """What is the method, and what is the net: ``python benchmarks/nets.py results/nets.json``, then ``results/make.py``.
 
-Colored MNIST, every row with every net, all settings as ``longcut compare`` has them. Beside the methods stand both
+Colored MNIST, every row with every net, all settings as ``longcut compare`` has them; as it comes, or with images that
+are turned, moved, scaled and sheared a little (``--augmented``). Beside the methods stand both
 together: the weights of ``fg-ccdb`` say how often a sample is an anchor, ``selecmix`` whom it is mixed with; weights
 come from the biased model that SelecMix has anyway, or from FG-CCDB's own two-step net. A line of the file is a run:
 accuracy on the unbiased test set after the last epoch, in percent. What the file already holds is not done again.
@@ -31,6 +32,7 @@ from longcut.plans import plan
 RATIOS = (0.005, 0.01, 0.02, 0.05)
 NETS = {"mlp:hidden=100-100-16": 30, "mlp:hidden=256-256-256": 30, "conv:width=8": 15}  # epochs
 HELPER = "conv:width=8"
+AFFINE = "affine:rotate=10,shift=0.1,zoom=0.1,shear=5"
 
 
 class Together(SelecMix):
@@ -69,17 +71,17 @@ ROWS = {
 }
 
 
-def measure(row: str, net: str, ratio: float, seed: int) -> dict[str, Any]:
+def measure(row: str, net: str, augment: str, ratio: float, seed: int) -> dict[str, Any]:
     """One run."""
     torch.set_num_threads(1)
     data, method, epochs = f"colored-mnist:ratio={ratio}", ROWS[row], NETS[net]
-    settings = {"net": net, "epochs": epochs, "every": epochs}
+    settings = {"net": net, "augment": augment, "epochs": epochs, "every": epochs}
     planned = plan(data, method if isinstance(method, str) else "selecmix", seed=seed, settings=settings)
     splits = longcut.load(data, seed)
     made = planned.method if isinstance(method, str) else method
     learner = build(made, splits.train.info, net=net, options=planned.options, seed=seed)
     last = fit(learner, splits, planned.training, seed=seed).history[-1]
-    case = {"row": row, "net": net, "ratio": ratio, "seed": seed, "epochs": epochs}
+    case = {"row": row, "net": net, "augment": augment, "ratio": ratio, "seed": seed, "epochs": epochs}
     return case | {name: round(100 * last["test"][name], 2) for name in ("average", "conflicting")}
 
 
@@ -90,11 +92,13 @@ def main() -> None:
     parser.add_argument("--ratios", type=float, nargs="+", default=RATIOS)
     parser.add_argument("--rows", choices=ROWS, nargs="+", default=list(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--augmented", action="store_true")
     given = parser.parse_args()
     done = json.loads(given.out.read_text("utf-8")) if given.out.exists() else []
-    known = {(run["row"], run["net"], run["ratio"], run["seed"]) for run in done}
+    known = {(run["row"], run["net"], run["augment"], run["ratio"], run["seed"]) for run in done}
+    augment = AFFINE if given.augmented else "none"
     cases: list[dict[str, Any]] = [
-        {"row": row, "net": net, "ratio": ratio, "seed": seed}
+        {"row": row, "net": net, "augment": augment, "ratio": ratio, "seed": seed}
         for seed, net, ratio, row in itertools.product(range(given.seeds), given.nets, given.ratios, given.rows)
     ]
     for case in cases:

@@ -362,7 +362,8 @@ def main(folders: list[str]) -> None:
         "mixing cifar10": shapes_table,
         "peers": peers_table,
         "growth": growth_table,
-        "nets": nets_table,
+        "nets": partial(nets_table, augmented=False),
+        "nets augmented": partial(nets_table, augmented=True),
         **{f"zoo {data}": partial(zoo_table, data=data) for data in ("digits", "mnist", "cifar10")},
         **{
             f"blends {data.partition(':')[0]}": partial(blends_table, data=data)

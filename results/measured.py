@@ -86,9 +86,10 @@ def zoo_table(*_: object, data: str) -> list[str]:
     return [*lines, "", f"{told} More than a point below {'; '.join(where)}."]
 
 
-def nets_table(*_: object) -> list[str]:
+def nets_table(*_: object, augmented: bool) -> list[str]:
     """A line for each method, a column for each net and share of conflicting samples."""
     runs = json.loads((HERE / "nets.json").read_text("utf-8"))
+    runs = [run for run in runs if (run["augment"] != "none") == augmented]
     nets = {net: sorted({run["ratio"] for run in runs if run["net"] == net}) for net in _of(runs, "net")}
     heads = [f"`{net}`: {100 * ratio:g}%" for net, ratios in nets.items() for ratio in ratios]
     lines = [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]

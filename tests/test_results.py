@@ -44,11 +44,16 @@ def test_the_table_of_nets_has_a_column_for_each_net_and_share(tmp_path: Path, m
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "results")
     measured = importlib.import_module("measured")
     monkeypatch.setattr(measured, "HERE", tmp_path)
-    runs = [("erm", "wide", 0.05, 80.0), ("erm", "wide", 0.005, 40.0), ("erm", "wide", 0.05, 82.0)]
-    runs += [("ours", "narrow", 0.005, 70.0)]
-    keys = ("row", "net", "ratio", "average")
+    runs = [
+        ("erm", "wide", "none", 0.05, 80.0),
+        ("erm", "wide", "none", 0.005, 40.0),
+        ("erm", "wide", "none", 0.05, 82.0),
+    ]
+    runs += [("ours", "narrow", "none", 0.005, 70.0), ("ours", "wide", "affine", 0.01, 90.0)]
+    keys = ("row", "net", "augment", "ratio", "average")
     (tmp_path / "nets.json").write_text(json.dumps([dict(zip(keys, run, strict=True)) for run in runs]))
-    assert measured.nets_table() == [
+    assert measured.nets_table(augmented=True) == ["| method | `wide`: 1% |", "|---|---|", "| ours | 90.0 |"]
+    assert measured.nets_table(augmented=False) == [
         "| method | `wide`: 0.5% | `wide`: 5% | `narrow`: 0.5% |",
         "|---|---|---|---|",
         "| erm | 40.0 | 81.0 ± 1.4 |  |",
