@@ -91,7 +91,8 @@ def nets_table(*_: object, augmented: bool) -> list[str]:
     runs = json.loads((HERE / "nets.json").read_text("utf-8"))
     runs = [run for run in runs if (run["augment"] != "none") == augmented]
     nets = {net: sorted({run["ratio"] for run in runs if run["net"] == net}) for net in _of(runs, "net")}
-    heads = [f"`{net}`: {100 * ratio:g}%" for net, ratios in nets.items() for ratio in ratios]
+    named = {net: f"`{net}`: " for net in nets}
+    heads = [f"{named.pop(net, '')}{100 * ratio:g}%" for net, ratios in nets.items() for ratio in ratios]
     lines = [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     found: dict[tuple[str, str, float], list[float]] = {}
     for run in runs:

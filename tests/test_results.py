@@ -54,7 +54,7 @@ def test_the_table_of_nets_has_a_column_for_each_net_and_share(tmp_path: Path, m
     (tmp_path / "nets.json").write_text(json.dumps([dict(zip(keys, run, strict=True)) for run in runs]))
     assert measured.nets_table(augmented=True) == ["| method | `wide`: 1% |", "|---|---|", "| ours | 90.0 |"]
     assert measured.nets_table(augmented=False) == [
-        "| method | `wide`: 0.5% | `wide`: 5% | `narrow`: 0.5% |",
+        "| method | `wide`: 0.5% | 5% | `narrow`: 0.5% |",
         "|---|---|---|---|",
         "| erm | 40.0 | 81.0 ± 1.4 |  |",
         "| ours |  |  | 70.0 |",
