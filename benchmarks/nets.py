@@ -1,10 +1,10 @@
 """What is the method, and what is the net: ``python benchmarks/nets.py results/nets.json``, then ``results/make.py``.
 
 Colored MNIST, every row with every net, all settings as ``longcut compare`` has them; as it comes, or with images that
-are turned, moved, scaled and sheared a little (``--augmented``). Beside the methods stand both
-together: the weights of ``fg-ccdb`` say how often a sample is an anchor, ``selecmix`` whom it is mixed with; weights
-come from the biased model that SelecMix has anyway, or from FG-CCDB's own two-step net. A line of the file is a run:
-accuracy on the unbiased test set after the last epoch, in percent. What the file already holds is not done again.
+are turned, moved, scaled and sheared a little (``--augmented``). Beside the methods stand both together: the weights of
+``fg-ccdb`` say how often a sample is an anchor, ``selecmix`` whom it is mixed with; weights come from the biased model
+that SelecMix has anyway, or from FG-CCDB's own two-step net. A run has its accuracy on the unbiased test set after the
+last epoch, in percent. What the file already holds is not done again.
 """
 
 from __future__ import annotations
@@ -76,9 +76,8 @@ def measure(row: str, net: str, augment: str, ratio: float, seed: int) -> dict[s
     torch.set_num_threads(1)
     data, method, epochs = f"colored-mnist:ratio={ratio}", ROWS[row], NETS[net]
     settings = {"net": net, "augment": augment, "epochs": epochs, "every": epochs}
-    planned = plan(data, method if isinstance(method, str) else "selecmix", seed=seed, settings=settings)
-    splits = longcut.load(data, seed)
-    made = planned.method if isinstance(method, str) else method
+    planned = plan(data, method if isinstance(method, str) else method.name, seed=seed, settings=settings)
+    splits, made = longcut.load(data, seed), planned.method if isinstance(method, str) else method
     learner = build(made, splits.train.info, net=net, options=planned.options, seed=seed)
     last = fit(learner, splits, planned.training, seed=seed).history[-1]
     case = {"row": row, "net": net, "augment": augment, "ratio": ratio, "seed": seed, "epochs": epochs}

@@ -16,34 +16,27 @@ from longcut.augment.geometry import transformed
 from longcut.cues.base import Cue, fraction
 from longcut.cues.painted import by_chunks
 
-Generator = torch.Generator
-
 
 def _share(value: Tensor, n_values: int) -> Tensor:
     """Which part of the way from the first value to the last ``(n, 1, 1, 1)``."""
     return fraction(value, n_values)[:, None, None, None]
 
 
-def _grid(height: int, width: int, start: float, stop: float) -> tuple[Tensor, Tensor]:
-    rows, cols = torch.linspace(start, stop, height), torch.linspace(start, stop, width)
-    return rows[:, None].expand(height, width), cols.expand(height, width)
-
-
 @by_chunks
-def contrast(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def contrast(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """All pixels are nearer to their mean, the further on the value is."""
     mean = x.mean((1, 2, 3), keepdim=True)
     return ((x - mean) * (1 - amount * _share(value, n_values)) + mean).clamp(0, 1)
 
 
 @by_chunks
-def gamma(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def gamma(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """Half-tones are lighter for the first values and darker for the last."""
     return x.clamp(0, 1) ** torch.exp(amount * (2 * _share(value, n_values) - 1))
 
 
 @by_chunks
-def shifted(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def shifted(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """Everything is a few pixels off, in a direction that is the value; what leaves comes in at the other side."""
     angle = 2 * math.pi * value / n_values
     far = (amount * torch.stack([angle.cos(), angle.sin()], 1) * 0.25 * x.shape[-1]).round().long()
@@ -53,7 +46,7 @@ def shifted(x: Tensor, value: Tensor, n_values: int, amount: float, generator: G
 
 
 @by_chunks
-def grating(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def grating(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """Faint waves of four pixels, whose direction is the value."""
     height, width = x.shape[2:]
     angle = (math.pi * value / n_values)[:, None, None]
@@ -63,7 +56,7 @@ def grating(x: Tensor, value: Tensor, n_values: int, amount: float, generator: G
 
 
 @by_chunks
-def dots(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def dots(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """A fortieth of the pixels is lighter, each value's own."""
     pixels = x.shape[2] * x.shape[3]
     places = [torch.randperm(pixels, generator=torch.Generator().manual_seed(1000 + k)) for k in range(n_values)]
@@ -73,7 +66,7 @@ def dots(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Gene
 
 
 @by_chunks
-def lost_column(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def lost_column(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """One column is darker, as of a broken sensor."""
     width = x.shape[3]
     lost = torch.arange(width) == (value * width // n_values)[:, None]
@@ -81,14 +74,14 @@ def lost_column(x: Tensor, value: Tensor, n_values: int, amount: float, generato
 
 
 @by_chunks
-def vignette(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def vignette(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """The corners are darker, the further on the value is."""
-    rows, cols = _grid(x.shape[2], x.shape[3], -1, 1)
+    rows, cols = torch.linspace(-1, 1, x.shape[2])[:, None], torch.linspace(-1, 1, x.shape[3])
     return x * (1 - amount * _share(value, n_values) * (rows.square() + cols.square()) / 2)
 
 
 @by_chunks
-def shear(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def shear(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """Upright lines lean to one side for the first values and to the other for the last."""
     matrix = torch.eye(2).repeat(len(x), 1, 1)
     matrix[:, 0, 1] = amount * (2 * fraction(value, n_values) - 1)
@@ -96,7 +89,7 @@ def shear(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Gen
 
 
 @by_chunks
-def bar_code(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def bar_code(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """The value in binary digits, a pixel each, in the upper left corner."""
     digits = min(max(1, (n_values - 1).bit_length()), x.shape[3])  # as many as fit
     code = (value[:, None] >> torch.arange(digits) & 1).float()
@@ -106,7 +99,7 @@ def bar_code(x: Tensor, value: Tensor, n_values: int, amount: float, generator: 
 
 
 @by_chunks
-def two_dots(x: Tensor, value: Tensor, n_values: int, amount: float, generator: Generator) -> Tensor:
+def two_dots(x: Tensor, value: Tensor, n_values: int, amount: float, generator: torch.Generator) -> Tensor:
     """A lighter pixel in the first row and one in the last, which tell the value together and neither alone."""
     height, width = x.shape[2:]
     places, rows = math.ceil(math.sqrt(n_values)), torch.arange(len(x))

@@ -582,16 +582,16 @@ def test_a_cue_of_ones_own(tmp_path: Path):
         registry.load_file(wrong)
 
 
-@pytest.mark.parametrize("shape", list(SHAPES))
-def test_the_cues_beside_the_zoo_keep_its_contract(shape: str):
+def test_the_cues_beside_the_zoo_keep_its_contract():
     zoo = set(CUES)
     registry.load_file(Path(__file__).parent.parent / "benchmarks" / "other_cues.py")
+    assert len(set(CUES) - zoo) == 10
     for name in set(CUES) - zoo:
         test_every_cue_says_what_it_is(name)
-        check_contract(inputs(shape, 12), name, "medium", 10)
+        for shape in SHAPES:
+            check_contract(inputs(shape, 12), name, "medium", 10)
         shown = every_value(inputs("colour"), name, 10)
         assert all((a != b).any() for i, a in enumerate(shown) for b in shown[:i])
-    assert len(set(CUES) - zoo) == 10
 
 
 # --- the data set -----------------------------------------------------------------------------------------------------
