@@ -282,6 +282,7 @@ def test_what_is_not_compared_is_named():
             "y": [i // 3 % 2 for i in range(N)],
         }
     )
-    data = Dataset.from_table(frame, label="y", drop="b")
+    with pytest.warns(UserWarning, match="left out of the features: 'id'"):
+        data = Dataset.from_table(frame, label="y", drop="b")
     expected = {"b": "dropped", "id": "nearly as many values as rows", "one": "always the same"}
     assert left_out(View(data, data.source)) == expected

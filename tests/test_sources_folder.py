@@ -3,6 +3,8 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, VALID
 from longcut.sources import images as decoding
 from longcut.sources.folder import read_folder
-from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges, shares
+from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, part_of, parts_of, ranges, shares
 
 
 @pytest.fixture(autouse=True)
@@ -258,7 +260,10 @@ def test_split_folders(root: Path):
 
 
 def test_without_test_folder_the_validation_folder_is_the_test_part(root: Path):
-    found = read_folder(fill(root, {"train/a": 1, "train/b": 1, "dev/a": 1, "dev/b": 1}))
+    with pytest.warns(
+        UserWarning, match=r"there is no test part in the folders; the validation part \(dev\) is tested"
+    ):
+        found = read_folder(fill(root, {"train/a": 1, "train/b": 1, "dev/a": 1, "dev/b": 1}))
     assert found.source.part.tolist() == [TEST, TEST, TRAIN, TRAIN]
 
 
@@ -282,7 +287,9 @@ def test_parts_in_anybodys_spelling(root: Path, train: str, test: str):
     for layout in ("{part}/{name}", "{name}/{part}"):
         for part, count in ((train, 2), (test, 1)):
             fill(root / layout[1:5], {layout.format(part=part, name=name): count for name in ("cat", "dog")})
-        found = read_folder(root / layout[1:5])
+        judged_by_valid = part_of(test) == VALID
+        with pytest.warns(UserWarning, match=rf"\({test}\) is tested on") if judged_by_valid else nullcontext():
+            found = read_folder(root / layout[1:5])
         assert found.class_names == ("cat", "dog")
         assert np.bincount(found.source.part, minlength=3).tolist() == [4, 0, 2]
         assert found.source.official
@@ -305,7 +312,8 @@ def test_parts_in_anybodys_spelling(root: Path, train: str, test: str):
             {"images/train/cat": 3, "images/train/dog": 3},
             "the class folders would be images, which are no classes; .*, or give the path of",
         ),
-        ({"train/images/cat": 3, "test/images/cat": 3}, "the class folders would be images, which are no classes"),
+        ({"train/masks": 3, "test/masks": 3}, "the class folders would be masks, which are no classes"),
+        ({"train/images/cat": 3, "test/images/cat": 3}, "there is one class only, 'cat'"),
         ({"train/Images": 3, "train/masks": 3, "test/Images": 1, "test/masks": 1}, "would be Images, masks, which are"),
         (
             {"cats_train": 3, "cats_test": 3, "dogs_train": 3, "dogs_test": 3},
@@ -322,19 +330,67 @@ def test_layouts_that_may_mean_several_things(root: Path, counts: dict[str, int]
 @pytest.mark.parametrize(
     ("counts", "names"),
     [
-        ({"landbird/land": 3, "landbird/sea": 3, "waterbird/land": 3, "waterbird/sea": 3}, ("landbird", "waterbird")),
         ({"crash_test": 3, "road": 3}, ("crash_test", "road")),
         ({"blood_test": 3, "eye_test": 3}, ("blood_test", "eye_test")),
         ({"train/steam": 3, "train/diesel": 3, "bus/city": 3, "bus/coach": 3}, ("bus", "train")),
         ({"fold_1": 3, "fold_2": 3}, ("fold_1", "fold_2")),
-        ({"1/a": 3, "1/b": 3, "2/a": 3, "2/b": 3}, ("1", "2")),
-        ({"cat/train": 3, "cat/bus": 3, "dog/train": 3, "dog/bus": 3}, ("cat", "dog")),
+        ({"landbird/nest": 3, "waterbird/nest": 3}, ("landbird", "waterbird")),
+        ({"landbird/land": 3, "landbird/sea": 3, "waterbird/land": 3}, ("landbird", "waterbird")),
     ],
 )
 def test_classes_with_folders_in_them(root: Path, counts: dict[str, int], names: tuple[str, ...]):
     found = read_folder(fill(root, counts))
     assert found.class_names == names
     assert not found.source.official
+
+
+@pytest.mark.parametrize(
+    ("top", "inside"),
+    [
+        (("landbird", "waterbird"), ("land", "sea")),
+        (("1", "2"), ("a", "b")),
+        (("cat", "dog"), ("bus", "train")),
+        (("entrenamiento", "prueba"), ("gato", "perro")),  # parts, in words that are not known
+    ],
+)
+def test_classes_that_may_be_parts_are_said(root: Path, top: tuple[str, str], inside: tuple[str, str]):
+    fill(root, {f"{one}/{other}": 3 for one in top for other in inside})
+    with pytest.warns(
+        UserWarning, match=rf"{', '.join(top)} all hold the same folders \({', '.join(inside)}\), and are"
+    ):
+        found = read_folder(root)
+    assert found.class_names == top
+    assert not found.source.official
+    read_folder(root, encoding=found.source.encoding)  # of which classes are known already
+
+
+@pytest.mark.parametrize(
+    ("layout", "parted"),
+    [
+        ("{part}/{part}/{name}", True),
+        ("{part}/Images/{name}", True),
+        ("{part}/{name}", True),
+        ("{part}/birds/{name}", False),  # somebody's class, all of whose images lie deeper
+    ],
+)
+def test_a_folder_around_the_classes_of_a_part_is_no_class(root: Path, layout: str, parted: bool):
+    fill(
+        root, {layout.format(part=part, name=name): 2 for part in ("seg_train", "seg_test") for name in ("cat", "dog")}
+    )
+    if not parted:
+        with pytest.raises(UserError, match="there is one class only, 'birds'"):
+            read_folder(root)
+        return
+    found = read_folder(root)
+    assert found.class_names == ("cat", "dog")
+    assert np.bincount(found.source.part, minlength=3).tolist() == [4, 0, 4]
+    assert all((root / path).is_file() for path in found.source.rows["path"])
+
+
+def test_two_words_for_one_part_are_said(root: Path):
+    counts = {f"{part}/{name}": 2 for part in ("train", "dev", "eval", "test") for name in ("cat", "dog")}
+    with pytest.warns(UserWarning, match="the folders: dev, eval are taken as one part"):
+        assert np.bincount(read_folder(fill(root, counts)).source.part).tolist() == [4, 8, 4]
 
 
 def test_new_samples_of_classes_that_are_called_like_parts(root: Path, tmp_path: Path):
@@ -673,17 +729,20 @@ def test_earlier_values_that_were_not_cut_stay_uncut():
 
 
 def split_of(*values: Any) -> list[int]:
-    return parts_of(pd.Series(values, name="split"), where="t.csv").tolist()
+    return parts_of(pd.Series(values), what="split 'split'", where="t.csv").tolist()
 
 
 def test_split_words_and_numbers():
-    assert split_of("train", "Training", " TRAIN ", "test", "testing") == [0, 0, 0, 2, 2]
-    assert split_of("train", "valid", "VAL", "validation", "dev", "Test") == [0, 1, 1, 1, 1, 2]
+    words = ("train", "Training", " TRAIN "), ("valid", "VAL", "validation", "dev"), ("test", "Test", "testing")
+    for train, valid, test in product(*words):
+        assert split_of(train, valid, test) == [0, 1, 2]
     assert split_of(0, 1, 2, 0) == split_of(0.0, 1.0, 2.0, 0.0) == split_of("0", "1", "2", "0") == [0, 1, 2, 0]
 
 
 def test_without_test_part_the_validation_part_is_it():
-    assert split_of("train", "dev") == split_of(0, 1) == [0, 2]
+    for values in (("train", "dev"), (0, 1)):
+        with pytest.warns(UserWarning, match=rf"no test part in split 'split'; the validation part \({values[1]}\)"):
+            assert split_of(*values) == [0, 2]
 
 
 def test_mistakes_in_splits():

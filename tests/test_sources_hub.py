@@ -164,7 +164,8 @@ def test_an_encoding_reads_new_rows_as_before(tmp_path: Path):
 
 def test_splits_without_labels_are_left_out(tmp_path: Path):
     name = stored(tmp_path, train=rows(0, 8), validation_matched=rows(8, 4), unsupervised=rows(0, 5, label=[-1] * 5))
-    columns = read_hub(name)
+    with pytest.warns(UserWarning, match="no test part"):
+        columns = read_hub(name)
     assert columns.source.part.tolist() == [TRAIN] * 8 + [TEST] * 4  # without test rows, validation is the test
     assert len(columns.x) == 12
     nothing = stored(tmp_path / "none", train=rows(0, 5, label=[-1] * 5))

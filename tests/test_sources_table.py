@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from longcut.sources.parts import MISSING
 from longcut.sources.table import read_table
 
 N = 40
+pytestmark = pytest.mark.filterwarnings("ignore:.*left out of the features. 'id'")  # which every table here has
 
 
 def people(n: int = N) -> pd.DataFrame:
@@ -303,9 +305,27 @@ def test_quotes_around_every_cell_of_a_tsv_column_are_no_part_of_it(tmp_path: Pa
 
 def test_a_column_without_a_name_is_no_feature(tmp_path: Path):
     pd.DataFrame({"age": range(12), "y": [0, 1] * 6}).to_csv(tmp_path / "toy.csv")
-    columns = read_table(tmp_path / "toy.csv", label="y")
+    with pytest.warns(UserWarning, match=r"left out of the features: 'Unnamed: 0' \(without a name\)"):
+        columns = read_table(tmp_path / "toy.csv", label="y")
     assert columns.source.features == ("age",)
     assert columns.source.encoding["left_out"] == {"Unnamed: 0": "without a name"}
+
+
+def test_columns_in_which_something_may_be_learned_are_said_when_they_are_left_out():
+    frame = people().assign(again=[[1], [2]] * 20, seen=pd.date_range("2020-01-01", periods=N))
+    said = (
+        r"'id' \(different in every row\), 'again' \(more than one value per row\), 'seen' \(neither numbers nor text\)"
+    )
+    with pytest.warns(UserWarning, match=rf"table: left out of the features: {said}\.$"):
+        encoding = read(frame).source.encoding
+    frame[[f"key{i}" for i in range(20)]] = np.array([[f"{i}-{row}" for i in range(20)] for row in range(N)])
+    with pytest.warns(UserWarning, match=r"'key8' \(different in every row\) and 11 more\.$"):
+        read(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(frame, encoding=again(encoding))  # it was said before
+        read(frame, drop=",".join(["id", "again", "seen", *(f"key{i}" for i in range(20))]))  # nobody need be told
+        read(frame, columns="age,planet")
 
 
 def test_categories_that_look_like_numbers_in_a_later_file(tmp_path: Path):
@@ -330,7 +350,9 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path: Path):
     text = "name,y\nKöln,1\n".encode() + "Köln,0\n".encode("latin-1")
     with pytest.raises(UserError, match=r"toy\.csv is not UTF-8 text: byte 17, in line 3, is 0xf6"):
         read_table(written(tmp_path, text), label="y")
-    with pytest.raises(UserError, match=r"toy\.csv is not UTF-8 text: byte 1, in line 1, is 0xff"):
+    with pytest.raises(
+        UserError, match=r"toy\.csv is not UTF-8 text: byte 1, in line 1, is 0xff; .* --encoding utf-16"
+    ):
         read_table(written(tmp_path, "name,y\na,1\n".encode("utf-16")), label="y")
     late = b"name,y\n" + b"a,1\n" * 300_000 + b"\xff,0\n"  # beyond what the parser reads at once
     with pytest.raises(UserError, match=r"byte 1200008, in line 300002, is 0xff"):

@@ -27,6 +27,7 @@ from longcut.audit.association import (
 from longcut.audit.base import Finding, View
 from longcut.audit.numbers import means_elsewhere, strongest
 from longcut.errors import UserError
+from longcut.sources.encode import EMPTY_OF_NEWS
 from longcut.sources.parts import MISSING, number
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ MOST_VALUES = 12  # numbers with more distinct values are cut into tenths
 FOLDS = 5
 DRAWS = 400
 LONGEST = 40  # characters of a value in a note
-CANNOT_TELL = ("always missing", "always the same", "dropped")  # why a column is left out that cannot be missed
+CANNOT_TELL = (*EMPTY_OF_NEWS, "dropped")  # why a column is left out that cannot be missed
 
 Values = tuple[NDArray[np.int64], tuple[str, ...]]
 

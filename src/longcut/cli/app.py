@@ -37,12 +37,19 @@ __all__ = [
 
 
 class _Commands(TyperGroup):
-    """Says users' mistakes and interruptions in one line on stderr, with exit status 2 and 130."""
+    """Says users' mistakes and interruptions in one line on stderr, with exit status 2 and 130; warnings once."""
 
     def invoke(self, ctx: Any) -> Any:
+        said: set[str] = set()
+
+        def say(message: object, *_: Any, **__: Any) -> None:
+            if str(message) not in said:  # data is read when a command is checked and when it is done
+                said.add(str(message))
+                show.warn(message)
+
         try:
             with warnings.catch_warnings():  # which puts back what is set here
-                warnings.showwarning = lambda message, *_, **__: show.warn(message)
+                warnings.showwarning = say
                 return super().invoke(ctx)
         except UserError as error:
             show.warn(error)

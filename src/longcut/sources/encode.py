@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["CATEGORIES", "OTHER", "apply", "feature_names", "fit"]
+__all__ = ["CATEGORIES", "EMPTY_OF_NEWS", "OTHER", "apply", "feature_names", "fit"]
 
 OTHER = "(other)"
 CATEGORIES = 50  # of one column; the rarer ones share the last
+EMPTY_OF_NEWS = ("always missing", "always the same")  # why a column is left out in which there is nothing to learn
 
 
 def fit(frame: pd.DataFrame, train: NDArray[np.bool_], *, where: str = "the table") -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _useless(values: pd.Series) -> str | None:
         return "more than one value per row"
     distinct = values.nunique(dropna=False)
     if distinct == 1:
-        return "always missing" if values.isna().all() else "always the same"
+        return EMPTY_OF_NEWS[0 if values.isna().all() else 1]
     if distinct == len(values) and not _is_numeric(values):
         return "different in every row"
     return None

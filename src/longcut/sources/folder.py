@@ -107,7 +107,7 @@ def read_folder(
         if lost := set(range(len(names))) - set(np.unique(cast(Any, label)).tolist()):
             raise UserError(f"{where}: class folder '{names[min(lost)]}' has no readable image; mend or remove it.")
         part = (
-            parts_of(rows["split"], where=where)
+            parts_of(rows["split"], what="the folders", where=where)
             if parted
             else draw_parts(label, len(rows), seed, where=where, names=names, parts=parts)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -240,9 +241,11 @@ def _told(path: Path, error: Exception, charset: str) -> UserError:
     if isinstance(error, UnicodeError):
         if charset.lower().replace("_", "-") not in ("utf-8", "utf8"):
             return UserError(f"{path} is not {charset} text; give the encoding that it is saved in.")
+        with content(path) as file:
+            likely = "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin-1"
         return UserError(
             f"{path} is not UTF-8 text: {_bad_bytes(path)}; save it as UTF-8, or give its encoding, such as --encoding "
-            "latin-1."
+            f"{likely}."
         )
     if isinstance(error, pd.errors.EmptyDataError):
         return UserError(f"{path} is empty; give a line of column names, and rows.")

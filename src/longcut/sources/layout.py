@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,8 @@ def lay_out(root: Path, where: str, known: Collection[str] | None = None) -> Lay
     Raises:
         UserError: on a layout that is neither ``class/*.jpg`` nor ``part/class/*.jpg`` nor ``class/part/*.jpg``, and
             one that may mean several things.
+
+    Warns where all class folders hold the same folders, for then they may be parts in words that are not known here.
     """
     left_out: list[tuple[str, str]] = []
     seen: dict[str, Scan] = {}
@@ -67,12 +70,19 @@ def lay_out(root: Path, where: str, known: Collection[str] | None = None) -> Lay
         raise UserError(f"{where}: the folder has no class folders; make one folder per class with its images.")
     parted = not set(top) <= set(known or ()) and _parted(top, look, where)
     if parted:
-        found = [(split, name, f"{split}/{name}") for split in top for name in _classes(split, look, where)]
+        inside = {split: _unwrapped(split, look) for split in top}
+        found = [(part, name, f"{inside[part]}/{name}") for part in top for name in _classes(inside[part], look, where)]
     elif top and all(_only_parts(look(name)) for name in top):
         found = [(split, name, f"{name}/{split}") for name in top for split in look(name).folders]
         parted = True
     else:
         found = [("", name, name) for name in top]
+        if known is None and len(same := _in_each(top, look)) > 1:
+            warnings.warn(
+                f"{where}: {_some(top)} all hold the same folders ({_some(same)}), and are taken as the classes; if "
+                "they are parts of the data, call them train, valid and test.",
+                stacklevel=3,
+            )
     rows = [(image, name, split) for split, name, folder in found for image in _below(folder, look, where)]
     names = {name for _, name, _ in found}
     if names and known is None and {name.lower() for name in names} <= WRAPPERS:
@@ -91,8 +101,8 @@ def _parted(top: list[str], look: Look, where: str) -> bool:
     parts = {name: _part(name) for name in top}
     kinds = {*parts.values()} - {None}
     exact = {name for name in top if parts[name] is not None and name.lower() in PARTS}
-    holds = {name: set() if look(name).images else set(look(name).folders) for name in top}  # nothing but folders
-    alike = len(top) > 1 and len(holds[top[0]]) > 0 and all(names == holds[top[0]] for names in holds.values())
+    holds = {name: _inside(name, look) for name in top}
+    alike = bool(_in_each(top, look))
     both = TRAIN in kinds and len(kinds) > 1
     if None not in parts.values():
         return both or alike or len(exact) == len(top)
@@ -110,6 +120,28 @@ def _parted(top: list[str], look: Look, where: str) -> bool:
             "training is not said; call them train, valid and test, or give a table with a column for the part."
         )
     return False
+
+
+def _inside(name: str, look: Look) -> set[str]:
+    """What is in a folder that holds nothing but folders."""
+    return set() if look(name).images else set(look(name).folders)
+
+
+def _in_each(top: list[str], look: Look) -> set[str]:
+    """What is in each of several folders, where it is the same folders in all."""
+    holds = [_inside(name, look) for name in top]
+    return holds[0] if len(top) > 1 and all(names == holds[0] for names in holds) else set()
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _unwrapped(split: str, look: Look) -> str:
+    """Where the class folders of a part are: archives hold ``seg_train/seg_train/cat`` or ``train/images/cat``."""
+    names = _inside(split, look)
+    inner = next((f"{split}/{name}" for name in names if name.lower() in {split.lower(), *WRAPPERS}), split)
+    return inner if len(names) == 1 and _inside(inner, look) else split
 
 
 def _only_parts(found: Scan) -> bool:

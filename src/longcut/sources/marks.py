@@ -91,7 +91,7 @@ def marks(
         part = np.full(len(rows), TEST, np.int64)
     elif split is not None:
         refuse_parts(parts, f"the split '{split}' says", where=where)
-        part = parts_of(column(rows, split, "split", where), where=where)
+        part = parts_of(column(rows, split, "split", where), what=f"split '{split}'", where=where)
     else:
         part = draw_parts(classes, len(rows), seed, where=where, names=class_names, parts=parts)
     if encoding is None and classes is not None:

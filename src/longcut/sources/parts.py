@@ -226,7 +226,7 @@ def part_of(name: str) -> int | None:
     return None
 
 
-def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
+def parts_of(values: pd.Series, *, what: str, where: str) -> NDArray[np.int64]:
     """A split column as parts: 0 train, 1 validation, 2 test ``(n,)``.
 
     Words (train, valid, test, in anybody's spelling; see :func:`part_of`) and the numbers 0, 1, 2 are understood. Data
@@ -235,11 +235,12 @@ def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
     Raises:
         UserError: on another value, a missing value, no training part, or neither a validation nor a test part.
 
+    Warns when the validation part becomes the test part, and of words that mean the same part.
+
     >>> import pandas as pd
-    >>> parts_of(pd.Series(["Train", "dev"]), where="birds.csv").tolist()
-    [0, 2]
+    >>> parts_of(pd.Series(["Train", "dev", "test"]), what="split 'part'", where="birds.csv").tolist()
+    [0, 1, 2]
     """
-    what = f"split '{values.name}'"
     codes, found = number(values, what=what, where=where)
     meant = [part_of(name) for name in found]
     if None in meant:
@@ -249,8 +250,17 @@ def parts_of(values: pd.Series, *, where: str) -> NDArray[np.int64]:
         raise UserError(f"{where}: {what} has no training rows; call them train, or 0.")
     if (part == TRAIN).all():
         raise UserError(f"{where}: {what} has only training rows; call some valid or test, or leave the split out.")
+    words = {kind: [name for name, is_of in zip(found, meant, strict=True) if is_of == kind] for kind in meant}
+    for several in words.values():
+        if len(several) > 1:
+            warnings.warn(f"{where}: {what}: {', '.join(several)} are taken as one part.", stacklevel=2)
     if not (part == TEST).any():
         part[part == VALID] = TEST
+        warnings.warn(
+            f"{where}: there is no test part in {what}; the validation part ({', '.join(words[VALID])}) is tested on, "
+            "and no epoch is chosen by it.",
+            stacklevel=2,
+        )
     return part
 
 

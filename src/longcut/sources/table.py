@@ -14,7 +14,7 @@ from longcut.sources.frames import Table, open_table
 from longcut.sources.header import NAMELESS, Form
 from longcut.sources.marks import marks
 from longcut.sources.parts import column
-from longcut.sources.rows import Chosen, Rows, rows_of, tell
+from longcut.sources.rows import TOLD, Chosen, Rows, rows_of, tell
 from longcut.sources.vectors import read_vectors
 
 if TYPE_CHECKING:
@@ -329,5 +329,9 @@ def _fit_features(
     for name, written in read.written.items():
         if name in fitted["numeric"]:
             fitted["numeric"][name]["written"] = written.to_dict()
-    left_out = {**read.left_out, **dict.fromkeys(others, "not chosen"), **dict.fromkeys(nameless, "without a name")}
-    return {"kind": "table", **fitted, "left_out": {**left_out, **fitted["left_out"]}}
+    unasked = {**dict.fromkeys(nameless, "without a name"), **fitted["left_out"]}
+    if said := [f"'{name}' ({why})" for name, why in unasked.items() if why not in encode.EMPTY_OF_NEWS]:
+        more = f" and {len(said) - TOLD} more" if len(said) > TOLD else ""
+        tell([f"left out of the features: {', '.join(said[:TOLD])}{more}"], where)
+    left_out = {**read.left_out, **dict.fromkeys(others, "not chosen"), **unasked}
+    return {"kind": "table", **fitted, "left_out": left_out}
