@@ -79,7 +79,7 @@ def test_the_label_goes_by_several_names_unless_one_was_asked_for(tmp_path: Path
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_images_may_have_their_channels_first_or_last(tmp_path: Path, dtype: type):
-    first = np.arange(6 * 3 * 4 * 5).reshape(6, 3, 4, 5).astype(dtype)
+    first = (np.arange(6 * 3 * 4 * 5) % 100).reshape(6, 3, 4, 5).astype(dtype)
     for x in (first, np.moveaxis(first, 1, 3)):
         columns = read_arrays(saved(tmp_path, x=x, label=LABEL))
         assert columns.x.dtype == dtype
@@ -174,6 +174,106 @@ def test_fractions_are_a_regression_target(tmp_path: Path):
     assert columns.label.dtype == np.float32
     assert columns.source.encoding["task"] == "regression"
     assert Dataset.from_columns(columns).info.task == "regression"
+
+
+def test_one_hot_rows_are_classes_and_no_targets(tmp_path: Path):
+    one_hot = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    for label in (one_hot, one_hot.astype(int), one_hot > 0):
+        with pytest.raises(UserError, match=r"'label' has a single 1 among zeros in each row.*, label\.argmax\(1\)"):
+            read_arrays(saved(tmp_path, x=TABLE, label=label))
+    both = np.vstack([one_hot[:5], [1.0, 1.0, 0.0]])
+    columns = read_arrays(saved(tmp_path, x=TABLE, label=both))
+    assert columns.source.encoding["task"] == "regression"
+    assert columns.label is not None and columns.label.tolist() == both.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, np.dtype("U3")])
+def test_a_single_column_is_as_the_values_in_it(tmp_path: Path, dtype: Any):
+    path = saved(tmp_path, x=TABLE, label=LABEL[:, None].astype(dtype), place=LABEL[::-1, None].astype(dtype))
+    columns = read_arrays(path, attribute="place")
+    assert columns.source.encoding["task"] == "classification"
+    assert columns.label is not None and columns.label.tolist() == LABEL.tolist()
+    assert columns.attribute is not None and columns.attribute.tolist() == LABEL[::-1].tolist()
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+X, Y, PLACE = TABLE, np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 1, 1, 0, 1])
+CUT = {"train": slice(0, 2), "val": slice(2, 4), "test": slice(4, 6)}
+
+
+@pytest.mark.parametrize("form", ["{what}_{part}", "{part}_{what}", "{part}-{what}s", "the_{part}.{what}"])
+@pytest.mark.parametrize("save", [saved, safe])
+def test_arrays_may_be_apart_by_part(tmp_path: Path, save, form: str):
+    named = {"image": X, "y": Y[:, None], "place": PLACE}
+    stem = {"{part}-{what}s": "{}s", "the_{part}.{what}": "the_{}"}.get(form, "{}")
+    apart = {form.format(what=what, part=part): v[cut].copy() for part, cut in CUT.items() for what, v in named.items()}
+    path = save(tmp_path, **apart)
+    roles: dict[str, Any] = {"label": stem.format("y"), "attribute": stem.format("place")}
+    columns = read_arrays(path, **roles)
+    np.testing.assert_array_equal(columns.x, X)
+    assert columns.source.part.tolist() == [0, 0, 1, 1, 2, 2]
+    assert columns.source.official
+    assert columns.label is not None and columns.label.tolist() == Y.tolist()
+    assert columns.attribute is not None and columns.attribute.tolist() == PLACE.tolist()
+    assert columns.source.split == "split"
+    with pytest.raises(UserError, match="the split 'split' says the parts already"):
+        read_arrays(path, **roles, parts="60/20/20")
+    again = read_arrays(path, **roles, encoding=columns.source.encoding)
+    assert again.source.part.tolist() == [2] * 6
+
+
+def test_the_usual_names_are_found_apart_too(tmp_path: Path):
+    parts = {
+        f"{part}_{what}": values[cut] for part, cut in CUT.items() for what, values in (("images", X), ("labels", Y))
+    }
+    assert read_arrays(saved(tmp_path, **parts)).source.part.tolist() == [0, 0, 1, 1, 2, 2]
+    assert not read_arrays(saved(tmp_path, **parts, x=X, y=Y)).source.official  # whole ones come first
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_val": Y[:1]}, r"'y_val' has 1 samples, and 'x_val' 2; give one for each"),
+        ({"x_val": X[2:4, :1]}, r"a sample of 'x' has shape \(2,\), and in 'x_val' \(1,\); give one"),
+        ({"y_val": None}, r"unknown array in .*toy\.npz: 'label'"),  # a part without labels: nobody knows what is meant
+    ],
+)
+def test_parts_that_do_not_fit(tmp_path: Path, change: dict[str, Any], message: str):
+    apart = {f"{what}_{part}": values[cut] for part, cut in CUT.items() for what, values in (("x", X), ("y", Y))}
+    apart = {name: values for name, values in {**apart, **change}.items() if values is not None}
+    with pytest.raises(UserError, match=message):
+        read_arrays(saved(tmp_path, **apart))
+
+
+# --- pixels -----------------------------------------------------------------------------------------------------------
+
+
+def test_floats_that_are_pixels_are_pixels(tmp_path: Path):
+    grey = np.arange(6 * 16, dtype=np.float64).reshape(6, 4, 4, 1) * 2
+    with pytest.warns(UserWarning, match=r"'x' has whole numbers up to 190, and is taken for pixels"):
+        columns = read_arrays(saved(tmp_path, x=grey, label=LABEL))
+    assert columns.x.dtype == np.uint8
+    np.testing.assert_array_equal(columns.x, np.moveaxis(grey, 3, 1))
+    dark = read_arrays(saved(tmp_path, x=grey * 0), encoding=columns.source.encoding)
+    assert dark.x.dtype == np.uint8  # which none of their own numbers says
+
+
+@pytest.mark.parametrize("most", [190.5, 256.0, 65535.0])
+def test_floats_that_may_be_pixels_are_said(tmp_path: Path, most: float):
+    x = np.zeros((6, 4, 4, 1), np.float32)
+    x[-1, 0, 0, 0] = most
+    with pytest.warns(
+        UserWarning, match=rf"'x' has numbers up to {most:.4g}, and images of floats go from 0 to 1".replace("+", r"\+")
+    ):
+        assert read_arrays(saved(tmp_path, x=x, label=LABEL)).x.max() == most
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (0, 16), (-2, 3), (-300, 300)])
+def test_other_floats_are_left_alone(tmp_path: Path, least: float, most: float):
+    x = np.full((6, 4, 4, 1), least, np.float32)
+    x[-1] = most
+    assert read_arrays(saved(tmp_path, x=x, label=LABEL)).x.dtype == np.float32
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -326,7 +426,7 @@ def test_an_archive_that_unpacks_to_more_than_a_thousandfold(tmp_path: Path):
 
 
 def test_an_archive_that_unpacks_to_more_than_16_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("longcut.sources.arrays.LARGEST", 1000)
+    monkeypatch.setattr("longcut.sources.array_files.LARGEST", 1000)
     np.savez_compressed(tmp_path / "many.npz", x=np.zeros((6, 40), np.float32), label=LABEL)  # 960 and 48 and headers
     with pytest.raises(UserError, match=r"unpacks to 1,264, which is more than is safe"):
         read_arrays(tmp_path / "many.npz")
@@ -335,7 +435,7 @@ def test_an_archive_that_unpacks_to_more_than_16_gib(tmp_path: Path, monkeypatch
 
 def test_more_than_there_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path, x=TABLE, label=LABEL)
-    monkeypatch.setattr("longcut.sources.arrays._memory", lambda: 100)
+    monkeypatch.setattr("longcut.sources.array_files._memory", lambda: 100)
     with pytest.raises(UserError, match=r"unpacks to 0.0 GB, and there are 0.0 GB of memory; save it as .safetensors"):
         read_arrays(path)
     monkeypatch.undo()
@@ -343,7 +443,7 @@ def test_more_than_there_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def full(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("longcut.sources.arrays._check_header", full)
+    monkeypatch.setattr("longcut.sources.array_files._check_header", full)
     with pytest.raises(UserError, match=r"'x.npy' needs 0.0 GB of memory, which are not free; save it as .safetensors"):
         read_arrays(path)
 
@@ -398,7 +498,7 @@ def test_further_inputs_that_are_refused(tmp_path: Path):
         read_arrays(saved(tmp_path, a=TABLE, b=TABLE, label=LABEL))
 
 
-@pytest.mark.parametrize("label", [LABEL[:5], LABEL[:, None], LABEL.astype("S1"), LABEL.astype(complex)])
+@pytest.mark.parametrize("label", [LABEL[:5], np.stack([LABEL, LABEL], 1), LABEL.astype("S1"), LABEL.astype(complex)])
 def test_labels_of_another_shape_or_kind(tmp_path: Path, label: np.ndarray):
     with pytest.raises(
         UserError, match=r"'label' is .* of shape .*; give one number or text for each of the 6 samples"

@@ -1,24 +1,19 @@
-"""Arrays: an ``.npz`` or ``.safetensors`` file with the inputs and a label for each.
-
-A ``.safetensors`` file is memory-mapped, an ``.npz`` is read into memory. Nothing is unpickled, and an archive that
-would unpack to far more than it weighs is refused before it is unpacked.
-"""
+"""Arrays: an ``.npz`` or ``.safetensors`` file with the inputs and a label for each."""
 
 from __future__ import annotations
 
-import math
-import os
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.lib import format as npy
 
 from longcut.errors import UserError
 from longcut.numbers import WHOLE
 from longcut.sources import Columns, Source
+from longcut.sources.apart import SPLIT, joined, stems
+from longcut.sources.array_files import Arrays, open_arrays
 from longcut.sources.contents import label_in, require
 from longcut.sources.kinds import settle
 from longcut.sources.marks import marks
@@ -36,11 +31,7 @@ INPUTS = ("x", "X", "images", "features")
 TOKENS = ("tokens", "token_ids", "input_ids")  # names of inputs whose whole numbers are no features
 MOST_TOKENS = 1 << 22  # a vocabulary of more has no embedding that fits into memory
 
-GIB = 1 << 30
-LARGEST = 16 * GIB  # of what an archive may unpack to
-EXPANSION = 1000  # of what is more than one GiB
-
-Arrays = dict[str, "NDArray[Any]"]
+BRIGHT = 128  # pixels that are floats of 0 to 255 go beyond that somewhere
 
 
 def read_arrays(
@@ -60,10 +51,13 @@ def read_arrays(
     The input is the array ``x``, ``X``, ``images`` or ``features``, or the only one that has no other use:
 
     * images of whole numbers from 0 to 255, ``(n, H, W, 3)``, ``(n, H, W, 1)``, ``(n, H, W)`` or channel first; floats
-      with four axes likewise;
+      with four axes likewise, from 0 to 1 or standardised; those that are whole numbers up to 255 are such pixels;
     * a table ``(n, d)`` of numbers of any kind, or of booleans;
     * token ids ``(n, length)``, whole numbers, 0 being padding: if the array is called ``tokens``, ``token_ids`` or
       ``input_ids``.
+
+    Where there is no array of labels, arrays may be apart by part: ``x_train``, ``y_train``, ``x_test``, ``y_test``, or
+    ``train_images`` and so on; they are joined, and their names are the split.
 
     Images of float32 or uint8, tables of float32 and token ids of int64 in a ``.safetensors`` file stay memory-mapped.
     An ``.npz`` file is read into memory, all of it; data larger than memory belongs into a ``.safetensors`` file.
@@ -98,19 +92,23 @@ def read_arrays(
     import pandas as pd
 
     where = str(path)
-    arrays, encoder = _open(Path(path), where)
+    arrays, encoder = open_arrays(Path(path), where)
+    if label_in(arrays, label) not in arrays and (apart := stems(arrays)):
+        arrays, split = joined(arrays, apart, where), split or SPLIT
     label = label_in(arrays, label)
     used = [name for name in (label, attribute, split) if name is not None and (name in arrays or encoding is None)]
     require(arrays, used, where)
     layer = layer if encoding is None else encoding.get("layer")
-    name, x = _input(arrays, used, layer, bool(encoding and encoding["token_ids"]), where)
+    name, x = _input(arrays, used, layer, encoding, where)
     for column in used:
+        if arrays[column].shape[1:] == (1,):
+            arrays[column] = arrays[column][:, 0]
         if 0 in arrays[column].shape[1:]:
             raise UserError(
                 f"array '{column}' in {where} has the shape {arrays[column].shape}; give one value a sample."
             )
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
-    several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
+    several = _several(arrays[label], label, where) if label in used and arrays[label].ndim == 2 else None
     for column in used:
         first = arrays[column] if several is None or column != label else several[:, 0]
         values = pd.Series(_column(first, column, len(x), where), name=column)
@@ -155,118 +153,14 @@ def read_arrays(
     )
 
 
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
-def _open(path: Path, where: str) -> tuple[Arrays, str]:
-    """The arrays of a file by name, and which net made them, where it says."""
-    kind = path.suffix.lower()
-    if kind not in (".npz", ".safetensors"):
-        raise UserError(f"{where}: arrays are in a .npz or .safetensors file, not '{path.suffix}'; save them as one.")
-    if not path.is_file():
-        raise UserError(f"{where}: there is no such file; give the path of a .npz or .safetensors file.")
-    if kind == ".safetensors":
-        return _safetensors(path, where)
-    arrays = _npz(path, where)
-    told = "encoder" in arrays and arrays["encoder"].shape == () and arrays["encoder"].dtype.kind == "U"
-    return arrays, str(arrays.pop("encoder")) if told else ""
-
-
-def _npz(path: Path, where: str) -> Arrays:
-    """Of an archive that says of itself that it does not unpack to too much; no more is unpacked than it says."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-        file = np.load(path, allow_pickle=False)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{where} is not an .npz file that can be read ({error}); save it with numpy.savez.") from error
-    with file:
-        size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
-        if unpacked > max(size, min(LARGEST, max(GIB, EXPANSION * size))):
-            raise UserError(
-                f"{where} has {size:,} bytes and unpacks to {unpacked:,}, which is more than is safe; "
-                "save it with numpy.savez, without compression."
-            )
-        if unpacked > (memory := _memory()):
-            raise UserError(
-                f"{where} unpacks to {unpacked / 1e9:,.1f} GB, and there are {memory / 1e9:,.1f} GB of memory; save it "
-                "as .safetensors, which stays on disk."
-            )
-        return {member.filename.removesuffix(".npy"): _member(file, member, where) for member in members}
-
-
-def _memory() -> int:
-    """Bytes that this machine has."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # where the system does not say
-        return LARGEST
-
-
-def _check_header(file: Any, member: zipfile.ZipInfo, where: str) -> None:
-    """Refuse an array that says of itself that it is larger than what is stored, before memory is asked for."""
-    with file.zip.open(member) as stream:
-        version = npy.read_magic(stream)
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-        if read is None:
-            return
-        shape, _, dtype = read(stream)
-        stored = member.file_size - stream.tell()
-        needed = math.prod(shape) * dtype.itemsize
-    if not dtype.hasobject and needed != stored:
-        raise UserError(
-            f"{where}: '{member.filename}' is damaged (it says that it is {dtype} of shape {shape}, {needed:,} bytes, "
-            f"and holds {stored:,}); save it again."
-        )
-
-
-def _member(file: Any, info: zipfile.ZipInfo, where: str) -> NDArray[Any]:
-    member = info.filename
-    try:
-        _check_header(file, info, where)
-        values = file[member]
-    except UserError:
-        raise
-    except MemoryError as error:
-        raise UserError(
-            f"{where}: '{member}' needs {info.file_size / 1e9:,.1f} GB of memory, which are not free; save it as "
-            ".safetensors, which stays on disk."
-        ) from error
-    except Exception as error:  # a decoder can fail in any way on a broken file, and that is what is to be told
-        if "allow_pickle" in str(error):
-            raise UserError(
-                f"{where}: array '{member.removesuffix('.npy')}' holds Python objects, which only pickle can read; "
-                "save numbers or text, such as array.astype(str)."
-            ) from error
-        raise UserError(f"{where}: '{member}' is damaged ({error}); save it again.") from error
-    if not isinstance(values, np.ndarray):
-        raise UserError(f"{where}: '{member}' is damaged (it does not begin as an array does); save it again.")
-    return values
-
-
-def _safetensors(path: Path, where: str) -> tuple[Arrays, str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        file = safe_open(path, framework="pt")  # unlike the framework numpy, it maps and does not read
-    except SafetensorError as error:
-        raise UserError(f"{where} is not a .safetensors file that can be read ({error}); save it again.") from error
-    arrays = {name: _numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118, it is no dict
-    return arrays, (file.metadata() or {}).get("encoder", "")
-
-
-def _numpy(tensor: Any) -> NDArray[Any]:
-    import torch
-
-    narrow = tensor.is_floating_point() and tensor.dtype != torch.float64  # bfloat16 and the like are not NumPy's
-    return (tensor.float() if narrow else tensor).numpy()
-
-
 # --- the arrays -------------------------------------------------------------------------------------------------------
 
 
-def _input(arrays: Arrays, used: list[str], layer: int | None, tokens: bool, where: str) -> tuple[str, NDArray[Any]]:
-    """The array of inputs, as :class:`Columns` holds them, and its name; whether they were ``tokens`` before."""
+def _input(
+    arrays: Arrays, used: list[str], layer: int | None, known: Mapping[str, Any] | None, where: str
+) -> tuple[str, NDArray[Any]]:
+    """The array of inputs, as :class:`Columns` holds them, and its name; ``known`` is how it was read before."""
+    tokens = bool(known and known["token_ids"])
     free = [name for name in arrays if name not in used]
     usual = [name for name in (*INPUTS, *TOKENS) if name in free]
     if not usual and len(free) != 1:
@@ -292,7 +186,7 @@ def _input(arrays: Arrays, used: list[str], layer: int | None, tokens: bool, whe
     if x.ndim == 3 and x.dtype == np.uint8:
         return name, x[:, None]
     if x.ndim == 4 and (x.dtype == np.uint8 or kind == "f") and {x.shape[1], x.shape[3]} & {1, 3}:
-        images = floats(x, what, where) if kind == "f" else x
+        images = _scaled(floats(x, what, where), what, where, known) if kind == "f" else x
         return name, np.moveaxis(images, 3, 1) if x.shape[3] in (1, 3) else images
     raise UserError(
         f"{where}: {what} is {x.dtype} of shape {x.shape}; give images as uint8 (n, H, W, 3) or (n, H, W), "
@@ -331,6 +225,29 @@ def _pixels(x: NDArray[Any], what: str, where: str) -> NDArray[np.uint8]:
     return x.astype(np.uint8, copy=False)
 
 
+def _scaled(
+    x: NDArray[np.float32], what: str, where: str, known: Mapping[str, Any] | None
+) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """Floats that are pixels from 0 to 255 as such, whatever their range where they were before."""
+    bytes_before = known is not None and known["dtype"] == "uint8"
+    if x.min() < 0 or not ((most := x.max()) >= BRIGHT or bytes_before):
+        return x
+    pixels = np.empty(x.shape, np.uint8)
+    for start in range(0, len(x), 4096):
+        block = x[start : start + 4096]
+        pixels[start : start + 4096] = block if most <= 255 else 0
+        if not (pixels[start : start + 4096] == block).all():
+            warnings.warn(
+                f"{where}: {what} has numbers up to {most:.4g}, and images of floats go from 0 to 1 elsewhere; bring "
+                "them there, or save pixels as uint8.",
+                stacklevel=4,
+            )
+            return x
+    if known is None:
+        warnings.warn(f"{where}: {what} has whole numbers up to {most:.0f}, and is taken for pixels.", stacklevel=4)
+    return pixels
+
+
 def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]:
     if values.shape != (n,) or values.dtype.kind not in "biufU":
         raise UserError(
@@ -340,6 +257,16 @@ def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]
     if values.dtype.kind == "f":
         return values.astype(np.float64)
     return values.astype(values.dtype.newbyteorder("="))
+
+
+def _several(values: NDArray[Any], name: str, where: str) -> NDArray[Any] | None:
+    """Several numbers to predict for each sample; classes that are written as one 1 among zeros are none."""
+    if values.dtype.kind in "biuf" and ((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all():
+        raise UserError(
+            f"{where}: '{name}' has a single 1 among zeros in each row, which says the class; give its number, "
+            f"{name}.argmax(1)."
+        )
+    return values if values.dtype.kind == "f" else None
 
 
 def _without_unknown(values: pd.Series, where: str) -> pd.Series:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from longcut.errors import unknown
+from longcut.sources.apart import SPLIT, stems
 
 __all__ = ["LABELS", "arrays_in", "cells_in", "columns_in", "label_in", "names_of_lines", "require", "require_arrays"]
 
@@ -66,7 +67,10 @@ def require_arrays(path: Path, options: Mapping[str, Any]) -> None:
         names = arrays_in(path)
     except Exception:  # whatever is odd about the file: who reads it says it
         return
-    said = label_in(names, str(options.get("label", LABELS[0]))), options.get("attribute"), options.get("split")
+    if (label := label_in(names, str(options.get("label", LABELS[0])))) not in names and (apart := stems(names)):
+        names = [*names, *apart, SPLIT]
+        label = label_in(names, label)
+    said = label, options.get("attribute"), options.get("split")
     require(names, [str(name) for name in said if name is not None], str(path))
 
 
