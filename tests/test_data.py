@@ -321,6 +321,28 @@ def test_of_refuses(x, label, attribute, message: str):
         Dataset.of(x, label, attribute, name="toy")
 
 
+def test_one_hot_rows_are_classes_and_no_targets():
+    one_hot = torch.eye(3).repeat(4, 1)
+    for label in (one_hot, one_hot.numpy()):
+        with pytest.raises(UserError, match=r"a single 1 among zeros in each row, which says the class; .*argmax\(1\)"):
+            Dataset.of(torch.rand(12, 2), label)
+    assert Dataset.of(torch.rand(9, 2), one_hot[:9]).info.task == "regression"  # so few may be so by chance
+    assert Dataset.of(torch.rand(12, 2), torch.ones(12, 1)).info.task == "regression"
+    for other in (torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1.0, 0.5, -0.5]), torch.zeros(3)):
+        found = Dataset.of(torch.rand(13, 2), torch.cat([one_hot, other[None]]))
+        assert found.info.task == "regression"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_images_whose_colours_come_last_are_refused(dtype: torch.dtype):
+    x = torch.zeros(4, 8, 7, 3, dtype=dtype)
+    with pytest.raises(UserError, match=r"x has shape \(4, 8, 7, 3\), so its colours come last; give them first"):
+        Dataset.of(x, [0, 1, 0, 1])
+    assert Dataset.of(x.permute(0, 3, 1, 2), [0, 1, 0, 1]).info.shape == (3, 8, 7)
+    assert Dataset.of(x[:, :3], [0, 1, 0, 1]).info.shape == (3, 7, 3)  # three colours, three pixels wide
+    assert Dataset.of(x.float(), [0, 1, 0, 1], kind="table").info.shape == (8, 7, 3)
+
+
 def test_of_refuses_ids_above_the_given_number():
     with pytest.raises(UserError, match="label 2 is not in 0…1"):
         table([0, 2], n_classes=2)

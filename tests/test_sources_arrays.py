@@ -176,17 +176,6 @@ def test_fractions_are_a_regression_target(tmp_path: Path):
     assert Dataset.from_columns(columns).info.task == "regression"
 
 
-def test_one_hot_rows_are_classes_and_no_targets(tmp_path: Path):
-    one_hot = np.eye(3)[[0, 1, 2, 0, 1, 2]]
-    for label in (one_hot, one_hot.astype(int), one_hot > 0):
-        with pytest.raises(UserError, match=r"'label' has a single 1 among zeros in each row.*, label\.argmax\(1\)"):
-            read_arrays(saved(tmp_path, x=TABLE, label=label))
-    both = np.vstack([one_hot[:5], [1.0, 1.0, 0.0]])
-    columns = read_arrays(saved(tmp_path, x=TABLE, label=both))
-    assert columns.source.encoding["task"] == "regression"
-    assert columns.label is not None and columns.label.tolist() == both.tolist()
-
-
 @pytest.mark.parametrize("dtype", [np.int64, np.float64, np.dtype("U3")])
 def test_a_single_column_is_as_the_values_in_it(tmp_path: Path, dtype: Any):
     path = saved(tmp_path, x=TABLE, label=LABEL[:, None].astype(dtype), place=LABEL[::-1, None].astype(dtype))

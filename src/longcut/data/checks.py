@@ -16,7 +16,9 @@ from longcut.numbers import WHOLE
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["as_tensor", "check_finite", "column", "ids", "members", "stored"]
+__all__ = ["as_tensor", "check_finite", "column", "ids", "members", "stored", "targets"]
+
+FEW = 10  # rows that may be one 1 among zeros by chance
 
 
 def as_tensor(x: Tensor | np.ndarray) -> Tensor:
@@ -55,6 +57,11 @@ def _root(x: Any) -> Any:
 
 def stored(name: str, x: Tensor, kind: str | None) -> tuple[Tensor, str]:
     """The storage as it is kept, and what kind of inputs it holds, if that is not said."""
+    if kind in (None, "image") and x.ndim == 4 and x.shape[3] == 3 and x.shape[1] > 4:
+        raise UserError(
+            f"{name}: x has shape {tuple(x.shape)}, so its colours come last; give them first, x.permute(0, 3, 1, 2) of "
+            "a tensor, x.transpose(0, 3, 1, 2) of an array."
+        )
     if x.is_floating_point():
         check_finite(name, "x", x)
         return x, kind or ("image" if x.ndim == 4 else "table")
@@ -113,6 +120,19 @@ def ids(name: str, what: str, column: Tensor, count: int | None) -> tuple[Tensor
             f"{name}: no sample has label {gap}; number the labels 0…C−1 without gaps, or pass n_classes=…."
         )
     return ids, total
+
+
+def targets(name: str, column: Tensor) -> Tensor:
+    """Numbers to predict ``(n, width)``; a class that is written as one 1 among zeros is none."""
+    values = column.float().reshape(len(column), -1).contiguous()
+    check_finite(name, "label", values)
+    one_hot = len(values) >= FEW and values.shape[1] > 1 and ((values == 0) | (values == 1)).all()
+    if one_hot and (values.sum(1) == 1).all():
+        raise UserError(
+            f"{name}: label has a single 1 among zeros in each row, which says the class; give its number, "
+            "label.argmax(1)."
+        )
+    return values
 
 
 def members(name: str, memberships: Any, n: int) -> Tensor:

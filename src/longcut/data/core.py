@@ -85,8 +85,8 @@ class Dataset:
 
         Raises:
             UserError: on unequal lengths, columns of another shape, labels that are not 0…C−1 (all of them, unless
-                ``n_classes`` says how many there are), values that are not finite, or whole numbers so large that
-                they would become others.
+                ``n_classes`` says how many there are) or one 1 among zeros, values that are not finite, images whose
+                colours come last, or whole numbers so large that they would become others.
 
         >>> Dataset.of(torch.rand(4, 2), [0, 1, 1, 0]).info.n_classes
         2
@@ -102,9 +102,8 @@ class Dataset:
         if task == "classification":
             labels, n_classes = checks.ids(name, "label", labels, info.pop("n_classes", None))
         else:
-            labels = labels.float().reshape(len(labels), -1).contiguous()
+            labels = checks.targets(name, labels)
             n_classes = labels.shape[1]
-            checks.check_finite(name, "label", labels)
         n_attributes = 0
         if attributes is not None:
             attributes, n_attributes = checks.ids(name, "attribute", attributes, info.pop("n_attributes", None))

@@ -108,7 +108,7 @@ def read_arrays(
                 f"array '{column}' in {where} has the shape {arrays[column].shape}; give one value a sample."
             )
     rows = pd.DataFrame(index=pd.RangeIndex(len(x)))
-    several = _several(arrays[label], label, where) if label in used and arrays[label].ndim == 2 else None
+    several = arrays[label] if label in used and arrays[label].ndim == 2 and arrays[label].dtype.kind == "f" else None
     for column in used:
         first = arrays[column] if several is None or column != label else several[:, 0]
         values = pd.Series(_column(first, column, len(x), where), name=column)
@@ -257,16 +257,6 @@ def _column(values: NDArray[Any], name: str, n: int, where: str) -> NDArray[Any]
     if values.dtype.kind == "f":
         return values.astype(np.float64)
     return values.astype(values.dtype.newbyteorder("="))
-
-
-def _several(values: NDArray[Any], name: str, where: str) -> NDArray[Any] | None:
-    """Several numbers to predict for each sample; classes that are written as one 1 among zeros are none."""
-    if values.dtype.kind in "biuf" and ((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all():
-        raise UserError(
-            f"{where}: '{name}' has a single 1 among zeros in each row, which says the class; give its number, "
-            f"{name}.argmax(1)."
-        )
-    return values if values.dtype.kind == "f" else None
 
 
 def _without_unknown(values: pd.Series, where: str) -> pd.Series:
