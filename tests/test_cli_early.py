@@ -66,6 +66,7 @@ NAMES = [
     "audit people.parquet --label rich --column hieght",
     "audit people.jsonl --label rihc",
     "audit people.jsonl --label rich --attribute sx",
+    "audit people.json --label rihc",
     "audit people.xlsx --label rihc",
     "audit people.xlsx --label rich --column hieght",
     "audit people.npz --label rihc",
@@ -147,6 +148,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.to_csv(place / "people.csv", index=False)
     table.set_index("age", drop=False).to_parquet(place / "people.parquet")
     table.to_json(place / "people.jsonl", orient="records", lines=True)
+    table.to_json(place / "people.json", orient="records")
     table.to_excel(place / "people.xlsx", index=False)
     np.savez(place / "people.npz", x=np.zeros((2, 2)), y=[0, 1])
     save_file({"x": np.zeros((2, 2)), "label": np.array([0, 1])}, place / "people.safetensors")

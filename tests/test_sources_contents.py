@@ -85,6 +85,14 @@ def test_arrays(tmp_path: Path):
             require_arrays(tmp_path / name, {"label": "y", "attribute": "palce"})
 
 
+def test_arrays_that_are_apart_by_part(tmp_path: Path):
+    parts = {f"{part}_{what}": np.zeros(2) for part in ("train", "test") for what in ("images", "labels", "place")}
+    np.savez(tmp_path / "a.npz", **parts)
+    require_arrays(tmp_path / "a.npz", {"attribute": "place", "split": "split"})
+    with pytest.raises(UserError, match=r"unknown array in .*a\.npz: 'palce': did you mean 'place'\?"):
+        require_arrays(tmp_path / "a.npz", {"attribute": "palce"})
+
+
 @pytest.mark.parametrize("lines", ['["a", "y"]\n', '"a"\n', "no json\n", "{}\n" + " " * 2**22])
 def test_lines_that_are_no_rows_or_are_many_are_left_to_who_reads_them(tmp_path: Path, lines: str):
     (tmp_path / "rows.jsonl").write_text(lines)

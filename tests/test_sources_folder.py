@@ -17,7 +17,8 @@ from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, VALID
 from longcut.sources import images as decoding
 from longcut.sources.folder import read_folder
-from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, part_of, parts_of, ranges, shares
+from longcut.sources.part_names import part_of
+from longcut.sources.parts import MISSING, check_labels, column, draw_parts, number, parts_of, ranges, shares
 
 
 @pytest.fixture(autouse=True)

@@ -359,6 +359,43 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path: Path):
         read_table(written(tmp_path, late), label="y")
 
 
+def test_rows_of_json_stand_in_lines_or_in_a_list(tmp_path: Path):
+    rows = people().to_dict("records")
+    lines = read(written(tmp_path, "\n".join(map(json.dumps, rows)), "toy.jsonl"))
+    listed = read(written(tmp_path, "\ufeff" + json.dumps(rows, indent=1), "toy.json"))
+    assert (np.asarray(listed.x) == np.asarray(lines.x)).all()
+    assert listed.source.features == lines.source.features
+    for content, message in (
+        (json.dumps({"data": rows}), r"toy\.json holds no list; write a list of objects of names and values"),
+        (json.dumps([*rows, 3]), rf"toy\.json: element {N + 1} is no object of names and values; write a list of them"),
+        ("[]", r"toy\.json is empty"),
+        (json.dumps(rows)[:-9], r"toy\.json is not a table that can be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read(written(tmp_path, content, "toy.json"))
+
+
+def test_sheets_that_are_not_read_are_said(tmp_path: Path):
+    with pd.ExcelWriter(tmp_path / "toy.xlsx") as book:
+        people().to_excel(book, sheet_name="2023", index=False)
+        pd.DataFrame().to_excel(book, sheet_name="empty", index=False, header=False)
+        people().to_excel(book, sheet_name="2024", index=False)
+    with pytest.warns(UserWarning, match=r"toy\.xlsx: sheet '2023' was read, and not '2024'\.$"):
+        assert len(read(tmp_path / "toy.xlsx").x) == N
+
+
+def test_texts_that_are_missing_or_cut_are_said():
+    frame = pd.DataFrame({"text": ["a bird"] * 9 + [None, " ".join(["lake"] * 128), "lake " * 500], "y": [0, 1] * 6})
+    with pytest.warns(UserWarning) as said:
+        columns = read_table(frame, label="y", text="text")
+    assert [str(one.message) for one in said] == [
+        "table: text 'text' is missing in 1 of 12 rows, and empty there.",
+        "table: 2 of 12 texts have 128 words or more; what comes later is not read.",
+    ]
+    assert columns.x.shape == (12, 128)
+    assert read_table(frame[:9], label="y", text="text").x.shape == (9, 2)  # nothing to say
+
+
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_file(tmp_path: Path, content: str):
     with pytest.raises(UserError, match=r"toy\.csv is empty; give a line of column names"):

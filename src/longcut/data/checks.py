@@ -59,8 +59,8 @@ def stored(name: str, x: Tensor, kind: str | None) -> tuple[Tensor, str]:
     """The storage as it is kept, and what kind of inputs it holds, if that is not said."""
     if kind in (None, "image") and x.ndim == 4 and x.shape[3] == 3 and x.shape[1] > 4:
         raise UserError(
-            f"{name}: x has shape {tuple(x.shape)}, so its colours come last; give them first, x.permute(0, 3, 1, 2) of "
-            "a tensor, x.transpose(0, 3, 1, 2) of an array."
+            f"{name}: x has shape {tuple(x.shape)}, so its colours come last; give them first, x.permute(0, 3, 1, 2) "
+            "of a tensor, x.transpose(0, 3, 1, 2) of an array."
         )
     if x.is_floating_point():
         check_finite(name, "x", x)

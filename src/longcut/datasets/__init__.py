@@ -76,7 +76,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
 FORMS = ("unreadable", "separator", "encoding", "names", "skip")  # what may be said of new files: how to read them
 OWN = ("folder", "table", "arrays", "hub", "shards")  # read somebody's own files
 ENCODER = "efficientnet-lite0"  # where none is said
-TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson")
+TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson", ".json")
 TABLES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet", ".xlsx")
 ARRAYS = (".npz", ".safetensors")
 

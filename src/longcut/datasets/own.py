@@ -72,7 +72,7 @@ def folder(
 
 def table(
     *,
-    path: Annotated[str | None, Field(description="CSV, TSV, JSON lines, Parquet or Excel file")] = None,
+    path: Annotated[str | None, Field(description="CSV, TSV, JSON, Parquet or Excel file")] = None,
     label: OptionalLabel = None,
     attribute: Attribute = None,
     attribute_bins: AttributeBins = None,
@@ -97,7 +97,7 @@ def table(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Splits:
-    """A CSV, TSV, JSON lines, Parquet or Excel table: feature columns, paths of images, or text.
+    """A CSV, TSV, JSON, Parquet or Excel table: feature columns, paths of images, or text.
 
     Args:
         path: of the table.

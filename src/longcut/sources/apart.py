@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from longcut.errors import UserError
+from longcut.sources import TRAIN
+from longcut.sources.part_names import part_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +28,6 @@ def stems(names: Iterable[str]) -> dict[str, dict[str, str]]:
     >>> stems(["x", "y"]), stems(["x_train", "x_test", "y_train"])
     ({}, {})
     """
-    from longcut.sources import TRAIN
-    from longcut.sources.parts import part_of
-
     found: dict[str, dict[str, str]] = {}
     for name in names:
         words = re.split(r"[\W_]+", name)
@@ -55,8 +54,6 @@ def joined(
         UserError: when arrays of a part have different numbers of samples, or those of several parts do not fit.
     """
     import numpy as np
-
-    from longcut.sources.parts import part_of
 
     apart = {name for parts in found.values() for name in parts.values()}
     rest = {name: values for name, values in arrays.items() if name not in apart}

@@ -13,7 +13,7 @@ from typing import IO, Any
 from longcut.errors import unknown
 from longcut.sources.apart import SPLIT, stems
 
-__all__ = ["LABELS", "arrays_in", "cells_in", "columns_in", "label_in", "names_of_lines", "require", "require_arrays"]
+__all__ = ["LABELS", "arrays_in", "cells_in", "columns_in", "label_in", "names_of_rows", "require", "require_arrays"]
 
 LARGE = 2**22  # bytes that are read in a moment
 LABELS = ("label", "y", "labels", "target")
@@ -103,8 +103,8 @@ def cells_in(path: Path) -> list[str]:
         return [str(cell or "") for cell in next(row for row in rows if any(cell is not None for cell in row))]
 
 
-def names_of_lines(file: IO[bytes]) -> list[str]:
-    """The names in lines of JSON, each an object.
+def names_of_rows(file: IO[bytes]) -> list[str]:
+    """The names in lines of JSON, each an object, or in a list of objects.
 
     Raises:
         Exception: any, where they are not, or are more than can be read in a moment; who reads all says what is wrong.
@@ -112,5 +112,7 @@ def names_of_lines(file: IO[bytes]) -> list[str]:
     text = file.read(LARGE + 1)
     if len(text) > LARGE:
         raise ValueError("too many to be read twice")
-    rows = (json.loads(line) for line in text.decode("utf-8-sig").splitlines() if line.strip())
+    said = text.decode("utf-8-sig")
+    whole = json.loads(said) if said.lstrip().startswith("[") else None
+    rows = whole or (json.loads(line) for line in said.splitlines() if line.strip())
     return list(dict.fromkeys(name for row in rows for name in dict.keys(row)))  # which a list is refused by

@@ -13,7 +13,8 @@ from longcut.errors import UserError
 from longcut.sources import TEST, TRAIN, Columns, Source
 from longcut.sources.images import decode
 from longcut.sources.layout import lay_out
-from longcut.sources.parts import check_labels, draw_parts, number, part_of, parts_of, refuse_parts
+from longcut.sources.part_names import part_of
+from longcut.sources.parts import check_labels, draw_parts, number, parts_of, refuse_parts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Files of tables as frames: text with separators, JSON lines, Parquet and Excel; packed ones too."""
+"""Files of tables as frames: text with separators, JSON, Parquet and Excel; packed ones too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -67,7 +68,7 @@ def open_table(path: Path, form: Form) -> Table:
         return _whole(path, _parquet, "parquet")
     if kind == ".xlsx":
         return _whole(path, _xlsx, "excel")
-    if kind in (".jsonl", ".ndjson"):
+    if kind in (".jsonl", ".ndjson", ".json"):
         return _whole(path, _json, "")
     return _text(path, kind, form)
 
@@ -107,7 +108,12 @@ def _xlsx(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
-        rows = [row for row in book.worksheets[0].iter_rows(values_only=True) if any(cell is not None for cell in row)]
+        sheets = book.worksheets
+        rows = [row for row in sheets[0].iter_rows(values_only=True) if any(cell is not None for cell in row)]
+        names = [sheet.title for sheet in sheets[1:] if any(cell is not None for row in sheet.values for cell in row)]
+    if names:
+        also = ", ".join(f"'{name}'" for name in names)
+        warnings.warn(f"{path}: sheet '{sheets[0].title}' was read, and not {also}.", stacklevel=4)
     if not rows:
         raise UserError(f"{path} is empty; give a line of column names, and rows.")
     names = [f"{NAMELESS}{i}" if name is None else str(name) for i, name in enumerate(rows[0])]
@@ -116,21 +122,25 @@ def _xlsx(path: Path) -> pd.DataFrame:
 
 
 def _json(path: Path) -> pd.DataFrame:
+    """Objects of names and values, one in each line, or all in one list."""
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
     with content(path) as file:
         text = io.TextIOWrapper(file, "utf-8-sig")  # which has a name, so that it outlives the loop, and closes nothing
-        for number, line in enumerate(text, 1):
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise UserError(f"{path}: line {number} is no object of names and values; write one in each line.")
-                rows.append(row)
+        if kind_of(path) == ".json":
+            if not isinstance(found := json.load(text), list):
+                raise UserError(f"{path} holds no list; write a list of objects of names and values.")
+            rows = [("element", number, row) for number, row in enumerate(found, 1)]
+        else:
+            rows = [("line", number, json.loads(line)) for number, line in enumerate(text, 1) if line.strip()]
+    for what, number, row in rows:
+        if not isinstance(row, dict):
+            one = "write one in each line" if what == "line" else "write a list of them"
+            raise UserError(f"{path}: {what} {number} is no object of names and values; {one}.")
     if not rows:
         raise UserError(f"{path} is empty; give a line for each row.")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = [pd.Series([row.get(name) for row in rows], dtype=object) for name in names]
+    names = list(dict.fromkeys(name for *_, row in rows for name in row))
+    columns = [pd.Series([row.get(name) for *_, row in rows], dtype=object) for name in names]
     return pd.DataFrame(dict(enumerate(columns))).set_axis(names, axis=1)
 
 

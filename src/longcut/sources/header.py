@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from longcut.errors import UserError, unknown
-from longcut.sources.contents import cells_in, columns_in, names_of_lines
+from longcut.sources.contents import cells_in, columns_in, names_of_rows
 
 __all__ = [
     "ALL",
@@ -36,7 +36,7 @@ __all__ = [
 ALL = "all"  # in place of the names of all columns
 NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv")
-OTHERS = (".parquet", ".jsonl", ".ndjson", ".xlsx")
+OTHERS = (".parquet", ".jsonl", ".ndjson", ".json", ".xlsx")
 SNIFFED = 20  # lines
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
 
@@ -128,7 +128,7 @@ def names_in(path: Path, form: Form) -> list[str]:
         return columns_in(path)
     if kind in OTHERS and form == Form():
         with content(path) as file:
-            found = cells_in(path) if kind == ".xlsx" else names_of_lines(file)
+            found = cells_in(path) if kind == ".xlsx" else names_of_rows(file)
         return _plain([*map(tidy, found)])
     if kind not in TEXTS:
         raise ValueError("another kind of file")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from longcut.errors import UserError
 from longcut.sources import TRAIN
-from longcut.sources.parts import PARTS, part_of
+from longcut.sources.part_names import PARTS, part_of
 from longcut.sources.scan import Scan, scan
 
 __all__ = ["Layout", "lay_out"]

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -18,6 +16,7 @@ from longcut.errors import UserError, unknown
 from longcut.sources import TEST, TRAIN, VALID
 from longcut.sources.header import tidy
 from longcut.sources.kinds import called as name_of
+from longcut.sources.part_names import PARTS, part_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING",
-    "PARTS",
     "check_labels",
     "column",
     "draw_parts",
     "number",
-    "part_of",
     "parts_of",
     "ranges",
     "refuse_parts",
@@ -38,20 +35,6 @@ __all__ = [
 ]
 
 MISSING = "(missing)"
-
-PARTS = {
-    **dict.fromkeys(("train", "training", "0"), TRAIN),
-    **dict.fromkeys(("valid", "val", "validation", "dev", "1"), VALID),
-    **dict.fromkeys(("test", "testing", "2"), TEST),
-}
-
-WORDS = {  # of a name that says more, such as seg_train, Testing2019 or validationSet
-    **dict.fromkeys(("train", "training", "trn", "trainval"), TRAIN),
-    **dict.fromkeys(("valid", "val", "vali", "validate", "validation", "dev", "development", "eval"), VALID),
-    **dict.fromkeys(("evaluation", "tune", "tuning"), VALID),
-    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), TEST),
-}
-_BEHIND = re.compile(r"(?<=.)(?:sets?|data|images|imgs|pics|photos|split|folder)$")
 
 DRAWN = "60/20/20"  # where nobody says other parts
 MOST_VALUES = 12  # a numeric attribute with more distinct values is cut into ranges
@@ -209,28 +192,12 @@ def ranges(
     return pd.Series(cut, index=values.index, name=values.name, dtype=object)
 
 
-def part_of(name: str) -> int | None:
-    """The part that a word or a longer name means, in anybody's spelling; None if it means none, or several.
-
-    >>> [part_of(name) for name in ("Train", "seg_test", "validationSet", "2: dev", "hold-out", "cat", "train_test")]
-    [0, 2, 1, 1, 2, None, None]
-    """
-    if name.strip().lower() in PARTS:
-        return PARTS[name.strip().lower()]
-    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
-    words = [word if word in WORDS else _BEHIND.sub("", word) for word in map(str.lower, words)]
-    pairs = [one + other for one, other in pairwise(words)]
-    for found in (pairs, words):
-        if hits := {WORDS[word] for word in found if word in WORDS}:
-            return hits.pop() if len(hits) == 1 else None
-    return None
-
-
 def parts_of(values: pd.Series, *, what: str, where: str) -> NDArray[np.int64]:
     """A split column as parts: 0 train, 1 validation, 2 test ``(n,)``.
 
-    Words (train, valid, test, in anybody's spelling; see :func:`part_of`) and the numbers 0, 1, 2 are understood. Data
-    with a validation part and no test part is judged on the validation part: it becomes the test part.
+    Words (train, valid, test, in anybody's spelling; see :func:`longcut.sources.part_names.part_of`) and the numbers 0,
+    1, 2 are understood. Data with a validation part and no test part is judged on the validation part: it becomes the
+    test part.
 
     Raises:
         UserError: on another value, a missing value, no training part, or neither a validation nor a test part.

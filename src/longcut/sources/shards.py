@@ -20,7 +20,7 @@ from longcut.errors import UserError, unknown
 from longcut.sources import Columns, columnar
 from longcut.sources.addresses import TARS, Place, is_address, places, reaching
 from longcut.sources.images import FACTS, Images
-from longcut.sources.parts import part_of
+from longcut.sources.part_names import part_of
 from longcut.sources.rows import Chosen
 from longcut.sources.shard_cache import LeftOut, Shard, decoded, noted, refusal
 from longcut.sources.table import ANY, read_rows

@@ -98,7 +98,7 @@ def read_table(
 
     Args:
         table: path of a text file with separators (``.csv``, ``.tsv``, ``.txt``, ``.data`` and the like), of
-            ``.parquet``, ``.jsonl`` or ``.xlsx``; of text also packed, ``.gz``; or a DataFrame.
+            ``.parquet``, ``.jsonl``, ``.json`` or ``.xlsx``; of text also packed, ``.gz``; or a DataFrame.
         label: column with the class, or with the number to predict.
         attribute: column with the suspected shortcut; one with more than 12 numbers becomes ranges. Where its cell is
             empty, the attribute is not known, -1.
@@ -277,6 +277,11 @@ def read_rows(
         texts_read = [_texts(frame, [name]) for name in texts] if paired else [_texts(frame, texts)]
         how_read = encoding or _fit_text(texts_read, texts, found.part == TRAIN)
         x, vocabulary = tokens.apply(how_read, texts_read)
+        empty = [(name, int(frame[name].isna().sum())) for name in texts]
+        notes = [f"text '{name}' is missing in {n:,} of {len(frame):,} rows, and empty there" for name, n in empty if n]
+        if x.shape[1] == tokens.LENGTH and (long := int((x[:, -1] > 0).sum())):
+            notes += [f"{long:,} of {len(x):,} texts have {tokens.LENGTH} words or more; what comes later is not read"]
+        tell(notes, where)
     elif vectors is not None:
         x, encoder = read_vectors(frame, vectors, root, layer=layer, where=where), frame.attrs.get("encoder", "")
         how_read = encoding or {"kind": "vectors", "vectors": vectors, "layer": layer, "shape": list(x.shape[1:])}
