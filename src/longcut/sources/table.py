@@ -277,11 +277,7 @@ def read_rows(
         texts_read = [_texts(frame, [name]) for name in texts] if paired else [_texts(frame, texts)]
         how_read = encoding or _fit_text(texts_read, texts, found.part == TRAIN)
         x, vocabulary = tokens.apply(how_read, texts_read)
-        empty = [(name, int(frame[name].isna().sum())) for name in texts]
-        notes = [f"text '{name}' is missing in {n:,} of {len(frame):,} rows, and empty there" for name, n in empty if n]
-        if x.shape[1] == tokens.LENGTH and (long := int((x[:, -1] > 0).sum())):
-            notes += [f"{long:,} of {len(x):,} texts have {tokens.LENGTH} words or more; what comes later is not read"]
-        tell(notes, where)
+        tell(_of_texts(frame, texts, x), where)
     elif vectors is not None:
         x, encoder = read_vectors(frame, vectors, root, layer=layer, where=where), frame.attrs.get("encoder", "")
         how_read = encoding or {"kind": "vectors", "vectors": vectors, "layer": layer, "shape": list(x.shape[1:])}
@@ -318,6 +314,15 @@ def _texts(rows: pd.DataFrame, names: Iterable[str]) -> list[str]:
     """The text of each row, the columns joined by a blank; a missing one is empty."""
     cells = (rows[name].astype(object).where(rows[name].notna(), "").map(str) for name in names)
     return [" ".join(row) for row in zip(*cells, strict=True)]
+
+
+def _of_texts(rows: pd.DataFrame, names: Iterable[str], x: NDArray[np.int64]) -> list[str]:
+    """What is not read of texts, or was never there."""
+    empty = [(name, sum(rows[name].isna())) for name in names]
+    notes = [f"text '{name}' is missing in {n:,} of {len(rows):,} rows, and empty there" for name, n in empty if n]
+    if x.shape[1] == tokens.LENGTH and (long := int((x[:, -1] > 0).sum())):
+        notes.append(f"{long:,} of {len(x):,} texts have {tokens.LENGTH} words or more; what comes later is not read")
+    return notes
 
 
 def _fit_text(texts: list[list[str]], names: Iterable[str], train: NDArray[np.bool_]) -> dict[str, Any]:
