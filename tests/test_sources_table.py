@@ -553,7 +553,8 @@ def test_text_becomes_token_ids():
 
 
 def test_texts_are_joined_and_missing_ones_are_empty():
-    columns = read_table(sentences(), label="y", split="when", text="premise+hypothesis")
+    with pytest.warns(UserWarning, match="text 'hypothesis' is missing in 6 of 12 rows, and empty there"):
+        columns = read_table(sentences(), label="y", split="when", text="premise+hypothesis")
     known = columns.source.encoding["vocabulary"]
     assert [known[i - 2] for i in columns.x[0]] == ["the", "lake", "is", "blue", "it", "isn't"]
     assert columns.x.shape[1] == columns.source.encoding["length"] == 6
@@ -571,7 +572,8 @@ def test_the_vocabulary_and_the_length_are_those_of_the_training_rows():
 
 def test_long_texts_are_cut():
     frame = sentences().assign(premise="word " * 300)
-    assert read_table(frame, label="y", split="when", text="premise").x.shape == (12, 128)
+    with pytest.warns(UserWarning, match="12 of 12 texts have 128 words or more"):
+        assert read_table(frame, label="y", split="when", text="premise").x.shape == (12, 128)
 
 
 def test_a_column_whose_name_has_a_plus():
