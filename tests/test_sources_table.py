@@ -558,7 +558,8 @@ def test_texts_are_joined_and_missing_ones_are_empty():
     known = columns.source.encoding["vocabulary"]
     assert [known[i - 2] for i in columns.x[0]] == ["the", "lake", "is", "blue", "it", "isn't"]
     assert columns.x.shape[1] == columns.source.encoding["length"] == 6
-    empty = read_table(sentences(), label="y", split="when", text="hypothesis")
+    with pytest.warns(UserWarning, match="text 'hypothesis' is missing"):
+        empty = read_table(sentences(), label="y", split="when", text="hypothesis")
     assert empty.x[1].tolist() == [1, 0]
 
 
