@@ -177,7 +177,8 @@ def test_times_are_cut_into_tenths():
 def test_names():
     frame = sites(100)
     frame["id"] = [f"n{i}" for i in range(100)]
-    data = Dataset.from_table(frame, label="y", attribute="site")
+    with pytest.warns(UserWarning, match="left out of the features: 'id'"):
+        data = Dataset.from_table(frame, label="y", attribute="site")
     view = View(data, data.source)
     assert list(named(view, ["site", "b", "site"])) == ["site", "b"]
     assert list(named(view, ["all"])) == ["site"]
