@@ -1037,6 +1037,7 @@ def test_adult_as_a_table(real_data: Path):
     ).size().tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.*20 of 9,815 texts have 128 words")
 @pytest.mark.data
 def test_mnli_as_text_with_the_negation_attribute(real_data: Path):
     path = real_data / "mnli" / "mnli_dev_matched_negation.tsv"

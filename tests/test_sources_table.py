@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -706,7 +707,9 @@ def test_adult(real_data: Path, tmp_path: Path):
 @pytest.mark.parametrize("text", ["hypothesis", "premise+hypothesis"])
 def test_mnli_with_the_negation_attribute(real_data: Path, text: str):
     table = real_data / "mnli" / "mnli_dev_matched_negation.tsv"
-    columns = read_table(table, label="gold_label", attribute="sentence2_has_negation", text=text)
+    long = pytest.warns(UserWarning, match=r"20 of 9,815 texts have 128 words or more")
+    with long if "+" in text else nullcontext():
+        columns = read_table(table, label="gold_label", attribute="sentence2_has_negation", text=text)
     assert len(columns.x) == 9815
     assert columns.class_names == ("contradiction", "entailment", "neutral")
     assert groups(columns) == [[3213 - 504, 504], [3479 - 91, 91], [3123 - 87, 87]]
