@@ -223,9 +223,9 @@ def worst_group_table(groups: Groups, paper: dict, data: str) -> list[str]:
     return lines
 
 
-def shapes_table(groups: Groups, paper: dict) -> list[str]:
+def shapes_table(groups: Groups, paper: dict, recipe: str) -> list[str]:
     """What mixes images, on a small CIFAR-10, in the order of the recipe."""
-    names = dict.fromkeys(one.plans[0].label for one in cells("mixing/cifar10", seeds=1))
+    names = dict.fromkeys(one.plans[0].label for one in cells(recipe, seeds=1))
     lines = ["| row | last epoch | seeds | s per run |", "|---|---|---|---|"]
     found = {label: rows for (label, at, _), rows in groups.items() if at == SMALL}
     for label in names:
@@ -359,7 +359,7 @@ def main(folders: list[str]) -> None:
         "summary": summary_table,
         **{f"worst-group {data.partition(':')[0]}": partial(worst_group_table, data=data) for data in JUDGED},
         **{f"claims {paper}": partial(claims_table, paper=paper, known=known) for paper in claimants()},
-        "mixing cifar10": shapes_table,
+        **{f"mixing {name}": partial(shapes_table, recipe=f"mixing/{name}") for name in ("cifar10", "schemes")},
         "peers": peers_table,
         "growth": growth_table,
         "nets": partial(nets_table, augmented=False),
