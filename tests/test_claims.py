@@ -307,12 +307,13 @@ def test_the_command_judges_what_is_there(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "220")
     known_file = str(RESULTS / "runs.json")
-    text = printed("reproduce", "saliencymix", "--claims", "--known", known_file)
-    assert "SaliencyMix is better than no mixing" in text
+    text = printed("reproduce", "jm1", "--claims", "--known", known_file)
+    assert "JM1 is better than EIIL" in text
     assert "holds here" in text
-    assert "cannot be told: no runs of SaliencyMix, salient-salient" in text
+    assert "cannot be told: no runs of JTT and of JM1" in text
     assert "corrected for all comparisons of the paper" in text
-    told = printed_json("reproduce", "saliencymix", "--claims", "--known", known_file)["saliencymix"]
-    assert told[0]["verdict"] == HOLDS
-    assert told[0]["comparisons"][0]["seeds"] == 3
+    told = printed_json("reproduce", "jm1", "--claims", "--known", known_file)["jm1"]
+    (claim,) = [one for one in told if one["says"] == "JM1 is better than EIIL"]
+    assert claim["verdict"] == HOLDS
+    assert claim["comparisons"][0]["seeds"] == 3
     assert set(printed_json("reproduce", "all", "--claims")) == set(claimants())

@@ -10,7 +10,7 @@ __all__ = ["DOCUMENTS", "STATES", "Shown", "listed"]
 
 DOCUMENTS = ("selecmix", "jm1", "wcl", "slides")  # come first; the others are of the papers around them
 STATES = {
-    "run": "trained here as published",
+    "run": "trained here as published, or as a recipe of our own has it",
     "run shorter": "trained here with fewer epochs, seeds or rows, or a smaller net or smaller images",
     "not run": "a command, of which there is no run here yet",
     "needs a GPU": "a command that two cores do not carry",
