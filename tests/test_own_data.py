@@ -798,6 +798,19 @@ def linked_folder() -> None:
     Path("photos/secret").symlink_to(Path("../secret").absolute())
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_what_is_said_of_data_is_said_once():
+    folder(Path())
+    for part in ("train", "val"):
+        shutil.copytree("photos", f"parted/{part}")
+    done = call("compare", "parted", "--methods", "erm,resample", "--seeds", "2", "--out", "runs", *FAST)
+    assert done.exit_code == 0
+    assert [line for line in done.stderr.splitlines() if "test part" in line] == [
+        "longcut: parted: there is no test part in the folders; the validation part (val) is tested on, and no epoch "
+        "is chosen by it."
+    ]
+
+
 def one_class() -> None:
     shutil.rmtree("photos/water")
 
