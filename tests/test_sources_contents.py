@@ -86,7 +86,9 @@ def test_arrays(tmp_path: Path):
 
 
 def test_arrays_that_are_apart_by_part(tmp_path: Path):
-    parts = {f"{part}_{what}": np.zeros(2) for part in ("train", "test") for what in ("images", "labels", "place")}
+    parts: dict[str, Any] = {
+        f"{part}_{what}": np.zeros(2) for part in ("train", "test") for what in ("images", "labels", "place")
+    }
     np.savez(tmp_path / "a.npz", **parts)
     require_arrays(tmp_path / "a.npz", {"attribute": "place", "split": "split"})
     with pytest.raises(UserError, match=r"unknown array in .*a\.npz: 'palce': did you mean 'place'\?"):

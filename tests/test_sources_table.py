@@ -394,7 +394,7 @@ def test_texts_that_are_missing_or_cut_are_said():
         "table: 2 of 12 texts have 128 words or more; what comes later is not read.",
     ]
     assert columns.x.shape == (12, 128)
-    assert read_table(frame[:9], label="y", text="text").x.shape == (9, 2)  # nothing to say
+    assert read_table(frame.head(9), label="y", text="text").x.shape == (9, 2)  # nothing to say
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
