@@ -223,7 +223,7 @@ def test_the_usual_names_are_found_apart_too(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y_val": Y[:1]}, r"'y_val' has 1 samples, and 'x_val' 2; give one for each"),
+        ({"y_val": Y[:1]}, r"'y_val' is of 1 and 'x_val' of 2 samples; give one for each"),
         ({"x_val": X[2:4, :1]}, r"a sample of 'x' has shape \(2,\), and in 'x_val' \(1,\); give one"),
         ({"y_val": None}, r"unknown array in .*toy\.npz: 'label'"),  # a part without labels: nobody knows what is meant
     ],
@@ -246,6 +246,10 @@ def test_floats_that_are_pixels_are_pixels(tmp_path: Path):
     np.testing.assert_array_equal(columns.x, np.moveaxis(grey, 3, 1))
     dark = read_arrays(saved(tmp_path, x=grey * 0), encoding=columns.source.encoding)
     assert dark.x.dtype == np.uint8  # which none of their own numbers says
+    floats = read_arrays(saved(tmp_path, x=grey / 255, label=LABEL)).source.encoding
+    with pytest.warns(UserWarning, match=r"'x' has numbers up to 190, and images of floats go from 0 to 1"):
+        bright = read_arrays(saved(tmp_path, x=grey), encoding=floats)
+    assert bright.x.dtype == np.float32  # as those were that were trained on
 
 
 @pytest.mark.parametrize("most", [190.5, 256.0, 65535.0])

@@ -314,6 +314,7 @@ def test_parts_in_anybodys_spelling(root: Path, train: str, test: str):
             "the class folders would be images, which are no classes; .*, or give the path of",
         ),
         ({"train/masks": 3, "test/masks": 3}, "the class folders would be masks, which are no classes"),
+        ({"train/masks/cat": 3, "test/masks/cat": 3}, "the class folders would be masks, which are no classes"),
         ({"train/images/cat": 3, "test/images/cat": 3}, "there is one class only, 'cat'"),
         ({"train/Images": 3, "train/masks": 3, "test/Images": 1, "test/masks": 1}, "would be Images, masks, which are"),
         (

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from longcut import outline
 from longcut.errors import UserError, unknown
 from longcut.registry import Registry
+from longcut.sources import header
 from longcut.spec import check, options_of, read, validate, write, written
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _made(name: str, given: Entry | Callable[..., Splits]) -> Entry:
 FORMS = ("unreadable", "separator", "encoding", "names", "skip")  # what may be said of new files: how to read them
 OWN = ("folder", "table", "arrays", "hub", "shards")  # read somebody's own files
 ENCODER = "efficientnet-lite0"  # where none is said
-TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv", ".jsonl", ".ndjson", ".json")
+TEXTS = (*header.TEXTS, *header.JSON)
 TABLES = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet", ".xlsx")
 ARRAYS = (".npz", ".safetensors")
 

@@ -65,7 +65,7 @@ def joined(
         for part, name in parts.items():
             if (n := len(np.atleast_1d(arrays[name]))) != counts[part]:
                 raise UserError(
-                    f"{where}: '{name}' has {n:,} samples, and '{first[part]}' {counts[part]:,}; give one for each."
+                    f"{where}: '{name}' is of {n:,} and '{first[part]}' of {counts[part]:,} samples; give one for each."
                 )
             if (now := arrays[name].shape[1:]) != (before := arrays[next(iter(parts.values()))].shape[1:]):
                 raise UserError(f"{where}: a sample of '{stem}' has shape {before}, and in '{name}' {now}; give one.")

@@ -232,10 +232,11 @@ def _scaled(
     bytes_before = known is not None and known["dtype"] == "uint8"
     if x.min() < 0 or not ((most := x.max()) >= BRIGHT or bytes_before):
         return x
+    fits = most <= 255 and (known is None or bytes_before)
     pixels = np.empty(x.shape, np.uint8)
     for start in range(0, len(x), 4096):
         block = x[start : start + 4096]
-        pixels[start : start + 4096] = block if most <= 255 else 0
+        pixels[start : start + 4096] = block if fits else 0
         if not (pixels[start : start + 4096] == block).all():
             warnings.warn(
                 f"{where}: {what} has numbers up to {most:.4g}, and images of floats go from 0 to 1 elsewhere; bring "

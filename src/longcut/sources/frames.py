@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from longcut.errors import UserError
-from longcut.sources.header import NAMELESS, OTHERS, TEXTS, Form, content, kind_of, separator_of, split_names
+from longcut.sources.header import JSON, NAMELESS, OTHERS, TEXTS, Form, content, kind_of, separator_of, split_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def open_table(path: Path, form: Form) -> Table:
         return _whole(path, _parquet, "parquet")
     if kind == ".xlsx":
         return _whole(path, _xlsx, "excel")
-    if kind in (".jsonl", ".ndjson", ".json"):
+    if kind in JSON:
         return _whole(path, _json, "")
     return _text(path, kind, form)
 

@@ -19,6 +19,7 @@ from longcut.sources.contents import cells_in, columns_in, names_of_rows
 
 __all__ = [
     "ALL",
+    "JSON",
     "NAMELESS",
     "OTHERS",
     "TEXTS",
@@ -36,7 +37,8 @@ __all__ = [
 ALL = "all"  # in place of the names of all columns
 NAMELESS = "Unnamed: "  # how pandas begins the name of a column without one, such as the index that it saved
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".data", ".test", ".dat", ".psv")
-OTHERS = (".parquet", ".jsonl", ".ndjson", ".json", ".xlsx")
+JSON = (".jsonl", ".ndjson", ".json")
+OTHERS = (".parquet", *JSON, ".xlsx")
 SNIFFED = 20  # lines
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
 

@@ -16,8 +16,9 @@ from longcut.sources.scan import Scan, scan
 __all__ = ["Layout", "lay_out"]
 
 FOLDS = re.compile(r"(?:k?folds?|cv|parts?|splits?|batch|chunk|shard|subset)[\W_]*\d+", re.IGNORECASE)
+PICTURES = {"image", "images", "img", "imgs", "jpegimages"}
 WRAPPERS = {  # folders of these names hold kinds of files, not classes
-    *("image", "images", "img", "imgs", "jpegimages", "mask", "masks", "label", "labels", "annotation", "annotations"),
+    *(*PICTURES, "mask", "masks", "label", "labels", "annotation", "annotations"),
 }
 
 
@@ -140,7 +141,7 @@ def _some(names: Collection[str]) -> str:
 def _unwrapped(split: str, look: Look) -> str:
     """Where the class folders of a part are: archives hold ``seg_train/seg_train/cat`` or ``train/images/cat``."""
     names = _inside(split, look)
-    inner = next((f"{split}/{name}" for name in names if name.lower() in {split.lower(), *WRAPPERS}), split)
+    inner = next((f"{split}/{name}" for name in names if name.lower() in {split.lower(), *PICTURES}), split)
     return inner if len(names) == 1 and _inside(inner, look) else split
 
 

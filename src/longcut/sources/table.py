@@ -318,7 +318,7 @@ def _texts(rows: pd.DataFrame, names: Iterable[str]) -> list[str]:
 
 def _of_texts(rows: pd.DataFrame, names: Iterable[str], x: NDArray[np.int64]) -> list[str]:
     """What is not read of texts, or was never there."""
-    empty = [(name, sum(rows[name].isna())) for name in names]
+    empty = [(name, int(rows[name].isna().to_numpy().sum())) for name in names]
     notes = [f"text '{name}' is missing in {n:,} of {len(rows):,} rows, and empty there" for name, n in empty if n]
     if x.shape[1] == tokens.LENGTH and (long := int((x[:, -1] > 0).sum())):
         notes.append(f"{long:,} of {len(x):,} texts have {tokens.LENGTH} words or more; what comes later is not read")
